@@ -1,0 +1,71 @@
+"""Run a script's `main` as a command: one-line errors, exit codes, signals."""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from fashion.errors import UserError
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+EXIT_CODES = """exit status:
+  0    finished
+  1    failed; one line on standard error says why
+  2    the command line is wrong
+  130  interrupted (Ctrl-C)
+  143  terminated"""
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised where the program stands so that its clean-up runs."""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call `main` and leave the process with an exit status from `EXIT_CODES`.
+
+    What a user can put right ends in one line on standard error; anything else is a fault of the
+    program and keeps its traceback.
+    """
+    name = Path(sys.argv[0]).stem
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        main()
+    except UserError as error:
+        _leave(f"{name}: error: {error}", EXIT_FAILED)
+    except KeyboardInterrupt:
+        _leave(f"{name}: interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+    except Terminated:
+        _leave(f"{name}: terminated; run the same command again to go on", EXIT_TERMINATED)
+    except OSError as error:
+        _leave(f"{name}: error: {describe(error)}", EXIT_FAILED)
+    sys.exit(0)
+
+
+def describe(error: OSError) -> str:
+    """Return what the operating system refused, and to which file, in one line."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = f"{reason}: free some space and run the same command again"
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _raise_terminated(signum: int, frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    if status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        # TensorFlow's threads may hold the interpreter's ordinary exit for seconds.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -1,0 +1,201 @@
+"""Fashion-MNIST: its files, its splits, its class names."""
+
+import hashlib
+import io
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion.errors import UserError
+from fashion.files import write_bytes
+from fashion.randomness import generator
+
+IMAGE_SIZE = 28  # pixels, both ways
+CLASS_NAMES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+CLASSES = len(CLASS_NAMES)
+
+IMAGES_MAGIC = 0x803  # unsigned bytes, three dimensions
+LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
+
+
+class RawFile(NamedTuple):
+    """One of the four published files, unpacked."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+
+
+# The unpacked bytes identify the data: packagers compress the same bytes differently. Checked
+# against the MD5s that Zalando Research publishes for its archives.
+TRAIN_IMAGES = RawFile("train-images-idx3-ubyte", 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888")  # noqa: E501 (a checksum has no good place to break)
+TRAIN_LABELS = RawFile("train-labels-idx1-ubyte", 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9")  # noqa: E501
+TEST_IMAGES = RawFile("t10k-images-idx3-ubyte", 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b")  # noqa: E501
+TEST_LABELS = RawFile("t10k-labels-idx1-ubyte", 10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34")  # noqa: E501
+RAW_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels."""
+
+    images: NDArray[np.uint8]  # [N, 28, 28], 0 is background
+    labels: NDArray[np.uint8]  # [N], index into CLASS_NAMES
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the images of an IDX file's bytes, uint8 [N, 28, 28].
+
+    Raises:
+        UserError: wrong magic number, image size or length; the message begins with `name`.
+    """
+    header = _header(content, name, IMAGES_MAGIC, 4)
+    count, height, width = header
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise UserError(
+            f"{name}: images are {height}×{width} pixels, expected {IMAGE_SIZE}×{IMAGE_SIZE}"
+        )
+    pixels = _body(content, name, 16, count * height * width)
+    return pixels.reshape(count, height, width)
+
+
+def parse_labels(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the labels of an IDX file's bytes, uint8 [N].
+
+    Raises:
+        UserError: wrong magic number or length, or a label that is no class; the message begins
+            with `name`.
+    """
+    (count,) = _header(content, name, LABELS_MAGIC, 2)
+    labels = _body(content, name, 8, count)
+    if count and labels.max() >= CLASSES:
+        first = int(np.argmax(labels >= CLASSES))
+        raise UserError(f"{name}: label {labels[first]} at {first} is outside 0–{CLASSES - 1}")
+    return labels
+
+
+def _header(content: bytes, name: str, magic: int, words: int) -> tuple[int, ...]:
+    size = 4 * words
+    if len(content) < size:
+        raise UserError(f"{name}: {len(content)} bytes are too few for an IDX header of {size}")
+    found, *dimensions = struct.unpack(f">{words}I", content[:size])
+    if found != magic:
+        raise UserError(f"{name}: magic number is {found:#010x}, expected {magic:#010x}")
+    return tuple(dimensions)
+
+
+def _body(content: bytes, name: str, start: int, size: int) -> NDArray[np.uint8]:
+    found = len(content) - start
+    if found != size:
+        raise UserError(f"{name}: {found} bytes of data, its header announces {size}")
+    return np.frombuffer(content, np.uint8, offset=start)
+
+
+def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
+    """Return a published pair of files as a split.
+
+    Raises:
+        UserError: a file is missing or malformed, or the two do not belong together.
+    """
+    split = Split(
+        parse_images(_read(folder / images.name), images.name),
+        parse_labels(_read(folder / labels.name), labels.name),
+    )
+    if len(split.images) != len(split.labels):
+        raise UserError(
+            f"{images.name} holds {len(split.images)} images,"
+            f" {labels.name} holds {len(split.labels)} labels: they do not belong together"
+        )
+    if not len(split):
+        raise UserError(f"{images.name} holds no image")
+    return split
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro download`") from None
+
+
+def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
+    """Return (train, val): of each class, `val_fraction` goes to val; both keep file order.
+
+    Drawn class by class with numpy: scikit-learn's splitter does the same, but importing it takes
+    longer than the whole stage.
+
+    Raises:
+        UserError: a class would be left without an image in train or in val.
+    """
+    in_val = np.zeros(len(split), bool)
+    for label in np.unique(split.labels):
+        members = np.flatnonzero(split.labels == label)
+        count = round(len(members) * val_fraction)
+        if not 0 < count < len(members):
+            raise UserError(
+                f"preprocess.val_fraction: {val_fraction} of the {len(members)} images of class"
+                f" {label} ({CLASS_NAMES[label]}) leaves train or val without one"
+            )
+        chosen = generator(seed, "split", int(label)).choice(members, count, replace=False)
+        in_val[chosen] = True
+    return (
+        Split(split.images[~in_val], split.labels[~in_val]),
+        Split(split.images[in_val], split.labels[in_val]),
+    )
+
+
+def digest(split: Split) -> str:
+    """Return the SHA-256 over a split's shape, pixels and labels, in hexadecimal."""
+    hasher = hashlib.sha256(repr(split.images.shape).encode())
+    hasher.update(np.ascontiguousarray(split.images))
+    hasher.update(np.ascontiguousarray(split.labels))
+    return hasher.hexdigest()
+
+
+def class_counts(labels: NDArray[np.uint8]) -> list[int]:
+    """Return how many labels each class has, in the order of CLASS_NAMES."""
+    return [int(count) for count in np.bincount(labels, minlength=CLASSES)]
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Replace `path` by the split as a compressed `.npz`, the same bytes for the same split."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=split.images, labels=split.labels)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_split(path: Path) -> Split:
+    """Return the split in a `.npz` file.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds something other than a split.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            split = Split(arrays["images"], arrays["labels"])
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no readable split: {error}") from None
+    expected = (len(split.labels), IMAGE_SIZE, IMAGE_SIZE)
+    if split.images.dtype != np.uint8 or split.images.shape != expected:
+        raise UserError(
+            f"{path}: images are {split.images.dtype} {list(split.images.shape)},"
+            f" expected uint8 {list(expected)}"
+        )
+    if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
+        raise UserError(f"{path}: labels must be a row of uint8, at least one")
+    if split.labels.max() >= CLASSES:
+        raise UserError(f"{path}: a label is outside 0–{CLASSES - 1}")
+    return split

@@ -1,0 +1,114 @@
+"""What a model is built and trained with: one flat, typed record per architecture.
+
+`tune` writes such a record, `train` reads it, MLflow logs it, and a user can write one by hand. A
+new architecture is a record here, an entry in RECORDS, and a builder in `models`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fashion.errors import UserError
+from fashion.files import read_json
+
+Units = Annotated[int, Field(ge=1, le=8192)]
+Dropout = Annotated[float, Field(ge=0, le=0.9)]  # share of the values set to zero
+Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
+
+
+class Section(BaseModel):
+    """A closed, frozen, strictly typed piece of configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Hyperparameters(Section):
+    """What every architecture is trained with."""
+
+    activation: Activation
+    dropout: Dropout
+    batch_norm: bool
+    l2: Annotated[float, Field(ge=0, le=1)]  # added to the loss: l2 · Σ kernel²
+    optimizer: Literal["adam", "sgd"]  # adam with decoupled decay (AdamW); sgd with momentum 0.9
+    learning_rate: Annotated[float, Field(gt=0, le=10)]  # the highest, reached after warm-up
+    schedule: Literal["constant", "cosine"]  # cosine: to zero at the last step
+    warmup_epochs: Annotated[float, Field(ge=0, le=100)]  # learning rate rises linearly from zero
+    weight_decay: Annotated[float, Field(ge=0, le=1)]  # decoupled, kernels only
+    batch_size: Annotated[int, Field(ge=1, le=8192)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    flip: bool  # each training image mirrored left to right every other time it is seen
+    shift: Annotated[int, Field(ge=0, le=14)]  # pixels at most, each way, anew every epoch
+    cutout: Annotated[int, Field(ge=0, le=28)]  # side in pixels of a random square set to zero
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)]  # decay per step; 0 is none
+
+
+class MlpHyperparameters(Hyperparameters):
+    """A multilayer perceptron."""
+
+    hidden_units: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=16)]
+    input_dropout: Dropout
+
+
+class CnnHyperparameters(Hyperparameters):
+    """A convolutional network: blocks of convolutions, each block ended by max pooling."""
+
+    filters: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=4)]
+    convolutions: Annotated[  # per block, as many as `filters`
+        tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False, min_length=1)
+    ]
+    kernel_size: Annotated[int, Field(ge=1, le=7)]
+    padding: Literal["same", "valid"]
+    dense_units: Annotated[int, Field(ge=0, le=8192)]  # 0: no hidden dense layer
+    block_dropout: Dropout  # after each block
+
+
+RECORDS: dict[str, type[Hyperparameters]] = {"mlp": MlpHyperparameters, "cnn": CnnHyperparameters}
+
+
+def parse(model: str, values: dict[str, Any], source: str) -> Hyperparameters:
+    """Return the checked record of one architecture.
+
+    Args:
+        model: a key of RECORDS.
+        values: hyperparameter → value.
+        source: what an error message begins with.
+
+    Raises:
+        UserError: unknown architecture; a hyperparameter is missing, unknown, or impossible.
+    """
+    if model not in RECORDS:
+        raise UserError(f"{source}: unknown model {model!r}: choose from {', '.join(RECORDS)}")
+    try:
+        return RECORDS[model].model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{source}: {explain(error)}") from None
+
+
+def read(model: str, path: Path) -> Hyperparameters:
+    """Return the record in a JSON file, as `tune` or a user wrote it.
+
+    Raises:
+        UserError: the file is missing, no JSON, or no complete record.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object of hyperparameters")
+    return parse(model, content, str(path))
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """Return a validation error as one line: which key, what is wrong, what it was."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"])
+        key = ".".join(part for part in (prefix, key) if part)
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif isinstance(problem["input"], (str, int, float, bool)):
+            message += f", not {problem['input']!r}"
+        parts.append(f"{key}: {message}" if key else message)
+    return "; ".join(parts)

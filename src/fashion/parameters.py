@@ -1,0 +1,269 @@
+"""`params.yaml` as closed, range-checked objects; nothing is trained on a typing error."""
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from fashion.data import CLASSES
+from fashion.errors import UserError
+from fashion.hyperparameters import RECORDS, Hyperparameters, Section, explain, parse
+
+Seed = Annotated[int, Field(ge=1, le=2**31 - 1)]  # keras-tuner takes 0 for "random"
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Metric = Literal["val_accuracy", "val_loss"]
+Scalar = int | float | str | bool
+Value = Scalar | list[Any]  # a list for hyperparameters that take one, such as hidden_units
+
+
+class Source(Section):
+    """A place to get the data from; exactly one of the three is given."""
+
+    folder: str | None = None  # holds the four files, unpacked or as .gz
+    url: str | None = None  # the four .gz files lie directly below
+    debian: str | None = None  # a Debian package, fetched and unpacked through apt's client
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name, value in self if value]
+        if len(given) != 1:
+            raise ValueError("give exactly one of folder, url, debian")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url must begin with http:// or https://, not {self.url!r}")
+        return self
+
+
+class Download(Section):
+    sources: Annotated[tuple[Source, ...], Field(strict=False, min_length=1)]
+    timeout: Annotated[float, Field(gt=0, le=3600)]  # seconds without an answer or a byte
+
+
+class Preprocess(Section):
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # of the 60,000 published training images
+
+
+class Transforms(Section):
+    """How far a new image may differ from its source; each drawn uniformly up to the limit."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)]  # degrees, either way
+    zoom: Annotated[float, Field(ge=0, lt=1)]  # 0.1: between 0.9 and 1.1 of the size
+    shift: Annotated[float, Field(ge=0, le=14)]  # pixels, each way
+    flip: Annotated[float, Field(ge=0, le=1)]  # probability of a left-to-right mirror
+
+
+class Augment(Section):
+    classes: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=CLASSES)], ...], Field(strict=False, min_length=1)
+    ]
+    copies: Annotated[int, Field(ge=1, le=100)]
+    transforms: Transforms
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes must differ from each other")
+        return self
+
+
+class Choice(Section):
+    choice: Annotated[tuple[Value, ...], Field(strict=False, min_length=1)]
+
+    def ends(self) -> list[Value]:
+        """Return every value."""
+        return list(self.choice)
+
+
+class IntBounds(Section):
+    min: int
+    max: int
+    step: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class FloatBounds(Section):
+    min: float
+    max: float
+    step: Annotated[float, Field(gt=0)] | None = None
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        if self.log and (self.min <= 0 or self.step is not None):
+            raise ValueError("log needs min above 0 and takes no step")
+        return self
+
+
+class IntRange(Section):
+    int: IntBounds
+
+    def ends(self) -> list[Value]:
+        """Return the lowest and the highest value."""
+        return [self.int.min, self.int.max]
+
+
+class FloatRange(Section):
+    float: FloatBounds
+
+    def ends(self) -> list[Value]:
+        """Return the lowest and the highest value."""
+        return [self.float.min, self.float.max]
+
+
+Range = Choice | IntRange | FloatRange
+RANGES: dict[str, type[Choice] | type[IntRange] | type[FloatRange]] = {
+    "choice": Choice,
+    "int": IntRange,
+    "float": FloatRange,
+}
+SearchSpace = dict[str, Value | Range]  # hyperparameter → its fixed value, or what to search
+
+
+class Search(Section):
+    strategy: Literal["random", "bayesian", "hyperband", "grid"]
+    trials: Count  # at most; hyperband's own brackets decide its number
+    executions_per_trial: Annotated[int, Field(ge=1, le=100)]  # a trial's score is their mean
+    epochs: Count
+    patience: Count  # epochs without a better objective before a trial is stopped
+    images: Annotated[int, Field(ge=0)]  # of the training split, seen by the search; 0 is all
+    objective: Metric
+
+
+class Tune(Section):
+    search: Search
+    models: dict[str, dict[str, Any]]  # checked and turned into search spaces by `search_space`
+
+    @model_validator(mode="after")
+    def _spaces(self) -> Self:
+        for model, values in self.models.items():
+            search_space(model, values)
+        return self
+
+    def space(self, model: str) -> SearchSpace:
+        """Return the search space of one architecture."""
+        return search_space(model, self.models[model])
+
+
+class Budget(Section):
+    epochs: Count
+    patience: Count  # epochs without a better value of `train.monitor` before training is stopped
+
+
+class Train(Section):
+    models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    data: Annotated[
+        tuple[Literal["original", "augmented"], ...], Field(strict=False, min_length=1)
+    ]
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
+    monitor: Metric
+    budget: dict[str, Budget]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in ("models", "data", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} must differ from each other")
+        for model in (*self.models, *self.budget):
+            if model not in RECORDS:
+                raise ValueError(f"unknown model {model!r}: choose from {', '.join(RECORDS)}")
+        for model in self.models:
+            if model not in self.budget:
+                raise ValueError(f"budget.{model} is missing")
+        return self
+
+
+class Evaluate(Section):
+    bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]  # of the intervals
+    calibration_bins: Annotated[int, Field(ge=2, le=1000)]
+
+
+class Parameters(Section):
+    """The whole of `params.yaml`."""
+
+    seed: Seed
+    threads: Annotated[int, Field(ge=1, le=256)]
+    download: Download
+    preprocess: Preprocess
+    augment: Augment
+    tune: Tune
+    train: Train
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _tuned(self) -> Self:
+        for model in self.train.models:
+            if model not in self.tune.models:
+                raise ValueError(f"tune.models.{model} is missing, but train.models names it")
+        return self
+
+
+def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
+    """Return a checked search space: every value it allows is one the record allows.
+
+    Raises:
+        ValueError: unknown architecture or hyperparameter, a missing one, a malformed range, or a
+            value that the record refuses.
+    """
+    if model not in RECORDS:
+        raise ValueError(f"unknown model {model!r}: choose from {', '.join(RECORDS)}")
+    space: SearchSpace = {}
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            space[name] = value
+        elif len(value) == 1 and (kind := next(iter(value))) in RANGES:
+            try:
+                space[name] = RANGES[kind].model_validate(value)
+            except ValidationError as error:
+                raise ValueError(explain(error, f"models.{model}.{name}")) from None
+        else:
+            raise ValueError(
+                f"models.{model}.{name}: unknown range {', '.join(map(str, value))}:"
+                f" give one of {', '.join(RANGES)}"
+            )
+    ends = {name: _ends(value) for name, value in space.items()}
+    first = {name: values[0] for name, values in ends.items()}
+    _check(model, first)
+    for name, values_of_one in ends.items():
+        for value in itertools.islice(values_of_one, 1, None):
+            _check(model, {**first, name: value})
+    return space
+
+
+def _ends(value: Value | Range) -> list[Value]:
+    return value.ends() if isinstance(value, (Choice, IntRange, FloatRange)) else [value]
+
+
+def _check(model: str, values: dict[str, Value]) -> Hyperparameters:
+    try:
+        return parse(model, values, f"models.{model}")
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def read_parameters(path: Path) -> Parameters:
+    """Return the checked content of `params.yaml`.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or a key is unknown, missing, of the wrong
+            type or out of range; the message names the key, the value and what is allowed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Parameters.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {explain(error)}") from None
