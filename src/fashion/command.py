@@ -1,5 +1,6 @@
 """Run a script's `main` as a command: one-line errors, exit codes, signals."""
 
+import argparse
 import contextlib
 import errno
 import os
@@ -26,6 +27,15 @@ EXIT_CODES = """exit status:
 
 class Terminated(BaseException):
     """SIGTERM, raised where the program stands so that its clean-up runs."""
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is a script's docstring followed by the exit statuses."""
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def run(main: Callable[[], None]) -> NoReturn:

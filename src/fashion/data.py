@@ -3,7 +3,7 @@
 import hashlib
 import io
 import struct
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -36,10 +36,26 @@ class RawFile(NamedTuple):
 
 # The unpacked bytes identify the data: packagers compress the same bytes differently. Checked
 # against the MD5s that Zalando Research publishes for its archives.
-TRAIN_IMAGES = RawFile("train-images-idx3-ubyte", 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888")  # noqa: E501 (a checksum has no good place to break)
-TRAIN_LABELS = RawFile("train-labels-idx1-ubyte", 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9")  # noqa: E501
-TEST_IMAGES = RawFile("t10k-images-idx3-ubyte", 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b")  # noqa: E501
-TEST_LABELS = RawFile("t10k-labels-idx1-ubyte", 10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34")  # noqa: E501
+TRAIN_IMAGES = RawFile(
+    "train-images-idx3-ubyte",
+    47_040_016,
+    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+)
+TRAIN_LABELS = RawFile(
+    "train-labels-idx1-ubyte",
+    60_008,
+    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+)
+TEST_IMAGES = RawFile(
+    "t10k-images-idx3-ubyte",
+    7_840_016,
+    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+)
+TEST_LABELS = RawFile(
+    "t10k-labels-idx1-ubyte",
+    10_008,
+    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+)
 RAW_FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
 
@@ -155,17 +171,65 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
     )
 
 
+def sample(split: Split, images: int, random: np.random.Generator) -> Split:
+    """Return `images` of the split, drawn without replacement and in file order, or all of it."""
+    if images >= len(split):
+        return split
+    chosen = np.sort(random.choice(len(split), images, replace=False))
+    return Split(split.images[chosen], split.labels[chosen])
+
+
 def digest(split: Split) -> str:
     """Return the SHA-256 over a split's shape, pixels and labels, in hexadecimal."""
     hasher = hashlib.sha256(repr(split.images.shape).encode())
-    hasher.update(np.ascontiguousarray(split.images))
-    hasher.update(np.ascontiguousarray(split.labels))
+    hasher.update(np.ascontiguousarray(split.images).data)
+    hasher.update(np.ascontiguousarray(split.labels).data)
     return hasher.hexdigest()
 
 
-def class_counts(labels: NDArray[np.uint8]) -> list[int]:
-    """Return how many labels each class has, in the order of CLASS_NAMES."""
-    return [int(count) for count in np.bincount(labels, minlength=CLASSES)]
+def class_counts(split: Split) -> dict[str, int]:
+    """Return class name → number of images."""
+    counts = np.bincount(split.labels, minlength=CLASSES).tolist()
+    return dict(zip(CLASS_NAMES, counts, strict=True))
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> dict[str, float]:
+    """Return mean and standard deviation of all pixels (0–255) and the share of background."""
+    return {
+        "mean": float(images.mean(dtype=np.float64)),
+        "standard_deviation": float(images.std(dtype=np.float64)),
+        "background": float((images == 0).mean()),
+    }
+
+
+def count_duplicates(splits: Mapping[str, Split]) -> list[dict[str, str | int]]:
+    """Return how many images are exactly repeated within each split and across each two.
+
+    Each row counts the images of `split` that are equal to an earlier image of the same split, or
+    to any image of another one (`with`), and of these the images whose label differs.
+    """
+    first_label = {
+        name: dict(reversed(list(zip(_as_bytes(split), split.labels.tolist(), strict=True))))
+        for name, split in splits.items()
+    }
+    rows: list[dict[str, str | int]] = []
+    for name, split in splits.items():
+        for other, labels in first_label.items():
+            seen: set[bytes] = set()
+            repeated = different = 0
+            for image, label in zip(_as_bytes(split), split.labels.tolist(), strict=True):
+                if (image in seen) if other == name else (image in labels):
+                    repeated += 1
+                    different += labels[image] != label
+                seen.add(image)
+            rows.append(
+                {"split": name, "with": other, "images": repeated, "label_differs": different}
+            )
+    return rows
+
+
+def _as_bytes(split: Split) -> list[bytes]:
+    return [image.tobytes() for image in split.images]
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -182,20 +246,25 @@ def read_split(path: Path) -> Split:
         UserError: the file is missing, damaged, or holds something other than a split.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            split = Split(arrays["images"], arrays["labels"])
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable split: {error}") from None
-    expected = (len(split.labels), IMAGE_SIZE, IMAGE_SIZE)
+    except OSError as error:
+        raise UserError(f"{path} is no readable split: {error.strerror}") from None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            split = Split(arrays["images"], arrays["labels"])
+    except Exception as error:  # a damaged archive raises some ten kinds, zlib's among them
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is no readable split: {reason}") from None
+    if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
+        raise UserError(f"{path}: labels must be a row of uint8, at least one")
+    expected = (len(split), IMAGE_SIZE, IMAGE_SIZE)
     if split.images.dtype != np.uint8 or split.images.shape != expected:
         raise UserError(
             f"{path}: images are {split.images.dtype} {list(split.images.shape)},"
             f" expected uint8 {list(expected)}"
         )
-    if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
-        raise UserError(f"{path}: labels must be a row of uint8, at least one")
     if split.labels.max() >= CLASSES:
         raise UserError(f"{path}: a label is outside 0–{CLASSES - 1}")
     return split

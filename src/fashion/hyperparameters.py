@@ -29,8 +29,8 @@ class Hyperparameters(Section):
     activation: Activation
     dropout: Dropout
     batch_norm: bool
-    l2: Annotated[float, Field(ge=0, le=1)]  # added to the loss: l2 · Σ kernel²
-    optimizer: Literal["adam", "sgd"]  # adam with decoupled decay (AdamW); sgd with momentum 0.9
+    l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² of hidden layers, added to the loss
+    optimizer: Literal["adam", "sgd", "nesterov"]  # nesterov: sgd with Nesterov momentum 0.9
     learning_rate: Annotated[float, Field(gt=0, le=10)]  # the highest, reached after warm-up
     schedule: Literal["constant", "cosine"]  # cosine: to zero at the last step
     warmup_epochs: Annotated[float, Field(ge=0, le=100)]  # learning rate rises linearly from zero
@@ -59,6 +59,8 @@ class CnnHyperparameters(Hyperparameters):
     ]
     kernel_size: Annotated[int, Field(ge=1, le=7)]
     padding: Literal["same", "valid"]
+    pool_last: bool  # max pooling after the last block too
+    head: Literal["flatten", "average"]  # what becomes of the last block's feature maps
     dense_units: Annotated[int, Field(ge=0, le=8192)]  # 0: no hidden dense layer
     block_dropout: Dropout  # after each block
 

@@ -159,9 +159,7 @@ class Budget(Section):
 
 class Train(Section):
     models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    data: Annotated[
-        tuple[Literal["original", "augmented"], ...], Field(strict=False, min_length=1)
-    ]
+    data: Annotated[tuple[Literal["original", "augmented"], ...], Field(strict=False, min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
     monitor: Metric
     budget: dict[str, Budget]

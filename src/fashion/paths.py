@@ -35,14 +35,9 @@ class Paths:
         """`train`, `val` or `test` as preprocess leaves it."""
         return self.root / "data/processed" / f"{name}.npz"
 
-    @property
-    def augmented(self) -> Path:
-        """The training split plus the images that augment made."""
-        return self.root / "data/augmented/train.npz"
-
     def training_data(self, data: str) -> Path:
-        """What a model is trained on: the file behind `original` or `augmented`."""
-        return {"original": self.split("train"), "augmented": self.augmented}[data]
+        """What a model is trained on: `original` (the train split) or `augmented`."""
+        return self.root / "data" / data / "train.npz"
 
     def report(self, stage: str) -> Path:
         """Folder of a stage's small results, kept in git."""

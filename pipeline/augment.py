@@ -1,0 +1,57 @@
+"""Add changed copies of the training images of some classes.
+
+Reads:  data/processed/train.npz
+Writes: data/augmented/train.npz, reports/augment/
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fashion import command, data, plots
+from fashion.augmentation import augment
+from fashion.files import write_bytes, write_json
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.randomness import generator
+
+SHOWN = 15  # pairs in the figure
+
+
+def main() -> None:
+    """Run the stage."""
+    command.parser(__doc__).parse_args()
+    paths = Paths(Path(__file__).resolve().parents[1])
+    parameters = read_parameters(paths.params)
+    settings, seed = parameters.augment, parameters.seed
+
+    train = data.read_split(paths.split("train"))
+
+    augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
+
+    data.write_split(paths.training_data("augmented"), augmented)
+    report = paths.report("augment")
+    write_json(
+        report / "summary.json",
+        {
+            "images": len(augmented),
+            "new_images": len(augmented) - len(train),
+            "sha256": data.digest(augmented),
+            "classes": data.class_counts(augmented),
+        },
+    )
+    sources = np.flatnonzero(np.isin(train.labels, settings.classes))
+    shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
+    write_bytes(
+        report / "before_after.png",
+        plots.before_after(
+            train.images[sources[shown]],
+            augmented.images[len(train) + shown],
+            train.labels[sources[shown]],
+        ),
+    )
+    print(f"{len(train)} images and {len(augmented) - len(train)} new ones: {len(augmented)}")
+
+
+if __name__ == "__main__":
+    command.run(main)

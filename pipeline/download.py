@@ -1,0 +1,30 @@
+"""Fetch the four files of Fashion-MNIST and check them.
+
+Reads: params.yaml (download), the sources named there
+Writes: data/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte
+"""
+
+from pathlib import Path
+
+from fashion import command
+from fashion.data import RAW_FILES
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.sources import fetch
+
+
+def main() -> None:
+    """Fill data/raw from the first source that gives the published bytes."""
+    command.parser(__doc__).parse_args()
+    paths = Paths(Path(__file__).resolve().parents[1])
+    parameters = read_parameters(paths.params).download
+
+    source = fetch(parameters.sources, parameters.timeout, paths.raw, paths.root)
+
+    size = sum(file.size for file in RAW_FILES)
+    origin = f"from {source}" if source else "already there"
+    print(f"download: {len(RAW_FILES)} files, {size:,} bytes, {origin}, SHA-256 checked")
+
+
+if __name__ == "__main__":
+    command.run(main)

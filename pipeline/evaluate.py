@@ -1,0 +1,233 @@
+"""Score every model on the test split, compare them, and write the report.
+
+The only stage that reads the test split; nothing is chosen by it.
+
+Reads:  models/, data/processed/test.npz, reports/{preprocess,augment,tune,train}/
+Writes: reports/evaluate/, data/predictions/
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fashion import command, data, evaluation, report, state
+from fashion.errors import UserError
+from fashion.evaluation import Comparison, ModelResult
+from fashion.files import read_csv, read_json, sha256, write_bytes, write_csv, write_json, write_text
+from fashion.parameters import Parameters, read_parameters
+from fashion.paths import ModelName, Paths
+from fashion.runtime import configure
+
+
+def main() -> None:
+    """Run the stage."""
+    command.parser(__doc__).parse_args()
+    paths = Paths(Path(__file__).resolve().parents[1])
+    parameters = read_parameters(paths.params)
+    named = parameters.train
+    names = [
+        ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
+    ]
+    refuse_strays(paths, names)
+    test = data.read_split(paths.split("test"))
+    histories = {name: read_history(paths, name) for name in names}
+
+    configure(parameters.threads)
+    results = [score(paths, parameters, name, test) for name in names]
+    comparisons = [
+        evaluation.compare(
+            first,
+            second,
+            samples=parameters.evaluate.bootstrap_samples,
+            confidence=parameters.evaluate.confidence,
+            seed=parameters.seed,
+        )
+        for first, second in evaluation.pairs(results)
+    ]
+    searches = [
+        report.Search(
+            model,
+            parameters.tune.search.objective,
+            read_csv(paths.hyperparameters(model).parent / "trials.csv"),
+        )
+        for model in named.models
+    ]
+    figures = report.figures(results, comparisons, histories, searches, test)
+    html, markdown = report.render(
+        report.Content(
+            results=results,
+            comparisons=comparisons,
+            hyperparameters={
+                model: read_json(paths.hyperparameters(model)) for model in named.models
+            },
+            searches=searches,
+            counts=read_counts(paths),
+            confidence=parameters.evaluate.confidence,
+            samples=parameters.evaluate.bootstrap_samples,
+            bins=parameters.evaluate.calibration_bins,
+            figures=figures,
+        )
+    )
+
+    write(paths.report("evaluate"), results, comparisons, histories, figures)
+    write_text(paths.report("evaluate") / "report.html", html)
+    write_text(paths.report("evaluate") / "report.md", markdown)
+    log(paths, parameters, results, comparisons, figures, html)
+    print(f"report: {paths.report('evaluate').relative_to(paths.root)}/report.html")
+
+
+def refuse_strays(paths: Paths, names: Sequence[ModelName]) -> None:
+    """Stop where models lie that params.yaml does not name: the report would not say so."""
+    expected = {paths.model(name) for name in names}
+    strays = sorted(set(paths.model(names[0]).parent.glob("*.keras")) - expected)
+    if strays:
+        listed = " ".join(str(path.relative_to(paths.root)) for path in strays)
+        raise UserError(f"params.yaml (train) does not name these models: delete them: rm {listed}")
+
+
+def read_history(paths: Paths, name: ModelName) -> dict[str, list[float]]:
+    """Return column → value per epoch."""
+    rows = read_csv(paths.training(name) / "history.csv")
+    return {column: [float(row[column]) for row in rows] for column in rows[0]}
+
+
+def read_counts(paths: Paths) -> dict[str, list[int]]:
+    """Return split → images per class, the augmented training data among them."""
+    rows = read_csv(paths.report("preprocess") / "classes.csv")
+    augmented = read_json(paths.report("augment") / "summary.json")["classes"]
+    counts = {
+        split: [int(row[split]) for row in rows] for split in rows[0] if split != "class"
+    }
+    return {**counts, "train, augmented": [augmented[row["class"]] for row in rows]}
+
+
+def score(paths: Paths, parameters: Parameters, name: ModelName, test: data.Split) -> ModelResult:
+    """Return a model's result, and write its predictions so that others can score them again."""
+    from fashion import training
+
+    probabilities = training.predict(training.load_model(paths.model(name)), test.images)
+    trained = read_json(paths.training(name) / "metrics.json")
+    result = evaluation.evaluate(
+        name,
+        test.labels,
+        probabilities,
+        val={"accuracy": trained["val_accuracy"], "log_loss": trained["val_loss"]},
+        bins=parameters.evaluate.calibration_bins,
+        confidence=parameters.evaluate.confidence,
+    )
+    write_csv(paths.predictions(name), *evaluation.predictions_table(test.labels, probabilities))
+    print(
+        f"{name}: val accuracy {result.val['accuracy']:.4f},"
+        f" test accuracy {result.scores['accuracy']:.4f}",
+        flush=True,
+    )
+    return result
+
+
+def write(
+    folder: Path,
+    results: Sequence[ModelResult],
+    comparisons: Sequence[Comparison],
+    histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
+    figures: Mapping[str, bytes],
+) -> None:
+    """Write the scores, tables and figures."""
+    write_json(folder / "metrics.json", evaluation.metrics(results))
+    write_json(folder / "comparisons.json", evaluation.comparisons_content(comparisons))
+    write_csv(folder / "per_class.csv", *evaluation.per_class_table(results))
+    write_csv(folder / "confusion.csv", *evaluation.confusion_table(results))
+    write_csv(folder / "calibration.csv", *evaluation.calibration_table(results))
+    short = evaluation.keys(histories)
+    columns = list(next(iter(histories.values())))
+    write_csv(
+        folder / "curves.csv",
+        ["model", *columns],
+        [
+            [short[name], *values]
+            for name, history in histories.items()
+            for values in zip(*history.values(), strict=True)
+        ],
+    )
+    for file, png in figures.items():
+        write_bytes(folder / file, png)
+
+
+def log(
+    paths: Paths,
+    parameters: Parameters,
+    results: Sequence[ModelResult],
+    comparisons: Sequence[Comparison],
+    figures: Mapping[str, bytes],
+    html: str,
+) -> None:
+    """Add the test scores to each model's run, make the comparison's run, name the champions."""
+    from fashion import tracking
+
+    digests = {str(result.name): sha256(paths.model(result.name)) for result in results}
+    inputs: dict[str, Any] = {
+        "models": digests,
+        "test": sha256(paths.split("test")),
+        "settings": parameters.evaluate.model_dump(mode="json"),
+    }
+    key = state.work_key(paths.root, "evaluate", inputs)
+    short = evaluation.keys(result.name for result in results)
+    champions = {
+        model: report.best([one for one in results if one.name.model == model])
+        for model in parameters.train.models
+    }
+    for result in results:
+        name = result.name
+        with tracking.reopen_run(
+            paths.root,
+            tracking.TRAINING,
+            str(name),
+            read_json(paths.training(name) / "model.json")["key"],
+            evaluated=key,
+            tags={**name._asdict(), "threads": parameters.threads},
+        ) as run:
+            run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
+            run.log_figure("confusion", figures[f"confusion/{short[name]}.png"])
+            run.log_table("confusion", *evaluation.confusion_table([result]))
+            run.log_table("per_class", *evaluation.per_class_table([result]))
+            run.log_table("calibration", *evaluation.calibration_table([result]))
+            if champions[name.model] is result:
+                tracking.register_champion(run, f"fashion-mnist-{name.model}", card(result))
+    with tracking.open_run(
+        paths.root,
+        tracking.TRAINING,
+        "comparison",
+        key,
+        tags={"seed": parameters.seed, "threads": parameters.threads},
+        description="All models on the test split, side by side; `report.html` tells it whole",
+    ) as run:
+        run.log_parameters(inputs["settings"] | {"models": sorted(digests)})
+        for one in comparisons:
+            pair = f"{one.second} minus {one.first}"
+            run.log_metrics(
+                {
+                    f"{pair}/test_accuracy": one.difference,
+                    f"{pair}/mcnemar_p_value": one.p_value,
+                }
+            )
+        for file, png in figures.items():
+            run.log_figure(file.removesuffix(".png"), png)
+        run.log_table("per_class", *evaluation.per_class_table(results))
+        run.log_text("report.html", html)
+
+
+def card(result: ModelResult) -> str:
+    """Return what the registry says of a family's best model."""
+    low, high = result.accuracy_interval
+    return (
+        f"Classifies 28×28 grey pictures of clothes (raw pixels, 0 is background) into ten classes."
+        f" Trained on the {result.name.data} Fashion-MNIST training split, seed"
+        f" {result.name.seed}; the best of its family by validation accuracy"
+        f" ({result.val['accuracy']:.4f}). Test accuracy {result.scores['accuracy']:.4f}"
+        f" [{low:.4f}, {high:.4f}]. Not meant for photographs: it has seen nothing but centred"
+        f" products on an empty background."
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

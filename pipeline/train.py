@@ -1,0 +1,124 @@
+"""Train one architecture, with the hyperparameters that tune chose, on one data set from one seed.
+
+Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, and
+        data/processed/train.npz (original) or data/augmented/train.npz (augmented)
+Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
+"""
+
+from pathlib import Path
+
+from fashion import command, data, hyperparameters, state
+from fashion.errors import UserError
+from fashion.files import sha256, write_csv, write_json
+from fashion.parameters import read_parameters
+from fashion.paths import ModelName, Paths
+from fashion.progress import duration, step_bar
+from fashion.randomness import derive_seed
+from fashion.runtime import configure
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = command.parser(__doc__)
+    parser.add_argument("model", choices=hyperparameters.RECORDS, help="the architecture")
+    parser.add_argument("data", choices=["original", "augmented"], help="what it learns from")
+    parser.add_argument("seed", type=int, help="of the weights, the order and the dropout masks")
+    name = ModelName(**vars(parser.parse_args()))
+    paths = Paths(Path(__file__).resolve().parents[1])
+    parameters = read_parameters(paths.params)
+    if name.model not in parameters.train.budget:
+        raise UserError(f"params.yaml: train.budget.{name.model} is missing")
+    budget, monitor = parameters.train.budget[name.model], parameters.train.monitor
+
+    record = hyperparameters.read(name.model, paths.hyperparameters(name.model))
+    train = data.read_split(paths.training_data(name.data))
+    val = data.read_split(paths.split("val"))
+    settings = {"monitor": monitor, **budget.model_dump(), **record.model_dump(mode="json")}
+    digests = {"train": data.digest(train), "val": data.digest(val)}
+    key = state.work_key(
+        paths.root,
+        "train",
+        {"name": name, "threads": parameters.threads, "settings": settings, **digests},
+    )
+
+    configure(parameters.threads)
+    from fashion import models, tracking, training
+
+    with (
+        state.resumable(paths.root, f"train-{name}", key) as folder,
+        tracking.open_run(
+            paths.root,
+            tracking.TRAINING,
+            str(name),
+            key,
+            tags={**name._asdict(), "threads": parameters.threads},
+            description=f"`{name.model}` trained on the {name.data} training split",
+        ) as run,
+    ):
+        run.log_parameters({**name._asdict(), **settings})
+        run.log_dataset(name.data, digests["train"], "training", data.class_counts(train))
+        run.log_dataset("val", digests["val"], "validation", data.class_counts(val))
+
+        def report(row: training.Epoch, seconds: float) -> None:
+            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
+            print(
+                f"{name} epoch {row['epoch']}/{budget.epochs}: loss {row['loss']:.4f},"
+                f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
+                f" {seconds:.1f} s,"
+                f" at most {duration(seconds * (budget.epochs - row['epoch']))} left",
+                flush=True,
+            )
+
+        model = models.build(name.model, record, derive_seed(name.seed, "weights"))
+        with step_bar(str(name)) as on_steps:
+            progress = training.train(
+                model,
+                record,
+                train,
+                val,
+                seed=name.seed,
+                epochs=budget.epochs,
+                patience=budget.patience,
+                monitor=monitor,
+                on_epoch=report,
+                on_steps=on_steps,
+                checkpoint=folder / "epoch.npz",
+            )
+
+        scores = {
+            "val_accuracy": progress.best["val_accuracy"],
+            "val_loss": progress.best["val_loss"],
+            "best_epoch": progress.best_epoch,
+            "epochs": progress.epochs,
+        }
+        size = {"parameters": model.count_params(), "flops_per_image": models.flops(model)}
+        training.save_model(paths.model(name), model)
+        results = paths.training(name)
+        write_csv(
+            results / "history.csv", training.HISTORY, [row.values() for row in progress.history]
+        )
+        write_json(results / "metrics.json", scores)
+        write_json(
+            results / "model.json",
+            {
+                "key": key,
+                "weights_sha256": training.weights_digest(model),
+                "file_sha256": sha256(paths.model(name)),
+                **size,
+                "data_sha256": digests,
+                "settings": settings,
+            },
+        )
+
+        # Epochs that an earlier, killed process trained but could not log are logged here.
+        for row in progress.history:
+            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
+        run.log_parameters(size)
+        run.log_metrics({f"best_{metric}": scores[metric] for metric in ("val_accuracy", "val_loss")})
+        run.log_metrics({"best_epoch": progress.best_epoch})
+        run.log_model(model, val.images[:1], progress.best_epoch)
+
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,191 @@
+"""Search for the hyperparameters of one architecture; it sees the train and val splits only.
+
+Reads:  data/processed/{train,val}.npz
+Writes: reports/tune/<model>/{hyperparameters.json,trials.csv}
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fashion import command, data, state
+from fashion.files import read_json, write_csv, write_json
+from fashion.hyperparameters import RECORDS, parse
+from fashion.parameters import Parameters, read_parameters
+from fashion.paths import Paths
+from fashion.progress import duration, step_bar
+from fashion.randomness import derive_seed, generator
+from fashion.runtime import configure
+
+if TYPE_CHECKING:
+    from fashion.tracking import Run
+    from fashion.tuning import Trial, Values
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = command.parser(__doc__)
+    parser.add_argument("model", choices=RECORDS, help="the architecture")
+    model = parser.parse_args().model
+    paths = Paths(Path(__file__).resolve().parents[1])
+    parameters = read_parameters(paths.params)
+    settings, space = parameters.tune.search, parameters.tune.space(model)
+
+    train = data.read_split(paths.split("train"))
+    val = data.read_split(paths.split("val"))
+    if settings.images:
+        train = data.sample(train, settings.images, generator(parameters.seed, "search images"))
+    inputs = {
+        "model": model,
+        "space": parameters.tune.models[model],
+        "search": settings.model_dump(mode="json"),
+        "seed": parameters.seed,
+        "threads": parameters.threads,
+        "train": data.digest(train),
+        "val": data.digest(val),
+    }
+    key = state.work_key(paths.root, "tune", inputs)
+
+    configure(parameters.threads)
+    from fashion import tracking, tuning
+
+    names = tuning.searched_names(space)
+    tags = {"model": model, "seed": parameters.seed, "threads": parameters.threads}
+    with (
+        state.resumable(paths.root, f"tune-{model}", key) as folder,
+        tracking.open_run(
+            paths.root,
+            tracking.SEARCH,
+            f"search-{model}",
+            key,
+            tags=tags,
+            description=f"{settings.strategy} search over {', '.join(names) or 'nothing'}; "
+            f"a child run per trial",
+        ) as run,
+    ):
+        run.log_parameters(settings.model_dump(mode="json") | {"space": inputs["space"]})
+        run.log_dataset("train", inputs["train"], "training", data.class_counts(train))
+        run.log_dataset("val", inputs["val"], "validation", data.class_counts(val))
+        trials = Trials(model, parameters, train, val, folder, run)
+        outcome = tuning.search(
+            space, settings, derive_seed(parameters.seed, "search"), trials.run, trials.report
+        )
+
+        chosen = parse(model, outcome.best, f"tune.models.{model}")
+        report = paths.hyperparameters(model).parent
+        header, rows = tuning.trials_table(outcome.trials, names)
+        write_csv(report / "trials.csv", header, rows)
+        write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
+        run.log_table("trials", header, rows)
+        run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})
+        run.log_text("hyperparameters.json", paths.hyperparameters(model).read_text())
+    print(f"chosen for {model}: {json.dumps({name: outcome.best[name] for name in names})}")
+
+
+@dataclass
+class Trials:
+    """Trains the trials of a search, remembers what is done, and says how it goes."""
+
+    model: str
+    parameters: Parameters
+    train: data.Split
+    val: data.Split
+    folder: Path  # of what survives a kill
+    parent: "Run"
+    best: Mapping[str, float] = field(default_factory=dict)
+    trained: list[float] = field(default_factory=list)  # seconds of each trial done by this process
+
+    def run(self, number: int, values: "Values", epochs: int) -> Mapping[str, float]:
+        """Return the mean scores of a trial's executions; a trial done before is not repeated."""
+        settings = self.parameters.tune.search
+        identity = hashlib.sha256(json.dumps([values, epochs], sort_keys=True).encode())
+        journal = self.folder / f"{identity.hexdigest()[:16]}.json"
+        if journal.exists():
+            return dict(read_json(journal))
+        started = time.perf_counter()
+        with self.parent.child(
+            f"trial-{number}",
+            f"{self.folder.name}-{journal.stem}",
+            tags={"model": self.model, "trial": number},
+        ) as child:
+            child.log_parameters(values | {"epochs": epochs})
+            executions = [
+                self._execute(number, execution, values, epochs, journal, child)
+                for execution in range(settings.executions_per_trial)
+            ]
+            scores = {
+                name: sum(scores[name] for scores in executions) / len(executions)
+                for name in executions[0]
+            }
+            child.log_metrics({f"best_{name}": value for name, value in scores.items()})
+        write_json(journal, scores)
+        self.trained.append(time.perf_counter() - started)
+        return scores
+
+    def _execute(
+        self,
+        number: int,
+        execution: int,
+        values: "Values",
+        epochs: int,
+        journal: Path,
+        child: "Run",
+    ) -> dict[str, float]:
+        from fashion import models, training
+
+        settings = self.parameters.tune.search
+        hyperparameters = parse(self.model, values, f"trial {number}")
+        # The same for every trial: a difference between trials is not one of luck.
+        seed = derive_seed(self.parameters.seed, "trial", execution)
+
+        def log(row: training.Epoch, seconds: float) -> None:
+            if execution == 0:  # the curves of the first; the scores are the mean of all
+                child.log_metrics(training.metrics(row), step=row["epoch"])
+
+        with step_bar(f"{self.model} trial {number}") as on_steps:
+            progress = training.train(
+                models.build(self.model, hyperparameters, derive_seed(seed, "weights")),
+                hyperparameters,
+                self.train,
+                self.val,
+                seed=seed,
+                epochs=epochs,
+                patience=settings.patience,
+                monitor=settings.objective,
+                on_epoch=log,
+                on_steps=on_steps,
+                checkpoint=journal.with_name(f"{journal.stem}-{execution}.npz"),
+            )
+        return {
+            "val_accuracy": progress.best["val_accuracy"],
+            "val_loss": progress.best["val_loss"],
+            "epochs": progress.epochs,
+        }
+
+    def report(self, trial: "Trial") -> None:
+        """Print a line: this trial, the best so far, the time left."""
+        settings = self.parameters.tune.search
+        known = settings.strategy != "hyperband"  # whose brackets decide how many there are
+        place = f"{self.model} trial {trial.number}" + (f"/{settings.trials}" if known else "")
+        if trial.scores is None:
+            print(f"{place}: failed: {trial.failure}", flush=True)
+            return
+        objective = settings.objective
+        score = trial.scores[objective]
+        sign = -1 if objective == "val_loss" else 1
+        if not self.best or sign * score > sign * self.best[objective]:
+            self.best = trial.scores
+        line = f"{place}: {objective} {score:.4f}, best so far {self.best[objective]:.4f}"
+        left = settings.trials - trial.number
+        if known and left > 0 and self.trained:
+            line += f", about {duration(left * sum(self.trained) / len(self.trained))} left"
+        print(f"{line}; {json.dumps(trial.searched)}", flush=True)
+
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,31 @@
+"""How far a long work has got: a bar on a terminal, plain lines in a log."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function of (steps done, steps in all) that draws an epoch's bar on a terminal."""
+    bar = tqdm(desc=label, unit="step", leave=False, disable=not sys.stderr.isatty())
+
+    def update(done: int, total: int) -> None:
+        bar.total = total
+        bar.n = done
+        bar.refresh()
+
+    with bar:
+        yield update
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people say it, such as `2 min 05 s`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,39 @@
+"""TensorFlow, loaded once and set so that equal inputs give equal bits."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def configure(threads: int) -> None:
+    """Load TensorFlow with pinned threads and deterministic kernels.
+
+    The number of intra-op threads decides in which order sums are taken, so it is a parameter and
+    not the machine's number of cores. XLA stays off: on a CPU it is several times slower here.
+    Call it before anything else that imports TensorFlow or Keras.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with _silenced_stderr():
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.experimental.enable_op_determinism()
+        tf.config.list_logical_devices()  # looks for a GPU now, and not in the middle of the work
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Drop what TensorFlow's C++ code says while it loads: some lines on CUDA and oneDNN.
+
+    They come before its log level is read, so no setting silences them. What fails still raises.
+    """
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

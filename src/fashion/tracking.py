@@ -1,0 +1,811 @@
+"""Runs, their parameters, metrics and artifacts, and the registry: the only user of MLflow.
+
+MLflow is a log, not an output: no stage reads it, and all in it can be logged again from DVC's
+files. So nothing here stops a training. A store that cannot be reached is named once on standard
+error and not asked again by this process; a wrong use of this module still raises.
+
+    with open_run(root, TRAINING, "mlp-original-1", key, tags={…}) as run:
+        run.log_parameters({"dropout": 0.2})
+        run.log_metrics({"loss": 0.4, "val_accuracy": 0.89}, step=epoch)
+        run.log_model(model, images[:1], step=epoch)
+
+Logging is idempotent by key. A stage that runs again finds its run complete and adds nothing; one
+that was killed finds its run and goes on with it.
+
+Without MLFLOW_TRACKING_URI in the environment the store is `mlflow.db` and `mlruns/` in the
+project's root, where a bare `mlflow ui` finds it. Artifact locations are stored relative to that
+root, so that a checkout can be moved; MLflow resolves them against the working directory, which
+is therefore the root for the moment of each call, and only then.
+"""
+
+import contextlib
+import fcntl
+import functools
+import getpass
+import importlib
+import json
+import logging
+import math
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import metadata as package
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion import provenance
+from fashion.command import Terminated
+from fashion.errors import UserError
+from fashion.files import write_bytes
+
+TRAINING = "fashion-mnist"
+SEARCH = "fashion-mnist-search"
+EXPERIMENTS = {
+    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
+    "one run that compares them. Select an MLP and a CNN and press *Compare*.",
+    SEARCH: "One run per search for hyperparameters, with a child run per trial.",
+}
+
+CHAMPION = "champion"  # alias of the best version of a registered model
+
+# Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
+# (MLflow's own defaults wait for minutes).
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+MAX_PARAMETER = 6000  # characters; MLflow's limits
+MAX_TAG = 8000
+PARAMETERS_PER_CALL = 100
+METRICS_PER_CALL = 1000
+
+MODEL_NEEDS = ("tensorflow", "keras", "numpy")  # what a served model is installed with
+KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+
+# Tags that say a piece of work is all in the run: the run's own key, the evaluation's key.
+LOGGED_TAG = "logged"
+EVALUATED_TAG = "evaluated"
+# MLflow's own tags.
+NOTE_TAG = "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
+KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
+TABLES_TAG = "mlflow.loggedArtifacts"
+CONTEXT_TAG = "mlflow.data.context"
+
+Tag = str | int | float
+Images = NDArray[np.uint8]
+
+UNREACHABLE: Any = object()  # the answer of a store that is out of reach
+
+
+def store_root(root: Path) -> Path:
+    """Return the folder that holds the MLflow store of the project at `root`.
+
+    `dvc exp run --temp` and queued experiments run in a throw-away copy of the project; DVC names
+    the real one in DVC_ROOT.
+    """
+    real = os.environ.get("DVC_ROOT")
+    if real and (Path(real) / "dvc.yaml").is_file():
+        return Path(real).resolve()
+    return root.resolve()
+
+
+@contextlib.contextmanager
+def open_run(
+    root: Path,
+    experiment: str,
+    name: str,
+    key: str,
+    *,
+    tags: Mapping[str, Tag] | None = None,
+    description: str = "",
+) -> Iterator["Run"]:
+    """Open the run of one piece of work, new, to be continued, or complete.
+
+    The run ends FINISHED, after an exception FAILED, after Ctrl-C or SIGTERM KILLED. The commit,
+    the machine and DVC's stage are added to its tags.
+
+    Args:
+        root: the project's root, or its copy that DVC made for an experiment.
+        experiment: TRAINING or SEARCH.
+        name: what the UI shows, such as "mlp-original-1".
+        key: identity of the work: a hash of code, parameters and inputs.
+        tags: further tags; `threads` becomes part of the machine's fingerprint.
+        description: Markdown, shown above the run.
+
+    Raises:
+        UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
+    """
+    store = _open_store(store_root(root))
+    with _work(
+        store,
+        root=root,
+        experiment=experiment,
+        name=name,
+        key=key,
+        tags=tags,
+        description=description,
+    ) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def reopen_run(
+    root: Path,
+    experiment: str,
+    name: str,
+    key: str,
+    *,
+    evaluated: str,
+    tags: Mapping[str, Tag] | None = None,
+    description: str = "",
+) -> Iterator["Run"]:
+    """Open the finished run of a trained model to add its test scores.
+
+    Idempotent by a key of its own: with the same `evaluated` a second time the run is complete. A
+    store that has no run for `key` (a new one, or the server was down) gets one. The run's status
+    stays as it was, whatever happens here.
+
+    Args:
+        root: as for `open_run`; so are `experiment`, `name`, `key` and `description`.
+        evaluated: identity of the evaluation: a hash of its code, parameters and inputs.
+        tags: for a run that has to be created.
+
+    Raises:
+        UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
+    """
+    store = _open_store(store_root(root))
+    with _work(
+        store,
+        root=root,
+        experiment=experiment,
+        name=name,
+        key=key,
+        tags=tags,
+        description=description,
+        evaluated=evaluated,
+    ) as run:
+        yield run
+
+
+class Run:
+    """A run in MLflow; it records nothing where it is complete or the store is out of reach."""
+
+    def __init__(
+        self,
+        store: "_Store",
+        *,
+        root: Path,
+        experiment: str,
+        content: Any,
+        complete: bool,
+        missed: Counter[str],
+        threads: Tag | None,
+    ) -> None:
+        """Not for callers: use `open_run`, `reopen_run` or `child`.
+
+        Args:
+            store: where the run lives.
+            root: the project's root, for the tags of children.
+            experiment: name of the run's experiment.
+            content: MLflow's entity of the run, None if the store cannot be reached.
+            complete: whether all was logged before.
+            missed: what could not be logged, counted for the message at the end.
+            threads: intra-op threads, which children inherit.
+        """
+        self.complete = complete
+        self.run_id: str | None = content.info.run_id if content else None
+        self._experiment_id: str | None = content.info.experiment_id if content else None
+        self._store = store
+        self._root = root
+        self._experiment = experiment
+        self._missed = missed
+        self._threads = threads
+        self._parameters = set(content.data.params) if content else set()
+        self._tables = _logged_tables(content.data.tags) if content else []
+        self._known: dict[str, dict[int, float]] = {}  # metric → step → value
+        self._model: tuple[str, int] | None = None  # id and step of the logged model
+        if content and content.outputs and content.outputs.model_outputs:
+            output = content.outputs.model_outputs[0]
+            self._model = (output.model_id, output.step)
+        if content and not complete:
+            for name in content.data.metrics:
+                self._remember(name)
+
+    @property
+    def url(self) -> str:
+        """Where the UI shows the run; for the local store, once `mlflow ui` runs."""
+        server = self._store.place
+        if not server.startswith("http"):
+            server = "http://127.0.0.1:5000"
+        return f"{server}/#/experiments/{self._experiment_id}/runs/{self.run_id}"
+
+    def log_parameters(self, values: Mapping[str, Any]) -> None:
+        """Log flat name → value; lists as JSON text, text over MLflow's limit cut.
+
+        A parameter logged before keeps its value, as a run's parameters never change.
+        """
+        new = {k: _text(v, MAX_PARAMETER) for k, v in values.items() if k not in self._parameters}
+        entity = self._store.entity("Param")
+        for part in _parts(list(new.items()), PARAMETERS_PER_CALL):
+            entries = [entity(name, value) for name, value in part]
+            if self._attempt(
+                "parameter", len(part), functools.partial(self._batch, params=entries)
+            ):
+                self._parameters.update(name for name, _ in part)
+
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log name → value, in one call.
+
+        Args:
+            values: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate` for an epoch;
+                `test_accuracy` and the like for the finished work. The same names everywhere.
+            step: the epoch, from 0. A value is logged once per epoch. Without it the values
+                describe the finished work and replace earlier ones of that name; they are shown
+                beside the logged model too.
+        """
+        final = step is None
+        step = (self._model[1] if self._model else 0) if step is None else step
+        new = {}
+        for name, value in values.items():
+            logged = self._known.get(name, {})
+            if step not in logged or (final and not _same(logged[step], float(value))):
+                new[name] = float(value)
+        now = int(time.time() * 1000)
+        model = self._model[0] if self._model and step == self._model[1] else None
+        entity = self._store.entity("Metric")
+        for part in _parts(list(new.items()), METRICS_PER_CALL):
+            entries = [entity(name, value, now, step, model_id=model) for name, value in part]
+            if self._attempt("metric", len(part), functools.partial(self._batch, metrics=entries)):
+                for name, value in part:
+                    self._known.setdefault(name, {})[step] = value
+
+    def log_figure(self, name: str, png: bytes) -> None:
+        """Log a picture as `figures/<name>.png`."""
+        self._attempt("figure", 1, lambda: self._write(f"figures/{name}.png", png))
+
+    def log_text(self, name: str, text: str) -> None:
+        """Log a text file; `name` has an ending and may have folders."""
+        self._attempt("text", 1, lambda: self._write(name, text.encode()))
+
+    def log_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Log a table as `tables/<name>.json`, which the UI shows as a table."""
+        path = f"tables/{name}.json"
+        content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
+
+        def write() -> None:
+            self._write(path, content.encode())
+            # MLflow's own log_table would append the rows a second time in a continued run.
+            if path not in self._tables:
+                tables = [{"path": each, "type": "table"} for each in [*self._tables, path]]
+                self._client.set_tag(self.run_id, TABLES_TAG, json.dumps(tables))
+                self._tables.append(path)
+
+        self._attempt("table", 1, write)
+
+    def log_dataset(self, name: str, digest: str, context: str, counts: Mapping[str, int]) -> None:
+        """Log which data the run saw.
+
+        Args:
+            name: what the UI shows, such as "train".
+            digest: SHA-256 of the data in hexadecimal. (MLflow's own digest covers a dozen images.)
+            context: "training", "validation" or "test".
+            counts: number of images, in total or per class.
+        """
+        dataset = self._store.entity("Dataset")(
+            name=name,
+            digest=digest[:16],
+            source_type="local",
+            source=json.dumps({"sha256": digest}),
+            profile=json.dumps(dict(counts)),
+        )
+        tag = self._store.entity("InputTag")(CONTEXT_TAG, context)
+        entry = self._store.entity("DatasetInput")(dataset, [tag])
+        self._attempt("dataset", 1, lambda: self._client.log_inputs(self.run_id, [entry]))
+
+    def log_model(
+        self,
+        model: Any,
+        input_example: Images,
+        step: int,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Log a Keras model as MLflow's generic model, unless the run has one already.
+
+        Args:
+            model: takes raw pixels, uint8 [N, 28, 28], and gives float32 [N, 10].
+            input_example: uint8 [1, 28, 28].
+            step: the epoch its weights come from; the run's metrics of that epoch are shown
+                beside the model.
+            metadata: further facts, kept with the model.
+        """
+        if self._model is None:
+            self._attempt(
+                "model", 1, lambda: self._log_model(model, input_example, step, metadata or {})
+            )
+
+    @contextlib.contextmanager
+    def child(
+        self,
+        name: str,
+        key: str,
+        *,
+        tags: Mapping[str, Tag] | None = None,
+        description: str = "",
+    ) -> Iterator["Run"]:
+        """Open a run below this one, such as a trial of a search; arguments as for `open_run`."""
+        with _work(
+            self._store,
+            root=self._root,
+            experiment=self._experiment,
+            name=name,
+            key=key,
+            tags=tags,
+            description=description,
+            parent=self,
+        ) as run:
+            yield run
+
+    def register(self, family: str, description: str) -> None:
+        """Do what `register_champion` says."""
+        if self._model is None or self.run_id is None:
+            return
+        model_id, _ = self._model
+        if (
+            self._store.attempt(lambda: self._register(family, model_id, description))
+            is UNREACHABLE
+        ):
+            self._missed["champion"] += 1
+
+    @property
+    def _client(self) -> Any:
+        return self._store.client
+
+    def _attempt(self, what: str, count: int, action: Callable[[], Any]) -> bool:
+        """Do one piece of logging; return whether it is in the store now."""
+        if self.complete:
+            return False
+        if self._store.attempt(action) is not UNREACHABLE and self.run_id is not None:
+            return True
+        self._missed[what] += count
+        return False
+
+    def _batch(self, **entries: Any) -> None:
+        self._client.log_batch(self.run_id, **entries)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Store an artifact under its path in the run."""
+        path = PurePosixPath(name)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            write_bytes(file, content)
+            above = None if path.parent == PurePosixPath() else str(path.parent)
+            self._client.log_artifact(self.run_id, str(file), above)
+
+    def _remember(self, name: str) -> None:
+        """Ask the store which steps of a metric it has."""
+        history = self._store.attempt(lambda: self._client.get_metric_history(self.run_id, name))
+        if history is not UNREACHABLE:
+            self._known[name] = {metric.step: metric.value for metric in history}
+
+    def _register(self, family: str, model_id: str, description: str) -> None:
+        client = self._client
+        exceptions = importlib.import_module("mlflow.exceptions")
+        try:
+            client.create_registered_model(family)
+        except exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"models:/{model_id}"
+        versions = client.search_model_versions(f"name = '{family}'")
+        version = next((each for each in versions if each.source == source), None)
+        if version is None:
+            version = client.create_model_version(family, source, run_id=self.run_id)
+        client.update_model_version(family, version.version, description=description)
+        if client.get_registered_model(family).aliases.get(CHAMPION) != version.version:
+            client.set_registered_model_alias(family, CHAMPION, version.version)
+
+    def _log_model(
+        self, model: Any, input_example: Images, step: int, metadata: Mapping[str, Any]
+    ) -> None:
+        # The steps of MLflow's log_model, which works only on a global, active run. The run names
+        # the model last, so a killed process leaves no half-written model in it.
+        flavor = importlib.import_module("mlflow.tensorflow")
+        models = importlib.import_module("mlflow.models")
+        types = importlib.import_module("mlflow.types")
+        signature = models.ModelSignature(
+            inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+            outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
+        )
+        logged = self._client.create_logged_model(
+            self._experiment_id,
+            name="model",
+            source_run_id=self.run_id,
+            params=self._client.get_run(self.run_id).data.params,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder) / "model"
+            flavor.save_model(
+                model,
+                str(files),
+                mlflow_model=models.Model(
+                    artifact_path=logged.artifact_location,
+                    run_id=self.run_id,
+                    model_uuid=logged.model_id,
+                    model_id=logged.model_id,
+                    metadata=dict(metadata),
+                ),
+                signature=signature,
+                input_example=input_example,
+                # Given, or MLflow would start a process of several seconds to find them out.
+                pip_requirements=[f"{name}=={package.version(name)}" for name in MODEL_NEEDS],
+            )
+            self._client.log_model_artifacts(logged.model_id, str(files))
+        output = self._store.entity("LoggedModelOutput")(logged.model_id, step)
+        self._client.log_outputs(self.run_id, [output])
+        self._model = (logged.model_id, step)
+        self._attach_metrics(*self._model)
+
+    def _attach_metrics(self, model_id: str, step: int) -> None:
+        """Show the run's metrics of one epoch beside the model too.
+
+        With the time they have in the run they are no second point of the curve.
+        """
+        entity = self._store.entity("Metric")
+        metrics = [
+            entity(name, point.value, point.timestamp, step, model_id=model_id)
+            for name, steps in self._known.items()
+            if step in steps
+            for point in self._client.get_metric_history(self.run_id, name)
+            if point.step == step
+        ]
+        self._batch(metrics=metrics)
+
+
+def register_champion(run: Run, family: str, description: str = "") -> None:
+    """Make the model that `run` logged the champion of its family in the model registry.
+
+    Idempotent, whether `run` is complete or not: a model is registered once, and only the alias
+    moves when another one becomes the best. A run without a logged model changes nothing.
+
+    Args:
+        run: from `open_run` or `reopen_run`.
+        family: name of the registered model, such as "fashion-mnist-mlp".
+        description: why this model is the best, with its validation score.
+    """
+    run.register(family, description)
+
+
+@contextlib.contextmanager
+def _work(
+    store: "_Store",
+    *,
+    root: Path,
+    experiment: str,
+    name: str,
+    key: str,
+    tags: Mapping[str, Tag] | None,
+    description: str,
+    evaluated: str | None = None,
+    parent: Run | None = None,
+) -> Iterator[Run]:
+    """Find or create the run of `key`, and end it as the block ends."""
+    mark = (LOGGED_TAG, key) if evaluated is None else (EVALUATED_TAG, evaluated)
+    for each in (key, mark[1]):
+        if not KEY.fullmatch(each):
+            raise ValueError(f"a run's key is made of letters, digits and _.:-, not {each!r}")
+    missed: Counter[str] = Counter() if parent is None else parent._missed
+    found = store.attempt(lambda: _find(store, experiment, key, mark, parent))
+    created = found is None
+    if found is None:
+        everything = _tags(root, key, tags or {}, description, parent)
+        found = store.attempt(
+            lambda: store.client.create_run(
+                store.experiment(experiment), run_name=name, tags=everything
+            )
+        )
+    content = None if found is UNREACHABLE else found
+    complete = content is not None and content.data.tags.get(mark[0]) == mark[1]
+    own = created or evaluated is None  # an evaluation leaves the status of the training alone
+    run = Run(
+        store,
+        root=root,
+        experiment=experiment,
+        content=content,
+        complete=complete,
+        missed=missed,
+        threads=(tags or {}).get("threads", parent._threads if parent else None),
+    )
+    if content is not None and not complete and own:
+        store.attempt(lambda: store.client.update_run(run.run_id, status="RUNNING"))
+    status = "FINISHED"
+    try:
+        yield run
+    except BaseException as error:
+        killed = isinstance(error, (KeyboardInterrupt, Terminated))
+        status = "KILLED" if killed else "FAILED"
+        if killed:  # whoever stops a program does not wait for a server
+            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
+        raise
+    finally:
+        if content is not None and not complete:
+
+            def end() -> None:
+                if status == "FINISHED":
+                    store.client.set_tag(run.run_id, *mark)
+                if own:
+                    store.client.set_terminated(run.run_id, status)
+
+            store.attempt(end)
+        if parent is None and store.failure is not None and not complete:
+            counts = [f"{n} {what}{'s' * (n != 1)}" for what, n in missed.items()]
+            _say(f"not logged to MLflow: {name}: {', '.join(counts) or 'its end'}")
+
+
+def _find(
+    store: "_Store", experiment: str, key: str, mark: tuple[str, str], parent: Run | None
+) -> Any:
+    """Return the run of `key`, a complete one before others, or None."""
+    condition = f"tags.`key` = '{key}'"
+    if parent is not None:
+        condition += f" and tags.`{PARENT_TAG}` = '{parent.run_id}'"
+    runs = store.client.search_runs(
+        [store.experiment(experiment)], condition, order_by=["attributes.start_time ASC"]
+    )
+    return min(runs, key=lambda run: run.data.tags.get(mark[0]) != mark[1], default=None)
+
+
+def _tags(
+    root: Path, key: str, tags: Mapping[str, Tag], description: str, parent: Run | None
+) -> dict[str, str]:
+    """Return all tags of a new run: the caller's, its origin, and those that MLflow's UI shows."""
+    code = provenance.source(root)
+    threads = tags.get("threads", parent._threads if parent else None)
+    machine = provenance.machine(None if threads is None else int(threads))
+    script = Path(sys.argv[0])
+    everything: dict[str, Tag | None] = {
+        "key": key,
+        "stage": os.environ.get("DVC_STAGE", script.stem),
+        "git.commit": code.commit,
+        "git.dirty": str(code.dirty).lower(),
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
+        **{f"machine.{name}": value for name, value in machine.items()},
+        "mlflow.source.name": script.name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": code.commit if code.commit != "unknown" else None,
+        "mlflow.user": _user(),
+        NOTE_TAG: description or None,
+        PARENT_TAG: parent.run_id if parent else None,
+        **{name: value for name, value in tags.items() if name != "threads"},
+    }
+    return {name: _text(value, MAX_TAG) for name, value in everything.items() if value is not None}
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in many containers
+        return None
+
+
+class _Store:
+    """An MLflow store that is given up for this process at its first failure."""
+
+    def __init__(self, uri: str, folder: Path, local: bool) -> None:
+        """Connect.
+
+        Args:
+            uri: MLflow's tracking address.
+            folder: relative artifact locations are resolved against it.
+            local: whether the store is `folder`'s own, to be created here.
+        """
+        self.uri = uri
+        self.folder = folder
+        self.local = local
+        self.place = str(folder / "mlflow.db") if local else _without_password(uri)
+        self.failure: str | None = None
+        self.client: Any = None
+        self._mlflow = _import_mlflow()
+        self._experiments: dict[str, str] = {}
+        self.attempt(self._connect)
+
+    def entity(self, name: str) -> Any:
+        """Return a class of `mlflow.entities`."""
+        return getattr(self._mlflow.entities, name)
+
+    def attempt(self, action: Callable[[], Any]) -> Any:
+        """Return what `action` returns, or UNREACHABLE once the store has failed.
+
+        Relative artifact locations need the root as working directory, and the registry asks the
+        environment for the address; both are put back at once.
+        """
+        if self.failure is not None:
+            return UNREACHABLE
+        try:
+            with contextlib.chdir(self.folder), _environment("MLFLOW_TRACKING_URI", self.uri):
+                return action()
+        except Exception as error:
+            if not self._is_outage(error):
+                raise
+            self.failure = _reason(error)
+            _say(f"warning: MLflow at {self.place} fails ({self.failure}): going on without it")
+            return UNREACHABLE
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, created if it is not there."""
+        if name not in self._experiments:
+            with self._lock() if self.local else contextlib.nullcontext():
+                self._experiments[name] = self._get_or_create(name)
+        return self._experiments[name]
+
+    def _get_or_create(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            place = str(self.folder / "mlruns" / name) if self.local else None
+            tags = {NOTE_TAG: EXPERIMENTS.get(name, ""), KIND_TAG: "custom_model_development"}
+            try:
+                self.client.create_experiment(name, artifact_location=place, tags=tags)
+            except self._mlflow.MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
+                    raise
+            found = self.client.get_experiment_by_name(name)
+        if self.local and found.artifact_location.startswith("/"):
+            self._make_locations_relative()
+        return str(found.experiment_id)
+
+    def _connect(self) -> None:
+        if self.local:
+            self._create()
+        try:
+            self.client = self._mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+        except (ImportError, self._mlflow.MlflowException) as error:
+            if not self.local and not self._is_outage(error):
+                raise UserError(f"MLFLOW_TRACKING_URI={self.place}: {_reason(error)}") from None
+            raise
+
+    def _create(self) -> None:
+        """Create `mlflow.db` in one step: two processes, or a kill at any moment, do no harm."""
+        database = self.folder / "mlflow.db"
+        (self.folder / "mlruns").mkdir(exist_ok=True)
+        if database.exists():
+            return
+        with self._lock():
+            if database.exists():
+                return
+            new = self.folder / "mlruns" / ".new.db"
+            for leftover in (new, new.with_name(f"{new.name}-journal")):
+                leftover.unlink(missing_ok=True)  # a stale journal would be replayed
+            self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            os.replace(new, database)
+
+    def _make_locations_relative(self) -> None:
+        """Cut the root off all artifact locations; MLflow only ever writes absolute ones."""
+        prefix = f"{self.folder}/"
+        database = sqlite3.connect(self.folder / "mlflow.db", timeout=LOCK_TIMEOUT)
+        with contextlib.closing(database), database:
+            database.execute(
+                "UPDATE experiments SET artifact_location = substr(artifact_location, ?)"
+                " WHERE substr(artifact_location, 1, ?) = ?",
+                (len(prefix) + 1, len(prefix), prefix),
+            )
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the store's lock, which goes with the process that holds it."""
+        path = self.folder / "mlruns" / ".lock"
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        with path.open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+            yield
+
+    def _is_outage(self, error: Exception) -> bool:
+        """Whether the store is to blame, and not the caller."""
+        if isinstance(error, self._mlflow.MlflowException):
+            return error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+        database_errors = (
+            sqlite3.Error,
+            importlib.import_module("sqlalchemy.exc").SQLAlchemyError,
+            importlib.import_module("alembic.util").CommandError,
+        )
+        return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
+
+
+def _open_store(folder: Path) -> _Store:
+    """Return the process's store for the project at `folder`, wherever the environment puts it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
+
+
+# A server found dead for one run is not asked again for the next.
+_connect_once = functools.cache(_Store)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the length of a block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _import_mlflow() -> ModuleType:
+    """Return MLflow, silenced; it takes 1.5 s, so only a process that logs pays for it."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for logger in ("alembic", "mlflow", "urllib3.connectionpool"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    mlflow = importlib.import_module("mlflow")
+    importlib.import_module("mlflow.entities")
+    return mlflow
+
+
+def _logged_tables(tags: Mapping[str, str]) -> list[str]:
+    return [entry["path"] for entry in json.loads(tags.get(TABLES_TAG, "[]"))]
+
+
+def _text(value: Any, limit: int) -> str:
+    """Return a value as text: lists and mappings as JSON, cut where MLflow would refuse it."""
+    text = json.dumps(value) if isinstance(value, (list, tuple, dict)) else str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _reason(error: BaseException) -> str:
+    """Return the kernel of an error that MLflow and requests have wrapped many times."""
+    text = str(error)
+    if isinstance(error, BlockingIOError):
+        return "another process holds its lock"
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]:]+)", text):
+        return found[1].strip()
+    if "timed out" in text.lower():
+        return "no answer in time"
+    if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
+        return found[1].strip()
+    return re.sub(r"//[^/@\s]*@", "//", text.strip().partition("\n")[0])[:200]
+
+
+def _without_password(uri: str) -> str:
+    """Return an address as it may be shown."""
+    parts = urlsplit(uri)
+    _, at, host = parts.netloc.rpartition("@")
+    return uri.replace(parts.netloc, host, 1) if at else uri
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)

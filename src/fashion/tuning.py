@@ -1,0 +1,186 @@
+"""Search for hyperparameters with keras-tuner; what a trial does is a function given from outside."""
+
+import json
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras_tuner
+
+from fashion.errors import UserError
+from fashion.parameters import Choice, FloatRange, IntRange, Range, Search, SearchSpace
+
+Values = dict[str, Any]  # hyperparameter → value, all of a record
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of hyperparameters that was tried."""
+
+    number: int  # from 1, in the order the strategy asked for them
+    searched: Values  # the searched hyperparameters alone
+    epochs: int  # at most so many
+    scores: Mapping[str, float] | None  # val_accuracy, val_loss, epochs; None: it failed
+    failure: str = ""  # why
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found."""
+
+    best: Values
+    trials: Sequence[Trial]
+
+
+def search(
+    space: SearchSpace,
+    settings: Search,
+    seed: int,
+    run_trial: Callable[[int, Values, int], Mapping[str, float]],
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+) -> Outcome:
+    """Search the space with one of keras-tuner's strategies and return every trial.
+
+    The same seed and the same scores give the same trials in the same order, so a search that was
+    stopped goes on by asking again: `run_trial` answers at once for what it remembers. Hyperband
+    trains a promoted trial from scratch, with more epochs, instead of going on from its weights:
+    a trial's result then depends on its hyperparameters alone.
+
+    Args:
+        space: every hyperparameter with its value or its range.
+        settings: strategy, number of trials, objective.
+        seed: of the strategy, at least 1.
+        run_trial: (number, values, epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
+            UserError when the trial cannot be completed, which counts as failed.
+        on_trial: called after each trial.
+
+    Raises:
+        UserError: no trial gave a result.
+    """
+    fixed = {name: value for name, value in space.items() if not isinstance(value, Range)}
+    ranges = {name: value for name, value in space.items() if isinstance(value, Range)}
+    trials: list[Trial] = []
+    by_id: dict[str, Trial] = {}
+
+    def run(searched: Values, epochs: int) -> Trial:
+        number = len(trials) + 1
+        try:
+            scores = run_trial(number, {**fixed, **searched}, epochs)
+        except UserError as error:
+            trials.append(Trial(number, searched, epochs, None, str(error)))
+        else:
+            trials.append(Trial(number, searched, epochs, scores))
+        on_trial(trials[-1])
+        return trials[-1]
+
+    if not ranges:  # the strategies know no empty space
+        if run({}, settings.epochs).scores is None:
+            raise UserError(f"the only trial failed: {trials[0].failure}")
+        return Outcome(fixed, trials)
+
+    tuner_class, options = _strategy(settings)
+
+    class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+            drawn = trial.hyperparameters.values
+            done = run(
+                {name: _decoded(ranges[name], drawn[name]) for name in ranges},
+                int(drawn.get("tuner/epochs", settings.epochs)),
+            )
+            if done.scores is None:
+                return {settings.objective: math.nan}  # how keras-tuner is told of a failure
+            by_id[trial.trial_id] = done
+            return dict(done.scores)
+
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = Tuner(
+            objective=keras_tuner.Objective(
+                settings.objective, "min" if settings.objective == "val_loss" else "max"
+            ),
+            hyperparameters=_declared(ranges),
+            tune_new_entries=False,
+            seed=seed,
+            directory=folder,
+            project_name="search",
+            overwrite=True,
+            **options,
+        )
+        try:
+            with warnings.catch_warnings():
+                # A failed trial's score is NaN, of which keras-tuner takes the best value.
+                warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+                tuner.search(verbose=0)
+        except RuntimeError as error:  # keras-tuner gives up after three failures in a row
+            raise UserError(
+                f"the search was given up: its last three trials failed, with: {trials[-1].failure}"
+            ) from error
+        best = [by_id[trial.trial_id] for trial in tuner.oracle.get_best_trials(1)]
+    if not best:
+        raise UserError(f"every trial of the search failed, the last with: {trials[-1].failure}")
+    return Outcome({**fixed, **best[0].searched}, trials)
+
+
+def trials_table(
+    trials: Sequence[Trial], names: Sequence[str]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows with every trial: number, searched hyperparameters, scores."""
+    scores = ["epochs", "val_accuracy", "val_loss"]
+    header = ["trial", *names, "max_epochs", *scores]
+    rows = [
+        [
+            trial.number,
+            *(
+                json.dumps(value) if isinstance(value := trial.searched[name], list) else value
+                for name in names
+            ),
+            trial.epochs,
+            *((trial.scores or {}).get(score, "") for score in scores),
+        ]
+        for trial in trials
+    ]
+    return header, rows
+
+
+def searched_names(space: SearchSpace) -> list[str]:
+    """Return the hyperparameters that have a range."""
+    return [name for name, value in space.items() if isinstance(value, Range)]
+
+
+def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
+    if settings.strategy == "hyperband":
+        return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
+    strategies = {
+        "random": keras_tuner.RandomSearch,
+        "bayesian": keras_tuner.BayesianOptimization,
+        "grid": keras_tuner.GridSearch,
+    }
+    return strategies[settings.strategy], {"max_trials": settings.trials}
+
+
+def _declared(ranges: Mapping[str, Range]) -> keras_tuner.HyperParameters:
+    declared = keras_tuner.HyperParameters()
+    for name, value in ranges.items():
+        if isinstance(value, Choice):
+            declared.Choice(name, [json.dumps(item) for item in value.choice])
+        elif isinstance(value, IntRange):
+            declared.Int(name, value.int.min, value.int.max, step=value.int.step)
+        else:
+            bounds = value.float
+            declared.Float(
+                name,
+                bounds.min,
+                bounds.max,
+                step=bounds.step,
+                sampling="log" if bounds.log else "linear",
+            )
+    return declared
+
+
+def _decoded(kind: Range, value: Any) -> Any:
+    """Return a value as the record takes it; keras-tuner knows choices as their JSON text."""
+    if isinstance(kind, Choice):
+        return json.loads(value)
+    return int(value) if isinstance(kind, IntRange) else float(value)
