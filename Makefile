@@ -35,3 +35,47 @@ lock: ## resolve requirements.lock anew from pyproject.toml
 .PHONY: repro
 repro: $(INSTALLED) ## run the whole pipeline: data, search, training, comparison
 	dvc repro
+
+# The same graph on the real data with small budgets, in a copy: nothing of the user's is touched.
+SMOKE := .state/smoke
+.PHONY: smoke
+smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.state/smoke)
+	rm -rf $(SMOKE)
+	mkdir -p $(SMOKE)
+	git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(SMOKE)
+	if [ -d data/raw ]; then mkdir -p $(SMOKE)/data && cp -r data/raw $(SMOKE)/data; fi
+	cp .dvc/plots/page.html $(SMOKE)/.dvc/plots
+	cd $(SMOKE) && rm -f dvc.lock && git init --quiet && git add --all && \
+	  git -c user.name=smoke -c user.email=smoke@localhost commit --quiet --message smoke && \
+	  dvc exp run $(SMOKE_BUDGET) && dvc metrics show
+
+SMOKE_BUDGET := \
+  -S tune.search.trials=2 -S tune.search.epochs=1 -S tune.search.images=6000 \
+  -S train.budget.mlp.epochs=2 -S train.budget.cnn.epochs=1 \
+  -S evaluate.bootstrap_samples=1000
+
+.PHONY: ui
+ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
+	mlflow ui
+
+.PHONY: test
+test: $(INSTALLED) lint types ## lint, check types, run all tests
+	pytest
+
+.PHONY: test-fast
+test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds each
+	pytest -m "not slow"
+
+.PHONY: lint
+lint: $(INSTALLED) ## look for faults and style
+	ruff check
+	ruff format --check
+
+.PHONY: types
+types: $(INSTALLED) ## check types
+	mypy
+
+.PHONY: format
+format: $(INSTALLED) ## put the code in its standard form
+	ruff check --fix
+	ruff format

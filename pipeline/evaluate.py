@@ -14,7 +14,15 @@ from typing import Any
 from fashion import command, data, evaluation, report, state
 from fashion.errors import UserError
 from fashion.evaluation import Comparison, ModelResult
-from fashion.files import read_csv, read_json, sha256, write_bytes, write_csv, write_json, write_text
+from fashion.files import (
+    read_csv,
+    read_json,
+    sha256,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
 from fashion.parameters import Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
@@ -54,27 +62,27 @@ def main() -> None:
         for model in named.models
     ]
     figures = report.figures(results, comparisons, histories, searches, test)
-    html, markdown = report.render(
-        report.Content(
-            results=results,
-            comparisons=comparisons,
-            hyperparameters={
-                model: read_json(paths.hyperparameters(model)) for model in named.models
-            },
-            searches=searches,
-            counts=read_counts(paths),
-            confidence=parameters.evaluate.confidence,
-            samples=parameters.evaluate.bootstrap_samples,
-            bins=parameters.evaluate.calibration_bins,
-            figures=figures,
-        )
+    content = report.Content(
+        results=results,
+        comparisons=comparisons,
+        hyperparameters={model: read_json(paths.hyperparameters(model)) for model in named.models},
+        searches=searches,
+        counts=read_counts(paths),
+        confidence=parameters.evaluate.confidence,
+        samples=parameters.evaluate.bootstrap_samples,
+        bins=parameters.evaluate.calibration_bins,
+        figures=figures,
     )
+    html, markdown = report.render(content)
 
-    write(paths.report("evaluate"), results, comparisons, histories, figures)
-    write_text(paths.report("evaluate") / "report.html", html)
-    write_text(paths.report("evaluate") / "report.md", markdown)
-    log(paths, parameters, results, comparisons, figures, html)
-    print(f"report: {paths.report('evaluate').relative_to(paths.root)}/report.html")
+    folder = paths.report("evaluate")
+    write_tables(folder, results, comparisons, histories)
+    for file, png in figures.items():
+        write_bytes(folder / file, png)
+    write_text(folder / "report.html", html)
+    write_text(folder / "report.md", markdown)
+    log(paths, parameters, content, html)
+    print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
 def refuse_strays(paths: Paths, names: Sequence[ModelName]) -> None:
@@ -96,9 +104,7 @@ def read_counts(paths: Paths) -> dict[str, list[int]]:
     """Return split → images per class, the augmented training data among them."""
     rows = read_csv(paths.report("preprocess") / "classes.csv")
     augmented = read_json(paths.report("augment") / "summary.json")["classes"]
-    counts = {
-        split: [int(row[split]) for row in rows] for split in rows[0] if split != "class"
-    }
+    counts = {split: [int(row[split]) for row in rows] for split in rows[0] if split != "class"}
     return {**counts, "train, augmented": [augmented[row["class"]] for row in rows]}
 
 
@@ -125,14 +131,13 @@ def score(paths: Paths, parameters: Parameters, name: ModelName, test: data.Spli
     return result
 
 
-def write(
+def write_tables(
     folder: Path,
     results: Sequence[ModelResult],
     comparisons: Sequence[Comparison],
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
-    figures: Mapping[str, bytes],
 ) -> None:
-    """Write the scores, tables and figures."""
+    """Write what others may want to compute with."""
     write_json(folder / "metrics.json", evaluation.metrics(results))
     write_json(folder / "comparisons.json", evaluation.comparisons_content(comparisons))
     write_csv(folder / "per_class.csv", *evaluation.per_class_table(results))
@@ -149,21 +154,13 @@ def write(
             for values in zip(*history.values(), strict=True)
         ],
     )
-    for file, png in figures.items():
-        write_bytes(folder / file, png)
 
 
-def log(
-    paths: Paths,
-    parameters: Parameters,
-    results: Sequence[ModelResult],
-    comparisons: Sequence[Comparison],
-    figures: Mapping[str, bytes],
-    html: str,
-) -> None:
+def log(paths: Paths, parameters: Parameters, content: report.Content, html: str) -> None:
     """Add the test scores to each model's run, make the comparison's run, name the champions."""
     from fashion import tracking
 
+    results, figures = content.results, content.figures
     digests = {str(result.name): sha256(paths.model(result.name)) for result in results}
     inputs: dict[str, Any] = {
         "models": digests,
@@ -202,7 +199,7 @@ def log(
         description="All models on the test split, side by side; `report.html` tells it whole",
     ) as run:
         run.log_parameters(inputs["settings"] | {"models": sorted(digests)})
-        for one in comparisons:
+        for one in content.comparisons:
             pair = f"{one.second} minus {one.first}"
             run.log_metrics(
                 {

@@ -53,9 +53,7 @@ def main() -> None:
         ["class", *splits],
         [[name, *(count[name] for count in counts)] for name in data.CLASS_NAMES],
     )
-    write_bytes(
-        report / "samples.png", plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
-    )
+    write_bytes(report / "samples.png", plots.samples(train, SAMPLES_PER_CLASS, parameters.seed))
 
 
 if __name__ == "__main__":

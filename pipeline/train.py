@@ -95,7 +95,9 @@ def main() -> None:
         training.save_model(paths.model(name), model)
         results = paths.training(name)
         write_csv(
-            results / "history.csv", training.HISTORY, [row.values() for row in progress.history]
+            results / "history.csv",
+            training.HISTORY,
+            [list(row.values()) for row in progress.history],
         )
         write_json(results / "metrics.json", scores)
         write_json(
@@ -114,10 +116,14 @@ def main() -> None:
         for row in progress.history:
             run.log_metrics(training.metrics(row), step=int(row["epoch"]))
         run.log_parameters(size)
-        run.log_metrics({f"best_{metric}": scores[metric] for metric in ("val_accuracy", "val_loss")})
-        run.log_metrics({"best_epoch": progress.best_epoch})
+        run.log_metrics(
+            {
+                "best_val_accuracy": scores["val_accuracy"],
+                "best_val_loss": scores["val_loss"],
+                "best_epoch": progress.best_epoch,
+            }
+        )
         run.log_model(model, val.images[:1], progress.best_epoch)
-
 
 
 if __name__ == "__main__":

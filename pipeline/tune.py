@@ -144,7 +144,7 @@ class Trials:
 
         def log(row: training.Epoch, seconds: float) -> None:
             if execution == 0:  # the curves of the first; the scores are the mean of all
-                child.log_metrics(training.metrics(row), step=row["epoch"])
+                child.log_metrics(training.metrics(row), step=int(row["epoch"]))
 
         with step_bar(f"{self.model} trial {number}") as on_steps:
             progress = training.train(
@@ -184,7 +184,6 @@ class Trials:
         if known and left > 0 and self.trained:
             line += f", about {duration(left * sum(self.trained) / len(self.trained))} left"
         print(f"{line}; {json.dumps(trial.searched)}", flush=True)
-
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tarfile
+import tempfile
 import textwrap
 import threading
 import time
@@ -224,6 +225,16 @@ def test_unreadable_file_is_a_reason_not_a_crash(
     assert reason(tmp_path, Source(folder="mine")) == f"{IMAGES}: Permission denied"
 
 
+def test_file_in_place_of_a_folder_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    assert reason(tmp_path, Source(folder="mine")) == "no such folder"
+
+
+def test_folder_in_place_of_a_file_is_a_reason(tmp_path: Path) -> None:
+    (fill(tmp_path / "mine", {}) / IMAGES).mkdir()
+    assert reason(tmp_path, Source(folder="mine")) == f"{IMAGES}: Is a directory"
+
+
 # Several sources
 
 
@@ -282,6 +293,32 @@ def test_failing_write_leaves_older_files_and_nothing_else(
         get(tmp_path, Source(folder="mine"))
     assert contents_of(tmp_path / "data/raw") == {IMAGES: b"old"}
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Return a folder that every user of the machine may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_read_only_target_is_named_and_left_alone(open_folder: Path) -> None:
+    fill(open_folder / "mine", archives())
+    fill(open_folder / "data/raw", {IMAGES: b"old"})
+    (open_folder / "data").chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:  # root may write everywhere
+            os.seteuid(65534)
+        with pytest.raises(PermissionError) as caught:
+            get(open_folder, Source(folder="mine"))
+    finally:
+        os.seteuid(user)
+        (open_folder / "data").chmod(0o755)
+    assert str(caught.value.filename).startswith(str(open_folder / "data"))
+    assert contents_of(open_folder / "data/raw") == {IMAGES: b"old"}
+    assert [path.name for path in (open_folder / "data").iterdir()] == ["raw"]
 
 
 # Servers
@@ -465,6 +502,14 @@ def test_unknown_host_is_a_reason(tmp_path: Path) -> None:
     found = reason(tmp_path, Source(url="http://nowhere.invalid"))
     assert found.startswith(f"{FIRST}: ")
     assert "HTTPConnection" not in found
+
+
+def test_server_without_encryption_is_a_reason(
+    tmp_path: Path, serve: Callable[[Answer], str]
+) -> None:
+    found = reason(tmp_path, Source(url=serve(good).replace("http:", "https:")))
+    assert found.startswith(f"{FIRST}: ")
+    assert "HTTPSConnection" not in found
 
 
 def test_impossible_address_is_a_reason(tmp_path: Path) -> None:

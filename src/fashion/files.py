@@ -1,6 +1,6 @@
-"""Write files so that a reader sees the old content or the new, never half of it.
+r"""Write files so that a reader sees the old content or the new, never half of it.
 
-Text comes out the same on every machine: UTF-8, "\\n" line ends, a final newline, no clock
+Text comes out the same on every machine: UTF-8, "\n" line ends, a final newline, no clock
 times and no host names, so that equal results are equal bytes.
 """
 
@@ -41,7 +41,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Replace `path` by a comma-separated table; floats are written in their shortest exact form."""
+    """Replace `path` by a comma-separated table; floats have their shortest exact form."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

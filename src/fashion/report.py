@@ -790,6 +790,7 @@ def _files() -> list[str]:
         "`per_class.csv`: precision, recall, F1 and number of images per model and class",
         "`confusion.csv`: the confusion matrices as a table",
         "`calibration.csv`: the table behind the reliability diagram",
+        "`curves.csv`: every model's history, a row per epoch",
         "`data/predictions`: the probabilities for every test image, to be scored again",
     ]
 

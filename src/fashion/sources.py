@@ -195,18 +195,19 @@ def _unpacked(content: bytes, name: str, size: int) -> bytes:
 
 
 def _read(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes:
-    if not folder.exists():
+    if not folder.is_dir():
         raise Unusable("no such folder")
     for path in (folder / file.name, folder / f"{file.name}.gz"):
-        if path.is_file():
-            try:
-                with path.open("rb") as opened:
-                    content = opened.read(_most(file) + 1)
-            except OSError as error:
-                raise Unusable(f"{path.name}: {error.strerror}") from None
-            if len(content) > _most(file):
-                raise Unusable(f"{path.name}: longer than an archive of {file.size:,} bytes can be")
-            return _verified(content, path.name, file, files)
+        try:
+            with path.open("rb") as opened:
+                content = opened.read(_most(file) + 1)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Unusable(f"{path.name}: {error.strerror}") from None
+        if len(content) > _most(file):
+            raise Unusable(f"{path.name}: longer than an archive of {file.size:,} bytes can be")
+        return _verified(content, path.name, file, files)
     raise Unusable(f"{file.name} is missing, and so is {file.name}.gz")
 
 

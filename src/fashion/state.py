@@ -1,7 +1,8 @@
-"""What a stage needs to go on after it was stopped: a folder per piece of work, outside its outputs.
+"""What a stage needs to go on after it was stopped: a folder per piece of work.
 
-The folder is named by a key made of the stage's code, its parameters and its inputs. So work is
-taken up only where it would be done in exactly the same way, and whatever changed starts afresh.
+It lies outside the stage's outputs and is named by a key made of the stage's code, its parameters
+and its inputs. So work is taken up only where it would be done in exactly the same way, and
+whatever changed starts afresh.
 """
 
 import contextlib

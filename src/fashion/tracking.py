@@ -32,6 +32,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata as package
@@ -62,7 +63,8 @@ CHAMPION = "champion"  # alias of the best version of a registered model
 # (MLflow's own defaults wait for minutes).
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -362,13 +364,13 @@ class Run:
 
     def register(self, family: str, description: str) -> None:
         """Do what `register_champion` says."""
-        if self._model is None or self.run_id is None:
-            return
-        model_id, _ = self._model
-        if (
-            self._store.attempt(lambda: self._register(family, model_id, description))
-            is UNREACHABLE
-        ):
+        model = self._model
+
+        def register() -> None:
+            if model is not None:
+                self._register(family, model[0], description)
+
+        if self._store.attempt(register) is UNREACHABLE:
             self._missed["champion"] += 1
 
     @property
@@ -637,7 +639,11 @@ class _Store:
         if self.failure is not None:
             return UNREACHABLE
         try:
-            with contextlib.chdir(self.folder), _environment("MLFLOW_TRACKING_URI", self.uri):
+            with (
+                contextlib.chdir(self.folder),
+                _environment("MLFLOW_TRACKING_URI", self.uri),
+                warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
+            ):
                 return action()
         except Exception as error:
             if not self._is_outage(error):
@@ -761,7 +767,7 @@ def _import_mlflow() -> ModuleType:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for logger in ("alembic", "mlflow", "urllib3.connectionpool"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     mlflow = importlib.import_module("mlflow")
     importlib.import_module("mlflow.entities")
     return mlflow

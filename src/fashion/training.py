@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -194,7 +194,7 @@ def weights_digest(model: keras.Model) -> str:
     """Return the SHA-256 over the weights in their order: the model's identity."""
     hasher = hashlib.sha256()
     for weight in model.weights:
-        hasher.update(np.ascontiguousarray(weight.numpy()))
+        hasher.update(weight.numpy().tobytes())
     return hasher.hexdigest()
 
 
@@ -240,7 +240,7 @@ def _step_function(
     image_seed = derive_seed(seed, "image changes")
     variables = model.trainable_variables
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def run_steps(epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(len(split)), seed=tf.stack([order_seed, epoch])
@@ -272,7 +272,7 @@ def _step_function(
             sums += tf.stack([tf.reduce_sum(entropy), tf.reduce_sum(tf.cast(right, tf.float32))])
         return sums
 
-    return run_steps
+    return cast(Callable[..., tf.Tensor], run_steps)
 
 
 def change_images(
@@ -310,7 +310,8 @@ def change_images(
 
 
 def _prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    return tf.function(lambda images: model(images, training=False))
+    function = tf.function(lambda images: model(images, training=False))
+    return cast(Callable[[tf.Tensor], tf.Tensor], function)
 
 
 def _predict(

@@ -1,4 +1,4 @@
-"""Search for hyperparameters with keras-tuner; what a trial does is a function given from outside."""
+"""Search for hyperparameters with keras-tuner; what a trial does is given from outside."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import keras_tuner
 
 from fashion.errors import UserError
-from fashion.parameters import Choice, FloatRange, IntRange, Range, Search, SearchSpace
+from fashion.parameters import Choice, IntRange, Range, Search, SearchSpace
 
 Values = dict[str, Any]  # hyperparameter → value, all of a record
 

@@ -1,0 +1,136 @@
+"""Fill the tables of README.md from the files of the last run: `python -m fashion.readme`.
+
+A table stands between `<!-- name -->` and `<!-- /name -->`; nothing between the two is written by
+hand.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fashion import command
+from fashion.errors import UserError
+from fashion.files import read_json, write_text
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+
+THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
+
+
+def main() -> None:
+    """Rewrite the tables, or with --check only say whether they are up to date."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")
+    check = parser.parse_args().check
+    paths = Paths(Path(__file__).resolve().parents[2])
+    readme = paths.root / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = filled(old, paths)
+    if check and new != old:
+        raise UserError("README.md is out of date: run `make readme`")
+    if new != old:
+        write_text(readme, new)
+
+
+def filled(text: str, paths: Paths) -> str:
+    """Return the text with every table made anew.
+
+    Raises:
+        UserError: a table is unknown, or a file it is made from is missing.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise UserError(f"README.md: unknown table {name!r}: choose from {', '.join(TABLES)}")
+        return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
+
+    return re.sub(r"<!-- (?P<name>[a-z-]+) -->.*?<!-- /(?P=name) -->", fill, text, flags=re.DOTALL)
+
+
+def scores(paths: Paths) -> str:
+    """Return a row per model: validation score, test score, what was trained."""
+    rows = _score_rows(read_json(paths.report("evaluate") / "metrics.json"))
+    thorough = paths.report(THOROUGH) / "metrics.json"
+    if thorough.exists():
+        rows += [
+            [f"{cells[0]}, `make thorough`", *cells[1:]]
+            for cells in _score_rows(read_json(thorough))
+            if cells[0].startswith("cnn")
+        ]
+    return table(
+        ["model", "val accuracy", "test accuracy", "macro F1", "log loss", "calibration error"],
+        rows,
+    )
+
+
+def comparisons(paths: Paths) -> str:
+    """Return a row per comparison: difference in test accuracy, interval, McNemar's test."""
+    confidence = read_parameters(paths.params).evaluate.confidence
+    return table(
+        ["comparison", "difference in accuracy", f"{confidence:.0%} interval", "McNemar p"],
+        [
+            [
+                f"{one['second']} − {one['first']}",
+                _points(one["accuracy_difference"]),
+                " to ".join(_points(end) for end in one["interval"]),
+                f"{one['mcnemar_p_value']:.2g}",
+            ]
+            for one in read_json(paths.report("evaluate") / "comparisons.json")
+        ],
+    )
+
+
+def models(paths: Paths) -> str:
+    """Return a row per trained model: its size and how long it learned."""
+    rows = []
+    for folder in sorted(paths.report("train").iterdir(), reverse=True):
+        record, done = read_json(folder / "model.json"), read_json(folder / "metrics.json")
+        rows.append(
+            [
+                folder.name,
+                f"{record['parameters']:,}",
+                f"{record['flops_per_image'] / 1e6:.1f} million",
+                f"{done['best_epoch']} of {done['epochs']}",
+                f"`{record['weights_sha256'][:16]}`",
+            ]
+        )
+    return table(
+        ["model", "parameters", "FLOPs per image", "best epoch", "SHA-256 of the weights"], rows
+    )
+
+
+TABLES: dict[str, Callable[[Paths], str]] = {
+    "scores": scores,
+    "comparisons": comparisons,
+    "models": models,
+}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _score_rows(metrics: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            model,
+            f"{scores['val']['accuracy']:.4f}",
+            f"**{scores['test']['accuracy']:.4f}**",
+            f"{scores['test']['f1_macro']:.4f}",
+            f"{scores['test']['log_loss']:.4f}",
+            f"{scores['test']['expected_calibration_error']:.4f}",
+        ]
+        for model, scores in metrics.items()
+    ]
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f} points"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,167 @@
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion import files
+from fashion.errors import UserError
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def test_bytes_are_written_and_folders_made(tmp_path: Path) -> None:
+    path = tmp_path / "deep/er/file"
+    files.write_bytes(path, b"\0\xff")
+    assert path.read_bytes() == b"\0\xff"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_write_replaces_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.write_bytes(path, b"a longer old content")
+    files.write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_reader_keeps_the_old_file_it_has_open(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as opened:
+        files.write_bytes(path, b"new")
+        assert opened.read() == b"old"
+
+
+def test_hard_link_to_the_old_file_keeps_its_content(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"old")
+    os.link(path, link)
+    files.write_bytes(path, b"new")
+    assert link.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_failed_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match="No space"):
+        files.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_write_that_a_limit_stops_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from fashion.files import write_bytes\n"
+            "try:\n write_bytes(Path(sys.argv[1]), bytes(5000))\n"
+            "except OSError as error:\n print(error.strerror)",
+            str(path),
+        ],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "File too large\n"
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\nb\n", "a\nb\n\n\n"])
+def test_text_ends_in_exactly_one_newline(tmp_path: Path, text: str) -> None:
+    files.write_text(tmp_path / "file", text)
+    assert (tmp_path / "file").read_bytes() == b"a\nb\n"
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "file", "28×28 – é")
+    assert (tmp_path / "file").read_bytes() == "28×28 – é\n".encode()
+
+
+def test_json_keeps_the_order_and_every_digit(tmp_path: Path) -> None:
+    content = {"z": 0.1 + 0.2, "a": [1, None, True], "é": "×"}
+    files.write_json(tmp_path / "file", content)
+    text = (tmp_path / "file").read_text(encoding="utf-8")
+    assert text.index('"z"') < text.index('"a"') < text.index('"é"')
+    assert "0.30000000000000004" in text
+    assert text.endswith("}\n")
+    assert files.read_json(tmp_path / "file") == content
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_json_cannot_hold_is_refused_and_leaves_the_old_file(
+    tmp_path: Path, value: object
+) -> None:
+    files.write_json(tmp_path / "file", 1)
+    with pytest.raises((ValueError, TypeError)):
+        files.write_json(tmp_path / "file", value)
+    assert (tmp_path / "file").read_text() == "1\n"
+
+
+def test_table_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
+    rows = [[0.1 + 0.2, 'a, "b"', 3], [1e-300, "", -1]]
+    files.write_csv(tmp_path / "file", ["x", "name", "n"], rows)
+    assert b"\r" not in (tmp_path / "file").read_bytes()
+    found = files.read_csv(tmp_path / "file")
+    assert [[float(row["x"]), row["name"], int(row["n"])] for row in found] == rows
+
+
+def test_table_without_rows_keeps_its_header(tmp_path: Path) -> None:
+    files.write_csv(tmp_path / "file", ["x", "y"], [])
+    assert (tmp_path / "file").read_bytes() == b"x,y\n"
+    assert files.read_csv(tmp_path / "file") == []
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.sha256])
+def test_missing_file_is_named_with_what_makes_it(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    with pytest.raises(UserError, match="gone is missing: run `dvc repro` to make it"):
+        read(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[1,]"])
+def test_text_that_is_no_json_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(UserError, match="file is not valid JSON: ") as caught:
+        files.read_json(tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc" * 100_000)
+    assert files.sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_equal_content_is_equal_bytes_whatever_the_order_of_hashing(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from fashion.files import write_json\n"
+        "write_json(Path(sys.argv[1]), {name: len(name) for name in ('b', 'a', 'cc')})"
+    )
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / seed)],
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": seed, "LC_ALL": "C"},
+            check=True,
+        )
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert json.loads((tmp_path / "1").read_text()) == {"b": 1, "a": 1, "cc": 2}

@@ -1,0 +1,171 @@
+import functools
+import io
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import image
+from numpy.typing import NDArray
+
+from fashion import plots
+from fashion.data import Split
+
+COUNTS = np.full((10, 10), 3) + np.diag(np.arange(10) * 90)
+TABLE = [(0.0, 0.5, 0, math.nan, math.nan), (0.5, 1.0, 40, 0.9, 0.8)]
+HISTORY: dict[str, list[float]] = {
+    "epoch": [1, 2],
+    "loss": [0.9, 0.5],
+    "accuracy": [0.7, 0.8],
+    "val_loss": [0.8, 0.6],
+    "val_accuracy": [0.75, 0.78],
+}
+
+
+def some_split(per_class: int) -> Split:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), per_class)
+    random = np.random.default_rng(1)
+    return Split(random.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8), labels)
+
+
+def some_predictions(images: int) -> bytes:
+    split = some_split(3)
+    labels = split.labels[:images]
+    probabilities = np.full((images, 10), 0.1)
+    return plots.predictions(
+        split.images[:images], labels, np.roll(labels, 1), probabilities, "some model"
+    )
+
+
+DRAWINGS: dict[str, Callable[[], bytes]] = {
+    "samples": lambda: plots.samples(some_split(4), 3, 1),
+    "before_after": lambda: plots.before_after(
+        some_split(1).images[:7], some_split(1).images[3:10], some_split(1).labels[:7]
+    ),
+    "confusion_matrix": lambda: plots.confusion_matrix(COUNTS, "some model"),
+    "curves": lambda: plots.curves({"mlp-original": HISTORY, "cnn-original": HISTORY}),
+    "reliability": lambda: plots.reliability({"mlp-original": TABLE, "cnn-original": TABLE}),
+    "predictions": lambda: some_predictions(30),
+    "trials": lambda: plots.trials({"mlp": [0.8, math.nan, 0.9], "cnn": [0.9]}, "val_accuracy"),
+    "f1_change": lambda: plots.f1_change({"a → b": [0.01] * 10, "c → d": [-0.01] * 10}),
+    "accuracy_intervals": lambda: plots.accuracy_intervals(
+        ["a", "b"], [0.9, 0.91], [0.89, 0.9], [0.91, 0.92], [0.9, 0.9]
+    ),
+}
+
+
+@functools.cache
+def drawn(name: str) -> bytes:
+    return DRAWINGS[name]()
+
+
+def pixels(png: bytes) -> NDArray[np.float32]:
+    return np.asarray(image.imread(io.BytesIO(png)), np.float32)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_a_png_of_sensible_size(name: str) -> None:
+    png = drawn(name)
+    height, width, _ = pixels(png).shape
+    assert 300 < width < 1500
+    assert 200 < height < 2000
+    assert len(png) < 300_000
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_the_same_bytes_again_whatever_the_user_s_settings(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = drawn(name)
+    monkeypatch.setitem(mpl.rcParams, "font.size", 17)
+    monkeypatch.setitem(mpl.rcParams, "axes.facecolor", "black")
+    assert DRAWINGS[name]() == first
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_names_no_program_version_or_time(name: str) -> None:
+    png = drawn(name)
+    assert not [chunk for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME") if chunk in png[:200]]
+
+
+def test_drawing_uses_no_pyplot_and_leaves_the_settings_alone() -> None:
+    program = """
+import sys
+import matplotlib
+before = matplotlib.rcParams.copy()
+from fashion import plots
+plots.trials({"mlp": [0.9]}, "val_accuracy")
+assert matplotlib.rcParams.copy() == before
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    source = str(Path(plots.__file__).parents[1])
+    subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": source}, check=True)
+
+
+def test_samples_follow_their_seed() -> None:
+    split = some_split(20)
+    assert plots.samples(split, 3, 1) == plots.samples(split, 3, 1)
+    assert plots.samples(split, 3, 1) != plots.samples(split, 3, 2)
+
+
+def test_samples_of_a_rare_class_leave_places_empty() -> None:
+    split = some_split(2)
+    fewer = Split(split.images[1:], split.labels[1:])  # one image of class 0
+    assert pixels(plots.samples(fewer, 2, 1)).shape == pixels(plots.samples(split, 2, 1)).shape
+
+
+def has_colour(png: bytes, colour: str) -> bool:
+    wanted = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return bool((np.abs(pixels(png)[..., :3] - wanted).max(axis=-1) < 0.02).any())
+
+
+def test_right_predictions_are_blue_and_wrong_ones_red() -> None:
+    right = some_predictions(3)  # all of class 0
+    assert has_colour(right, plots.BLUE)
+    assert not has_colour(right, plots.RED)
+    assert has_colour(some_predictions(4), plots.RED)
+
+
+def test_a_single_image_can_be_shown() -> None:
+    assert some_predictions(1).startswith(b"\x89PNG")
+
+
+def test_histories_of_one_group_share_a_colour() -> None:
+    grouped = plots.curves({"a-1": HISTORY, "a-2": HISTORY}, {"a-1": "a", "a-2": "a"})
+    assert has_colour(grouped, plots.COLOURS[0])
+    assert not has_colour(grouped, plots.COLOURS[1])
+    assert has_colour(plots.curves({"a-1": HISTORY, "a-2": HISTORY}), plots.COLOURS[1])
+
+
+def test_a_history_of_one_epoch_is_visible() -> None:
+    history = {column: values[:1] for column, values in HISTORY.items()}
+    assert has_colour(plots.curves({"a": history}), plots.COLOURS[0])
+
+
+def test_the_best_trial_is_the_lowest_loss_or_the_highest_accuracy() -> None:
+    scores = {"mlp": [0.5, 0.4, 0.6]}
+    # The same numbers, but the line of the best so far goes the other way.
+    lines = [
+        (pixels(plots.trials(scores, objective))[..., :3].std(axis=-1) < 0.01).sum()
+        for objective in ("val_loss", "val_accuracy")
+    ]
+    assert lines[0] != lines[1]
+
+
+def test_a_class_without_images_is_drawn() -> None:
+    counts = COUNTS.copy()
+    counts[4] = 0
+    assert plots.confusion_matrix(counts, "some model").startswith(b"\x89PNG")
+
+
+def test_figures_do_not_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = drawn("trials")
+    (tmp_path / "matplotlibrc").write_text("font.size: 30\n")
+    monkeypatch.chdir(tmp_path)
+    assert DRAWINGS["trials"]() == first
