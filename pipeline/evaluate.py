@@ -138,7 +138,18 @@ def write_tables(
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
 ) -> None:
     """Write what others may want to compute with."""
-    write_json(folder / "metrics.json", evaluation.metrics(results))
+    metrics = evaluation.metrics(results)
+    write_json(folder / "metrics.json", metrics)
+    write_json(
+        folder / "summary.json",
+        {
+            name: {
+                "val_accuracy": scores["val"]["accuracy"],
+                "test_accuracy": scores["test"]["accuracy"],
+            }
+            for name, scores in metrics.items()
+        },
+    )
     write_json(folder / "comparisons.json", evaluation.comparisons_content(comparisons))
     write_csv(folder / "per_class.csv", *evaluation.per_class_table(results))
     write_csv(folder / "confusion.csv", *evaluation.confusion_table(results))

@@ -1,15 +1,16 @@
 """Search for the hyperparameters of one architecture; it sees the train and val splits only.
 
 Reads:  data/processed/{train,val}.npz
-Writes: reports/tune/<model>/{hyperparameters.json,trials.csv}
+Writes: reports/tune/<model>/{hyperparameters.json,trials.csv}, data/trials/<model>.csv
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fashion import command, data, state
@@ -23,6 +24,7 @@ from fashion.runtime import configure
 
 if TYPE_CHECKING:
     from fashion.tracking import Run
+    from fashion.training import Epoch, Progress
     from fashion.tuning import Trial, Values
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     key = state.work_key(paths.root, "tune", inputs)
 
     configure(parameters.threads)
-    from fashion import tracking, tuning
+    from fashion import tracking, training, tuning
 
     names = tuning.searched_names(space)
     tags = {"model": model, "seed": parameters.seed, "threads": parameters.threads}
@@ -79,10 +81,20 @@ def main() -> None:
         report = paths.hyperparameters(model).parent
         header, rows = tuning.trials_table(outcome.trials, names)
         write_csv(report / "trials.csv", header, rows)
+        write_csv(
+            paths.trial_histories(model),
+            ["trial", "execution", *training.HISTORY],
+            [
+                [number, execution, *row.values()]
+                for number, executions in sorted(trials.histories.items())
+                for execution, history in enumerate(executions, 1)
+                for row in history
+            ],
+        )
         write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
         run.log_table("trials", header, rows)
         run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})
-        run.log_text("hyperparameters.json", paths.hyperparameters(model).read_text())
+        run.log_text("hyperparameters.json", paths.hyperparameters(model).read_text(encoding="utf-8"))
     print(f"chosen for {model}: {json.dumps({name: outcome.best[name] for name in names})}")
 
 
@@ -96,16 +108,23 @@ class Trials:
     val: data.Split
     folder: Path  # of what survives a kill
     parent: "Run"
+    histories: dict[int, Sequence[Sequence["Epoch"]]] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
     trained: list[float] = field(default_factory=list)  # seconds of each trial done by this process
 
     def run(self, number: int, values: "Values", epochs: int) -> Mapping[str, float]:
         """Return the mean scores of a trial's executions; a trial done before is not repeated."""
-        settings = self.parameters.tune.search
         identity = hashlib.sha256(json.dumps([values, epochs], sort_keys=True).encode())
         journal = self.folder / f"{identity.hexdigest()[:16]}.json"
-        if journal.exists():
-            return dict(read_json(journal))
+        if not journal.exists():
+            self._train(number, values, epochs, journal)
+        remembered = read_json(journal)
+        self.histories[number] = remembered["histories"]
+        return dict(remembered["scores"])
+
+    def _train(self, number: int, values: "Values", epochs: int, journal: Path) -> None:
+        """Train a trial and write its scores and histories to the journal."""
+        settings = self.parameters.tune.search
         started = time.perf_counter()
         with self.parent.child(
             f"trial-{number}",
@@ -118,13 +137,14 @@ class Trials:
                 for execution in range(settings.executions_per_trial)
             ]
             scores = {
-                name: sum(scores[name] for scores in executions) / len(executions)
-                for name in executions[0]
+                name: fmean(one.best[name] for one in executions)
+                for name in ("val_accuracy", "val_loss")
             }
+            scores["epochs"] = fmean(one.epochs for one in executions)
             child.log_metrics({f"best_{name}": value for name, value in scores.items()})
-        write_json(journal, scores)
+        histories = [one.history for one in executions]
+        write_json(journal, {"scores": scores, "histories": histories})
         self.trained.append(time.perf_counter() - started)
-        return scores
 
     def _execute(
         self,
@@ -134,7 +154,7 @@ class Trials:
         epochs: int,
         journal: Path,
         child: "Run",
-    ) -> dict[str, float]:
+    ) -> "Progress":
         from fashion import models, training
 
         settings = self.parameters.tune.search
@@ -147,7 +167,7 @@ class Trials:
                 child.log_metrics(training.metrics(row), step=int(row["epoch"]))
 
         with step_bar(f"{self.model} trial {number}") as on_steps:
-            progress = training.train(
+            return training.train(
                 models.build(self.model, hyperparameters, derive_seed(seed, "weights")),
                 hyperparameters,
                 self.train,
@@ -160,11 +180,6 @@ class Trials:
                 on_steps=on_steps,
                 checkpoint=journal.with_name(f"{journal.stem}-{execution}.npz"),
             )
-        return {
-            "val_accuracy": progress.best["val_accuracy"],
-            "val_loss": progress.best["val_loss"],
-            "epochs": progress.epochs,
-        }
 
     def report(self, trial: "Trial") -> None:
         """Print a line: this trial, the best so far, the time left."""

@@ -26,6 +26,8 @@ def run(tmp_path: Path, body: str, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        # A shell lets the commands it starts in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         capture_output=True,
         text=True,
         check=False,

@@ -245,6 +245,11 @@ def test_ctrl_c_ends_a_hanging_apt_get(
     assert not is_running(int(child.read_text()))
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to the commands it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stop(
     root: Path, signum: signal.Signals, line: str, sign: Path | None = None
 ) -> tuple[int, str, float]:
@@ -259,6 +264,7 @@ def stop(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (there is one thread)
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == line

@@ -193,8 +193,8 @@ def test_probabilities_that_are_not_finite_are_refused(value: float) -> None:
 
 def test_negative_probabilities_are_refused() -> None:
     probabilities = one_hot([0, 0])
-    probabilities[1, :2] = 1.5, -0.5
-    with pytest.raises(ValueError, match="a probability of image 1 is outside 0–1"):
+    probabilities[1, :3] = 0.75, 0.75, -0.5
+    with pytest.raises(ValueError, match="a probability of image 1 is below 0"):
         evaluation.scores(np.zeros(2, np.uint8), probabilities, 5)
 
 

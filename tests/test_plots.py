@@ -156,6 +156,10 @@ def test_the_best_trial_is_the_lowest_loss_or_the_highest_accuracy() -> None:
     assert lines[0] != lines[1]
 
 
+def test_a_search_without_a_finished_trial_is_drawn() -> None:
+    assert plots.trials({"mlp": [math.nan]}, "val_accuracy").startswith(b"\x89PNG")
+
+
 def test_a_class_without_images_is_drawn() -> None:
     counts = COUNTS.copy()
     counts[4] = 0

@@ -47,7 +47,10 @@ def apply(transform: Transform, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # scipy asks where a pixel of the result comes from, hence the inverse: rotate back, shrink.
     matrix = np.array([[cosine, sine], [-sine, cosine]]) / transform.zoom
     offset = CENTRE - matrix @ (CENTRE + np.array([transform.down, transform.right]))
-    moved = ndimage.affine_transform(source.astype(np.float64), matrix, offset, order=1)
+    # grid-constant: plain `constant` drops what lies between the outermost pixels and background.
+    moved = ndimage.affine_transform(
+        source.astype(np.float64), matrix, offset, order=1, mode="grid-constant"
+    )
     return np.rint(moved).astype(np.uint8)
 
 

@@ -204,7 +204,7 @@ def check(labels: Labels, probabilities: Probabilities) -> None:
 
     Raises:
         ValueError: no image, wrong type or shape, a label that is no class, or a row of
-            probabilities that are not finite, outside 0–1, or do not sum to one.
+            probabilities that are not finite, below 0, or do not sum to one.
     """
     if labels.ndim != 1 or labels.dtype != np.uint8:
         raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}, expected uint8 [N]")
@@ -221,9 +221,8 @@ def check(labels: Labels, probabilities: Probabilities) -> None:
         raise ValueError(f"probabilities are {probabilities.dtype}, expected floats")
     if not (finite := np.isfinite(probabilities).all(axis=1)).all():
         raise ValueError(f"the probabilities of image {int(np.argmin(finite))} are not finite")
-    inside = ((probabilities >= 0) & (probabilities <= 1)).all(axis=1)
-    if not inside.all():
-        raise ValueError(f"a probability of image {int(np.argmin(inside))} is outside 0–1")
+    if (negative := (probabilities < 0).any(axis=1)).any():
+        raise ValueError(f"a probability of image {int(np.argmax(negative))} is below 0")
     sums = probabilities.sum(axis=1, dtype=np.float64)
     off = np.abs(sums - 1)
     if off.max() > SUM_TOLERANCE:

@@ -46,6 +46,10 @@ class Paths:
     def hyperparameters(self, model: str) -> Path:
         return self.report("tune") / model / "hyperparameters.json"
 
+    def trial_histories(self, model: str) -> Path:
+        """Every epoch of every trial of a search."""
+        return self.root / "data/trials" / f"{model}.csv"
+
     def model(self, name: ModelName) -> Path:
         return self.root / "models" / f"{name}.keras"
 

@@ -720,7 +720,7 @@ def _search(content: Content) -> list[Block]:
                 header,
                 [[_trial_cell(trial[column]) for column in header] for trial in search.trials],
                 text_columns=0,
-                marked=[scores.index(target)] if target in scores else (),
+                marked=() if math.isnan(target) else (scores.index(target),),
             )
         )
     return blocks

@@ -86,6 +86,7 @@ NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
 TABLES_TAG = "mlflow.loggedArtifacts"
+VERSIONS_TAG = "mlflow.modelVersions"  # from the page of a model to its registered version
 CONTEXT_TAG = "mlflow.data.context"
 
 Tag = str | int | float
@@ -416,7 +417,11 @@ class Run:
         versions = client.search_model_versions(f"name = '{family}'")
         version = next((each for each in versions if each.source == source), None)
         if version is None:
-            version = client.create_model_version(family, source, run_id=self.run_id)
+            version = client.create_model_version(
+                family, source, run_id=self.run_id, model_id=model_id
+            )
+            link = json.dumps([{"name": family, "version": version.version}])
+            client.set_logged_model_tags(model_id, {VERSIONS_TAG: link})
         client.update_model_version(family, version.version, description=description)
         if client.get_registered_model(family).aliases.get(CHAMPION) != version.version:
             client.set_registered_model_alias(family, CHAMPION, version.version)
@@ -457,6 +462,7 @@ class Run:
                 pip_requirements=[f"{name}=={package.version(name)}" for name in MODEL_NEEDS],
             )
             self._client.log_model_artifacts(logged.model_id, str(files))
+        self._client.finalize_logged_model(logged.model_id, "READY")
         output = self._store.entity("LoggedModelOutput")(logged.model_id, step)
         self._client.log_outputs(self.run_id, [output])
         self._model = (logged.model_id, step)
@@ -800,6 +806,8 @@ def _reason(error: BaseException) -> str:
         return found[1].strip()
     if "timed out" in text.lower():
         return "no answer in time"
+    if found := re.search(r"too many (\d+) error responses", text):
+        return f"it answers {found[1]}"
     if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
         return found[1].strip()
     return re.sub(r"//[^/@\s]*@", "//", text.strip().partition("\n")[0])[:200]

@@ -86,10 +86,13 @@ def search(
     class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
         def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
             drawn = trial.hyperparameters.values
-            done = run(
-                {name: _decoded(ranges[name], drawn[name]) for name in ranges},
-                int(drawn.get("tuner/epochs", settings.epochs)),
-            )
+            try:
+                done = run(
+                    {name: _decoded(ranges[name], drawn[name]) for name in ranges},
+                    int(drawn.get("tuner/epochs", settings.epochs)),
+                )
+            except Exception as error:  # a full disk, say: keras-tuner would go on without it
+                raise keras_tuner.errors.FatalError from error
             if done.scores is None:
                 return {settings.objective: math.nan}  # how keras-tuner is told of a failure
             by_id[trial.trial_id] = done
@@ -113,11 +116,18 @@ def search(
                 # A failed trial's score is NaN, of which keras-tuner takes the best value.
                 warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
                 tuner.search(verbose=0)
+        except keras_tuner.errors.FatalError as error:
+            raise error.__cause__ or error from None
         except RuntimeError as error:  # keras-tuner gives up after three failures in a row
             raise UserError(
                 f"the search was given up: its last three trials failed, with: {trials[-1].failure}"
             ) from error
-        best = [by_id[trial.trial_id] for trial in tuner.oracle.get_best_trials(1)]
+        # Without a completed trial, keras-tuner's best one is a failed one.
+        best = [
+            by_id[trial.trial_id]
+            for trial in tuner.oracle.get_best_trials(1)
+            if trial.trial_id in by_id
+        ]
     if not best:
         raise UserError(f"every trial of the search failed, the last with: {trials[-1].failure}")
     return Outcome({**fixed, **best[0].searched}, trials)

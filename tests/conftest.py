@@ -1,0 +1,373 @@
+"""A checkout of the project as it stands in the working tree, with a few hundred made-up images.
+
+The commands that run in it are those of `dvc.yaml`, with real DVC, real MLflow and the environment
+that runs the tests. Nothing of the product is replaced but the sizes and checksums of its data.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from fashion.data import (
+    CLASSES,
+    IMAGE_SIZE,
+    IMAGES_MAGIC,
+    LABELS_MAGIC,
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Split,
+)
+
+PROJECT = Path(__file__).resolve().parents[1]
+TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
+RESULTS = ("data/processed", "data/original", "data/augmented", "data/predictions", "models")
+RESULTS += ("reports", "dvc.lock")
+LIMIT = 240  # seconds for one command
+
+# The real params.yaml with less to do: key → value.
+SMALL: Mapping[str, Any] = {
+    "download.sources": [{"folder": "data/local"}],
+    "tune.search.trials": 2,
+    "tune.search.epochs": 1,
+    "tune.search.patience": 1,
+    "tune.search.images": 200,
+    "tune.models.mlp.hidden_units": [16],
+    "tune.models.mlp.batch_size": 32,
+    "tune.models.cnn.filters": [4, 8],
+    "tune.models.cnn.convolutions": [1, 1],
+    "tune.models.cnn.batch_size": 32,
+    "train.budget.mlp": {"epochs": 2, "patience": 2},
+    "train.budget.cnn": {"epochs": 2, "patience": 2},
+    "evaluate.bootstrap_samples": 200,
+}
+
+
+def made_up(count: int, purpose: int) -> Split:
+    """Return images a small net can tell apart: each class has its own coarse pattern."""
+    patterns = np.random.default_rng(0).integers(0, 200, (CLASSES, 7, 7))
+    random = np.random.default_rng(purpose)
+    labels = random.permutation(np.arange(count) % CLASSES).astype(np.uint8)
+    coarse = patterns[labels].repeat(IMAGE_SIZE // 7, 1).repeat(IMAGE_SIZE // 7, 2)
+    return Split((coarse + random.integers(0, 56, coarse.shape)).astype(np.uint8), labels)
+
+
+def idx_images(split: Split) -> bytes:
+    header = struct.pack(">4I", IMAGES_MAGIC, len(split), IMAGE_SIZE, IMAGE_SIZE)
+    return header + split.images.tobytes()
+
+
+def idx_labels(split: Split) -> bytes:
+    return struct.pack(">2I", LABELS_MAGIC, len(split)) + split.labels.tobytes()
+
+
+def kill_all(process: "subprocess.Popen[str]") -> None:
+    """End a process and its children; it leads its own session."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A git repository with the project, in a folder of its own."""
+
+    root: Path
+
+    def start(
+        self,
+        *command: str,
+        umask: int = -1,
+        prepare: Callable[[], None] | None = None,
+        **environment: str,
+    ) -> "subprocess.Popen[str]":
+        """Start a command in the root, with the programs of the tests' environment."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH"))
+        }
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env={**kept, "PATH": path, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            umask=umask,
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
+
+    def finish(
+        self, process: "subprocess.Popen[str]", *, fails: bool = False
+    ) -> "subprocess.CompletedProcess[str]":
+        """Wait for a command; it has to succeed, or to fail."""
+        try:
+            out, error = process.communicate(timeout=LIMIT)
+        finally:
+            kill_all(process)
+        done = subprocess.CompletedProcess(process.args, process.returncode, out, error)
+        assert (done.returncode != 0) == fails, (
+            f"{done.args} ended with {done.returncode}\n{out[-3000:]}\n{error[-3000:]}"
+        )
+        return done
+
+    def run(
+        self, *command: str, fails: bool = False, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        return self.finish(self.start(*command, **options), fails=fails)
+
+    def stage(
+        self, script: str, *arguments: str, fails: bool = False, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a stage's command as it stands in dvc.yaml."""
+        return self.finish(self.start_stage(script, *arguments, **options), fails=fails)
+
+    def start_stage(self, script: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+        command = ("python", f"pipeline/{script}.py", *arguments)
+        return self.start(*command, **{"PYTHONPATH": "src", **options})
+
+    def parameters(self) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load((self.root / "params.yaml").read_text())
+        return content
+
+    def edit(self, changes: Mapping[str, Any]) -> None:
+        """Set values of params.yaml by their dotted keys."""
+        content = self.parameters()
+        for key, value in changes.items():
+            *sections, name = key.split(".")
+            section = content
+            for part in sections:
+                section = section[part]
+            section[name] = value
+        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def results(self) -> dict[str, str]:
+        """Return the SHA-256 of every file that stages write, by its path."""
+        files = [
+            file
+            for name in RESULTS
+            for file in ([self.root / name, *(self.root / name).rglob("*")])
+            if file.is_file()
+        ]
+        return {
+            str(file.relative_to(self.root)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in files
+        }
+
+    def copy(self, target: Path) -> "Checkout":
+        shutil.copytree(self.root, target, symlinks=True)
+        return Checkout(target)
+
+    def forget_runs(self) -> None:
+        """Delete the MLflow store."""
+        (self.root / "mlflow.db").unlink()
+        for entry in (self.root / "mlruns").iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--allow-empty", "--message", "state")
+
+
+def new_checkout(root: Path) -> Checkout:
+    """Write the project's files, committed or not, and small data into a new repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    # The results of the real run are no part of a pipeline that starts from nothing.
+    for name in listed:
+        if name and not name.startswith(("reports/", "dvc.lock")) and (PROJECT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, root / name)
+    offer(root)
+    checkout = Checkout(root)
+    checkout.edit(SMALL)
+    checkout.run("git", "init", "--quiet")
+    checkout.run("git", "config", "user.name", "Tester")
+    checkout.run("git", "config", "user.email", "tester@example.com")
+    checkout.commit()
+    return checkout
+
+
+def offer(root: Path) -> None:
+    """Put made-up data where `download` looks, and their sizes and checksums into its code."""
+    train, test = made_up(TRAIN, 1), made_up(TEST, 2)
+    contents = {
+        "TRAIN_IMAGES": (TRAIN_IMAGES.name, idx_images(train)),
+        "TRAIN_LABELS": (TRAIN_LABELS.name, idx_labels(train)),
+        "TEST_IMAGES": (TEST_IMAGES.name, idx_images(test)),
+        "TEST_LABELS": (TEST_LABELS.name, idx_labels(test)),
+    }
+    folder = root / "data/local"
+    folder.mkdir(parents=True)
+    with (root / "src/fashion/data.py").open("a") as module:
+        for constant, (name, content) in contents.items():
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
+            digest = hashlib.sha256(content).hexdigest()
+            module.write(f'{constant} = RawFile("{name}", {len(content)}, "{digest}")\n')
+        module.write(f"RAW_FILES = ({', '.join(contents)})\n")
+
+
+@pytest.fixture(scope="session")
+def splits() -> Mapping[str, Split]:
+    """Made-up train, val and test images."""
+    return {"train": made_up(200, 1), "val": made_up(100, 2), "test": made_up(100, 3)}
+
+
+@pytest.fixture(scope="session")
+def checkout_from(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Checkout]:
+    """Return a function that makes a new checkout, or a copy of one, in a path with a space."""
+
+    def make(source: Checkout | None = None) -> Checkout:
+        root = tmp_path_factory.mktemp("a checkout") / "fashion mnist"
+        return source.copy(root) if source else new_checkout(root)
+
+    return make
+
+
+# What a run must not depend on. The home is another one too; its path is added below.
+ELSEWHERE = {
+    "TZ": "Asia/Kathmandu",
+    "LANG": "tr_TR.UTF-8",
+    "LC_ALL": "C",
+    "PYTHONHASHSEED": "4711",
+    "OMP_NUM_THREADS": "1",
+}
+
+# Python imports this module at its start from PYTHONPATH=src. It writes down what a stage does.
+RECORDER = '''
+import atexit, json, os, sys
+from pathlib import Path
+
+root, stage = Path.cwd(), os.environ.get("DVC_STAGE")
+files, reads = set(), set()
+
+def listen(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+        path = Path(os.path.abspath(arguments[0]))
+        mode = arguments[1] or ""
+        if path.is_relative_to(root) and not set("wax+") & set(str(mode)):
+            files.add(str(path.relative_to(root)))
+
+class Recording:
+    """Stands for a section of the parameters; remembers which values are read."""
+
+    def __init__(self, value, path):
+        self.__dict__.update(_value=value, _path=path)
+
+    def __getattr__(self, name):
+        method = getattr(type(self._value), name, None)
+        if name == "model_dump":
+            reads.add(self._path)
+        elif callable(method):
+            return lambda *given: method(self, *given)
+        return self._record(getattr(self._value, name), name)
+
+    def __getitem__(self, name):
+        return self._record(self._value[name], name)
+
+    def __contains__(self, name):
+        return name in self._value
+
+    def _record(self, value, name):
+        path = f"{self._path}.{name}" if self._path else name
+        if isinstance(value, Section):
+            return Recording(value, path)
+        if isinstance(value, dict) and self._path in ("tune", "train"):
+            return Recording(value, path)
+        if not callable(value):
+            reads.add(path)
+        return value
+
+def save():
+    content = {
+        "files": sorted(files),
+        "reads": sorted(reads),
+        "modules": sorted(n for n in sys.modules if n.split(".")[0] in NOTED),
+    }
+    with open(os.path.join(os.environ["RECORDS"], stage + ".json"), "w") as file:
+        json.dump(content, file)
+
+NOTED = ("fashion", "tensorflow", "keras", "keras_tuner", "mlflow", "matplotlib", "sklearn")
+if stage:
+    import fashion.parameters
+    from fashion.hyperparameters import Section
+    original = fashion.parameters.read_parameters
+    fashion.parameters.read_parameters = lambda path: Recording(original(path), "")
+    for name in [n for n in sys.modules if n.startswith("fashion")]:
+        if name not in ("fashion", "fashion.parameters"):
+            pass
+    sys.addaudithook(listen)
+    atexit.register(save)
+'''
+
+
+@dataclass(frozen=True)
+class Reproductions:
+    """The whole pipeline, run twice from nothing."""
+
+    here: Checkout
+    output: str  # of `dvc repro`
+    elsewhere: Checkout
+    records: Path  # stage name.json → what that stage read, in the second
+
+
+@pytest.fixture(scope="session")
+def reproductions(
+    checkout_from: Callable[..., Checkout], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Reproductions]:
+    """Run `dvc repro` in two checkouts at once, the second under other circumstances."""
+    here, elsewhere = checkout_from(), checkout_from()
+    (elsewhere.root / "src/sitecustomize.py").write_text(RECORDER)
+    records = tmp_path_factory.mktemp("records")
+    environment = {
+        **ELSEWHERE,
+        "HOME": str(tmp_path_factory.mktemp("home")),
+        "RECORDS": str(records),
+    }
+    first = here.start("dvc", "repro")
+    second = elsewhere.start("dvc", "repro", umask=0o077, **environment)
+    try:
+        output = here.finish(first).stdout
+        elsewhere.finish(second)
+    finally:
+        kill_all(first)
+        kill_all(second)
+    yield Reproductions(here, output, elsewhere, records)
+
+
+@pytest.fixture(scope="session")
+def reproduced(reproductions: Reproductions) -> Checkout:
+    """A checkout after `dvc repro`; for reading only."""
+    return reproductions.here
+
+
+@pytest.fixture
+def own(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A copy of the reproduced checkout, to be changed at will."""
+    return checkout_from(reproduced)

@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion import hyperparameters
+from fashion.errors import UserError
+from fashion.files import write_json
+from fashion.hyperparameters import RECORDS, Hyperparameters, parse, read
+
+COMMON: dict[str, Any] = {
+    "activation": "relu",
+    "dropout": 0.1,
+    "batch_norm": True,
+    "l2": 0.0,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "weight_decay": 0.01,
+    "batch_size": 128,
+    "label_smoothing": 0.1,
+    "flip": True,
+    "shift": 1,
+    "cutout": 0,
+    "weight_averaging": 0.0,
+}
+MLP = COMMON | {"hidden_units": [64, 32], "input_dropout": 0.0}
+CNN = COMMON | {
+    "filters": [8, 16],
+    "convolutions": [1, 2],
+    "kernel_size": 3,
+    "padding": "same",
+    "pool_last": False,
+    "head": "average",
+    "dense_units": 0,
+    "block_dropout": 0.0,
+}
+VALID = {"mlp": MLP, "cnn": CNN}
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_a_record_survives_its_json_file(tmp_path: Path, model: str) -> None:
+    record = parse(model, VALID[model], "x")
+    write_json(tmp_path / "h.json", record.model_dump(mode="json"))
+    assert read(model, tmp_path / "h.json") == record
+    # and the file holds what was given, neither more nor less
+    assert json.loads((tmp_path / "h.json").read_text()) == VALID[model]
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_every_hyperparameter_must_be_given(model: str) -> None:
+    for name in RECORDS[model].model_fields:
+        values = {key: value for key, value in VALID[model].items() if key != name}
+        with pytest.raises(UserError, match=f"^x: {name}: is missing$"):
+            parse(model, values, "x")
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "expected"),
+    [
+        ("mlp", {"units": 3}, "units: unknown key"),
+        ("mlp", {"filters": [3]}, "filters: unknown key"),
+        ("mlp", {"dropout": 1.0}, "dropout: Input should be less than or equal to 0.9, not 1.0"),
+        ("mlp", {"dropout": "0.1"}, "dropout: Input should be a valid number, not '0.1'"),
+        ("mlp", {"batch_size": 12.5}, "batch_size: Input should be a valid integer, not 12.5"),
+        ("mlp", {"flip": 1}, "flip: Input should be a valid boolean, not 1"),
+        ("mlp", {"hidden_units": []}, "hidden_units: "),
+        ("mlp", {"hidden_units": [10, -1]}, "hidden_units.1: .* not -1"),
+        ("mlp", {"learning_rate": 0}, "learning_rate: Input should be greater than 0, not 0"),
+        ("mlp", {"learning_rate": float("nan")}, "learning_rate: .*finite"),
+        ("mlp", {"optimizer": "rmsprop"}, "optimizer: .*'adam', 'sgd' or 'nesterov'.*'rmsprop'"),
+        ("cnn", {"padding": "full"}, "padding: Input should be 'same' or 'valid', not 'full'"),
+        ("cnn", {"kernel_size": 0}, "kernel_size: .* not 0"),
+        ("cnn", {"hidden_units": [3]}, "hidden_units: unknown key"),
+    ],
+)
+def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=f"^x: {expected}") as caught:
+        parse(model, VALID[model] | change, "x")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.xfail(strict=True, reason="the record does not compare the two lists yet")
+@pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])
+def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: list[int]) -> None:
+    with pytest.raises(UserError, match=r"convolutions"):
+        parse("cnn", CNN | {"convolutions": convolutions}, "x")
+
+
+@pytest.mark.xfail(strict=True, reason="the record does not follow the image's size yet")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filters": [8, 8, 8, 8], "convolutions": [1, 1, 1, 1], "pool_last": True},
+        {"kernel_size": 7, "convolutions": [4, 2]},
+        {"filters": [8], "convolutions": [5], "kernel_size": 7},
+    ],
+)
+def test_a_cnn_whose_image_shrinks_to_nothing_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"28"):
+        parse("cnn", CNN | {"padding": "valid"} | change, "x")
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn$"):
+        parse("cn", CNN, "x")
+
+
+def test_another_models_record_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "h.json", MLP)
+    with pytest.raises(UserError, match=r"h\.json: .*filters: is missing"):
+        read("cnn", tmp_path / "h.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "is not valid JSON"),
+        ("", "is not valid JSON"),
+        ("[1]", "expected an object of hyperparameters"),
+        ("null", "expected an object of hyperparameters"),
+        ("{}", "is missing"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=expected) as caught:
+        read("mlp", path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"h\.json is missing"):
+        read("mlp", tmp_path / "h.json")
+
+
+def test_a_new_record_is_known_as_soon_as_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Linear(Hyperparameters):
+        pass
+
+    monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
+    assert isinstance(parse("linear", COMMON, "x"), Linear)

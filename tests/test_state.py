@@ -1,0 +1,145 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fashion.errors import UserError
+from fashion.state import FOLDER, resumable, work_key
+
+SOURCES = Path(__file__).parents[1] / "src"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("pipeline/train.py", "pipeline/tune.py", "src/fashion/a.py", "src/fashion/b.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name}\n")
+    return tmp_path
+
+
+INPUTS = {"settings": {"epochs": 3, "dropout": 0.1}, "train": "abc"}
+
+
+# Keys
+
+
+def test_a_key_is_sixteen_hexadecimal_digits_and_always_the_same(checkout: Path) -> None:
+    key = work_key(checkout, "train", INPUTS)
+    assert len(key) == 16
+    assert int(key, 16) >= 0
+    assert work_key(checkout, "train", INPUTS) == key
+
+
+def test_a_key_does_not_depend_on_the_order_of_the_inputs(checkout: Path) -> None:
+    turned = {"train": "abc", "settings": {"dropout": 0.1, "epochs": 3}}
+    assert work_key(checkout, "train", turned) == work_key(checkout, "train", INPUTS)
+
+
+def test_a_key_does_not_depend_on_where_the_checkout_lies(checkout: Path, tmp_path: Path) -> None:
+    key = work_key(checkout, "train", INPUTS)
+    moved = tmp_path.with_name(f"{tmp_path.name} moved")
+    checkout.rename(moved)
+    assert work_key(moved, "train", INPUTS) == key
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"settings": {"epochs": 3, "dropout": 0.1}},
+        {"settings": {"epochs": 3, "dropout": 0.2}, "train": "abc"},
+        {"settings": {"epochs": 3, "dropout": 0.1}, "train": "abd"},
+        {"settings": {"epochs": 3, "dropout": 0.1}, "train": "abc", "val": "x"},
+    ],
+)
+def test_another_input_gives_another_key(checkout: Path, inputs: dict[str, object]) -> None:
+    assert work_key(checkout, "train", inputs) != work_key(checkout, "train", INPUTS)
+
+
+def test_another_stage_gives_another_key(checkout: Path) -> None:
+    (checkout / "pipeline/tune.py").write_bytes((checkout / "pipeline/train.py").read_bytes())
+    assert work_key(checkout, "tune", INPUTS) != work_key(checkout, "train", INPUTS)
+
+
+@pytest.mark.parametrize("name", ["pipeline/train.py", "src/fashion/b.py", "src/fashion/new.py"])
+def test_other_code_gives_another_key(checkout: Path, name: str) -> None:
+    key = work_key(checkout, "train", INPUTS)
+    (checkout / name).write_text("changed\n")
+    assert work_key(checkout, "train", INPUTS) != key
+
+
+def test_another_stages_script_does_not_matter(checkout: Path) -> None:
+    key = work_key(checkout, "train", INPUTS)
+    (checkout / "pipeline/tune.py").write_text("changed\n")
+    assert work_key(checkout, "train", INPUTS) == key
+
+
+# Folders
+
+
+def test_a_folder_goes_when_the_work_ends_well(tmp_path: Path) -> None:
+    with resumable(tmp_path, "train-a", "k1") as folder:
+        (folder / "epoch.npz").write_text("1")
+        assert folder.is_relative_to(tmp_path / FOLDER / "train-a")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_folder_survives_a_failure_and_is_taken_up(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    with pytest.raises(error), resumable(tmp_path, "train-a", "k1") as folder:
+        (folder / "epoch.npz").write_text("1")
+        raise error
+    with resumable(tmp_path, "train-a", "k1") as again:
+        assert again == folder
+        assert (again / "epoch.npz").read_text() == "1"
+    assert not folder.exists()
+
+
+def test_another_key_starts_afresh_and_removes_what_cannot_be_taken_up(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), resumable(tmp_path, "train-a", "k1") as old:
+        (old / "epoch.npz").write_text("1")
+        raise RuntimeError
+    with resumable(tmp_path, "train-a", "k2") as new:
+        assert list(new.iterdir()) == []
+        assert not old.exists()
+
+
+def test_other_work_is_left_alone(tmp_path: Path) -> None:
+    with resumable(tmp_path, "train-a", "k1") as first:
+        (first / "epoch.npz").write_text("1")
+        with resumable(tmp_path, "train-b", "k2"):
+            assert (first / "epoch.npz").exists()
+        assert (first / "epoch.npz").exists()
+
+
+def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib; from fashion.state import resumable\n"
+        "with resumable(pathlib.Path(sys.argv[1]), 'train-a', 'k1') as folder:\n"
+        "    print(folder, flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(SOURCES)},
+    ) as other:
+        assert other.stdout is not None
+        folder = Path(other.stdout.readline().strip())
+        # Another key is refused as well: it would remove the folder under the first one's feet.
+        for key in ("k1", "k2"):
+            with (
+                pytest.raises(UserError, match="another process is already at train-a"),
+                resumable(tmp_path, "train-a", key),
+            ):
+                pass
+        assert folder.is_dir()
+        other.kill()
+        other.wait()
+    with resumable(tmp_path, "train-a", "k1") as again:  # a dead process holds no lock
+        assert again == folder
