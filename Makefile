@@ -54,6 +54,25 @@ SMOKE_BUDGET := \
   -S train.budget.mlp.epochs=2 -S train.budget.cnn.epochs=1 \
   -S evaluate.bootstrap_samples=1000
 
+# More time for the CNN, as an experiment beside the results: it runs in a folder of its own, its
+# runs land in MLflow, `dvc exp show` lists it, and its scores are kept for the README.
+THOROUGH := -S train.data=[original] -S train.models=[cnn] -S train.budget.cnn.epochs=45
+
+.PHONY: thorough
+thorough: $(INSTALLED) ## train the CNN for longer, as an experiment of its own
+	dvc exp run --temp --force --name thorough $(THOROUGH)
+	mkdir -p reports/thorough
+	git show $$(git for-each-ref --format='%(refname)' 'refs/exps/*/*/thorough'):reports/evaluate/metrics.json > reports/thorough/metrics.json
+
+.PHONY: record
+record: $(INSTALLED) ## run all from nothing in a clone and keep its results and times here
+	python -m fashion.record
+	python -m fashion.readme
+
+.PHONY: readme
+readme: $(INSTALLED) ## fill the tables of README.md from reports/
+	python -m fashion.readme
+
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 	mlflow ui

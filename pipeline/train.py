@@ -115,6 +115,7 @@ def main() -> None:
         # Epochs that an earlier, killed process trained but could not log are logged here.
         for row in progress.history:
             run.log_metrics(training.metrics(row), step=int(row["epoch"]))
+        run.log_model(model, val.images[:1], progress.best_epoch)
         run.log_parameters(size)
         run.log_metrics(
             {
@@ -123,7 +124,6 @@ def main() -> None:
                 "best_epoch": progress.best_epoch,
             }
         )
-        run.log_model(model, val.images[:1], progress.best_epoch)
 
 
 if __name__ == "__main__":

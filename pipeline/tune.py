@@ -94,7 +94,7 @@ def main() -> None:
         write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
         run.log_table("trials", header, rows)
         run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})
-        run.log_text("hyperparameters.json", paths.hyperparameters(model).read_text(encoding="utf-8"))
+        run.log_text("hyperparameters.json", json.dumps(chosen.model_dump(mode="json"), indent=2))
     print(f"chosen for {model}: {json.dumps({name: outcome.best[name] for name in names})}")
 
 
@@ -110,7 +110,7 @@ class Trials:
     parent: "Run"
     histories: dict[int, Sequence[Sequence["Epoch"]]] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
-    trained: list[float] = field(default_factory=list)  # seconds of each trial done by this process
+    trained: list[float] = field(default_factory=list)  # seconds of each trial done here and now
 
     def run(self, number: int, values: "Values", epochs: int) -> Mapping[str, float]:
         """Return the mean scores of a trial's executions; a trial done before is not repeated."""

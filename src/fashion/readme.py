@@ -14,6 +14,7 @@ from fashion.errors import UserError
 from fashion.files import read_json, write_text
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
+from fashion.progress import duration
 
 THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
 
@@ -101,10 +102,29 @@ def models(paths: Paths) -> str:
     )
 
 
+def durations(paths: Paths) -> str:
+    """Return a row per command with its wall time, and the machine it was measured on."""
+    run = read_json(paths.report("run.json"))
+    rows = [
+        [f"`make {target}`{note}", duration(seconds)]
+        for target, note, seconds in (
+            ("install", " (part of both others)", run["seconds"]["install"]),
+            ("repro", "", run["seconds"]["repro"]),
+            ("test", "", run["seconds"]["test"]),
+        )
+    ]
+    machine = (
+        f"Measured by `make record` on {run['cores']} cores ({run['processor']}), Python"
+        f" {run['python']}, no GPU; the largest process held {run['peak_memory_mib']:,} MiB."
+    )
+    return f"{table(['command', 'wall time'], rows)}\n\n{machine}"
+
+
 TABLES: dict[str, Callable[[Paths], str]] = {
     "scores": scores,
     "comparisons": comparisons,
     "models": models,
+    "durations": durations,
 }
 
 
