@@ -23,7 +23,7 @@ STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters sources state progress"
     " provenance runtime",
-    "augmentation models training evaluation plots tracking report",
+    "augmentation models training evaluation plots tracking report readme record",
     "tuning",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
@@ -123,12 +123,11 @@ def test_importing_the_package_does_nothing() -> None:
     assert isinstance(only.value, ast.Constant)
 
 
-def loaded(code: str, *arguments: str) -> set[str]:
+def loaded(code: str) -> set[str]:
     """Return which large packages a piece of Python has loaded when it ends."""
-    ending = f"import sys; print(*set({LARGE}) & set(sys.modules), sep=',', file=sys.stderr)"
+    report = f"print(*set({LARGE}) & set(sys.modules), sep=',', file=sys.stderr)"
     done = subprocess.run(
-        [sys.executable, "-c", f"import atexit\natexit.register(exec, {ending!r})\n{code}"]
-        + list(arguments),
+        [sys.executable, "-c", f"import atexit, sys\natexit.register(lambda: {report})\n{code}"],
         env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
         cwd=PROJECT,
         capture_output=True,

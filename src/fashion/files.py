@@ -26,6 +26,9 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file, and the temporary one means nothing
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,675 @@
+"""Real trainings on a few hundred small, learnable images."""
+
+import functools
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fashion.data import Split
+from fashion.errors import UserError
+from fashion.hyperparameters import parse
+from fashion.runtime import configure
+
+configure(2)
+
+import keras  # noqa: E402  # TensorFlow must be configured before anything loads it
+import tensorflow as tf  # noqa: E402
+
+from fashion import models, training  # noqa: E402
+from fashion.training import Epoch, Progress, change_images  # noqa: E402
+
+SOURCES = Path(__file__).parents[1] / "src"
+
+COMMON: dict[str, Any] = {
+    "activation": "relu",
+    "dropout": 0.0,
+    "batch_norm": False,
+    "l2": 0.0,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "weight_decay": 0.0,
+    "batch_size": 32,
+    "label_smoothing": 0.0,
+    "flip": False,
+    "shift": 0,
+    "cutout": 0,
+    "weight_averaging": 0.0,
+}
+MLP = COMMON | {"hidden_units": [16], "input_dropout": 0.0}
+CNN = COMMON | {
+    "filters": [4],
+    "convolutions": [1],
+    "kernel_size": 3,
+    "padding": "valid",
+    "pool_last": True,
+    "head": "flatten",
+    "dense_units": 8,
+    "block_dropout": 0.0,
+}
+TINY = {"mlp": MLP, "cnn": CNN}
+# Whatever has a state that must survive a stop.
+EVERYTHING = {
+    "dropout": 0.2,
+    "batch_norm": True,
+    "l2": 0.001,
+    "weight_decay": 0.01,
+    "label_smoothing": 0.1,
+    "flip": True,
+    "shift": 2,
+    "cutout": 6,
+    "weight_averaging": 0.9,
+}
+
+
+class Stopped(Exception):  # noqa: N818  # it stands for Ctrl-C
+    """The training is stopped from outside."""
+
+
+def learnable(count: int, seed: int) -> Split:
+    """Return a blob per class, each at its own place, on noise."""
+    random = np.random.default_rng(seed)
+    labels = (np.arange(count) % 10).astype(np.uint8)
+    angle = labels * 2 * np.pi / 10
+    rows, columns = np.mgrid[:28, :28]
+    down = (13.5 + 8 * np.sin(angle))[:, None, None] - rows
+    right = (13.5 + 8 * np.cos(angle))[:, None, None] - columns
+    blobs = 160 * np.exp(-(down**2 + right**2) / 20)
+    noise = random.normal(0, 40, (count, 28, 28))
+    return Split(np.clip(blobs + noise, 0, 255).astype(np.uint8), labels)
+
+
+TRAIN, VAL = learnable(300, 1), learnable(100, 2)  # 300: the last of ten batches has 12 images
+
+
+def fit(
+    model: str = "mlp",
+    *,
+    seed: int = 1,
+    epochs: int = 3,
+    patience: int = 100,
+    monitor: str = "val_accuracy",
+    train: Split = TRAIN,
+    checkpoint: Path | None = None,
+    stop_at: int = 0,
+    **changes: Any,
+) -> tuple[keras.Model, Progress]:
+    """Return a trained model and its progress; `stop_at`: raise at the end of that epoch."""
+
+    def on_epoch(row: Epoch, seconds: float) -> None:
+        if row["epoch"] == stop_at:
+            raise Stopped
+
+    record = parse(model, TINY[model] | changes, "test")
+    network = models.build(model, record, seed)
+    progress = training.train(
+        network,
+        record,
+        train,
+        VAL,
+        seed=seed,
+        epochs=epochs,
+        patience=patience,
+        monitor=monitor,
+        on_epoch=on_epoch,
+        checkpoint=checkpoint,
+    )
+    return network, progress
+
+
+@functools.cache
+def plain() -> tuple[keras.Model, Progress]:
+    return fit()
+
+
+# What a training does
+
+
+def test_it_learns() -> None:
+    network, progress = plain()
+    assert progress.best["val_accuracy"] > 0.8
+    accuracy = (training.predict(network, VAL.images).argmax(1) == VAL.labels).mean()
+    assert accuracy == progress.best["val_accuracy"]
+
+
+def test_the_history_has_a_row_per_epoch() -> None:
+    _, progress = plain()
+    assert [tuple(row) for row in progress.history] == [training.HISTORY] * 3
+    assert [row["epoch"] for row in progress.history] == [1, 2, 3]
+    assert progress.epochs == 3
+    assert all(isinstance(row["epoch"], int) for row in progress.history)
+    assert all(type(value) is float for row in progress.history for value in list(row.values())[1:])
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
+    assert "epoch" not in training.metrics(progress.history[0])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
+    network, progress = plain()
+    again, progress_again = fit()
+    assert training.weights_digest(again) == training.weights_digest(network)
+    assert progress_again == progress
+    assert training.weights_digest(fit(seed=2)[0]) != training.weights_digest(network)
+
+
+def test_how_many_steps_run_in_one_call_makes_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "STEPS_PER_CALL", 4)
+    assert training.weights_digest(fit()[0]) == training.weights_digest(plain()[0])
+
+
+def test_the_progress_of_an_epoch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS_PER_CALL", 4)
+    told: list[tuple[int, int]] = []
+    record = parse("mlp", MLP, "test")
+    training.train(
+        models.build("mlp", record, 1),
+        record,
+        TRAIN,
+        VAL,
+        seed=1,
+        epochs=2,
+        patience=2,
+        monitor="val_loss",
+        on_steps=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(4, 10), (8, 10), (10, 10)] * 2
+
+
+def test_an_epoch_shows_every_image_once_each_time_in_another_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbered = np.zeros((300, 28, 28), np.uint8)
+    numbered[:, 0, 0], numbered[:, 0, 1] = np.arange(300) % 256, np.arange(300) // 256
+    batches: list[list[int]] = []
+
+    def keep(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        batches.append((images[:, 0, 0] + 256 * images[:, 0, 1].astype(int)).tolist())
+        return images
+
+    def watched(images: tf.Tensor, seed: tf.Tensor, **changes: Any) -> tf.Tensor:
+        kept = tf.numpy_function(keep, [images], tf.uint8)
+        return tf.ensure_shape(kept, [None, 28, 28])
+
+    monkeypatch.setattr(training, "change_images", watched)
+    fit(epochs=2, train=Split(numbered, TRAIN.labels))
+    assert [len(batch) for batch in batches] == ([32] * 9 + [12]) * 2
+    first = [image for batch in batches[:10] for image in batch]
+    second = [image for batch in batches[10:] for image in batch]
+    assert sorted(first) == sorted(second) == list(range(300))
+    assert first != second
+    assert first != sorted(first)
+
+
+def test_a_batch_may_be_larger_than_the_data() -> None:
+    assert fit(epochs=1, batch_size=1000)[1].epochs == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov"])
+def test_other_optimizers_learn_too(optimizer: str) -> None:
+    _, progress = fit(epochs=4, optimizer=optimizer, learning_rate=0.1)
+    assert progress.best["val_accuracy"] > 0.5
+
+
+@pytest.mark.slow
+def test_a_cnn_learns_with_everything_switched_on() -> None:
+    _, progress = fit("cnn", epochs=10, **(EVERYTHING | {"flip": False}), block_dropout=0.1)
+    assert progress.best["val_accuracy"] > 0.5
+
+
+# The objective and what is reported
+
+
+def test_nothing_but_the_plain_loss_is_reported() -> None:
+    # A rate this small leaves the weights as they were: all three see the same model.
+    frozen = {"learning_rate": 1e-12, "epochs": 1}
+    losses = {
+        name: fit(**frozen, **changes)[1].history[0]
+        for name, changes in (
+            ("plain", {}),
+            ("smoothed", {"label_smoothing": 0.5}),
+            ("penalised", {"l2": 1.0}),
+        )
+    }
+    network = models.build("mlp", parse("mlp", MLP, "test"), 1)
+    probabilities = training.predict(network, TRAIN.images)
+    expected = -np.log(probabilities[np.arange(300), TRAIN.labels]).mean()
+    accuracy = (probabilities.argmax(1) == TRAIN.labels).mean()
+    for row in losses.values():
+        assert row["loss"] == pytest.approx(expected, rel=1e-5)
+        assert row["accuracy"] == pytest.approx(accuracy)
+        assert row["val_loss"] == pytest.approx(losses["plain"]["val_loss"], rel=1e-6)
+
+
+def test_label_smoothing_makes_the_model_less_sure() -> None:
+    smoothed, _ = fit(label_smoothing=0.5)
+    sure = training.predict(plain()[0], VAL.images).max(1).mean()
+    assert training.predict(smoothed, VAL.images).max(1).mean() < sure - 0.05
+
+
+def test_l2_and_weight_decay_shrink_the_kernels() -> None:
+    def size(network: keras.Model) -> float:
+        return float(np.square(np.asarray(network.get_layer("hidden_1").kernel)).sum())
+
+    assert size(fit(l2=0.1)[0]) < 0.7 * size(plain()[0])
+    assert size(fit(weight_decay=1.0, learning_rate=0.01)[0]) < 0.95 * size(
+        fit(learning_rate=0.01)[0]
+    )
+
+
+def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
+    record = parse("mlp", MLP | {"batch_norm": True, "weight_decay": 0.5}, "test")
+    network = models.build("mlp", record, 1)
+    optimizer = training._optimizer(record)
+    variables = network.trainable_variables
+    for variable in variables:
+        variable.assign(tf.ones_like(variable))
+    optimizer.build(variables)
+    optimizer.apply([tf.zeros_like(variable) for variable in variables], variables)
+    for variable in variables:
+        expected = 1 - 0.5 * 0.003 if variable.name == "kernel" else 1.0
+        assert np.asarray(variable) == pytest.approx(expected, abs=1e-7), variable.path
+
+
+def test_the_validated_and_kept_weights_are_the_averaged_ones() -> None:
+    averaged, progress = fit(weight_averaging=0.99, epochs=1)
+    raw, _ = fit(epochs=1)
+    initial = models.build("mlp", parse("mlp", MLP, "test"), 1)
+
+    def kernel(network: keras.Model) -> NDArray[Any]:
+        return np.asarray(network.get_layer("hidden_1").kernel)
+
+    moved = np.abs(kernel(averaged) - kernel(initial)).mean()
+    assert 0 < moved < 0.2 * np.abs(kernel(raw) - kernel(initial)).mean()
+    accuracy = (training.predict(averaged, VAL.images).argmax(1) == VAL.labels).mean()
+    assert accuracy == progress.best["val_accuracy"]
+
+
+# The learning rate
+
+
+def rates(epochs: int = 10, steps: int = 100, **changes: Any) -> NDArray[np.float64]:
+    record = parse("mlp", MLP | {"learning_rate": 0.1} | changes, "test")
+    return np.array(
+        [training._learning_rate(record, step / steps, epochs) for step in range(epochs * steps)]
+    )
+
+
+def test_the_rate_rises_from_almost_zero_to_its_peak_and_falls_to_almost_zero() -> None:
+    drawn = rates(warmup_epochs=2, schedule="cosine")
+    assert 0 < drawn[0] < 0.001
+    assert (np.diff(drawn[:201]) > 0).all()
+    assert drawn.max() == drawn[200] == 0.1
+    assert (np.diff(drawn[200:]) < 0).all()
+    assert drawn[600] == pytest.approx(0.05)  # half way down
+    assert 0 < drawn[-1] < 1e-5
+
+
+def test_a_constant_rate_stays_at_its_peak() -> None:
+    assert set(rates(warmup_epochs=0, schedule="constant")) == {0.1}
+    drawn = rates(warmup_epochs=0.5, schedule="constant")
+    assert drawn[0] < 0.01
+    assert set(drawn[50:]) == {0.1}
+
+
+def test_a_warm_up_longer_than_the_training_is_no_obstacle() -> None:
+    drawn = rates(epochs=2, warmup_epochs=5, schedule="cosine")
+    assert (np.diff(drawn) > 0).all()
+    assert drawn[-1] < 0.1
+
+
+def test_the_history_shows_the_rate_of_the_last_step() -> None:
+    _, progress = plain()
+    shown = [row["learning_rate"] for row in progress.history]
+    record = parse("mlp", MLP, "test")
+    assert shown == [training._learning_rate(record, epoch + 0.9, 3) for epoch in range(3)]
+
+
+# The best epoch
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -> None:
+    """Let the epochs have these validation losses and accuracies."""
+    left = iter(scores)
+    monkeypatch.setattr(training, "_score", lambda predict, split: next(left))
+
+
+SCORES = [(0.5, 0.6), (0.4, 0.7), (0.3, 0.7), (0.6, 0.65), (0.7, 0.6), (0.2, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "patience", "best", "epochs"),
+    [
+        ("val_accuracy", 2, 2, 4),  # the first of equals is kept
+        ("val_accuracy", 100, 6, 6),
+        ("val_loss", 2, 3, 5),
+        ("val_loss", 1, 3, 4),
+        ("val_loss", 3, 6, 6),
+    ],
+)
+def test_it_stops_without_a_better_score_and_keeps_the_best_weights(
+    monkeypatch: pytest.MonkeyPatch, monitor: str, patience: int, best: int, epochs: int
+) -> None:
+    scored(monkeypatch, SCORES)
+    kept, progress = fit(epochs=6, patience=patience, monitor=monitor, schedule="constant")
+    assert (progress.best_epoch, progress.epochs) == (best, epochs)
+    scored(monkeypatch, SCORES)
+    until, _ = fit(epochs=best, monitor=monitor, schedule="constant")
+    if best != 3 or monitor == "val_loss":
+        assert training.weights_digest(kept) == training.weights_digest(until)
+
+
+# Stopped and resumed
+
+
+def identity(result: tuple[keras.Model, Progress]) -> tuple[str, Progress]:
+    return training.weights_digest(result[0]), result[1]
+
+
+def test_a_training_stopped_after_every_epoch_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = identity(fit(epochs=3, **EVERYTHING))
+    for epoch in (1, 2, 3):
+        with pytest.raises(Stopped):
+            fit(epochs=3, checkpoint=tmp_path / "c.npz", stop_at=epoch, **EVERYTHING)
+    assert identity(fit(epochs=3, checkpoint=tmp_path / "c.npz", **EVERYTHING)) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "changes"),
+    [
+        ("mlp", {"optimizer": "sgd", "learning_rate": 0.1}),
+        ("mlp", {"optimizer": "nesterov", "learning_rate": 0.05, "weight_decay": 0.01}),
+        ("mlp", {"input_dropout": 0.2, "dropout": 0.3}),
+        ("mlp", {"weight_averaging": 0.95}),
+        ("mlp", {"flip": True, "shift": 3, "cutout": 8}),
+        ("cnn", EVERYTHING | {"block_dropout": 0.2}),
+    ],
+)
+def test_it_resumes_whatever_is_trained(
+    tmp_path: Path, model: str, changes: dict[str, Any]
+) -> None:
+    whole = identity(fit(model, epochs=4, monitor="val_loss", **changes))
+    checkpoint = tmp_path / "c.npz"
+    for epoch in (1, 3):
+        with pytest.raises(Stopped):
+            fit(
+                model,
+                epochs=4,
+                monitor="val_loss",
+                checkpoint=checkpoint,
+                stop_at=epoch,
+                **changes,
+            )
+    again = fit(model, epochs=4, monitor="val_loss", checkpoint=checkpoint, **changes)
+    assert identity(again) == whole
+
+
+def test_early_stopping_counts_on_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"epochs": 6, "patience": 2, "monitor": "val_loss"}
+    scored(monkeypatch, SCORES)
+    whole = identity(fit(**options))
+    scored(monkeypatch, SCORES)
+    for epoch in (4, 5):  # the last good one is 3, and 5 is the end
+        with pytest.raises(Stopped):
+            fit(checkpoint=tmp_path / "c.npz", stop_at=epoch, **options)
+    assert identity(fit(checkpoint=tmp_path / "c.npz", **options)) == whole
+
+
+def test_a_finished_checkpoint_gives_the_model_without_training(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.npz"
+    first = identity(fit(epochs=2, checkpoint=checkpoint))
+    content = checkpoint.read_bytes()
+    # stop_at would raise if an epoch were computed
+    assert identity(fit(epochs=2, checkpoint=checkpoint, stop_at=2)) == first
+    assert checkpoint.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another model's"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    checkpoint = tmp_path / "c.npz"
+    fit(epochs=1, checkpoint=checkpoint, **({"hidden_units": [8]} if "model" in damage else {}))
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(
+        {"cut": content[: len(content) // 2], "empty": b"", "text": b"{}"}.get(damage, content)
+    )
+    with pytest.raises(UserError, match=r"c\.npz is damaged .*delete it to start afresh") as caught:
+        fit(epochs=2, checkpoint=checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+PROGRAM = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    import test_training as t
+    folder = Path(sys.argv[2])
+    network, progress = t.fit("mlp", epochs=int(sys.argv[3]), checkpoint=folder / "c.npz",
+                              **t.EVERYTHING)
+    t.training.save_model(folder / "m.keras", network)
+    print(t.training.weights_digest(network), progress, flush=True)
+    """
+)
+
+
+def start(folder: Path, epochs: int, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(folder), str(epochs)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_taken_up_to_the_same_bits(tmp_path: Path) -> None:
+    epochs = 60
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    with start(tmp_path / "whole", epochs, TZ="Asia/Tokyo", PYTHONHASHSEED="7") as process:
+        expected, _ = process.communicate(timeout=200)
+    random = np.random.default_rng()
+    checkpoint = tmp_path / "killed/c.npz"
+    for _ in range(2):
+        with start(tmp_path / "killed", epochs) as process:
+            seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+            deadline = time.monotonic() + 100
+            while time.monotonic() < deadline and process.poll() is None:
+                if checkpoint.exists() and checkpoint.stat().st_mtime_ns != seen:
+                    break
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, 0.5))
+            process.send_signal(signal.SIGKILL)
+    assert checkpoint.exists()
+    with start(tmp_path / "killed", epochs, TZ="UTC", PYTHONHASHSEED="1") as process:
+        found, _ = process.communicate(timeout=200)
+    assert expected
+    assert found == expected
+    model, same = (tmp_path / name / "m.keras" for name in ("whole", "killed"))
+    assert same.read_bytes() == model.read_bytes()
+
+
+# Divergence
+
+
+def test_a_diverging_training_says_so(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "c.npz"
+    with pytest.raises(UserError, match=r"training diverged in epoch \d: .* lower learning_rate"):
+        fit(
+            epochs=8,
+            optimizer="sgd",
+            learning_rate=10.0,
+            schedule="constant",
+            hidden_units=[32] * 8,
+            activation="elu",
+            l2=1.0,
+            checkpoint=checkpoint,
+        )
+
+
+def test_a_loss_that_is_no_number_is_a_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, [(0.5, 0.5), (math.nan, 0.5)])
+    with pytest.raises(UserError, match="training diverged in epoch 2"):
+        fit(epochs=2)
+
+
+# Changed images
+
+
+def changed(
+    images: NDArray[np.uint8], seed: tuple[int, int] = (1, 0), **options: Any
+) -> NDArray[np.uint8]:
+    options = {"flip": False, "shift": 0, "cutout": 0} | options
+    return np.asarray(change_images(tf.constant(images), tf.constant(seed), **options))
+
+
+IMAGES = np.random.default_rng(5).integers(1, 256, (400, 28, 28), dtype=np.uint8)
+
+
+def test_images_are_left_alone_by_default() -> None:
+    assert np.array_equal(changed(IMAGES), IMAGES)
+
+
+def test_half_of_the_images_are_mirrored_exactly() -> None:
+    mirrored = 0
+    for image, result in zip(IMAGES, changed(IMAGES, flip=True), strict=True):
+        turned = np.array_equal(result, image[:, ::-1])
+        assert turned or np.array_equal(result, image)
+        mirrored += turned
+    assert 160 < mirrored < 240
+
+
+@pytest.mark.parametrize("shift", [1, 3, 14])
+def test_images_are_moved_by_whole_pixels_each_way_alike(shift: int) -> None:
+    results = changed(IMAGES, shift=shift)
+    found = []
+    for image, result in zip(IMAGES, results, strict=True):
+        padded = np.pad(image, shift)
+        rows, columns = np.flatnonzero(result.any(1)), np.flatnonzero(result.any(0))
+        down = rows[0] if rows[0] else rows[-1] - 27
+        right = columns[0] if columns[0] else columns[-1] - 27
+        top, left = shift - down, shift - right
+        assert np.array_equal(result, padded[top : top + 28, left : left + 28])
+        found.append((down, right))
+    moves = np.array(found)
+    assert (moves.min(0) == -shift).all()
+    assert (moves.max(0) == shift).all()
+    assert len(np.unique(moves[:, 0])) == 2 * shift + 1
+    assert (np.abs(moves.mean(0)) < 0.15 * shift).all()
+
+
+@pytest.mark.parametrize("side", [1, 8, 28])
+def test_a_square_of_each_image_becomes_background(side: int) -> None:
+    sizes = []
+    for image, result in zip(IMAGES, changed(IMAGES, cutout=side), strict=True):
+        hidden = result == 0
+        rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
+        height, width = len(rows), len(columns)
+        assert hidden[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert hidden.sum() == height * width
+        assert np.array_equal(result[~hidden], image[~hidden])
+        # Only the frame cuts a square short.
+        assert height == side or rows[0] == 0 or rows[-1] == 27
+        assert width == side or columns[0] == 0 or columns[-1] == 27
+        sizes.append((height, width))
+    assert np.array(sizes).min() >= 1
+    assert np.array(sizes).max() == side if side < 28 else np.array(sizes).max() > 20
+
+
+def test_changes_follow_from_the_seed_alone() -> None:
+    options: dict[str, Any] = {"flip": True, "shift": 2, "cutout": 5}
+    first = changed(IMAGES, (3, 4), **options)
+    tf.random.uniform([3])
+    assert np.array_equal(changed(IMAGES, (3, 4), **options), first)
+    for other in ((3, 5), (4, 4)):
+        assert not np.array_equal(changed(IMAGES, other, **options), first)
+    # What is switched on beside it does not change where an image is moved to.
+    assert np.array_equal(
+        changed(changed(IMAGES, (3, 4), flip=True), (3, 4), shift=2),
+        changed(IMAGES, (3, 4), flip=True, shift=2),
+    )
+
+
+# Saved models
+
+
+def test_equal_models_are_equal_files_without_a_trace_of_time_and_place(tmp_path: Path) -> None:
+    record = parse("mlp", MLP | {"l2": 0.1, "dropout": 0.1}, "test")
+    paths = [tmp_path / "a/m.keras", tmp_path / "another folder/n.keras"]
+    for path in paths:
+        training.save_model(path, models.build("mlp", record, 1))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert [path.name for path in paths[0].parent.iterdir()] == ["m.keras"]
+    with zipfile.ZipFile(io.BytesIO(paths[0].read_bytes())) as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert json.loads(archive.read("metadata.json"))["date_saved"].startswith("1980")
+    training.save_model(paths[1], models.build("mlp", record, 2))
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("model", TINY)
+def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
+    tmp_path: Path, model: str
+) -> None:
+    path = tmp_path / "m.keras"
+    network = models.build(model, parse(model, TINY[model] | {"batch_norm": True}, "test"), 1)
+    training.save_model(path, network)
+    expected = training.predict(network, VAL.images)
+    digest = training.weights_digest(network)
+    for loaded in (keras.saving.load_model(path), training.load_model(path)):
+        assert np.array_equal(training.predict(loaded, VAL.images), expected)
+        assert training.weights_digest(loaded) == digest
+
+
+def test_predictions_cover_every_image_in_order() -> None:
+    network = plain()[0]
+    images = np.concatenate([VAL.images] * 6)  # more than one prediction batch
+    probabilities = training.predict(network, images)
+    assert probabilities.shape == (600, 10)
+    assert probabilities == pytest.approx(np.tile(probabilities[:100], (6, 1)), abs=1e-6)
+
+
+def test_a_missing_model_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"m\.keras is missing: run `dvc repro train`"):
+        training.load_model(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "another archive", "weights"])
+def test_a_damaged_model_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "m.keras"
+    training.save_model(path, models.build("mlp", parse("mlp", MLP, "test"), 1))
+    content = path.read_bytes()
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+    at = len(content) // 2
+    path.write_bytes(
+        {
+            "empty": b"",
+            "text": b"no model",
+            "cut": content[:at],
+            "another archive": other.getvalue(),
+            "weights": content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :],
+        }[damage]
+    )
+    with pytest.raises(UserError, match=r"m\.keras is no readable model: .") as caught:
+        training.load_model(path)
+    assert "\n" not in str(caught.value)
