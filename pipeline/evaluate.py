@@ -195,7 +195,7 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
             tags={**name._asdict(), "threads": parameters.threads},
         ) as run:
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
-            run.log_figure("confusion", figures[f"confusion/{short[name]}.png"])
+            run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
             run.log_table("confusion", *evaluation.confusion_table([result]))
             run.log_table("per_class", *evaluation.per_class_table([result]))
             run.log_table("calibration", *evaluation.calibration_table([result]))
@@ -219,7 +219,7 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
                 }
             )
         for file, png in figures.items():
-            run.log_figure(file.removesuffix(".png"), png)
+            run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
         run.log_table("per_class", *evaluation.per_class_table(results))
         run.log_text("report.html", html)
 

@@ -84,9 +84,7 @@ def images(count: int = 5) -> NDArray[np.uint8]:
         ([16], 784 * 16 + 16 + 16 * 10 + 10),
     ],
 )
-def test_an_mlp_has_the_known_number_of_parameters(
-    hidden_units: list[int], expected: int
-) -> None:
+def test_an_mlp_has_the_known_number_of_parameters(hidden_units: list[int], expected: int) -> None:
     assert built(hidden_units=hidden_units).count_params() == expected
 
 

@@ -273,7 +273,7 @@ def test_every_picture_has_a_size_and_says_in_words_what_it_shows(html: str) -> 
 
 def test_markdown_links_to_the_figures_that_lie_beside_it(content: Content, markdown: str) -> None:
     assert set(re.findall(r"\]\((.*?)\)", markdown)) == set(content.figures)
-    assert "confusion/cnn-augmented.png" in content.figures
+    assert "figures/confusion/cnn-augmented.png" in content.figures
 
 
 def test_markdown_tables_have_a_cell_for_every_column(markdown: str) -> None:
@@ -354,8 +354,8 @@ def test_several_seeds_are_summed_up() -> None:
     assert f"| cnn-original | 5 | {over.mean:.4f} | {over.deviation:.4f} |" in markdown
     assert "mean over 5 seeds" in summary(markdown)
     assert "trained with one seed" not in markdown
-    assert set(re.findall(r"\]\((confusion.*?)\)", markdown)) == {
-        f"confusion/{model}-{data}-5.png"
+    assert set(re.findall(r"\]\((figures/confusion.*?)\)", markdown)) == {
+        f"figures/confusion/{model}-{data}-5.png"
         for model in ("mlp", "cnn")
         for data in ("original", "augmented")
     }

@@ -32,6 +32,12 @@ from fashion.tracking import (
     store_root,
 )
 
+# MLflow leaves its database connections and clients to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 SOURCES = Path(__file__).parents[1] / "src"
 PIXELS: Images = np.arange(8 * 28 * 28, dtype=np.uint32).reshape(8, 28, 28).astype(np.uint8)
 
@@ -88,6 +94,7 @@ def start(script: str, *arguments: object, **variables: str) -> subprocess.Popen
         from pathlib import Path
         from fashion import command, tracking
         root = Path(sys.argv[1])
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
         def go(): print("go", flush=True)
     """
     code = textwrap.dedent(prelude) + textwrap.dedent(script)

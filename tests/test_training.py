@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import zipfile
@@ -39,7 +40,7 @@ COMMON: dict[str, Any] = {
     "batch_norm": False,
     "l2": 0.0,
     "optimizer": "adam",
-    "learning_rate": 0.003,
+    "learning_rate": 0.01,
     "schedule": "cosine",
     "warmup_epochs": 0.5,
     "weight_decay": 0.0,
@@ -261,14 +262,11 @@ def test_label_smoothing_makes_the_model_less_sure() -> None:
     assert training.predict(smoothed, VAL.images).max(1).mean() < sure - 0.05
 
 
-def test_l2_and_weight_decay_shrink_the_kernels() -> None:
+def test_l2_shrinks_the_kernels() -> None:
     def size(network: keras.Model) -> float:
         return float(np.square(np.asarray(network.get_layer("hidden_1").kernel)).sum())
 
     assert size(fit(l2=0.1)[0]) < 0.7 * size(plain()[0])
-    assert size(fit(weight_decay=1.0, learning_rate=0.01)[0]) < 0.95 * size(
-        fit(learning_rate=0.01)[0]
-    )
 
 
 def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
@@ -281,7 +279,7 @@ def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
     optimizer.build(variables)
     optimizer.apply([tf.zeros_like(variable) for variable in variables], variables)
     for variable in variables:
-        expected = 1 - 0.5 * 0.003 if variable.name == "kernel" else 1.0
+        expected = 1 - 0.5 * 0.01 if variable.name == "kernel" else 1.0
         assert np.asarray(variable) == pytest.approx(expected, abs=1e-7), variable.path
 
 
@@ -351,26 +349,42 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]) -
 SCORES = [(0.5, 0.6), (0.4, 0.7), (0.3, 0.7), (0.6, 0.65), (0.7, 0.6), (0.2, 0.9)]
 
 
+@functools.cache
+def digests() -> list[str]:
+    """Return the digest after each epoch of a training at a constant rate."""
+    found: list[str] = []
+    record = parse("mlp", MLP | {"schedule": "constant"}, "test")
+    network = models.build("mlp", record, 1)
+    training.train(
+        network,
+        record,
+        TRAIN,
+        VAL,
+        seed=1,
+        epochs=6,
+        patience=100,
+        monitor="val_loss",
+        on_epoch=lambda row, seconds: found.append(training.weights_digest(network)),
+    )
+    return found
+
+
 @pytest.mark.parametrize(
     ("monitor", "patience", "best", "epochs"),
     [
         ("val_accuracy", 2, 2, 4),  # the first of equals is kept
-        ("val_accuracy", 100, 6, 6),
         ("val_loss", 2, 3, 5),
-        ("val_loss", 1, 3, 4),
         ("val_loss", 3, 6, 6),
     ],
 )
 def test_it_stops_without_a_better_score_and_keeps_the_best_weights(
     monkeypatch: pytest.MonkeyPatch, monitor: str, patience: int, best: int, epochs: int
 ) -> None:
+    expected = digests()[best - 1]
     scored(monkeypatch, SCORES)
     kept, progress = fit(epochs=6, patience=patience, monitor=monitor, schedule="constant")
     assert (progress.best_epoch, progress.epochs) == (best, epochs)
-    scored(monkeypatch, SCORES)
-    until, _ = fit(epochs=best, monitor=monitor, schedule="constant")
-    if best != 3 or monitor == "val_loss":
-        assert training.weights_digest(kept) == training.weights_digest(until)
+    assert training.weights_digest(kept) == expected
 
 
 # Stopped and resumed
@@ -442,16 +456,23 @@ def test_a_finished_checkpoint_gives_the_model_without_training(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
+@functools.cache
+def content_of_a_checkpoint() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        fit(epochs=1, checkpoint=Path(folder) / "c.npz")
+        return (Path(folder) / "c.npz").read_bytes()
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "another model's"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     checkpoint = tmp_path / "c.npz"
-    fit(epochs=1, checkpoint=checkpoint, **({"hidden_units": [8]} if "model" in damage else {}))
-    content = checkpoint.read_bytes()
+    content = content_of_a_checkpoint()
     checkpoint.write_bytes(
         {"cut": content[: len(content) // 2], "empty": b"", "text": b"{}"}.get(damage, content)
     )
+    other: dict[str, Any] = {"hidden_units": [8]} if damage == "another model's" else {}
     with pytest.raises(UserError, match=r"c\.npz is damaged .*delete it to start afresh") as caught:
-        fit(epochs=2, checkpoint=checkpoint)
+        fit(epochs=2, checkpoint=checkpoint, **other)
     assert "\n" not in str(caught.value)
 
 

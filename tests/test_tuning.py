@@ -216,9 +216,7 @@ def test_a_space_smaller_than_the_number_of_trials_ends_the_search(strategy: str
     ],
     ids=["one choice", "equal bounds", "equal bounds, log", "a step wider than the range"],
 )
-def test_a_range_of_one_value_is_no_obstacle(
-    strategy: str, only: Choice | FloatRange
-) -> None:
+def test_a_range_of_one_value_is_no_obstacle(strategy: str, only: Choice | FloatRange) -> None:
     space: SearchSpace = {"learning_rate": only, "dropout": 0.0}
     outcome, _ = searched(settings(strategy), space=space)
     assert outcome.best == {"learning_rate": 0.01, "dropout": 0.0}
@@ -306,7 +304,7 @@ def test_three_failures_in_a_row_end_the_search_with_the_reason(strategy: str) -
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "grid"])
 def test_a_search_without_a_result_says_why(strategy: str) -> None:
-    with pytest.raises(UserError, match="every trial .* failed, the last with: trial 2: it div"):
+    with pytest.raises(UserError, match=r"every trial .* failed, the last with: trial 2: it div"):
         search(SPACE, settings(strategy, trials=2), 1, failing(1, 2))
 
 

@@ -150,21 +150,21 @@ def figures(
     winner = best(results)
     shown = _of_seed(results, winner.name.seed)
     drawn = {
-        "accuracy.png": plots.accuracy_intervals(
+        "figures/accuracy.png": plots.accuracy_intervals(
             [named[result.name] for result in results],
             [result.scores["accuracy"] for result in results],
             [result.accuracy_interval.low for result in results],
             [result.accuracy_interval.high for result in results],
             [result.val["accuracy"] for result in results],
         ),
-        "reliability.png": plots.reliability(
+        "figures/reliability.png": plots.reliability(
             {named[result.name]: result.calibration for result in shown}
         ),
-        "curves.png": plots.curves(
+        "figures/curves.png": plots.curves(
             {named[name]: history for name, history in histories.items()},
             {named[name]: f"{name.model}-{name.data}" for name in histories},
         ),
-        "predictions.png": plots.predictions(
+        "figures/predictions.png": plots.predictions(
             test.images[:SHOWN_PREDICTIONS],
             winner.labels[:SHOWN_PREDICTIONS],
             winner.predicted[:SHOWN_PREDICTIONS],
@@ -173,13 +173,13 @@ def figures(
         ),
     }
     if searches:
-        drawn["trials.png"] = plots.trials(
+        drawn["figures/trials.png"] = plots.trials(
             {search.model: search.scores() for search in searches}, searches[0].objective
         )
     if comparisons:
-        drawn["f1_change.png"] = plots.f1_change(_f1_changes(comparisons))
+        drawn["figures/f1_change.png"] = plots.f1_change(_f1_changes(comparisons))
     for result in results:
-        drawn[f"confusion/{named[result.name]}.png"] = plots.confusion_matrix(
+        drawn[f"figures/confusion/{named[result.name]}.png"] = plots.confusion_matrix(
             result.confusion, f"{named[result.name]} on the test split"
         )
     return drawn
@@ -387,7 +387,7 @@ def _scores(content: Content) -> list[Block]:
         ),
         _figure(
             content,
-            "accuracy.png",
+            "figures/accuracy.png",
             "Test accuracy of each model with its interval: "
             + ", ".join(
                 f"{named[result.name]} {_percent(result.scores['accuracy'])}"
@@ -462,7 +462,7 @@ def _comparisons(content: Content) -> list[Block]:
         ),
         _figure(
             content,
-            "f1_change.png",
+            "figures/f1_change.png",
             "Change of the F1 of each class in each comparison; the table below has the numbers.",
             "Where the change comes from: F1 of each class, second model minus first"
             + (", mean over the seeds." if several else "."),
@@ -589,7 +589,7 @@ def _confusion(content: Content) -> list[Block]:
     matrices = [
         _figure(
             content,
-            f"confusion/{named[result.name]}.png",
+            f"figures/confusion/{named[result.name]}.png",
             f"Confusion matrix of {named[result.name]}: rows are true classes, columns predicted"
             " ones. Most frequent errors: "
             + (
@@ -630,7 +630,7 @@ def _calibration(content: Content) -> list[Block]:
         ),
         _figure(
             content,
-            "reliability.png",
+            "figures/reliability.png",
             "Reliability diagram. Expected calibration errors: "
             + ", ".join(
                 f"{named[result.name]} {result.scores['expected_calibration_error']:.3f}"
@@ -647,7 +647,7 @@ def _curves(content: Content) -> list[Block]:
     return [
         _figure(
             content,
-            "curves.png",
+            "figures/curves.png",
             "Loss and accuracy of every model over the epochs, on training and validation data.",
             "Solid: validation; dashed: training, measured on the images as they are trained on"
             " (changed at random, with dropout), so it may lie below validation.",
@@ -662,7 +662,7 @@ def _predictions(content: Content) -> list[Block]:
     return [
         _figure(
             content,
-            "predictions.png",
+            "figures/predictions.png",
             f"The first {number} test images with predicted and true class; {right} are right.",
             f"The first {number} test images, not picked: predicted class with its probability,"
             f" and the true class. Blue ✓ is right, red ✗ is wrong; {right} of {number} are right.",
@@ -699,7 +699,7 @@ def _search(content: Content) -> list[Block]:
     blocks: list[Block] = [
         _figure(
             content,
-            "trials.png",
+            "figures/trials.png",
             "Objective of every trial: "
             + "; ".join(
                 f"{search.model} {len(search.trials)} trials, best {_best_score(search)}"

@@ -28,9 +28,11 @@ import logging
 import math
 import os
 import re
+import signal
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections import Counter
@@ -649,6 +651,8 @@ class _Store:
                 contextlib.chdir(self.folder),
                 _environment("MLFLOW_TRACKING_URI", self.uri),
                 warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
+                # A server may take its time, and whoever presses Ctrl-C will not.
+                _signals_deferred() if self.local else contextlib.nullcontext(),
             ):
                 return action()
         except Exception as error:
@@ -752,6 +756,30 @@ def _open_store(folder: Path) -> _Store:
 
 # A server found dead for one run is not asked again for the next.
 _connect_once = functools.cache(_Store)
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of a block of milliseconds.
+
+    An exception raised inside a destructor or a callback is lost, and a database library has many:
+    the signal would be swallowed and the training go on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in before.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 @contextlib.contextmanager

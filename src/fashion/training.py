@@ -379,13 +379,14 @@ def _save(
 def _restore(path: Path, state: list[tf.Variable], best_state: list[NDArray[Any]]) -> Progress:
     """Set `state` and `best_state` to what was saved; both keep their identity."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             progress = Progress(**json.loads(saved["progress"].item()))
             for i, variable in enumerate(state):
                 variable.assign(saved[f"state_{i}"])
             best_state[:] = [saved[f"best_{i}"] for i in range(len(best_state))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it to start afresh") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}): delete it to start afresh") from None
     return progress
 
 

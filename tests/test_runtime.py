@@ -1,0 +1,40 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "src"
+
+PROGRAM = """
+import sys
+from fashion import runtime
+assert "tensorflow" not in sys.modules  # importing the module loads nothing
+runtime.configure(3)
+runtime.configure(3)  # again: nothing to do
+import tensorflow as tf
+from tensorflow.python.framework import config
+import keras
+print(
+    tf.config.threading.get_intra_op_parallelism_threads(),
+    config.is_op_determinism_enabled(),
+    tf.config.optimizer.get_jit() or "no XLA",
+    keras.backend.backend(),
+)
+print("still heard", file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_is_pinned_deterministic_and_quiet() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=True,
+        # What a user's shell says about Keras's backend does not matter.
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "KERAS_BACKEND": "jax"},
+    )
+    assert done.stdout.split("\n")[0] == "3 True no XLA tensorflow"
+    assert done.stderr == "still heard\n"
