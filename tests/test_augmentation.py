@@ -23,13 +23,14 @@ def some_split(count: int = 40) -> Split:
 
 
 def an_image() -> Image:
-    return some_split(1).images[0]
+    return np.random.default_rng(3).integers(0, 256, (28, 28), dtype=np.uint8)
 
 
 def a_blob() -> Image:
     """Return a smooth image that ends well inside the frame."""
     rows, columns = np.mgrid[:28, :28] - 13.5
-    return np.rint(200 * np.exp(-(rows**2 + 2 * (columns - 2) ** 2) / 30)).astype(np.uint8)
+    blob: Image = np.rint(200 * np.exp(-(rows**2 + 2 * (columns - 2) ** 2) / 30)).astype(np.uint8)
+    return blob
 
 
 # One image
@@ -119,7 +120,7 @@ def test_new_images_follow_the_old_ones_and_keep_their_labels() -> None:
     result = augment(split, (2, 6), 3, ALL, seed=1)
     assert len(result) == len(split) + 3 * 8
     assert len(result.images) == len(result.labels)
-    assert (result.images.dtype, result.labels.dtype) == (np.uint8, np.uint8)
+    assert result.images.dtype == result.labels.dtype == np.uint8
     assert np.array_equal(result.images[: len(split)], split.images)
     assert np.array_equal(result.labels[: len(split)], split.labels)
     assert result.labels[len(split) :].tolist() == [2, 6] * 12
@@ -141,8 +142,8 @@ def test_the_given_split_is_not_changed() -> None:
 
 
 def new_images(split: Split, result: Split, label: int) -> Image:
-    added = result.images[len(split) :]
-    return added[result.labels[len(split) :] == label]
+    added: Image = result.images[len(split) :][result.labels[len(split) :] == label]
+    return added
 
 
 def test_an_images_change_does_not_depend_on_the_other_classes() -> None:

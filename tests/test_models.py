@@ -224,8 +224,8 @@ def test_initial_weights_follow_from_the_seed(model: str) -> None:
 
 def test_the_layers_of_one_model_start_differently() -> None:
     network = built(hidden_units=[16, 16, 16])
-    kernels = [np.asarray(network.get_layer(f"hidden_{number}").kernel) for number in (2, 3)]
-    assert not np.array_equal(*kernels)
+    second, third = (np.asarray(network.get_layer(f"hidden_{n}").kernel) for n in (2, 3))
+    assert not np.array_equal(second, third)
 
 
 # More architectures

@@ -64,7 +64,7 @@ CNN = COMMON | {
 }
 TINY = {"mlp": MLP, "cnn": CNN}
 # Whatever has a state that must survive a stop.
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "dropout": 0.2,
     "batch_norm": True,
     "l2": 0.001,
@@ -237,15 +237,13 @@ def test_a_cnn_learns_with_everything_switched_on() -> None:
 
 def test_nothing_but_the_plain_loss_is_reported() -> None:
     # A rate this small leaves the weights as they were: all three see the same model.
-    frozen = {"learning_rate": 1e-12, "epochs": 1}
-    losses = {
-        name: fit(**frozen, **changes)[1].history[0]
-        for name, changes in (
-            ("plain", {}),
-            ("smoothed", {"label_smoothing": 0.5}),
-            ("penalised", {"l2": 1.0}),
-        )
+    frozen: dict[str, Any] = {"learning_rate": 1e-12, "epochs": 1}
+    objectives: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "smoothed": {"label_smoothing": 0.5},
+        "penalised": {"l2": 1.0},
     }
+    losses = {name: fit(**frozen, **changes)[1].history[0] for name, changes in objectives.items()}
     network = models.build("mlp", parse("mlp", MLP, "test"), 1)
     probabilities = training.predict(network, TRAIN.images)
     expected = -np.log(probabilities[np.arange(300), TRAIN.labels]).mean()

@@ -25,13 +25,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")
     check = parser.parse_args().check
     paths = Paths(Path(__file__).resolve().parents[2])
-    readme = paths.root / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = filled(old, paths)
-    if check and new != old:
-        raise UserError("README.md is out of date: run `make readme`")
-    if new != old:
-        write_text(readme, new)
+    for path, fill in ((paths.root / "README.md", filled), (paths.params, expected)):
+        old = path.read_text(encoding="utf-8")
+        new = fill(old, paths)
+        if check and new != old:
+            raise UserError(f"{path.name} is out of date: run `make readme`")
+        if new != old:
+            write_text(path, new)
 
 
 def filled(text: str, paths: Paths) -> str:
@@ -48,6 +48,24 @@ def filled(text: str, paths: Paths) -> str:
         return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
 
     return re.sub(r"<!-- (?P<name>[a-z-]+) -->.*?<!-- /(?P=name) -->", fill, text, flags=re.DOTALL)
+
+
+def expected(text: str, paths: Paths) -> str:
+    """Return the text of params.yaml with what to expect of `make repro` in its header.
+
+    Raises:
+        UserError: a file it is made from is missing.
+    """
+    run = read_json(paths.report("run.json"))
+    lines = [
+        f"#   make repro: {duration(run['seconds']['repro'])} on {run['cores']} cores"
+        f" ({run['processor']})"
+    ]
+    for model, scores in read_json(paths.report("evaluate") / "metrics.json").items():
+        val, test = scores["val"]["accuracy"], scores["test"]["accuracy"]
+        lines.append(f"#   {model}: val accuracy {val:.4f}, test accuracy {test:.4f}")
+    block = "\n".join(["# expected (made by `make readme`):", *lines, "# /expected"])
+    return re.sub(r"# expected .*?# /expected", lambda _: block, text, count=1, flags=re.DOTALL)
 
 
 def scores(paths: Paths) -> str:
