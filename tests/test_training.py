@@ -593,6 +593,7 @@ def test_images_are_moved_by_whole_pixels_each_way_alike(shift: int) -> None:
     assert (moves.max(0) == shift).all()
     assert len(np.unique(moves[:, 0])) == 2 * shift + 1
     assert (np.abs(moves.mean(0)) < 0.15 * shift).all()
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2  # down and right are drawn apart
 
 
 @pytest.mark.parametrize("side", [1, 8, 28])
