@@ -89,7 +89,9 @@ def test_swapped_raw_files_are_refused(own: "Checkout") -> None:
     images = (folder / IMAGES).read_bytes()
     rewrite(folder / IMAGES, lambda old: (folder / LABELS).read_bytes())
     rewrite(folder / LABELS, lambda old: images)
-    assert f"{IMAGES}: magic number is 0x00000801, expected 0x00000803" in refused(own, "preprocess")
+    assert f"{IMAGES}: magic number is 0x00000801, expected 0x00000803" in refused(
+        own, "preprocess"
+    )
 
 
 def test_test_labels_in_the_place_of_training_labels_are_refused(own: "Checkout") -> None:
@@ -136,10 +138,10 @@ BAD_PARAMETERS: Mapping[str, tuple[str, Any, str, str]] = {
         "tune.models.mlp.droput", 0.1, "tune", "tune: models.mlp: droput: unknown key"),
     "impossible end of a range": (
         "tune.models.cnn.dropout", {"float": {"min": 0.1, "max": 1.5}}, "tune",
-        "models.cnn: dropout: Input should be less than or equal to 0.9, not 1.5"),
+        "tune: models.cnn: dropout: Input should be less than or equal to 0.9, not 1.5"),
     "unknown range": (
         "tune.models.cnn.dropout", {"chioce": [0.1]}, "tune",
-        "models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
+        "tune: models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
     "science notation": (
         "evaluate.confidence", "9e-1", "evaluate",
         "evaluate.confidence: Input should be a valid number, not '9e-1'"),
@@ -147,9 +149,7 @@ BAD_PARAMETERS: Mapping[str, tuple[str, Any, str, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_PARAMETERS)
-def test_a_bad_parameter_is_refused_before_anything_is_computed(
-    own: "Checkout", case: str
-) -> None:
+def test_a_bad_parameter_is_refused_before_anything_is_computed(own: "Checkout", case: str) -> None:
     key, value, script, message = BAD_PARAMETERS[case]
     own.edit({key: value})
     before = own.results()

@@ -222,8 +222,11 @@ def test_the_test_split_goes_to_evaluate_alone() -> None:
         names = {
             ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr)
         }
-        named = any(re.search(r"split\('test'\)|TEST_IMAGES|t10k|test\.npz", name) for name in names
-                    if not name.startswith(("'", '"')))
+        named = any(
+            re.search(r"split\('test'\)|TEST_IMAGES|t10k|test\.npz", name)
+            for name in names
+            if not name.startswith(("'", '"'))
+        )
         assert named == (script in ("preprocess", "evaluate")), script
 
 

@@ -82,14 +82,12 @@ def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expe
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="the record does not compare the two lists yet")
 @pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])
 def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: list[int]) -> None:
     with pytest.raises(UserError, match=r"convolutions"):
         parse("cnn", CNN | {"convolutions": convolutions}, "x")
 
 
-@pytest.mark.xfail(strict=True, reason="the record does not follow the image's size yet")
 @pytest.mark.parametrize(
     "change",
     [

@@ -130,12 +130,12 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("seed", None, "integer"),
         ("download.timeout", "20", "number"),
         ("augment.classes", ["2"], "integer"),
-        ("augment.classes", 2, "tuple"),
+        ("augment.classes", 2, "list"),
         ("augment.transforms.rotation", "1e1", "number"),
         ("tune.search.trials", 4.5, "integer"),
         ("tune.models.mlp.learning_rate", "1e-3", "number"),
         ("tune.models.mlp.batch_norm", 1, "bool"),
-        ("tune.models.mlp.hidden_units", 512, "tuple"),
+        ("tune.models.mlp.hidden_units", 512, "list"),
         ("tune.models.mlp.hidden_units", ["512"], "integer"),
         ("train.seeds", ["1"], "integer"),
         ("train.monitor", 1, "val_accuracy"),
@@ -346,3 +346,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     message = refusal(tmp_path, content)
     assert "seed" in message
     assert "threads" in message
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED.read_text() + "\nseed: 2\n")
+    with pytest.raises(UserError, match="key 'seed' is given twice"):
+        read_parameters(path)

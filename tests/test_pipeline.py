@@ -243,9 +243,7 @@ def test_augmentation_concerns_no_training_on_original_data(own: "Checkout") -> 
 
 
 @pytest.fixture(scope="module")
-def committed(
-    reproduced: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> "Checkout":
+def committed(reproduced: "Checkout", checkout_from: "Callable[..., Checkout]") -> "Checkout":
     """A copy with its results in git, as a user keeps them, and with DVC's page installed."""
     checkout: Checkout = checkout_from(reproduced)
     checkout.commit()
@@ -295,9 +293,7 @@ def experiment(committed: "Checkout") -> "Checkout":
 def test_an_experiment_in_a_temporary_folder_logs_into_the_projects_store(
     experiment: "Checkout",
 ) -> None:
-    comparisons = [
-        run for run in runs(experiment, TRAINING) if run.info.run_name == "comparison"
-    ]
+    comparisons = [run for run in runs(experiment, TRAINING) if run.info.run_name == "comparison"]
     assert len(comparisons) == 2
     newest = max(comparisons, key=lambda run: run.info.start_time)
     assert newest.data.tags["dvc.experiment"] == "probe"
@@ -330,9 +326,7 @@ def test_the_store_holds_a_run_per_model_and_one_comparison(reproduced: "Checkou
 def test_the_store_holds_a_run_per_search_with_a_child_per_trial(reproduced: "Checkout") -> None:
     found = runs(reproduced, SEARCH)
     assert {run.info.status for run in found} == {"FINISHED"}
-    parents = {
-        run.info.run_name: run for run in found if "mlflow.parentRunId" not in run.data.tags
-    }
+    parents = {run.info.run_name: run for run in found if "mlflow.parentRunId" not in run.data.tags}
     assert set(parents) == {f"search-{model}" for model in MODELS}
     assert len(found) == len(parents) * (1 + TRIALS)
     for parent in parents.values():
@@ -392,7 +386,9 @@ def test_a_run_holds_figures_tables_and_its_model(reproduced: "Checkout", name: 
         assert (Path(model.artifact_location) / "MLmodel").is_file()
     assert "figures/confusion.png" in figures
     assert {f"tables/{table}.json" for table in ("confusion", "per_class", "calibration")} <= tables
-    description = yaml.safe_load((reproduced.root / model.artifact_location / "MLmodel").read_text())
+    description = yaml.safe_load(
+        (reproduced.root / model.artifact_location / "MLmodel").read_text()
+    )
     assert "uint8" in description["signature"]["inputs"]
     assert description["saved_input_example_info"]
 

@@ -19,7 +19,7 @@ from fashion.errors import UserError
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step that survives a crash; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # overwritten by the next try, if killed
     try:
         with temporary.open("wb") as file:
             file.write(content)

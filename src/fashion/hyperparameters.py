@@ -5,10 +5,11 @@ new architecture is a record here, an entry in RECORDS, and a builder in `models
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fashion.data import IMAGE_SIZE
 from fashion.errors import UserError
 from fashion.files import read_json
 
@@ -64,6 +65,25 @@ class CnnHyperparameters(Hyperparameters):
     dense_units: Annotated[int, Field(ge=0, le=8192)]  # 0: no hidden dense layer
     block_dropout: Dropout  # after each block
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.convolutions) != len(self.filters):
+            raise ValueError(
+                f"convolutions has {len(self.convolutions)} blocks, filters {len(self.filters)}"
+            )
+        size = IMAGE_SIZE
+        for block, convolutions in enumerate(self.convolutions, 1):
+            if self.padding == "valid":
+                size -= convolutions * (self.kernel_size - 1)
+            if block < len(self.filters) or self.pool_last:
+                size //= 2
+            if size < 1:
+                raise ValueError(
+                    f"block {block} leaves nothing of the {IMAGE_SIZE}×{IMAGE_SIZE} pixels: use"
+                    " padding same, fewer convolutions or a smaller kernel_size"
+                )
+        return self
+
 
 RECORDS: dict[str, type[Hyperparameters]] = {"mlp": MlpHyperparameters, "cnn": CnnHyperparameters}
 
@@ -105,7 +125,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"])
         key = ".".join(part for part in (prefix, key) if part)
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
         elif problem["type"] == "missing":

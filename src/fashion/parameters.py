@@ -169,7 +169,7 @@ class Train(Section):
         for name in ("models", "data", "seeds"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
-                raise ValueError(f"{name} must differ from each other")
+                raise ValueError(f"{name} must differ from each other, not {list(values)}")
         for model in (*self.models, *self.budget):
             if model not in RECORDS:
                 raise ValueError(f"unknown model {model!r}: choose from {', '.join(RECORDS)}")
@@ -248,6 +248,19 @@ def _check(model: str, values: dict[str, Value]) -> Hyperparameters:
         raise ValueError(str(error)) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what plain YAML loading would settle in silence: a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def read_parameters(path: Path) -> Parameters:
     """Return the checked content of `params.yaml`.
 
@@ -256,7 +269,7 @@ def read_parameters(path: Path) -> Parameters:
             type or out of range; the message names the key, the value and what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (is a safe one)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
