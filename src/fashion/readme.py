@@ -58,7 +58,7 @@ def expected(text: str, paths: Paths) -> str:
     """
     run = read_json(paths.report("run.json"))
     lines = [
-        f"#   make repro: {duration(run['seconds']['repro'])} on {run['cores']} cores"
+        f"#   make repro: {duration(run['runs']['repro']['seconds'])} on {run['cores']} cores"
         f" ({run['processor']})"
     ]
     for model, scores in read_json(paths.report("evaluate") / "metrics.json").items():
@@ -124,18 +124,15 @@ def durations(paths: Paths) -> str:
     """Return a row per command with its wall time, and the machine it was measured on."""
     run = read_json(paths.report("run.json"))
     rows = [
-        [f"`make {target}`{note}", duration(seconds)]
-        for target, note, seconds in (
-            ("install", " (part of both others)", run["seconds"]["install"]),
-            ("repro", "", run["seconds"]["repro"]),
-            ("test", "", run["seconds"]["test"]),
-        )
+        [f"`make {target}`", duration(done["seconds"]), f"{done['peak_memory_mib']:,} MiB"]
+        for target, done in run["runs"].items()
     ]
     machine = (
-        f"Measured by `make record` on {run['cores']} cores ({run['processor']}), Python"
-        f" {run['python']}, no GPU; the largest process held {run['peak_memory_mib']:,} MiB."
+        f"Measured by `make record` in a fresh clone on {run['cores']} cores"
+        f" ({run['processor']}), Python {run['python']}, no GPU. The others begin with"
+        " `make install` where it has not been done; memory is that of the largest process."
     )
-    return f"{table(['command', 'wall time'], rows)}\n\n{machine}"
+    return f"{table(['command', 'wall time', 'memory'], rows)}\n\n{machine}"
 
 
 TABLES: dict[str, Callable[[Paths], str]] = {
