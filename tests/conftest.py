@@ -36,8 +36,10 @@ from fashion.data import (
 
 PROJECT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
-RESULTS = ("data/processed", "data/original", "data/augmented", "data/predictions", "models")
-RESULTS += ("reports", "dvc.lock")
+RESULTS = (
+    *("data/processed", "data/original", "data/augmented", "data/predictions"),
+    *("models", "reports", "dvc.lock"),
+)
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores
 
 # The real params.yaml with less to do: key → value.
@@ -95,28 +97,36 @@ class Checkout:
     def start(
         self,
         *command: str,
+        environment: Mapping[str, str] | None = None,
         umask: int = -1,
-        prepare: Callable[[], None] | None = None,
-        **environment: str,
+        file_size: int | None = None,
     ) -> "subprocess.Popen[str]":
-        """Start a command in the root, with the programs of the tests' environment."""
+        """Start a command in the root, with the programs of the tests' environment.
+
+        Args:
+            command: program and arguments.
+            environment: variables to set; those that would reach the tools from outside are unset.
+            umask: as for the system call; -1 leaves it.
+            file_size: KiB a file may have, as if the disk ended there.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH"))
         }
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        if file_size is not None:
+            command = ("sh", "-c", f'ulimit -f {2 * file_size}; exec "$@"', "sh", *command)
         return subprocess.Popen(
             command,
             cwd=self.root,
-            env={**kept, "PATH": path, **environment},
+            env={**kept, "PATH": path, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             umask=umask,
             start_new_session=True,
-            preexec_fn=prepare,
         )
 
     def finish(
@@ -144,9 +154,17 @@ class Checkout:
         """Run a stage's command as it stands in dvc.yaml."""
         return self.finish(self.start_stage(script, *arguments, **options), fails=fails)
 
-    def start_stage(self, script: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        command = ("python", f"pipeline/{script}.py", *arguments)
-        return self.start(*command, **{"PYTHONPATH": "src", **options})
+    def start_stage(
+        self,
+        script: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> "subprocess.Popen[str]":
+        variables = {"PYTHONPATH": "src", **(environment or {})}
+        return self.start(
+            "python", f"pipeline/{script}.py", *arguments, environment=variables, **options
+        )
 
     def parameters(self) -> dict[str, Any]:
         content: dict[str, Any] = yaml.safe_load((self.root / "params.yaml").read_text())
@@ -352,7 +370,7 @@ def reproductions(
         "RECORDS": str(records),
     }
     first = here.start("dvc", "repro")
-    second = elsewhere.start("dvc", "repro", umask=0o077, **environment)
+    second = elsewhere.start("dvc", "repro", umask=0o077, environment=environment)
     try:
         output = here.finish(first).stdout
         elsewhere.finish(second)

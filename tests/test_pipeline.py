@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import re
-import shutil
+import signal
 import socket
 import sqlite3
 import time
@@ -21,25 +21,22 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from fashion.data import CLASS_NAMES, read_split
+from fashion.data import read_split
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-
     from tests.conftest import Checkout, Reproductions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-PROJECT = Path(__file__).resolve().parents[1]
 MODELS, DATA, TRIALS, EPOCHS = ("mlp", "cnn"), ("original", "augmented"), 2, 2
 NAMES = [f"{model}-{data}-1" for model, data in itertools.product(MODELS, DATA)]
 KEYS = [name.removesuffix("-1") for name in NAMES]
 TRAINING, SEARCH = "fashion-mnist", "fashion-mnist-search"
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-NEW = 80  # augmented images: one copy of two classes of 40, less a fifth that is in val
 
 
 def stages_run(output: str) -> list[str]:
@@ -48,7 +45,7 @@ def stages_run(output: str) -> list[str]:
 
 @contextlib.contextmanager
 def store(checkout: "Checkout") -> Iterator["MlflowClient"]:
-    """Give a client of the checkout's MLflow store, from the folder its locations are relative to."""
+    """Give a client of the checkout's store, in the folder its locations are relative to."""
     import mlflow
 
     with contextlib.chdir(checkout.root):
@@ -68,6 +65,11 @@ def by_name(checkout: "Checkout", experiment: str) -> "dict[str, Run]":
     named = {run.info.run_name: run for run in found}
     assert len(named) == len(found), sorted(run.info.run_name for run in found)
     return named
+
+
+def model_id(run: "Run") -> str:
+    assert run.outputs
+    return str(run.outputs.model_outputs[0].model_id)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -382,7 +384,7 @@ def test_a_run_holds_figures_tables_and_its_model(reproduced: "Checkout", name: 
     with store(reproduced) as client:
         figures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
         tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
-        model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+        model = client.get_logged_model(model_id(run))
         assert (Path(model.artifact_location) / "MLmodel").is_file()
     assert "figures/confusion.png" in figures
     assert {f"tables/{table}.json" for table in ("confusion", "per_class", "calibration")} <= tables
@@ -406,6 +408,7 @@ def test_a_run_says_which_data_code_and_seed_it_comes_from(
     assert (tags["git.commit"], tags["git.dirty"]) == (commit, "false")
     assert tags["key"] == facts["key"]
     assert tags["stage"] == f"train@{name}"
+    assert run.inputs
     seen = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
     digests = facts["data_sha256"]
     assert seen == {data: digests["train"][:16], "val": digests["val"][:16]}
@@ -450,7 +453,7 @@ print(json.dumps(result))
 def test_a_logged_model_gives_the_probabilities_of_dvcs_model(reproduced: "Checkout") -> None:
     found = by_name(reproduced, TRAINING)
     uris = {name: f"runs:/{found[name].info.run_id}/model" for name in NAMES}
-    uris["mlp-original-1"] = f"models:/{found['mlp-original-1'].outputs.model_outputs[0].model_id}"
+    uris["mlp-original-1"] = f"models:/{model_id(found['mlp-original-1'])}"
     output = reproduced.run("python", "-c", LOAD, json.dumps(uris)).stdout
     differences = json.loads(output.splitlines()[-1])
     assert set(differences) == set(NAMES)
@@ -485,8 +488,7 @@ def serve(checkout: "Checkout") -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = (checkout.root.parent / "ui.log").open("w")
-    process = checkout.start("sh", "-c", f"exec mlflow ui --workers 1 --port {port} 2>&1 >ui.log")
+    process = checkout.start("sh", "-c", f"exec mlflow ui --workers 1 --port {port} >ui.log 2>&1")
     server = Server(f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + 300
@@ -500,10 +502,7 @@ def serve(checkout: "Checkout") -> Iterator[Server]:
                 time.sleep(0.2)
         yield server
     finally:
-        log.close()
-        from signal import SIGKILL
-
-        os.killpg(process.pid, SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -561,10 +560,6 @@ def test_outputs_name_no_place_and_no_run(reproductions: "Reproductions") -> Non
             content = (checkout.root / name).read_bytes()
             for volatile in (str(checkout.root), *ids):
                 assert volatile.encode() not in content, (name, volatile)
-
-
-def epoch_lines(line: str) -> bool:
-    return " epoch 1/" in line
 
 
 LONG = {"train.budget.mlp": {"epochs": 40, "patience": 40}}
