@@ -23,7 +23,7 @@ from fashion.files import (
     write_json,
     write_text,
 )
-from fashion.parameters import Parameters, read_parameters
+from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
 
@@ -40,9 +40,20 @@ def main() -> None:
     refuse_strays(paths, names)
     test = data.read_split(paths.split("test"))
     histories = {name: read_history(paths, name) for name in names}
+    trained = {name: read_json(paths.training(name) / "metrics.json") for name in names}
+    searches = [
+        report.Search(
+            model,
+            parameters.tune.search.objective,
+            read_csv(paths.hyperparameters(model).parent / "trials.csv"),
+        )
+        for model in named.models
+    ]
+    hyperparameters = {model: read_json(paths.hyperparameters(model)) for model in named.models}
+    counts = read_counts(paths)
 
     configure(parameters.threads)
-    results = [score(paths, parameters, name, test) for name in names]
+    results = [score(paths, parameters.evaluate, name, trained[name], test) for name in names]
     comparisons = [
         evaluation.compare(
             first,
@@ -53,21 +64,13 @@ def main() -> None:
         )
         for first, second in evaluation.pairs(results)
     ]
-    searches = [
-        report.Search(
-            model,
-            parameters.tune.search.objective,
-            read_csv(paths.hyperparameters(model).parent / "trials.csv"),
-        )
-        for model in named.models
-    ]
     figures = report.figures(results, comparisons, histories, searches, test)
     content = report.Content(
         results=results,
         comparisons=comparisons,
-        hyperparameters={model: read_json(paths.hyperparameters(model)) for model in named.models},
+        hyperparameters=hyperparameters,
         searches=searches,
-        counts=read_counts(paths),
+        counts=counts,
         confidence=parameters.evaluate.confidence,
         samples=parameters.evaluate.bootstrap_samples,
         bins=parameters.evaluate.calibration_bins,
@@ -108,19 +111,24 @@ def read_counts(paths: Paths) -> dict[str, list[int]]:
     return {**counts, "train, augmented": [augmented[row["class"]] for row in rows]}
 
 
-def score(paths: Paths, parameters: Parameters, name: ModelName, test: data.Split) -> ModelResult:
+def score(
+    paths: Paths,
+    settings: Evaluate,
+    name: ModelName,
+    trained: Mapping[str, float],
+    test: data.Split,
+) -> ModelResult:
     """Return a model's result, and write its predictions so that others can score them again."""
     from fashion import training
 
     probabilities = training.predict(training.load_model(paths.model(name)), test.images)
-    trained = read_json(paths.training(name) / "metrics.json")
     result = evaluation.evaluate(
         name,
         test.labels,
         probabilities,
         val={"accuracy": trained["val_accuracy"], "log_loss": trained["val_loss"]},
-        bins=parameters.evaluate.calibration_bins,
-        confidence=parameters.evaluate.confidence,
+        bins=settings.calibration_bins,
+        confidence=settings.confidence,
     )
     write_csv(paths.predictions(name), *evaluation.predictions_table(test.labels, probabilities))
     print(

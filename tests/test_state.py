@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,12 @@ def checkout(tmp_path: Path) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
+    modules = ["src/fashion/a.py", "src/fashion/b.py"]
+    stages = {
+        "train": {"deps": ["pipeline/train.py", *modules, "data/train.npz"]},
+        "tune": {"deps": ["pipeline/tune.py", *modules]},
+    }
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
     return tmp_path
 
 
@@ -63,11 +70,17 @@ def test_another_stage_gives_another_key(checkout: Path) -> None:
     assert work_key(checkout, "tune", INPUTS) != work_key(checkout, "train", INPUTS)
 
 
-@pytest.mark.parametrize("name", ["pipeline/train.py", "src/fashion/b.py", "src/fashion/new.py"])
+@pytest.mark.parametrize("name", ["pipeline/train.py", "src/fashion/b.py"])
 def test_other_code_gives_another_key(checkout: Path, name: str) -> None:
     key = work_key(checkout, "train", INPUTS)
     (checkout / name).write_text("changed\n")
     assert work_key(checkout, "train", INPUTS) != key
+
+
+def test_a_module_the_stage_does_not_use_does_not_matter(checkout: Path) -> None:
+    key = work_key(checkout, "train", INPUTS)
+    (checkout / "src/fashion/new.py").write_text("new\n")
+    assert work_key(checkout, "train", INPUTS) == key
 
 
 def test_another_stages_script_does_not_matter(checkout: Path) -> None:

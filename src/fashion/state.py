@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fashion.errors import UserError
 
 FOLDER = ".state"
@@ -22,14 +24,18 @@ FOLDER = ".state"
 def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     """Return a name for one piece of work: 16 hexadecimal digits.
 
+    The code is that which dvc.yaml lists for the stage, so that a change elsewhere leaves the key.
+
     Args:
-        root: the checkout, whose code is part of the key.
+        root: the checkout.
         stage: the name of the stage's script.
         inputs: whatever else decides the result: parameters, digests of the data. JSON values.
     """
     hasher = hashlib.sha256(json.dumps([stage, inputs], sort_keys=True).encode())
-    for path in [root / "pipeline" / f"{stage}.py", *sorted((root / "src/fashion").glob("*.py"))]:
-        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
+    graph = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    for dependency in sorted(graph["stages"][stage]["deps"]):
+        if dependency.startswith(("pipeline/", "src/")):
+            hasher.update(dependency.encode() + b"\0" + (root / dependency).read_bytes())
     return hasher.hexdigest()[:16]
 
 

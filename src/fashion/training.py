@@ -171,6 +171,9 @@ def save_model(path: Path, model: keras.Model) -> None:
     try:
         model.save(temporary)
         write_bytes(path, _canonical(temporary.read_bytes()))
+    except OSError as error:
+        error.filename = str(path)  # Keras names no file where a disk is full
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
