@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
 # Everything below runs the environment's own programs, whatever is activated.
+OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 
@@ -17,19 +18,22 @@ install: $(INSTALLED) ## set up .venv from the hashed lock
 
 # uv writes bytecode and an environment that may be moved; the lock holds uv's own hashes too.
 $(INSTALLED): requirements.lock .dvc/plots/page.py
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "$$($(PYTHON) --version) is not supported: install Python 3.11, 3.12 or 3.13 and run make PYTHON=python3.12" >&2; exit 1; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
+	@export PATH="$(OUTER_PATH)"; \
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "$$($(PYTHON) --version) is not supported: install Python 3.11, 3.12 or 3.13 and run make PYTHON=python3.12" >&2; exit 1; }; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make environments: on Debian and Ubuntu install python3-venv" >&2; exit 1; }; \
+	rm -rf $(VENV); $(PYTHON) -m venv $(VENV)
 	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(VENV)/uv.lock
-	$(VENV)/bin/uv venv --quiet --allow-existing --relocatable --python $(PYTHON) $(VENV)
+	$(VENV)/bin/uv venv --quiet --allow-existing --relocatable --python $(VENV)/bin/python $(VENV)
 	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode --requirement requirements.lock
 	$(VENV)/bin/python .dvc/plots/page.py
+	echo 'import os; os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")' > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mlflow_telemetry_off.pth"
 	touch $@
 
 .PHONY: lock
-lock: ## resolve requirements.lock anew from pyproject.toml
+lock: $(INSTALLED) ## bring requirements.lock in line with pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-header --group development --group install pyproject.toml --output-file requirements.lock
 
 .PHONY: repro
@@ -42,7 +46,7 @@ SMOKE := .state/smoke
 smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.state/smoke)
 	rm -rf $(SMOKE)
 	mkdir -p $(SMOKE)
-	git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t $(SMOKE)
+	git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read -cf - -T - | tar -xf - -C $(SMOKE)
 	if [ -d data/raw ]; then mkdir -p $(SMOKE)/data && cp -r data/raw $(SMOKE)/data; fi
 	cp .dvc/plots/page.html $(SMOKE)/.dvc/plots
 	cd $(SMOKE) && rm -f dvc.lock && git init --quiet && git add --all && \
@@ -54,16 +58,17 @@ SMOKE_BUDGET := \
   -S train.budget.mlp.epochs=2 -S train.budget.cnn.epochs=1 \
   -S evaluate.bootstrap_samples=1000
 
-# More time for the CNN, as an experiment beside the results: it runs in a folder of its own, its
+# More epochs and cutout for the CNN, as an experiment beside the results: it runs in a folder of its own, its
 # runs land in MLflow, `dvc exp show` lists it, and its scores are kept for the README.
-THOROUGH := -S train.models=[cnn] -S train.data=[original] -S train.budget.cnn.epochs=40 \
-  -S tune.models.cnn.filters=[48,96,192] -S tune.models.cnn.cutout=8
+THOROUGH := -S train.models=[cnn] -S train.data=[original] \
+  -S train.budget.cnn.epochs=40 -S train.budget.cnn.patience=20 -S tune.models.cnn.cutout=8
 
 .PHONY: thorough
-thorough: $(INSTALLED) ## train the CNN for longer, as an experiment of its own
+thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experiment
 	dvc exp run --temp --force --name thorough $(THOROUGH)
 	mkdir -p reports/thorough
-	git show $$(git for-each-ref --format='%(refname)' 'refs/exps/*/*/thorough'):reports/evaluate/metrics.json > reports/thorough/metrics.json
+	git show "refs/exps/$$(git rev-parse HEAD | sed 's|^..|&/|')/thorough:reports/evaluate/metrics.json" > $(VENV)/thorough.json
+	mv $(VENV)/thorough.json reports/thorough/metrics.json
 
 .PHONY: record
 record: $(INSTALLED) ## run all from nothing in a clone and keep its results and times here

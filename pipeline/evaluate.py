@@ -1,13 +1,13 @@
 """Score every model on the test split, compare them, and write the report.
 
-The only stage that reads the test split; nothing is chosen by it.
+The only stage that scores anything on the test split; nothing is chosen by it.
 
 Reads:  models/, data/processed/test.npz, reports/{preprocess,augment,tune,train}/
 Writes: reports/evaluate/, data/predictions/
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,13 @@ def main() -> None:
 
     folder = paths.report("evaluate")
     write_tables(folder, results, comparisons, histories)
+    for one in results:
+        table = evaluation.predictions_table(one.labels, one.probabilities)
+        write_csv(paths.predictions(one.name), *table)
     for file, png in figures.items():
         write_bytes(folder / file, png)
+    keep_only(folder / "figures", {folder / file for file in figures})
+    keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
     write_text(folder / "report.html", html)
     write_text(folder / "report.md", markdown)
     log(paths, parameters, content, html)
@@ -90,11 +95,22 @@ def main() -> None:
 
 def refuse_strays(paths: Paths, names: Sequence[ModelName]) -> None:
     """Stop where models lie that params.yaml does not name: the report would not say so."""
-    expected = {paths.model(name) for name in names}
-    strays = sorted(set(paths.model(names[0]).parent.glob("*.keras")) - expected)
+    models = set(paths.model(names[0]).parent.glob("*.keras"))
+    trainings = set(paths.report("train").iterdir())
+    expected = {place(name) for name in names for place in (paths.model, paths.training)}
+    strays = sorted((models | trainings) - expected)
     if strays:
         listed = " ".join(str(path.relative_to(paths.root)) for path in strays)
-        raise UserError(f"params.yaml (train) does not name these models: delete them: rm {listed}")
+        raise UserError(
+            f"params.yaml (train) does not name these models: delete them: rm -r {listed}"
+        )
+
+
+def keep_only(folder: Path, kept: Set[Path]) -> None:
+    """Delete what an earlier run, of other models, left in a folder that is one output."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in kept:
+            path.unlink()
 
 
 def read_history(paths: Paths, name: ModelName) -> dict[str, list[float]]:
@@ -118,7 +134,7 @@ def score(
     trained: Mapping[str, float],
     test: data.Split,
 ) -> ModelResult:
-    """Return a model's result, and write its predictions so that others can score them again."""
+    """Return what a model says of the test split, and how good that is."""
     from fashion import training
 
     probabilities = training.predict(training.load_model(paths.model(name)), test.images)
@@ -130,7 +146,6 @@ def score(
         bins=settings.calibration_bins,
         confidence=settings.confidence,
     )
-    write_csv(paths.predictions(name), *evaluation.predictions_table(test.labels, probabilities))
     print(
         f"{name}: val accuracy {result.val['accuracy']:.4f},"
         f" test accuracy {result.scores['accuracy']:.4f}",
@@ -185,6 +200,8 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
         "models": digests,
         "test": sha256(paths.split("test")),
         "settings": parameters.evaluate.model_dump(mode="json"),
+        "seed": parameters.seed,
+        "threads": parameters.threads,
     }
     key = state.work_key(paths.root, "evaluate", inputs)
     short = evaluation.keys(result.name for result in results)
@@ -208,7 +225,9 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
             run.log_table("per_class", *evaluation.per_class_table([result]))
             run.log_table("calibration", *evaluation.calibration_table([result]))
             if champions[name.model] is result:
-                tracking.register_champion(run, f"fashion-mnist-{name.model}", card(result))
+                tracking.register_champion(
+                    run, f"fashion-mnist-{name.model}", result.val["accuracy"], card(result)
+                )
     with tracking.open_run(
         paths.root,
         tracking.TRAINING,

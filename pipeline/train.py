@@ -1,7 +1,6 @@
 """Train one architecture, with the hyperparameters that tune chose, on one data set from one seed.
 
-Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, and
-        data/processed/train.npz (original) or data/augmented/train.npz (augmented)
+Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, data/<data>/train.npz
 Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 """
 

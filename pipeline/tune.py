@@ -184,8 +184,9 @@ class Trials:
     def report(self, trial: "Trial") -> None:
         """Print a line: this trial, the best so far, the time left."""
         settings = self.parameters.tune.search
+        total = settings.trials if trial.searched else 1
         known = settings.strategy != "hyperband"  # whose brackets decide how many there are
-        place = f"{self.model} trial {trial.number}" + (f"/{settings.trials}" if known else "")
+        place = f"{self.model} trial {trial.number}" + (f"/{total}" if known else "")
         if trial.scores is None:
             print(f"{place}: failed: {trial.failure}", flush=True)
             return
@@ -195,7 +196,7 @@ class Trials:
         if not self.best or sign * score > sign * self.best[objective]:
             self.best = trial.scores
         line = f"{place}: {objective} {score:.4f}, best so far {self.best[objective]:.4f}"
-        left = settings.trials - trial.number
+        left = total - trial.number
         if known and left > 0 and self.trained:
             line += f", about {duration(left * sum(self.trained) / len(self.trained))} left"
         print(f"{line}; {json.dumps(trial.searched)}", flush=True)

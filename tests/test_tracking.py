@@ -476,7 +476,7 @@ def test_an_unreachable_server_is_named_once_and_nothing_waits_for_it(
     before = time.monotonic()
     with reopen_run(root, TRAINING, "run", "k2", evaluated="e") as run:
         run.log_parameters({"dropout": 1})
-        register_champion(run, "fashion-mnist-mlp")
+        register_champion(run, "fashion-mnist-mlp", 0.9)
     assert time.monotonic() - before < 0.5
     output = capfd.readouterr()
     assert output.out == ""
@@ -576,7 +576,7 @@ def with_model(model: Any, empty_store: Path, tmp_path_factory: pytest.TempPathF
     with reopen_run(root, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         run.log_metrics({"test_accuracy": 0.9})
         for _ in range(2):
-            register_champion(run, "fashion-mnist-mlp", "0.9 on validation")
+            register_champion(run, "fashion-mnist-mlp", 0.9, "0.9 on validation")
     return root
 
 
@@ -641,11 +641,11 @@ def test_a_champion_is_registered_once_and_the_alias_moves(with_model: Path, mod
     assert version.description == "0.9 on validation"
     with open_run(with_model, TRAINING, "mlp-original-2", "k2") as run:
         run.log_model(model, PIXELS[:1], step=0)
-        register_champion(run, name)
+        register_champion(run, name, 0.9)
     assert store.get_model_version_by_alias(name, "champion").run_id == run.run_id
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
-        register_champion(run, name, "again")  # works on a complete run too
+        register_champion(run, name, 0.9, "again")  # works on a complete run too
     assert store.get_model_version_by_alias(name, "champion").version == version.version
     assert len(store.search_model_versions(f"name = '{name}'")) == 2
     store.delete_run(run_id_of(with_model, "k2"))
@@ -710,7 +710,7 @@ def test_a_real_server_gets_everything_and_may_die(
             run.log_metrics({"loss": 1.0}, step=0)
             run.log_table("confusion", ["actual"], [["Bag"]])
             run.log_model(model, PIXELS[:1], step=0)
-            register_champion(run, "fashion-mnist-mlp")
+            register_champion(run, "fashion-mnist-mlp", 0.9)
         assert run.url.startswith(f"{address}/#/experiments/")
         loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
         expected = model.predict(PIXELS, batch_size=32, verbose=0)

@@ -4,6 +4,7 @@ A table stands between `<!-- name -->` and `<!-- /name -->`; nothing between the
 hand.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_text
 from fashion.parameters import read_parameters
-from fashion.paths import Paths
+from fashion.paths import ModelName, Paths
 from fashion.progress import duration
 
 THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
@@ -76,7 +77,6 @@ def scores(paths: Paths) -> str:
         rows += [
             [f"{cells[0]}, `make thorough`", *cells[1:]]
             for cells in _score_rows(read_json(thorough))
-            if cells[0].startswith("cnn")
         ]
     return table(
         ["model", "val accuracy", "test accuracy", "macro F1", "log loss", "calibration error"],
@@ -104,7 +104,9 @@ def comparisons(paths: Paths) -> str:
 def models(paths: Paths) -> str:
     """Return a row per trained model: its size and how long it learned."""
     rows = []
-    for folder in sorted(paths.report("train").iterdir(), reverse=True):
+    named = read_parameters(paths.params).train
+    for parts in itertools.product(named.models, named.data, named.seeds):
+        folder = paths.training(ModelName(*parts))
         record, done = read_json(folder / "model.json"), read_json(folder / "metrics.json")
         rows.append(
             [
@@ -129,8 +131,9 @@ def durations(paths: Paths) -> str:
     ]
     machine = (
         f"Measured by `make record` in a fresh clone on {run['cores']} cores"
-        f" ({run['processor']}), Python {run['python']}, no GPU. The others begin with"
-        " `make install` where it has not been done; memory is that of the largest process."
+        f" ({run['processor']}), Python {run['python']}, no GPU. The other commands begin with"
+        " `make install` where it has not been done (here with the packages in uv's cache);"
+        " memory is that of the largest process."
     )
     return f"{table(['command', 'wall time', 'memory'], rows)}\n\n{machine}"
 

@@ -1,13 +1,12 @@
 """Run everything from nothing in a clone of HEAD, time it, and keep the results here.
 
 The results in git come from this command and from nothing else: it clones the last commit into a
-temporary folder, runs the targets of the Makefile there, and copies dvc.lock and reports/ back,
-with reports/run.json saying how long each took, on which machine.
+temporary folder, runs targets of the Makefile there, and copies dvc.lock, reports/ and the DVC
+cache back, with reports/run.json saying how long each target took, on which machine.
 """
 
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import source
 
-TARGETS = ("install", "repro", "test")
+TARGETS = ("install", "repro", "test", "smoke")
 
 
 def main() -> None:
@@ -32,42 +31,55 @@ def main() -> None:
     root = Path(__file__).resolve().parents[2]
     if source(root).dirty:
         raise UserError("tracked files differ from the last commit: commit them first")
+    record = root / "reports/run.json"
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", root, clone], check=True)
-        record = clone / "reports/run.json"
-        earlier = read_json(record) if record.exists() else {}
-        runs = {target: _timed(target, clone) for target in targets}
-        write_json(
-            record,
-            {
-                "runs": earlier.get("runs", {}) | runs,
+        for target in targets:
+            done = _timed(target, clone)
+            if target == "repro":
+                _keep_results(clone, root)
+            runs = read_json(record)["runs"] if record.exists() else {}
+            machine = {
                 "processor": _processor(),
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),
-            },
-        )
-        if "repro" in targets:
-            shutil.copy(clone / "dvc.lock", root / "dvc.lock")
-        shutil.copytree(clone / "reports", root / "reports", dirs_exist_ok=True)
+            }
+            write_json(record, {"runs": {**runs, target: done}, **machine})
 
 
 def _timed(target: str, clone: Path) -> dict[str, int]:
-    """Run a target; return its wall time and the most memory a process of it or before it held."""
+    """Run a target; return its wall time and the memory of its largest process."""
     # The environment of this process would point the clone's make at this checkout's programs.
     environment = {
         name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "PYTHONPATH")
     }
     started = time.monotonic()
-    done = subprocess.run(["make", target], cwd=clone, env=environment, check=False)
-    if done.returncode:
-        raise UserError(f"`make {target}` failed; nothing was recorded")
-    kibibytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"seconds": round(time.monotonic() - started), "peak_memory_mib": kibibytes // 1024}
+    process = subprocess.Popen(["make", target], cwd=clone, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise UserError(f"`make {target}` failed in a clone of the last commit")
+    return {
+        "seconds": round(time.monotonic() - started),
+        "peak_memory_mib": usage.ru_maxrss // 1024,
+    }
+
+
+def _keep_results(clone: Path, root: Path) -> None:
+    """Replace this checkout's results by the clone's, and take over its DVC cache."""
+    shutil.copy(clone / "dvc.lock", root / "dvc.lock")
+    for folder in (clone / "reports").iterdir():
+        if folder.is_dir():
+            shutil.rmtree(root / "reports" / folder.name, ignore_errors=True)
+            shutil.copytree(folder, root / "reports" / folder.name)
+    shutil.copytree(clone / ".dvc/cache", root / ".dvc/cache", dirs_exist_ok=True)
 
 
 def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
 

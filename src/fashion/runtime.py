@@ -15,11 +15,17 @@ def configure(threads: int) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     with _silenced_stderr():
+        import keras
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.experimental.enable_op_determinism()
+        # A user's own ~/.keras/keras.json may say otherwise.
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
         tf.config.list_logical_devices()  # looks for a GPU now, and not in the middle of the work
 
 

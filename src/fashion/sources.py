@@ -195,7 +195,11 @@ def _unpacked(content: bytes, name: str, size: int) -> bytes:
 
 
 def _read(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes:
-    if not folder.is_dir():
+    try:
+        present = folder.is_dir()
+    except OSError as error:  # a folder above it may not be entered
+        raise Unusable(str(error.strerror)) from None
+    if not present:
         raise Unusable("no such folder")
     for path in (folder / file.name, folder / f"{file.name}.gz"):
         try:

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from fashion import provenance
 from fashion.errors import UserError
 
 FOLDER = ".state"
@@ -25,13 +26,16 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     """Return a name for one piece of work: 16 hexadecimal digits.
 
     The code is that which dvc.yaml lists for the stage, so that a change elsewhere leaves the key.
+    The machine and the library versions are part of it: on others the bits would be different.
 
     Args:
         root: the checkout.
         stage: the name of the stage's script.
-        inputs: whatever else decides the result: parameters, digests of the data. JSON values.
+        inputs: whatever else decides the result: parameters, digests of the data. JSON values;
+            `threads`, if given, is the number of intra-op threads.
     """
-    hasher = hashlib.sha256(json.dumps([stage, inputs], sort_keys=True).encode())
+    machine = provenance.machine(inputs.get("threads"))["fingerprint"]
+    hasher = hashlib.sha256(json.dumps([stage, inputs, machine], sort_keys=True).encode())
     graph = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
     for dependency in sorted(graph["stages"][stage]["deps"]):
         if dependency.startswith(("pipeline/", "src/")):

@@ -60,6 +60,7 @@ EXPERIMENTS = {
 }
 
 CHAMPION = "champion"  # alias of the best version of a registered model
+SCORE_TAG = "val_accuracy"  # of a version, by which the best is known
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
 # (MLflow's own defaults wait for minutes).
@@ -365,13 +366,13 @@ class Run:
         ) as run:
             yield run
 
-    def register(self, family: str, description: str) -> None:
+    def register(self, family: str, val_accuracy: float, description: str) -> None:
         """Do what `register_champion` says."""
         model = self._model
 
         def register() -> None:
             if model is not None:
-                self._register(family, model[0], description)
+                self._register(family, model[0], val_accuracy, description)
 
         if self._store.attempt(register) is UNREACHABLE:
             self._missed["champion"] += 1
@@ -407,7 +408,7 @@ class Run:
         if history is not UNREACHABLE:
             self._known[name] = {metric.step: metric.value for metric in history}
 
-    def _register(self, family: str, model_id: str, description: str) -> None:
+    def _register(self, family: str, model_id: str, val_accuracy: float, description: str) -> None:
         client = self._client
         exceptions = importlib.import_module("mlflow.exceptions")
         try:
@@ -425,8 +426,13 @@ class Run:
             link = json.dumps([{"name": family, "version": version.version}])
             client.set_logged_model_tags(model_id, {VERSIONS_TAG: link})
         client.update_model_version(family, version.version, description=description)
-        if client.get_registered_model(family).aliases.get(CHAMPION) != version.version:
-            client.set_registered_model_alias(family, CHAMPION, version.version)
+        client.set_model_version_tag(family, version.version, SCORE_TAG, repr(val_accuracy))
+        champion = client.get_registered_model(family).aliases.get(CHAMPION)
+        if champion is not None:
+            tags = client.get_model_version(family, champion).tags
+            if float(tags.get(SCORE_TAG, "-inf")) >= val_accuracy:
+                return
+        client.set_registered_model_alias(family, CHAMPION, version.version)
 
     def _log_model(
         self, model: Any, input_example: Images, step: int, metadata: Mapping[str, Any]
@@ -486,18 +492,20 @@ class Run:
         self._batch(metrics=metrics)
 
 
-def register_champion(run: Run, family: str, description: str = "") -> None:
-    """Make the model that `run` logged the champion of its family in the model registry.
+def register_champion(run: Run, family: str, val_accuracy: float, description: str = "") -> None:
+    """Register the model that `run` logged, as its family's champion if it is the best so far.
 
-    Idempotent, whether `run` is complete or not: a model is registered once, and only the alias
-    moves when another one becomes the best. A run without a logged model changes nothing.
+    Idempotent, whether `run` is complete or not: a model is registered once, and the alias moves
+    only to a higher validation accuracy, so a quick experiment does not dethrone a better model. A
+    run without a logged model changes nothing.
 
     Args:
         run: from `open_run` or `reopen_run`.
         family: name of the registered model, such as "fashion-mnist-mlp".
-        description: why this model is the best, with its validation score.
+        val_accuracy: what champions are chosen by.
+        description: a model card: for what, from what data, how good, with which limits.
     """
-    run.register(family, description)
+    run.register(family, val_accuracy, description)
 
 
 @contextlib.contextmanager
