@@ -634,18 +634,22 @@ def test_a_continued_run_gets_no_second_model(root: Path, model: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_champion_is_registered_once_and_the_alias_moves(with_model: Path, model: Any) -> None:
+def test_a_champion_is_registered_once_and_dethroned_only_by_a_better_model(
+    with_model: Path, model: Any
+) -> None:
     name = "fashion-mnist-mlp"
     store = client(with_model)
     (version,) = store.search_model_versions(f"name = '{name}'")
     assert version.description == "0.9 on validation"
     with open_run(with_model, TRAINING, "mlp-original-2", "k2") as run:
         run.log_model(model, PIXELS[:1], step=0)
-        register_champion(run, name, 0.9)
+        register_champion(run, name, 0.89)
+        assert store.get_model_version_by_alias(name, "champion").version == version.version
+        register_champion(run, name, 0.91)
     assert store.get_model_version_by_alias(name, "champion").run_id == run.run_id
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
-        register_champion(run, name, 0.9, "again")  # works on a complete run too
+        register_champion(run, name, 0.92, "again")  # works on a complete run too
     assert store.get_model_version_by_alias(name, "champion").version == version.version
     assert len(store.search_model_versions(f"name = '{name}'")) == 2
     store.delete_run(run_id_of(with_model, "k2"))

@@ -428,9 +428,11 @@ class Run:
         client.update_model_version(family, version.version, description=description)
         client.set_model_version_tag(family, version.version, SCORE_TAG, repr(val_accuracy))
         champion = client.get_registered_model(family).aliases.get(CHAMPION)
+        if champion == version.version:
+            return
         if champion is not None:
             tags = client.get_model_version(family, champion).tags
-            if float(tags.get(SCORE_TAG, "-inf")) >= val_accuracy:
+            if float(tags.get(SCORE_TAG, "-inf")) > val_accuracy:
                 return
         client.set_registered_model_alias(family, CHAMPION, version.version)
 
@@ -496,7 +498,7 @@ def register_champion(run: Run, family: str, val_accuracy: float, description: s
     """Register the model that `run` logged, as its family's champion if it is the best so far.
 
     Idempotent, whether `run` is complete or not: a model is registered once, and the alias moves
-    only to a higher validation accuracy, so a quick experiment does not dethrone a better model. A
+    only to a validation accuracy at least as high, so a quick experiment does not dethrone a better model. A
     run without a logged model changes nothing.
 
     Args:
