@@ -290,7 +290,7 @@ def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> 
 
 def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") -> None:
     shutil.copy(own.root / f"models/{NAME}.keras", own.root / "models/mlp-original-9.keras")
-    assert "rm models/mlp-original-9.keras" in refused(own, "evaluate")
+    assert "rm -r models/mlp-original-9.keras" in refused(own, "evaluate")
 
 
 # A full disk.
