@@ -1,0 +1,58 @@
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fashion.errors import UserError
+from fashion.paths import Paths
+from fashion.readme import expected, filled, table
+
+PROJECT = Paths(Path(__file__).resolve().parents[1])
+README = (PROJECT.root / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def committed() -> None:
+    """Leave out what holds for the results in git where a run has made others."""
+    command = ["git", "status", "--porcelain", "--", "reports", "params.yaml"]
+    if subprocess.run(command, cwd=PROJECT.root, capture_output=True, check=True).stdout:
+        pytest.skip("the results here are not those in git")
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_readme_says_what_the_files_say() -> None:
+    assert filled(README, PROJECT) == README, "run `make readme`"
+
+
+@pytest.mark.usefixtures("committed")
+def test_the_header_of_params_says_what_the_files_say() -> None:
+    params = PROJECT.params.read_text(encoding="utf-8")
+    assert expected(params, PROJECT) == params, "run `make readme`"
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_number_changed_by_hand_is_put_right() -> None:
+    wrong = re.sub(r"\*\*0\.\d{4}\*\*", "**0.9999**", README, count=1)
+    assert wrong != README
+    assert filled(wrong, PROJECT) == README
+
+
+def test_an_unknown_table_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown table 'scors': choose from scores"):
+        filled("<!-- scors -->\n<!-- /scors -->", PROJECT)
+
+
+def test_a_table_is_made_from_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"metrics\.json is missing"):
+        filled("<!-- scores --><!-- /scores -->", Paths(tmp_path))
+
+
+def test_numbers_are_set_right_and_words_left() -> None:
+    assert table(["model", "accuracy"], [["mlp", "0.9"]]).splitlines()[1] == "| --- | ---: |"
+
+
+def test_every_module_and_script_stands_in_the_file_tree() -> None:
+    for path in (PROJECT.root / "src/fashion").glob("*.py"):
+        if path.name != "__init__.py":
+            assert f"  {path.name} " in README, path.name
