@@ -65,10 +65,11 @@ THOROUGH := -S train.models=[cnn] -S train.data=[original] \
 
 .PHONY: thorough
 thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experiment
-	dvc exp run --temp --force --name thorough $(THOROUGH)
-	mkdir -p reports/thorough
-	git show "refs/exps/$$(git rev-parse HEAD | sed 's|^..|&/|')/thorough:reports/evaluate/metrics.json" > $(VENV)/thorough.json
-	mv $(VENV)/thorough.json reports/thorough/metrics.json
+	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
+	  dvc exp run --temp --force --name thorough $(THOROUGH) && \
+	  mkdir -p reports/thorough && \
+	  git show "refs/exps/$$baseline/thorough:reports/evaluate/metrics.json" > $(VENV)/thorough.json && \
+	  mv $(VENV)/thorough.json reports/thorough/metrics.json
 
 .PHONY: record
 record: $(INSTALLED) ## run all from nothing in a clone and keep its results and times here

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fashion import command, data, evaluation, report, state
-from fashion.errors import UserError
 from fashion.evaluation import Comparison, ModelResult
 from fashion.files import (
     read_csv,
@@ -37,7 +36,6 @@ def main() -> None:
     names = [
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
-    refuse_strays(paths, names)
     test = data.read_split(paths.split("test"))
     histories = {name: read_history(paths, name) for name in names}
     trained = {name: read_json(paths.training(name) / "metrics.json") for name in names}
@@ -91,19 +89,6 @@ def main() -> None:
     write_text(folder / "report.md", markdown)
     log(paths, parameters, content, html)
     print(f"report: {folder.relative_to(paths.root)}/report.html")
-
-
-def refuse_strays(paths: Paths, names: Sequence[ModelName]) -> None:
-    """Stop where models lie that params.yaml does not name: the report would not say so."""
-    models = set(paths.model(names[0]).parent.glob("*.keras"))
-    trainings = set(paths.report("train").iterdir())
-    expected = {place(name) for name in names for place in (paths.model, paths.training)}
-    strays = sorted((models | trainings) - expected)
-    if strays:
-        listed = " ".join(str(path.relative_to(paths.root)) for path in strays)
-        raise UserError(
-            f"params.yaml (train) does not name these models: delete them: rm -r {listed}"
-        )
 
 
 def keep_only(folder: Path, kept: Set[Path]) -> None:

@@ -289,8 +289,13 @@ def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> 
 
 
 def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") -> None:
+    before = own.results()
     shutil.copy(own.root / f"models/{NAME}.keras", own.root / "models/mlp-original-9.keras")
-    assert "rm -r models/mlp-original-9.keras" in refused(own, "evaluate")
+    shutil.copytree(own.root / f"reports/train/{NAME}", own.root / "reports/train/mlp-original-9")
+    own.stage("evaluate")
+    after = own.results()
+    assert {name for name in after if "mlp-original-9" not in name} == set(before)
+    assert {name: after[name] for name in before} == before
 
 
 # A full disk.
