@@ -4,13 +4,14 @@ Reads:  data/processed/train.npz
 Writes: data/augmented/train.npz, reports/augment/
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-from fashion import command, data, plots
+from fashion import command, data, plots, stage
 from fashion.augmentation import augment
-from fashion.files import write_bytes, write_json
+from fashion.files import together, write_bytes, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import generator
@@ -29,29 +30,27 @@ def main() -> None:
 
     augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
 
-    data.write_split(paths.training_data("augmented"), augmented)
-    report = paths.report("augment")
-    write_json(
-        report / "summary.json",
-        {
-            "images": len(augmented),
-            "new_images": len(augmented) - len(train),
-            "sha256": data.digest(augmented),
-            "classes": data.class_counts(augmented),
-        },
-    )
+    summary = {
+        "images": len(augmented),
+        "new_images": len(augmented) - len(train),
+        "sha256": data.digest(augmented),
+        "classes": data.class_counts(augmented),
+    }
     sources = np.flatnonzero(np.isin(train.labels, settings.classes))
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
-    write_bytes(
-        report / "before_after.png",
-        plots.before_after(
-            train.images[sources[shown]],
-            augmented.images[len(train) + shown],
-            train.labels[sources[shown]],
-        ),
+    figure = plots.before_after(
+        train.images[sources[shown]],
+        augmented.images[len(train) + shown],
+        train.labels[sources[shown]],
     )
+
+    report = paths.report("augment")
+    with together():
+        data.write_split(paths.training_data("augmented"), augmented)
+        write_json(report / "summary.json", summary)
+        write_bytes(report / "before_after.png", figure)
     print(f"{len(train)} images and {len(augmented) - len(train)} new ones: {len(augmented)}")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

@@ -4,9 +4,10 @@ Reads: params.yaml (download), the sources named there
 Writes: data/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte
 """
 
+import sys
 from pathlib import Path
 
-from fashion import command
+from fashion import command, stage
 from fashion.data import RAW_FILES
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

@@ -7,16 +7,18 @@ Writes: reports/evaluate/, data/predictions/
 """
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from fashion import command, data, evaluation, report, state
+from fashion import command, data, evaluation, report, stage, state
 from fashion.evaluation import Comparison, ModelResult
 from fashion.files import (
     read_csv,
     read_json,
     sha256,
+    together,
     write_bytes,
     write_csv,
     write_json,
@@ -40,7 +42,7 @@ def main() -> None:
     histories = {name: read_history(paths, name) for name in names}
     trained = {name: read_json(paths.training(name) / "metrics.json") for name in names}
     searches = [
-        report.Search(
+        report.SearchTable(
             model,
             parameters.tune.search.objective,
             read_csv(paths.hyperparameters(model).parent / "trials.csv"),
@@ -77,17 +79,18 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
-    write_tables(folder, results, comparisons, histories)
-    for one in results:
-        table = evaluation.predictions_table(one.labels, one.probabilities)
-        write_csv(paths.predictions(one.name), *table)
-    for file, png in figures.items():
-        write_bytes(folder / file, png)
+    with together():
+        write_tables(folder, results, comparisons, histories)
+        for one in results:
+            table = evaluation.predictions_table(one.labels, one.probabilities)
+            write_csv(paths.predictions(one.name), *table)
+        for file, png in figures.items():
+            write_bytes(folder / file, png)
+        write_text(folder / "report.html", html)
+        write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
-    write_text(folder / "report.html", html)
-    write_text(folder / "report.md", markdown)
-    log(paths, parameters, content, html)
+    log(paths, parameters, content, html, data.digest(test))
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
@@ -175,15 +178,17 @@ def write_tables(
     )
 
 
-def log(paths: Paths, parameters: Parameters, content: report.Content, html: str) -> None:
+def log(
+    paths: Paths, parameters: Parameters, content: report.Content, html: str, test: str
+) -> None:
     """Add the test scores to each model's run, make the comparison's run, name the champions."""
-    from fashion import tracking
+    from fashion import store, tracking
 
     results, figures = content.results, content.figures
     digests = {str(result.name): sha256(paths.model(result.name)) for result in results}
     inputs: dict[str, Any] = {
         "models": digests,
-        "test": sha256(paths.split("test")),
+        "test": test,
         "settings": parameters.evaluate.model_dump(mode="json"),
         "seed": parameters.seed,
         "threads": parameters.threads,
@@ -198,7 +203,7 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
         name = result.name
         with tracking.reopen_run(
             paths.root,
-            tracking.TRAINING,
+            store.TRAINING,
             str(name),
             read_json(paths.training(name) / "model.json")["key"],
             evaluated=key,
@@ -215,10 +220,10 @@ def log(paths: Paths, parameters: Parameters, content: report.Content, html: str
                 )
     with tracking.open_run(
         paths.root,
-        tracking.TRAINING,
+        store.TRAINING,
         "comparison",
         key,
-        tags={"seed": parameters.seed, "threads": parameters.threads},
+        tags={"seed": parameters.seed, "threads": parameters.threads, "data.test": test},
         description="All models on the test split, side by side; `report.html` tells it whole",
     ) as run:
         run.log_parameters(inputs["settings"] | {"models": sorted(digests)})
@@ -250,4 +255,4 @@ def card(result: ModelResult) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

@@ -4,10 +4,11 @@ Reads:  data/raw
 Writes: data/processed/{train,val,test}.npz, data/original/train.npz, reports/preprocess/
 """
 
+import sys
 from pathlib import Path
 
-from fashion import command, data, plots
-from fashion.files import write_bytes, write_csv, write_json
+from fashion import command, data, plots, stage
+from fashion.files import together, write_bytes, write_csv, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 
@@ -28,33 +29,32 @@ def main() -> None:
     )
     splits = {"train": train, "val": val, "test": test}
 
-    for name, split in splits.items():
-        data.write_split(paths.split(name), split)
-        print(f"{name}: {len(split)} images")
-    write_bytes(paths.training_data("original"), paths.split("train").read_bytes())
-    report = paths.report("preprocess")
-    write_json(
-        report / "summary.json",
-        {
-            "splits": {
-                name: {
-                    "images": len(split),
-                    "sha256": data.digest(split),
-                    "pixels": data.pixel_statistics(split.images),
-                }
-                for name, split in splits.items()
-            },
-            "duplicates": data.count_duplicates(splits),
+    summary = {
+        "splits": {
+            name: {
+                "images": len(split),
+                "sha256": data.digest(split),
+                "pixels": data.pixel_statistics(split.images),
+            }
+            for name, split in splits.items()
         },
-    )
+        "duplicates": data.count_duplicates(splits),
+    }
     counts = [data.class_counts(split) for split in splits.values()]
-    write_csv(
-        report / "classes.csv",
-        ["class", *splits],
-        [[name, *(count[name] for count in counts)] for name in data.CLASS_NAMES],
-    )
-    write_bytes(report / "samples.png", plots.samples(train, SAMPLES_PER_CLASS, parameters.seed))
+    classes = [[name, *(count[name] for count in counts)] for name in data.CLASS_NAMES]
+    samples = plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
+
+    report = paths.report("preprocess")
+    with together():
+        for name, split in splits.items():
+            data.write_split(paths.split(name), split)
+        data.write_split(paths.training_data("original"), train)
+        write_json(report / "summary.json", summary)
+        write_csv(report / "classes.csv", ["class", *splits], classes)
+        write_bytes(report / "samples.png", samples)
+    for name, split in splits.items():
+        print(f"{name}: {len(split)} images")
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

@@ -4,11 +4,12 @@ Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, data/
 Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 """
 
+import sys
 from pathlib import Path
 
-from fashion import command, data, hyperparameters, state
+from fashion import command, data, hyperparameters, provenance, stage, state
 from fashion.errors import UserError
-from fashion.files import sha256, write_csv, write_json
+from fashion.files import together, write_csv, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.progress import duration, step_bar
@@ -41,16 +42,20 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from fashion import models, tracking, training
+    from fashion import models, store, tracking, training
 
     with (
         state.resumable(paths.root, f"train-{name}", key) as folder,
         tracking.open_run(
             paths.root,
-            tracking.TRAINING,
+            store.TRAINING,
             str(name),
             key,
-            tags={**name._asdict(), "threads": parameters.threads},
+            tags={
+                **name._asdict(),
+                "threads": parameters.threads,
+                **{f"data.{split}": digest for split, digest in digests.items()},
+            },
             description=f"`{name.model}` trained on the {name.data} training split",
         ) as run,
     ):
@@ -91,25 +96,27 @@ def main() -> None:
             "epochs": progress.epochs,
         }
         size = {"parameters": model.count_params(), "flops_per_image": models.flops(model)}
-        training.save_model(paths.model(name), model)
         results = paths.training(name)
-        write_csv(
-            results / "history.csv",
-            training.HISTORY,
-            [list(row.values()) for row in progress.history],
-        )
-        write_json(results / "metrics.json", scores)
-        write_json(
-            results / "model.json",
-            {
-                "key": key,
-                "weights_sha256": training.weights_digest(model),
-                "file_sha256": sha256(paths.model(name)),
-                **size,
-                "data_sha256": digests,
-                "settings": settings,
-            },
-        )
+        with together():
+            file_sha256 = training.save_model(paths.model(name), model)
+            write_csv(
+                results / "history.csv",
+                training.HISTORY,
+                [list(row.values()) for row in progress.history],
+            )
+            write_json(results / "metrics.json", scores)
+            write_json(
+                results / "model.json",
+                {
+                    "key": key,
+                    "weights_sha256": training.weights_digest(model),
+                    "file_sha256": file_sha256,
+                    **size,
+                    "data_sha256": digests,
+                    "settings": settings,
+                    "machine": provenance.machine(parameters.threads),
+                },
+            )
 
         # Epochs that an earlier, killed process trained but could not log are logged here.
         for row in progress.history:
@@ -126,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

@@ -6,6 +6,7 @@ Writes: reports/tune/<model>/{hyperparameters.json,trials.csv}, data/trials/<mod
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from fashion import command, data, state
-from fashion.files import read_json, write_csv, write_json
+from fashion import command, data, stage, state
+from fashion.files import read_json, together, write_csv, write_json
 from fashion.hyperparameters import RECORDS, parse
 from fashion.parameters import Parameters, read_parameters
 from fashion.paths import Paths
@@ -53,15 +54,20 @@ def main() -> None:
     key = state.work_key(paths.root, "tune", inputs)
 
     configure(parameters.threads)
-    from fashion import tracking, training, tuning
+    from fashion import store, tracking, training, tuning
 
     names = tuning.searched_names(space)
-    tags = {"model": model, "seed": parameters.seed, "threads": parameters.threads}
+    tags = {
+        "model": model,
+        "seed": parameters.seed,
+        "threads": parameters.threads,
+        **{f"data.{split}": inputs[split] for split in ("train", "val")},
+    }
     with (
         state.resumable(paths.root, f"tune-{model}", key) as folder,
         tracking.open_run(
             paths.root,
-            tracking.SEARCH,
+            store.SEARCH,
             f"search-{model}",
             key,
             tags=tags,
@@ -69,10 +75,12 @@ def main() -> None:
             f"a child run per trial",
         ) as run,
     ):
-        run.log_parameters(settings.model_dump(mode="json") | {"space": inputs["space"]})
+        run.log_parameters(
+            settings.model_dump(mode="json") | {"space": parameters.tune.models[model]}
+        )
         run.log_dataset("train", inputs["train"], "training", data.class_counts(train))
         run.log_dataset("val", inputs["val"], "validation", data.class_counts(val))
-        trials = Trials(model, parameters, train, val, folder, run)
+        trials = Trials(model, parameters, train, val, folder, run, tags)
         outcome = tuning.search(
             space, settings, derive_seed(parameters.seed, "search"), trials.run, trials.report
         )
@@ -80,18 +88,18 @@ def main() -> None:
         chosen = parse(model, outcome.best, f"tune.models.{model}")
         report = paths.hyperparameters(model).parent
         header, rows = tuning.trials_table(outcome.trials, names)
-        write_csv(report / "trials.csv", header, rows)
-        write_csv(
-            paths.trial_histories(model),
-            ["trial", "execution", *training.HISTORY],
-            [
-                [number, execution, *row.values()]
-                for number, executions in sorted(trials.histories.items())
-                for execution, history in enumerate(executions, 1)
-                for row in history
-            ],
-        )
-        write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
+        epochs = [
+            [number, execution, *row.values()]
+            for number, executions in sorted(trials.histories.items())
+            for execution, history in enumerate(executions, 1)
+            for row in history
+        ]
+        with together():
+            write_csv(report / "trials.csv", header, rows)
+            write_csv(
+                paths.trial_histories(model), ["trial", "execution", *training.HISTORY], epochs
+            )
+            write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
         run.log_table("trials", header, rows)
         run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})
         run.log_text("hyperparameters.json", json.dumps(chosen.model_dump(mode="json"), indent=2))
@@ -108,6 +116,7 @@ class Trials:
     val: data.Split
     folder: Path  # of what survives a kill
     parent: "Run"
+    tags: Mapping[str, str | int]
     histories: dict[int, Sequence[Sequence["Epoch"]]] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
     trained: list[float] = field(default_factory=list)  # seconds of each trial done here and now
@@ -124,12 +133,14 @@ class Trials:
 
     def _train(self, number: int, values: "Values", epochs: int, journal: Path) -> None:
         """Train a trial and write its scores and histories to the journal."""
+        from fashion.training import metrics
+
         settings = self.parameters.tune.search
         started = time.perf_counter()
         with self.parent.child(
             f"trial-{number}",
             f"{self.folder.name}-{journal.stem}",
-            tags={"model": self.model, "trial": number},
+            tags={**self.tags, "trial": number},
         ) as child:
             child.log_parameters(values | {"epochs": epochs})
             executions = [
@@ -141,6 +152,9 @@ class Trials:
                 for name in ("val_accuracy", "val_loss")
             }
             scores["epochs"] = fmean(one.epochs for one in executions)
+            # Epochs that an earlier, killed process trained but could not log are logged here.
+            for row in executions[0].history:
+                child.log_metrics(metrics(row), step=int(row["epoch"]))
             child.log_metrics({f"best_{name}": value for name, value in scores.items()})
         histories = [one.history for one in executions]
         write_json(journal, {"scores": scores, "histories": histories})
@@ -203,4 +217,4 @@ class Trials:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    stage.run(main, __file__, sys.argv[1:])

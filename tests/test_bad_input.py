@@ -133,13 +133,13 @@ BAD_PARAMETERS: Mapping[str, tuple[str, Any, str]] = {
         "tune.search.strategy: Input should be 'random', 'bayesian', 'hyperband' or 'grid', not "
         "'genetic'"),
     "unknown hyperparameter": (
-        "tune.models.mlp.droput", 0.1, "tune: models.mlp: droput: unknown key"),
+        "tune.models.mlp.droput", 0.1, "tune.models.mlp.droput: unknown key"),
     "impossible end of a range": (
         "tune.models.cnn.dropout", {"float": {"min": 0.1, "max": 1.5}},
-        "tune: models.cnn: dropout: Input should be less than or equal to 0.9, not 1.5"),
+        "tune.models.cnn.dropout: Input should be less than or equal to 0.9, not 1.5"),
     "unknown range": (
         "tune.models.cnn.dropout", {"chioce": [0.1]},
-        "tune: models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
+        "tune.models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
     "science notation": (
         "evaluate.confidence", "9e-1",
         "evaluate.confidence: Input should be a valid number, not '9e-1'"),

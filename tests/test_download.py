@@ -31,7 +31,8 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "pipeline").mkdir()
     shutil.copy(PROJECT / "pipeline/download.py", root / "pipeline")
-    shutil.copy(PROJECT / "params.yaml", root)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(PROJECT / name, root)
     with (root / "src/fashion/data.py").open("a") as module:
         for constant, (name, content) in zip(CONSTANTS, CONTENTS.items(), strict=True):
             digest = hashlib.sha256(content).hexdigest()

@@ -12,6 +12,7 @@ import pytest
 
 from fashion import files
 from fashion.errors import UserError
+from fashion.files import together, write_text
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
@@ -165,3 +166,46 @@ def test_equal_content_is_equal_bytes_whatever_the_order_of_hashing(tmp_path: Pa
         )
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     assert json.loads((tmp_path / "1").read_text()) == {"b": 1, "a": 1, "cc": 2}
+
+
+# Several files at once
+
+
+def test_files_written_together_appear_together(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.txt", tmp_path / "deep/b.txt"
+    first.write_text("old")
+    with together():
+        write_text(first, "new")
+        write_text(second, "new")
+        assert first.read_text() == "old"
+        assert not second.exists()
+    assert (first.read_text(), second.read_text()) == ("new\n", "new\n")
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
+def test_a_failure_among_files_written_together_leaves_all_old_ones(
+    tmp_path: Path, error: BaseException
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(type(error)), together():
+        write_text(path, "new")
+        write_text(tmp_path / "b.txt", "new")
+        raise error
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_last_content_counts_of_a_file_written_twice_together(tmp_path: Path) -> None:
+    with together():
+        write_text(tmp_path / "a.txt", "first")
+        write_text(tmp_path / "a.txt", "second")
+    assert (tmp_path / "a.txt").read_text() == "second\n"
+
+
+def test_a_file_written_afterwards_is_there_at_once(tmp_path: Path) -> None:
+    with together():
+        pass
+    write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new\n"

@@ -215,7 +215,7 @@ def test_repeated_entries_are_refused(tmp_path: Path, key: str) -> None:
         ),
         (
             lambda content: content["tune"]["models"].update(cn={}),
-            "tune: unknown model 'cn': choose from mlp, cnn",
+            "tune.models: unknown model 'cn': choose from mlp, cnn",
         ),
         (lambda content: content["train"]["budget"].pop("cnn"), "train: budget.cnn is missing"),
         (

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -407,10 +408,19 @@ def test_a_run_says_which_data_code_and_seed_it_comes_from(
     assert (tags["model"], tags["data"], tags["seed"]) == (model, data, seed)
     assert (tags["git.commit"], tags["git.dirty"]) == (commit, "false")
     assert tags["key"] == facts["key"]
+    assert facts["machine"] == {
+        key.removeprefix("machine."): value
+        for key, value in tags.items()
+        if key.startswith("machine.")
+    }
+    digests = facts["data_sha256"]
+    assert {split: tags[f"data.{split}"] for split in digests} == digests
+    lock = (reproduced.root / "requirements.lock").read_bytes()
+    assert tags["requirements.lock"] == hashlib.sha256(lock).hexdigest()
+    assert re.fullmatch(r"[0-9a-f]{64}", tags["dvc.lock"])
     assert tags["stage"] == f"train@{name}"
     assert run.inputs
     seen = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    digests = facts["data_sha256"]
     assert seen == {data: digests["train"][:16], "val": digests["val"][:16]}
 
 

@@ -11,7 +11,7 @@ from fashion import evaluation, report
 from fashion.data import CLASS_NAMES, Split
 from fashion.evaluation import METRICS, ModelResult
 from fashion.paths import ModelName
-from fashion.report import Content, Search
+from fashion.report import Content, SearchTable
 
 IMAGES = 400
 SKILL = {"mlp": 2.0, "cnn": 4.0}  # how far the true class stands out
@@ -47,7 +47,7 @@ def some_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "c
     ]
     scores = ["0.81", "", "0.83"]
     searches = [
-        Search(
+        SearchTable(
             model,
             "val_accuracy",
             [
@@ -370,7 +370,7 @@ def test_a_single_model_is_reported_without_comparisons(content: Content) -> Non
 
 
 def test_a_search_without_a_finished_trial_is_told() -> None:
-    search = Search("mlp", "val_accuracy", [{"trial": "1", "val_accuracy": ""}])
+    search = SearchTable("mlp", "val_accuracy", [{"trial": "1", "val_accuracy": ""}])
     _, markdown = report.render(replace(some_content(), searches=[search]))
     assert "| 1 | – |" in markdown
 

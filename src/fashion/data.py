@@ -238,7 +238,7 @@ def _as_bytes(split: Split) -> list[bytes]:
 def write_split(path: Path, split: Split) -> None:
     """Replace `path` by the split as an `.npz`, the same bytes for the same split.
 
-    Not compressed: that would take longer than the stage, and zlib's builds differ in their bytes.
+    Not compressed: zlib's builds differ in their bytes.
     """
     buffer = io.BytesIO()
     np.savez(buffer, images=split.images, labels=split.labels)

@@ -4,20 +4,45 @@ Text comes out the same on every machine: UTF-8, "\n" line ends, a final newline
 times and no host names, so that equal results are equal bytes.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from fashion.errors import UserError
 
+# File → its new content, written in full under another name; None outside of `together`.
+_waiting: ContextVar[dict[Path, Path] | None] = ContextVar("waiting", default=None)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Replace all files that are written in the block when it ends, or none if it fails.
+
+    A full disk shows while the new contents are written beside the old files; the renames at the
+    end need no space.
+    """
+    waiting: dict[Path, Path] = {}
+    before = _waiting.set(waiting)
+    try:
+        yield
+        for path, temporary in waiting.items():
+            os.replace(temporary, path)
+    finally:
+        _waiting.reset(before)
+        for temporary in waiting.values():
+            temporary.unlink(missing_ok=True)
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step that survives a crash; its folder is made."""
+    waiting = _waiting.get()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")  # overwritten by the next try, if killed
     try:
@@ -25,12 +50,16 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        error.filename = str(path)  # a full disk names no file, and the temporary one means nothing
-        raise
-    finally:
+        if waiting is None:
+            os.replace(temporary, path)
+        else:
+            waiting[path] = temporary
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # A full disk names no file, and the temporary one means nothing to a user.
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

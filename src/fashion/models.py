@@ -13,8 +13,8 @@ from keras import layers
 from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters
 
-# Running mean and variance follow the data within an epoch of a few hundred steps; Keras's 0.99
-# lags behind the cosine schedule's last, short epochs.
+# Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
+# of the few hundred that an epoch has.
 BATCH_NORM_MOMENTUM = 0.9
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from fashion.data import CLASSES
 from fashion.errors import UserError
-from fashion.hyperparameters import RECORDS, Hyperparameters, Section, explain, parse
+from fashion.hyperparameters import RECORDS, Section, explain
 
 Seed = Annotated[int, Field(ge=1, le=2**31 - 1)]  # keras-tuner takes 0 for "random"
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -141,12 +141,6 @@ class Tune(Section):
     search: Search
     models: dict[str, dict[str, Any]]  # checked and turned into search spaces by `search_space`
 
-    @model_validator(mode="after")
-    def _spaces(self) -> Self:
-        for model, values in self.models.items():
-            search_space(model, values)
-        return self
-
     def space(self, model: str) -> SearchSpace:
         """Return the search space of one architecture."""
         return search_space(model, self.models[model])
@@ -199,6 +193,8 @@ class Parameters(Section):
 
     @model_validator(mode="after")
     def _tuned(self) -> Self:
+        for model, values in self.tune.models.items():
+            search_space(model, values)
         for model in self.train.models:
             if model not in self.tune.models:
                 raise ValueError(f"tune.models.{model} is missing, but train.models names it")
@@ -213,7 +209,7 @@ def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
             value that the record refuses.
     """
     if model not in RECORDS:
-        raise ValueError(f"unknown model {model!r}: choose from {', '.join(RECORDS)}")
+        raise ValueError(f"tune.models: unknown model {model!r}: choose from {', '.join(RECORDS)}")
     space: SearchSpace = {}
     for name, value in values.items():
         if not isinstance(value, dict):
@@ -222,10 +218,10 @@ def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
             try:
                 space[name] = RANGES[kind].model_validate(value)
             except ValidationError as error:
-                raise ValueError(explain(error, f"models.{model}.{name}")) from None
+                raise ValueError(explain(error, f"tune.models.{model}.{name}")) from None
         else:
             raise ValueError(
-                f"models.{model}.{name}: unknown range {', '.join(map(str, value))}:"
+                f"tune.models.{model}.{name}: unknown range {', '.join(map(str, value))}:"
                 f" give one of {', '.join(RANGES)}"
             )
     ends = {name: _ends(value) for name, value in space.items()}
@@ -241,11 +237,11 @@ def _ends(value: Value | Range) -> list[Value]:
     return value.ends() if isinstance(value, (Choice, IntRange, FloatRange)) else [value]
 
 
-def _check(model: str, values: dict[str, Value]) -> Hyperparameters:
+def _check(model: str, values: dict[str, Value]) -> None:
     try:
-        return parse(model, values, f"models.{model}")
-    except UserError as error:
-        raise ValueError(str(error)) from None
+        RECORDS[model].model_validate(values)
+    except ValidationError as error:
+        raise ValueError(explain(error, f"tune.models.{model}")) from None
 
 
 class _Loader(yaml.SafeLoader):

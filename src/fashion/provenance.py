@@ -31,6 +31,14 @@ def source(root: Path) -> Source:
     return Source(commit, dirty=bool(changes))
 
 
+def locks(root: Path) -> dict[str, str]:
+    """Return file → SHA-256 of the two that pin the data and the libraries; none if missing."""
+    files = (root / name for name in ("dvc.lock", "requirements.lock"))
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()
+    }
+
+
 def machine(threads: int | None = None) -> dict[str, str]:
     """Return what fixes the bits of a training: processor features, library versions, threads.
 
@@ -55,15 +63,24 @@ def _processor_features() -> str:
 
     Linux names them; elsewhere the processor's name has to do.
     """
+    facts = _processor_facts()
+    features = facts.get("flags") or facts.get("Features")  # x86, ARM
+    return " ".join(sorted(features.split())) if features else platform.processor()
+
+
+def processor_name() -> str:
+    """Return what people call the processor, or at least its architecture."""
+    return _processor_facts().get("model name") or platform.machine()
+
+
+def _processor_facts() -> dict[str, str]:
+    """Return what Linux says of the first processor; nothing elsewhere."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return platform.processor()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in {"flags", "Features"}:  # x86, ARM
-            return " ".join(sorted(value.split()))
-    return platform.processor()
+        return {}
+    lines = text.partition("\n\n")[0].splitlines()
+    return {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
 
 
 def _digest(text: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
-from fashion.provenance import source
+from fashion.provenance import processor_name, source
 
 TARGETS = ("install", "repro", "test", "smoke")
 
@@ -41,7 +41,7 @@ def main() -> None:
                 _keep_results(clone, root)
             runs = read_json(record)["runs"] if record.exists() else {}
             machine = {
-                "processor": _processor(),
+                "processor": processor_name(),
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),
             }
@@ -73,15 +73,6 @@ def _keep_results(clone: Path, root: Path) -> None:
             shutil.rmtree(root / "reports" / folder.name, ignore_errors=True)
             shutil.copytree(folder, root / "reports" / folder.name)
     shutil.copytree(clone / ".dvc/cache", root / ".dvc/cache", dirs_exist_ok=True)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

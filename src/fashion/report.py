@@ -38,7 +38,7 @@ NOTHING = "–"
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchTable:
     """All trials of one architecture."""
 
     model: str
@@ -57,7 +57,7 @@ class Content:
     results: Sequence[ModelResult]
     comparisons: Sequence[Comparison]
     hyperparameters: Mapping[str, Mapping[str, Any]]  # architecture → its record
-    searches: Sequence[Search]
+    searches: Sequence[SearchTable]
     counts: Mapping[str, Sequence[int]]  # split → images per class, in the order of CLASS_NAMES
     confidence: float  # of every interval
     samples: int  # of the bootstrap
@@ -138,7 +138,7 @@ def figures(
     results: Sequence[ModelResult],
     comparisons: Sequence[Comparison],
     histories: Mapping[ModelName, plots.History],
-    searches: Sequence[Search],
+    searches: Sequence[SearchTable],
     test: Split,
 ) -> dict[str, bytes]:
     """Return every figure of the report: path beside the report → PNG.
@@ -726,7 +726,7 @@ def _search(content: Content) -> list[Block]:
     return blocks
 
 
-def _best_score(search: Search) -> float:
+def _best_score(search: SearchTable) -> float:
     finished = [score for score in search.scores() if not math.isnan(score)]
     if not finished:
         return math.nan

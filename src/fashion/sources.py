@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashion.data import RAW_FILES, RawFile
 from fashion.errors import UserError
-from fashion.files import write_bytes
+from fashion.files import together, write_bytes
 from fashion.parameters import Source
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def fetch(
     Args:
         sources: where to look.
         timeout: seconds without a connection or a byte after which a server is given up.
-        folder: gets the files; replaced file by file.
+        folder: gets the files, all of them or none.
         root: what a source's folder is relative to.
         files: names, sizes and checksums.
         report: takes a line of progress; prints it by default.
@@ -74,23 +74,18 @@ def fetch(
         report(f"{_short(folder, root)}: complete and verified, nothing to fetch")
         return None
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that a finished file moves there in one step.
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
-        temporary = Path(name)
-        for source in sources:
-            if not source.folder:
-                report(f"{describe(source)}: fetching")
-            try:
-                contents = _get(source, timeout, root, temporary, files)
-            except Unusable as reason:
-                report(f"{describe(source)}: {' '.join(str(reason).split())}")
-                continue
+    for source in sources:
+        if not source.folder:
+            report(f"{describe(source)}: fetching")
+        try:
+            contents = _get(source, timeout, root, files)
+        except Unusable as reason:
+            report(f"{describe(source)}: {' '.join(str(reason).split())}")
+            continue
+        with together():
             for file in files:
-                write_bytes(temporary / file.name, contents[file.name])
-            folder.mkdir(exist_ok=True)
-            for file in files:
-                os.replace(temporary / file.name, folder / file.name)
-            return describe(source)
+                write_bytes(folder / file.name, contents[file.name])
+        return describe(source)
     raise UserError(_advice(sources, files))
 
 
@@ -127,7 +122,6 @@ def _get(
     source: Source,
     timeout: float,
     root: Path,
-    temporary: Path,
     files: Sequence[RawFile],
 ) -> dict[str, bytes]:
     """Return the verified bytes of every file by its name."""
@@ -145,7 +139,7 @@ def _get(
             for file in sorted(files, key=lambda file: file.size)
         }
     assert source.debian is not None  # noqa: S101 (one of three, as parameters.Source checks)
-    members = _members(_debian_package(source.debian, timeout, temporary), files)
+    members = _members(_debian_package(source.debian, timeout), files)
     return {file.name: _member(members, file, files) for file in files}
 
 
@@ -330,7 +324,7 @@ def _on_terminal() -> bool:
 # A Debian package
 
 
-def _debian_package(package: str, timeout: float, temporary: Path) -> bytes:
+def _debian_package(package: str, timeout: float) -> bytes:
     """Return a package's bytes, fetched by apt's client from the mirror the host is set up for.
 
     Lists and cache of its own: neither privileges nor an earlier `apt-get update` are needed, and
@@ -341,28 +335,29 @@ def _debian_package(package: str, timeout: float, temporary: Path) -> bytes:
     """
     if shutil.which("apt-get") is None:
         raise Unusable("there is no apt-get on this machine")
-    state = temporary / "apt"
-    for name in ("lists/partial", "archives/partial"):
-        (state / name).mkdir(parents=True)
-    settings = {
-        "Dir::State": state,
-        "Dir::State::lists": state / "lists",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": state,
-        "Dir::Cache::archives": state / "archives",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 1,
-        "Acquire::http::Timeout": max(1, round(timeout)),
-        "Acquire::https::Timeout": max(1, round(timeout)),
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    # One unreachable repository among several fails the update, yet not the download.
-    problems = [_apt_get([*options, "update"], state)]
-    problems.append(_apt_get([*options, "download", package], state))
-    packages = list(state.glob("*.deb"))
-    if problems[-1] or not packages:
-        raise Unusable("; ".join(filter(None, problems)) or "apt-get left no package")
-    return packages[0].read_bytes()
+    with TemporaryDirectory() as folder:
+        state = Path(folder)
+        for name in ("lists/partial", "archives/partial"):
+            (state / name).mkdir(parents=True)
+        settings = {
+            "Dir::State": state,
+            "Dir::State::lists": state / "lists",
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": state,
+            "Dir::Cache::archives": state / "archives",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": 1,
+            "Acquire::http::Timeout": max(1, round(timeout)),
+            "Acquire::https::Timeout": max(1, round(timeout)),
+        }
+        options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+        # One unreachable repository among several fails the update, yet not the download.
+        problems = [_apt_get([*options, "update"], state)]
+        problems.append(_apt_get([*options, "download", package], state))
+        packages = list(state.glob("*.deb"))
+        if problems[-1] or not packages:
+            raise Unusable("; ".join(filter(None, problems)) or "apt-get left no package")
+        return packages[0].read_bytes()
 
 
 def _apt_get(arguments: list[str], folder: Path) -> str | None:

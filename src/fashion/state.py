@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fashion import provenance
+from fashion import stage as stages
 from fashion.errors import UserError
 
 FOLDER = ".state"
@@ -36,10 +35,7 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     """
     machine = provenance.machine(inputs.get("threads"))["fingerprint"]
     hasher = hashlib.sha256(json.dumps([stage, inputs, machine], sort_keys=True).encode())
-    graph = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    for dependency in sorted(graph["stages"][stage]["deps"]):
-        if dependency.startswith(("pipeline/", "src/")):
-            hasher.update(dependency.encode() + b"\0" + (root / dependency).read_bytes())
+    hasher.update(json.dumps(stages.code(root, stage)).encode())
     return hasher.hexdigest()[:16]
 
 

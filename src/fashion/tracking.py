@@ -1,4 +1,4 @@
-"""Runs, their parameters, metrics and artifacts, and the registry: the only user of MLflow.
+"""Runs, their parameters, metrics and artifacts, and the registry; the store is `store`'s affair.
 
 MLflow is a log, not an output: no stage reads it, and all in it can be logged again from DVC's
 files. So nothing here stops a training. A store that cannot be reached is named once on standard
@@ -11,68 +11,36 @@ error and not asked again by this process; a wrong use of this module still rais
 
 Logging is idempotent by key. A stage that runs again finds its run complete and adds nothing; one
 that was killed finds its run and goes on with it.
-
-Without MLFLOW_TRACKING_URI in the environment the store is `mlflow.db` and `mlruns/` in the
-project's root, where a bare `mlflow ui` finds it. Artifact locations are stored relative to that
-root, so that a checkout can be moved; MLflow resolves them against the working directory, which
-is therefore the root for the moment of each call, and only then.
 """
 
 import contextlib
-import fcntl
 import functools
 import getpass
 import importlib
 import json
-import logging
 import math
 import os
 import re
-import signal
-import sqlite3
 import sys
 import tempfile
-import threading
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata as package
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fashion import provenance
 from fashion.command import Terminated
-from fashion.errors import UserError
 from fashion.files import write_bytes
-
-TRAINING = "fashion-mnist"
-SEARCH = "fashion-mnist-search"
-EXPERIMENTS = {
-    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
-    "one run that compares them. Select an MLP and a CNN and press *Compare*.",
-    SEARCH: "One run per search for hyperparameters, with a child run per trial.",
-}
+from fashion.store import NOTE_TAG, UNREACHABLE, Store, open_store, say, store_root
 
 CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # of a version, by which the best is known
 
-# Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
-# (MLflow's own defaults wait for minutes).
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
 MAX_PARAMETER = 6000  # characters; MLflow's limits
 MAX_TAG = 8000
 PARAMETERS_PER_CALL = 100
@@ -85,29 +53,13 @@ KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 LOGGED_TAG = "logged"
 EVALUATED_TAG = "evaluated"
 # MLflow's own tags.
-NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
-KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
 TABLES_TAG = "mlflow.loggedArtifacts"
 VERSIONS_TAG = "mlflow.modelVersions"  # from the page of a model to its registered version
 CONTEXT_TAG = "mlflow.data.context"
 
 Tag = str | int | float
 Images = NDArray[np.uint8]
-
-UNREACHABLE: Any = object()  # the answer of a store that is out of reach
-
-
-def store_root(root: Path) -> Path:
-    """Return the folder that holds the MLflow store of the project at `root`.
-
-    `dvc exp run --temp` and queued experiments run in a throw-away copy of the project; DVC names
-    the real one in DVC_ROOT.
-    """
-    real = os.environ.get("DVC_ROOT")
-    if real and (Path(real) / "dvc.yaml").is_file():
-        return Path(real).resolve()
-    return root.resolve()
 
 
 @contextlib.contextmanager
@@ -123,7 +75,8 @@ def open_run(
     """Open the run of one piece of work, new, to be continued, or complete.
 
     The run ends FINISHED, after an exception FAILED, after Ctrl-C or SIGTERM KILLED. The commit,
-    the machine and DVC's stage are added to its tags.
+    the digests of dvc.lock (as the stage found it) and requirements.lock, the machine and DVC's
+    stage are added to its tags.
 
     Args:
         root: the project's root, or its copy that DVC made for an experiment.
@@ -136,7 +89,7 @@ def open_run(
     Raises:
         UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
     """
-    store = _open_store(store_root(root))
+    store = open_store(store_root(root))
     with _work(
         store,
         root=root,
@@ -158,7 +111,6 @@ def reopen_run(
     *,
     evaluated: str,
     tags: Mapping[str, Tag] | None = None,
-    description: str = "",
 ) -> Iterator["Run"]:
     """Open the finished run of a trained model to add its test scores.
 
@@ -167,14 +119,14 @@ def reopen_run(
     stays as it was, whatever happens here.
 
     Args:
-        root: as for `open_run`; so are `experiment`, `name`, `key` and `description`.
+        root: as for `open_run`; so are `experiment`, `name` and `key`.
         evaluated: identity of the evaluation: a hash of its code, parameters and inputs.
         tags: for a run that has to be created.
 
     Raises:
         UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
     """
-    store = _open_store(store_root(root))
+    store = open_store(store_root(root))
     with _work(
         store,
         root=root,
@@ -182,7 +134,6 @@ def reopen_run(
         name=name,
         key=key,
         tags=tags,
-        description=description,
         evaluated=evaluated,
     ) as run:
         yield run
@@ -193,7 +144,7 @@ class Run:
 
     def __init__(
         self,
-        store: "_Store",
+        store: Store,
         *,
         root: Path,
         experiment: str,
@@ -231,14 +182,6 @@ class Run:
         if content and not complete:
             for name in content.data.metrics:
                 self._remember(name)
-
-    @property
-    def url(self) -> str:
-        """Where the UI shows the run; for the local store, once `mlflow ui` runs."""
-        server = self._store.place
-        if not server.startswith("http"):
-            server = "http://127.0.0.1:5000"
-        return f"{server}/#/experiments/{self._experiment_id}/runs/{self.run_id}"
 
     def log_parameters(self, values: Mapping[str, Any]) -> None:
         """Log flat name → value; lists as JSON text, text over MLflow's limit cut.
@@ -328,7 +271,6 @@ class Run:
         model: Any,
         input_example: Images,
         step: int,
-        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Log a Keras model as MLflow's generic model, unless the run has one already.
 
@@ -337,12 +279,9 @@ class Run:
             input_example: uint8 [1, 28, 28].
             step: the epoch its weights come from; the run's metrics of that epoch are shown
                 beside the model.
-            metadata: further facts, kept with the model.
         """
         if self._model is None:
-            self._attempt(
-                "model", 1, lambda: self._log_model(model, input_example, step, metadata or {})
-            )
+            self._attempt("model", 1, lambda: self._log_model(model, input_example, step))
 
     @contextlib.contextmanager
     def child(
@@ -436,9 +375,7 @@ class Run:
                 return
         client.set_registered_model_alias(family, CHAMPION, version.version)
 
-    def _log_model(
-        self, model: Any, input_example: Images, step: int, metadata: Mapping[str, Any]
-    ) -> None:
+    def _log_model(self, model: Any, input_example: Images, step: int) -> None:
         # The steps of MLflow's log_model, which works only on a global, active run. The run names
         # the model last, so a killed process leaves no half-written model in it.
         flavor = importlib.import_module("mlflow.tensorflow")
@@ -464,7 +401,6 @@ class Run:
                     run_id=self.run_id,
                     model_uuid=logged.model_id,
                     model_id=logged.model_id,
-                    metadata=dict(metadata),
                 ),
                 signature=signature,
                 input_example=input_example,
@@ -498,8 +434,8 @@ def register_champion(run: Run, family: str, val_accuracy: float, description: s
     """Register the model that `run` logged, as its family's champion if it is the best so far.
 
     Idempotent, whether `run` is complete or not: a model is registered once, and the alias moves
-    only to a validation accuracy at least as high, so a quick experiment does not dethrone a better model. A
-    run without a logged model changes nothing.
+    only to a validation accuracy at least as high, so a quick experiment does not dethrone a better
+    model. A run without a logged model changes nothing.
 
     Args:
         run: from `open_run` or `reopen_run`.
@@ -512,14 +448,14 @@ def register_champion(run: Run, family: str, val_accuracy: float, description: s
 
 @contextlib.contextmanager
 def _work(
-    store: "_Store",
+    store: Store,
     *,
     root: Path,
     experiment: str,
     name: str,
     key: str,
     tags: Mapping[str, Tag] | None,
-    description: str,
+    description: str = "",
     evaluated: str | None = None,
     parent: Run | None = None,
 ) -> Iterator[Run]:
@@ -574,11 +510,11 @@ def _work(
             store.attempt(end)
         if parent is None and store.failure is not None and not complete:
             counts = [f"{n} {what}{'s' * (n != 1)}" for what, n in missed.items()]
-            _say(f"not logged to MLflow: {name}: {', '.join(counts) or 'its end'}")
+            say(f"not logged to MLflow: {name}: {', '.join(counts) or 'its end'}")
 
 
 def _find(
-    store: "_Store", experiment: str, key: str, mark: tuple[str, str], parent: Run | None
+    store: Store, experiment: str, key: str, mark: tuple[str, str], parent: Run | None
 ) -> Any:
     """Return the run of `key`, a complete one before others, or None."""
     condition = f"tags.`key` = '{key}'"
@@ -603,6 +539,7 @@ def _tags(
         "stage": os.environ.get("DVC_STAGE", script.stem),
         "git.commit": code.commit,
         "git.dirty": str(code.dirty).lower(),
+        **provenance.locks(root),
         "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
         **{f"machine.{name}": value for name, value in machine.items()},
         "mlflow.source.name": script.name,
@@ -623,200 +560,6 @@ def _user() -> str | None:
         return None
 
 
-class _Store:
-    """An MLflow store that is given up for this process at its first failure."""
-
-    def __init__(self, uri: str, folder: Path, local: bool) -> None:
-        """Connect.
-
-        Args:
-            uri: MLflow's tracking address.
-            folder: relative artifact locations are resolved against it.
-            local: whether the store is `folder`'s own, to be created here.
-        """
-        self.uri = uri
-        self.folder = folder
-        self.local = local
-        self.place = str(folder / "mlflow.db") if local else _without_password(uri)
-        self.failure: str | None = None
-        self.client: Any = None
-        self._mlflow = _import_mlflow()
-        self._experiments: dict[str, str] = {}
-        self.attempt(self._connect)
-
-    def entity(self, name: str) -> Any:
-        """Return a class of `mlflow.entities`."""
-        return getattr(self._mlflow.entities, name)
-
-    def attempt(self, action: Callable[[], Any]) -> Any:
-        """Return what `action` returns, or UNREACHABLE once the store has failed.
-
-        Relative artifact locations need the root as working directory, and the registry asks the
-        environment for the address; both are put back at once.
-        """
-        if self.failure is not None:
-            return UNREACHABLE
-        try:
-            with (
-                contextlib.chdir(self.folder),
-                _environment("MLFLOW_TRACKING_URI", self.uri),
-                warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
-                # A server may take its time, and whoever presses Ctrl-C will not.
-                _signals_deferred() if self.local else contextlib.nullcontext(),
-            ):
-                return action()
-        except Exception as error:
-            if not self._is_outage(error):
-                raise
-            self.failure = _reason(error)
-            _say(f"warning: MLflow at {self.place} fails ({self.failure}): going on without it")
-            return UNREACHABLE
-
-    def experiment(self, name: str) -> str:
-        """Return the id of an experiment, created if it is not there."""
-        if name not in self._experiments:
-            with self._lock() if self.local else contextlib.nullcontext():
-                self._experiments[name] = self._get_or_create(name)
-        return self._experiments[name]
-
-    def _get_or_create(self, name: str) -> str:
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
-            place = str(self.folder / "mlruns" / name) if self.local else None
-            tags = {NOTE_TAG: EXPERIMENTS.get(name, ""), KIND_TAG: "custom_model_development"}
-            try:
-                self.client.create_experiment(name, artifact_location=place, tags=tags)
-            except self._mlflow.MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
-                    raise
-            found = self.client.get_experiment_by_name(name)
-        if self.local and found.artifact_location.startswith("/"):
-            self._make_locations_relative()
-        return str(found.experiment_id)
-
-    def _connect(self) -> None:
-        if self.local:
-            self._create()
-        try:
-            self.client = self._mlflow.MlflowClient(self.uri, registry_uri=self.uri)
-        except (ImportError, self._mlflow.MlflowException) as error:
-            if not self.local and not self._is_outage(error):
-                raise UserError(f"MLFLOW_TRACKING_URI={self.place}: {_reason(error)}") from None
-            raise
-
-    def _create(self) -> None:
-        """Create `mlflow.db` in one step: two processes, or a kill at any moment, do no harm."""
-        database = self.folder / "mlflow.db"
-        (self.folder / "mlruns").mkdir(exist_ok=True)
-        if database.exists():
-            return
-        with self._lock():
-            if database.exists():
-                return
-            new = self.folder / "mlruns" / ".new.db"
-            for leftover in (new, new.with_name(f"{new.name}-journal")):
-                leftover.unlink(missing_ok=True)  # a stale journal would be replayed
-            self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
-            os.replace(new, database)
-
-    def _make_locations_relative(self) -> None:
-        """Cut the root off all artifact locations; MLflow only ever writes absolute ones."""
-        prefix = f"{self.folder}/"
-        database = sqlite3.connect(self.folder / "mlflow.db", timeout=LOCK_TIMEOUT)
-        with contextlib.closing(database), database:
-            database.execute(
-                "UPDATE experiments SET artifact_location = substr(artifact_location, ?)"
-                " WHERE substr(artifact_location, 1, ?) = ?",
-                (len(prefix) + 1, len(prefix), prefix),
-            )
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the store's lock, which goes with the process that holds it."""
-        path = self.folder / "mlruns" / ".lock"
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        with path.open("w") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
-            yield
-
-    def _is_outage(self, error: Exception) -> bool:
-        """Whether the store is to blame, and not the caller."""
-        if isinstance(error, self._mlflow.MlflowException):
-            return error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
-        database_errors = (
-            sqlite3.Error,
-            importlib.import_module("sqlalchemy.exc").SQLAlchemyError,
-            importlib.import_module("alembic.util").CommandError,
-        )
-        return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
-
-
-def _open_store(folder: Path) -> _Store:
-    """Return the process's store for the project at `folder`, wherever the environment puts it."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
-
-
-# A server found dead for one run is not asked again for the next.
-_connect_once = functools.cache(_Store)
-
-
-@contextlib.contextmanager
-def _signals_deferred() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of a block of milliseconds.
-
-    An exception raised inside a destructor or a callback is lost, and a database library has many:
-    the signal would be swallowed and the training go on.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {number: handler for number, handler in before.items() if handler is not None}
-    for number in handlers:
-        signal.signal(number, lambda number, frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for the length of a block."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _import_mlflow() -> ModuleType:
-    """Return MLflow, silenced; it takes 1.5 s, so only a process that logs pays for it."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    for logger in ("alembic", "mlflow", "urllib3.connectionpool"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
-    mlflow = importlib.import_module("mlflow")
-    importlib.import_module("mlflow.entities")
-    return mlflow
-
-
 def _logged_tables(tags: Mapping[str, str]) -> list[str]:
     return [entry["path"] for entry in json.loads(tags.get(TABLES_TAG, "[]"))]
 
@@ -833,31 +576,3 @@ def _same(a: float, b: float) -> bool:
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _reason(error: BaseException) -> str:
-    """Return the kernel of an error that MLflow and requests have wrapped many times."""
-    text = str(error)
-    if isinstance(error, BlockingIOError):
-        return "another process holds its lock"
-    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]:]+)", text):
-        return found[1].strip()
-    if "timed out" in text.lower():
-        return "no answer in time"
-    if found := re.search(r"too many (\d+) error responses", text):
-        return f"it answers {found[1]}"
-    if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
-        return found[1].strip()
-    return re.sub(r"//[^/@\s]*@", "//", text.strip().partition("\n")[0])[:200]
-
-
-def _without_password(uri: str) -> str:
-    """Return an address as it may be shown."""
-    parts = urlsplit(uri)
-    _, at, host = parts.netloc.rpartition("@")
-    return uri.replace(parts.netloc, host, 1) if at else uri
-
-
-def _say(message: str) -> None:
-    with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)

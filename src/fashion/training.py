@@ -92,7 +92,7 @@ def train(
     steps = math.ceil(len(train_split) / hyperparameters.batch_size)
     averages = (
         [tf.Variable(v) for v in model.trainable_variables]
-        if (hyperparameters.weight_averaging)
+        if hyperparameters.weight_averaging
         else []
     )
     optimizer = _optimizer(hyperparameters)
@@ -160,22 +160,27 @@ def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32
     return _predict(_prediction_function(model), images)
 
 
-def save_model(path: Path, model: keras.Model) -> None:
+def save_model(path: Path, model: keras.Model) -> str:
     """Replace `path` by the model as a `.keras` file, the same bytes for equal models.
 
     Keras writes the time, the modification time of a member and memory addresses into the archive;
     they are set to constants. The file loads with plain `keras.saving.load_model`.
+
+    Returns:
+        The SHA-256 of the file.
     """
     temporary = path.with_name(f".{path.stem}.tmp.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         model.save(temporary)
-        write_bytes(path, _canonical(temporary.read_bytes()))
+        content = _canonical(temporary.read_bytes())
+        write_bytes(path, content)
     except OSError as error:
         error.filename = str(path)  # Keras names no file where a disk is full
         raise
     finally:
         temporary.unlink(missing_ok=True)
+    return hashlib.sha256(content).hexdigest()
 
 
 def load_model(path: Path) -> keras.Model:

@@ -1,0 +1,97 @@
+"""Run a pipeline script as the stage of dvc.yaml that it is.
+
+DVC hashes a stage's code and parameters when the stage has ended. If they were edited while it
+ran, DVC would record the new ones beside a result that the old ones made; so the stage refuses.
+"""
+
+import hashlib
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from fashion import command
+from fashion.errors import UserError
+
+GRAPH = "dvc.yaml"
+PARAMETERS = "params.yaml"
+
+
+def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
+    """Call `main` as a command that fails if what it was made from changed meanwhile.
+
+    Args:
+        main: the stage's work.
+        script: path of the script, which lies one folder below the project's root.
+        arguments: its command line, without the script.
+    """
+    path = Path(script).resolve()
+    root, name = path.parents[1], path.stem
+
+    def watched() -> None:
+        before = ingredients(root, name, arguments)
+        main()
+        after = ingredients(root, name, arguments)
+        changed = sorted(what for what in before if before[what] != after.get(what))
+        if changed:
+            raise UserError(
+                f"{', '.join(changed)} changed while the stage ran, so its result is not recorded:"
+                " run the same command again"
+            )
+
+    command.run(watched)
+
+
+def code(root: Path, stage: str) -> dict[str, str]:
+    """Return file → SHA-256 of the code that dvc.yaml lists for a stage, sorted by file."""
+    return {
+        file: _digest(root / file)
+        for file in sorted(_graph(root)[stage]["deps"])
+        if file.startswith(("pipeline/", "src/"))
+    }
+
+
+def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
+    """Return what decides a stage's result beside its data: file → digest, parameter → value.
+
+    Args:
+        root: the checkout.
+        stage: the name of the stage's script.
+        arguments: of the script; they choose the item of the stage's matrix.
+    """
+    entry = _graph(root)[stage]
+    placeholders = shlex.split(entry["cmd"].partition(".py")[2])
+    content = _content(root / PARAMETERS)
+    values = {}
+    for listed in entry.get("params", []):
+        if isinstance(listed, Mapping):  # the whole file
+            values[PARAMETERS] = content
+            continue
+        for placeholder, argument in zip(placeholders, arguments, strict=False):
+            listed = listed.replace(placeholder, argument)  # noqa: PLW2901 (filled in)
+        values[f"{PARAMETERS}: {listed}"] = _value(content, listed)
+    return {**code(root, stage), **values}
+
+
+def _graph(root: Path) -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load((root / GRAPH).read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+def _content(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # half edited; `main` says what is wrong with it
+        return None
+
+
+def _value(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content

@@ -1,0 +1,287 @@
+"""The MLflow store: the project's own or a server, and what happens when it cannot be reached.
+
+Without MLFLOW_TRACKING_URI in the environment the store is `mlflow.db` and `mlruns/` in the
+project's root, where a bare `mlflow ui` finds it. Artifact locations are stored relative to that
+root, so that a checkout can be moved; MLflow resolves them against the working directory, which
+is therefore the root for the moment of each call, and only then.
+"""
+
+import contextlib
+import fcntl
+import functools
+import importlib
+import logging
+import os
+import re
+import signal
+import sqlite3
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+from fashion.errors import UserError
+
+TRAINING = "fashion-mnist"
+SEARCH = "fashion-mnist-search"
+EXPERIMENTS = {
+    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
+    "one run that compares them. Select an MLP and a CNN and press *Compare*.",
+    SEARCH: "One run per search for hyperparameters, with a child run per trial.",
+}
+
+# Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
+# (MLflow's own defaults wait for minutes).
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+NOTE_TAG = "mlflow.note.content"
+KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
+
+UNREACHABLE: Any = object()  # the answer of a store that is out of reach
+
+
+def store_root(root: Path) -> Path:
+    """Return the folder that holds the MLflow store of the project at `root`.
+
+    `dvc exp run --temp` and queued experiments run in a throw-away copy of the project; DVC names
+    the real one in DVC_ROOT.
+    """
+    real = os.environ.get("DVC_ROOT")
+    if real and (Path(real) / "dvc.yaml").is_file():
+        return Path(real).resolve()
+    return root.resolve()
+
+
+class Store:
+    """An MLflow store that is given up for this process at its first failure."""
+
+    def __init__(self, uri: str, folder: Path, local: bool) -> None:
+        """Connect.
+
+        Args:
+            uri: MLflow's tracking address.
+            folder: relative artifact locations are resolved against it.
+            local: whether the store is `folder`'s own, to be created here.
+        """
+        self.uri = uri
+        self.folder = folder
+        self.local = local
+        self.place = str(folder / "mlflow.db") if local else _without_password(uri)
+        self.failure: str | None = None
+        self.client: Any = None
+        self._mlflow = _import_mlflow()
+        self._experiments: dict[str, str] = {}
+        self.attempt(self._connect)
+
+    def entity(self, name: str) -> Any:
+        """Return a class of `mlflow.entities`."""
+        return getattr(self._mlflow.entities, name)
+
+    def attempt(self, action: Callable[[], Any]) -> Any:
+        """Return what `action` returns, or UNREACHABLE once the store has failed.
+
+        Relative artifact locations need the root as working directory, and the registry asks the
+        environment for the address; both are put back at once.
+        """
+        if self.failure is not None:
+            return UNREACHABLE
+        try:
+            with (
+                contextlib.chdir(self.folder),
+                _environment("MLFLOW_TRACKING_URI", self.uri),
+                warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
+                # A server may take its time, and whoever presses Ctrl-C will not.
+                _signals_deferred() if self.local else contextlib.nullcontext(),
+            ):
+                return action()
+        except Exception as error:
+            if not self._is_outage(error):
+                raise
+            self.failure = _reason(error)
+            say(f"warning: MLflow at {self.place} fails ({self.failure}): going on without it")
+            return UNREACHABLE
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, created if it is not there."""
+        if name not in self._experiments:
+            with self._lock() if self.local else contextlib.nullcontext():
+                self._experiments[name] = self._get_or_create(name)
+        return self._experiments[name]
+
+    def _get_or_create(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            place = str(self.folder / "mlruns" / name) if self.local else None
+            tags = {NOTE_TAG: EXPERIMENTS.get(name, ""), KIND_TAG: "custom_model_development"}
+            try:
+                self.client.create_experiment(name, artifact_location=place, tags=tags)
+            except self._mlflow.MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
+                    raise
+            found = self.client.get_experiment_by_name(name)
+        if self.local and found.artifact_location.startswith("/"):
+            self._make_locations_relative()
+        return str(found.experiment_id)
+
+    def _connect(self) -> None:
+        if self.local:
+            self._create()
+        try:
+            self.client = self._mlflow.MlflowClient(self.uri, registry_uri=self.uri)
+        except (ImportError, self._mlflow.MlflowException) as error:
+            if not self.local and not self._is_outage(error):
+                raise UserError(f"MLFLOW_TRACKING_URI={self.place}: {_reason(error)}") from None
+            raise
+
+    def _create(self) -> None:
+        """Create `mlflow.db` in one step: two processes, or a kill at any moment, do no harm."""
+        database = self.folder / "mlflow.db"
+        (self.folder / "mlruns").mkdir(exist_ok=True)
+        if database.exists():
+            return
+        with self._lock():
+            if database.exists():
+                return
+            new = self.folder / "mlruns" / ".new.db"
+            for leftover in (new, new.with_name(f"{new.name}-journal")):
+                leftover.unlink(missing_ok=True)  # a stale journal would be replayed
+            self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            os.replace(new, database)
+
+    def _make_locations_relative(self) -> None:
+        """Cut the root off all artifact locations; MLflow only ever writes absolute ones."""
+        prefix = f"{self.folder}/"
+        database = sqlite3.connect(self.folder / "mlflow.db", timeout=LOCK_TIMEOUT)
+        with contextlib.closing(database), database:
+            database.execute(
+                "UPDATE experiments SET artifact_location = substr(artifact_location, ?)"
+                " WHERE substr(artifact_location, 1, ?) = ?",
+                (len(prefix) + 1, len(prefix), prefix),
+            )
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the store's lock, which goes with the process that holds it."""
+        path = self.folder / "mlruns" / ".lock"
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        with path.open("w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+            yield
+
+    def _is_outage(self, error: Exception) -> bool:
+        """Whether the store is to blame, and not the caller."""
+        if isinstance(error, self._mlflow.MlflowException):
+            return error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+        database_errors = (
+            sqlite3.Error,
+            importlib.import_module("sqlalchemy.exc").SQLAlchemyError,
+            importlib.import_module("alembic.util").CommandError,
+        )
+        return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
+
+
+def open_store(folder: Path) -> Store:
+    """Return the process's store for the project at `folder`, wherever the environment puts it."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
+
+
+# A server found dead for one run is not asked again for the next.
+_connect_once = functools.cache(Store)
+
+
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of a block of milliseconds.
+
+    An exception raised inside a destructor or a callback is lost, and a database library has many:
+    the signal would be swallowed and the training go on.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in before.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the length of a block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _import_mlflow() -> ModuleType:
+    """Return MLflow, silenced; it takes 1.5 s, so only a process that logs pays for it."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for logger in ("alembic", "mlflow", "urllib3.connectionpool"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    mlflow = importlib.import_module("mlflow")
+    importlib.import_module("mlflow.entities")
+    return mlflow
+
+
+def _reason(error: BaseException) -> str:
+    """Return the kernel of an error that MLflow and requests have wrapped many times."""
+    text = str(error)
+    if isinstance(error, BlockingIOError):
+        return "another process holds its lock"
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]:]+)", text):
+        return found[1].strip()
+    if "timed out" in text.lower():
+        return "no answer in time"
+    if found := re.search(r"too many (\d+) error responses", text):
+        return f"it answers {found[1]}"
+    if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
+        return found[1].strip()
+    return re.sub(r"//[^/@\s]*@", "//", text.strip().partition("\n")[0])[:200]
+
+
+def _without_password(uri: str) -> str:
+    """Return an address as it may be shown."""
+    parts = urlsplit(uri)
+    _, at, host = parts.netloc.rpartition("@")
+    return uri.replace(parts.netloc, host, 1) if at else uri
+
+
+def say(message: str) -> None:
+    """Print a line on standard error, if there still is one."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)

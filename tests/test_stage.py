@@ -1,0 +1,127 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fashion.stage import code, ingredients
+
+SOURCES = Path(__file__).parents[1] / "src"
+SCRIPT = """
+import sys
+from pathlib import Path
+from fashion import stage
+
+def main():
+    root = Path(__file__).resolve().parents[1]
+    for change in sys.argv[2:]:
+        name, _, text = change.partition("=")
+        (root / name).write_text(text)
+    Path(root / "result").write_text("done")
+
+stage.run(main, __file__, sys.argv[1:])
+"""
+PARAMETERS = "seed: 1\ntune: {models: {mlp: {dropout: 0.1}, cnn: {dropout: 0.2}}}\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A project with one stage that changes files while it runs."""
+    root = tmp_path / "a project"
+    for name, text in {
+        "pipeline/tune.py": SCRIPT,
+        "src/fashion/models.py": "# how",
+        "src/fashion/plots.py": "# not this stage's",
+        "params.yaml": PARAMETERS,
+        "dvc.yaml": yaml.safe_dump(
+            {
+                "stages": {
+                    "tune": {
+                        "cmd": "python pipeline/tune.py ${item.model}",
+                        "deps": ["src/fashion/models.py", "pipeline/tune.py", "data/x.npz"],
+                        "params": ["seed", "tune.models.${item.model}"],
+                    },
+                    "all": {
+                        "cmd": "python pipeline/all.py",
+                        "deps": [],
+                        "params": [{"params.yaml": None}],
+                    },
+                }
+            }
+        ),
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def run(checkout: Path, *changes: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "pipeline/tune.py", "mlp", *changes],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_stage_that_nobody_touches_succeeds(checkout: Path) -> None:
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("src/fashion/models.py=# otherwise", "src/fashion/models.py"),
+        ("pipeline/tune.py=# otherwise", "pipeline/tune.py"),
+        ("params.yaml=seed: 2\ntune: {models: {mlp: {dropout: 0.1}}}", "params.yaml: seed"),
+        ("params.yaml=seed: 1\ntune: {models: {mlp: {}}}", "params.yaml: tune.models.mlp"),
+        ("params.yaml={half: [", "params.yaml: seed, params.yaml: tune.models.mlp"),
+    ],
+)
+def test_an_edit_of_what_a_stage_is_made_from_is_refused_in_one_line(
+    checkout: Path, change: str, named: str
+) -> None:
+    done = run(checkout, change)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"tune: error: {named} changed while the stage ran, so its result is not recorded:"
+        " run the same command again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "src/fashion/plots.py=# otherwise",
+        "params.yaml=# a remark\nseed: 1\ntune: {models: {mlp: {dropout: 0.1}, cnn: {}}}",
+    ],
+)
+def test_an_edit_of_something_else_does_no_harm(checkout: Path, change: str) -> None:
+    done = run(checkout, change)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_deleted_file_counts_as_changed(checkout: Path) -> None:
+    before = code(checkout, "tune")
+    (checkout / "src/fashion/models.py").unlink()
+    assert code(checkout, "tune")["src/fashion/models.py"] == "missing"
+    assert before["src/fashion/models.py"] != "missing"
+
+
+def test_code_is_what_the_graph_lists_and_no_data(checkout: Path) -> None:
+    assert list(code(checkout, "tune")) == ["pipeline/tune.py", "src/fashion/models.py"]
+
+
+def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
+    found = ingredients(checkout, "tune", ["cnn"])
+    assert found["params.yaml: tune.models.cnn"] == {"dropout": 0.2}
+    assert "params.yaml: tune.models.mlp" not in found
+
+
+def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
+    assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
