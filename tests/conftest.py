@@ -60,6 +60,14 @@ SMALL: Mapping[str, Any] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-crash-points",
+        action="store_true",
+        help="strike the stages at each of their changes on disk, and not at some of them",
+    )
+
+
 def made_up(count: int, purpose: int) -> Split:
     """Return images a small net can tell apart: each class has its own coarse pattern."""
     patterns = np.random.default_rng(0).integers(0, 200, (CLASSES, 7, 7))

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from fashion.runtime import SWITCHES
+
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions decide a trained model's bits
 # What stages write themselves: a pipeline that has got halfway has not changed its own source.
 RESULTS = ("dvc.lock", "reports")
@@ -52,7 +54,9 @@ def machine(threads: int | None = None) -> dict[str, str]:
     facts = {name: metadata.version(name) for name in LIBRARIES}
     facts["python"] = platform.python_version()
     facts["processor"] = f"{platform.machine()} {_digest(_processor_features())}"
-    facts["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")
+    facts["onednn"] = SWITCHES["TF_ENABLE_ONEDNN_OPTS"]
+    # A user may keep oneDNN from using newer instructions than these.
+    facts["instructions"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")
     if threads is not None:
         facts["threads"] = str(threads)
     return {"fingerprint": _digest(json.dumps(facts, sort_keys=True)), **facts}

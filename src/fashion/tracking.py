@@ -21,6 +21,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -376,6 +377,29 @@ class Run:
         client.set_registered_model_alias(family, CHAMPION, version.version)
 
     def _log_model(self, model: Any, input_example: Images, step: int) -> None:
+        logged = self._finished_model() or self._new_model(model, input_example)
+        output = self._store.entity("LoggedModelOutput")(logged.model_id, step)
+        self._client.log_outputs(self.run_id, [output])
+        self._model = (logged.model_id, step)
+        self._attach_metrics(*self._model)
+
+    def _finished_model(self) -> Any:
+        """Return a model that a killed process logged in full but did not name in the run, or None.
+
+        Half of one is deleted.
+        """
+        finished = None
+        condition = f"source_run_id = '{self.run_id}'"
+        for logged in self._client.search_logged_models([self._experiment_id], condition):
+            if str(logged.status) == "READY":
+                finished = logged
+            else:
+                self._client.delete_logged_model(logged.model_id)
+                if self._store.local:
+                    shutil.rmtree(logged.artifact_location, ignore_errors=True)
+        return finished
+
+    def _new_model(self, model: Any, input_example: Images) -> Any:
         # The steps of MLflow's log_model, which works only on a global, active run. The run names
         # the model last, so a killed process leaves no half-written model in it.
         flavor = importlib.import_module("mlflow.tensorflow")
@@ -408,11 +432,7 @@ class Run:
                 pip_requirements=[f"{name}=={package.version(name)}" for name in MODEL_NEEDS],
             )
             self._client.log_model_artifacts(logged.model_id, str(files))
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        output = self._store.entity("LoggedModelOutput")(logged.model_id, step)
-        self._client.log_outputs(self.run_id, [output])
-        self._model = (logged.model_id, step)
-        self._attach_metrics(*self._model)
+        return self._client.finalize_logged_model(logged.model_id, "READY")
 
     def _attach_metrics(self, model_id: str, step: int) -> None:
         """Show the run's metrics of one epoch beside the model too.
@@ -502,10 +522,10 @@ def _work(
         if content is not None and not complete:
 
             def end() -> None:
-                if status == "FINISHED":
-                    store.client.set_tag(run.run_id, *mark)
                 if own:
                     store.client.set_terminated(run.run_id, status)
+                if status == "FINISHED":  # last: a run with the mark is never touched again
+                    store.client.set_tag(run.run_id, *mark)
 
             store.attempt(end)
         if parent is None and store.failure is not None and not complete:

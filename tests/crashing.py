@@ -1,0 +1,154 @@
+"""Run stages in children that die, or find the disk full, at the N-th change they make on disk.
+
+A change is a file opened for writing, synced, renamed or removed, a folder made or removed, or a
+statement that alters MLflow's database, in the order in which the stage makes them. At a sync,
+half of the file is cut off first, as if the process had died while it wrote.
+
+The heavy libraries are imported once; each stage runs in a fork, as `python pipeline/<stage>.py`
+would run it. `python tests/crashing.py` reads a job per line from standard input, as JSON, and
+answers each with a line:
+
+    {"root": …, "script": "train", "arguments": […], "fault": "kill" | "full", "at": N}
+    {"status": …, "changes": …, "epochs": …, "output": …, "error": …}
+
+With the fault "time" the stage dies after `at` seconds, wherever it stands; with "" it is left
+alone.
+"""
+
+import errno
+import json
+import mmap
+import os
+import runpy
+import signal
+import sqlite3.dbapi2
+import struct
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+WRITING = os.O_WRONLY | os.O_RDWR
+EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
+STATEMENTS = ("INSERT", "UPDATE", "DELETE", "CREATE", "COMMIT")
+
+
+class Changes:
+    """Counts the changes a process makes below a folder and lets one of them go wrong."""
+
+    def __init__(self, root: Path, fault: str, at: float, counter: mmap.mmap) -> None:
+        self.root = f"{root}{os.sep}"
+        self.fault, self.at, self.counter = fault, at, counter
+        self.count = 0
+        self.epochs = 0  # whose checkpoint was begun
+
+    def watch(self) -> None:
+        fsync = os.fsync
+
+        def counting(file: int) -> None:
+            if self.happens(Path(f"/proc/self/fd/{file}").readlink(), space=True):
+                os.ftruncate(file, os.fstat(file).st_size // 2)
+                self.strike()
+            fsync(file)
+
+        def connecting(*arguments: Any, **options: Any) -> Any:
+            connection = connect(*arguments, **options)
+            connection.set_trace_callback(self.statement)
+            return connection
+
+        os.fsync = counting  # type: ignore[assignment]
+        connect = sqlite3.dbapi2.connect
+        sqlite3.dbapi2.connect = connecting
+        sys.addaudithook(self.listen)
+        if self.fault == "time":
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process without a word
+            signal.setitimer(signal.ITIMER_REAL, self.at)
+
+    def listen(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = arguments
+            if flags & WRITING:
+                self.epochs += str(path).endswith(".npz.tmp") and "/.state/" in str(path)
+                if self.happens(path, space=True):
+                    self.strike()
+        elif event in EVENTS and self.happens(arguments[0], space=event == "os.mkdir"):
+            self.strike()
+
+    def statement(self, text: str) -> None:
+        if text.lstrip().upper().startswith(STATEMENTS) and self.happens(f"{self.root}mlflow.db"):
+            self.strike()
+
+    def happens(self, path: object, *, space: bool = False) -> bool:
+        """Count a change of a file in the folder; return whether it is the one.
+
+        A full disk concerns only what takes `space`. What SQLite does then is its own affair.
+        """
+        if not isinstance(path, (str, bytes, os.PathLike)) or (self.fault == "full" and not space):
+            return False
+        file = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (resolve() asks the disk)
+        if not file.startswith(self.root):
+            return False
+        self.count += 1
+        self.counter[:16] = struct.pack("qq", self.count, self.epochs)
+        return self.count == self.at
+
+    def strike(self) -> None:
+        if self.fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.fault == "full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def child(job: dict[str, Any], counter: mmap.mmap, files: tuple[int, int]) -> NoReturn:
+    root, script = Path(job["root"]), job["script"]
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
+    os.chdir(root)
+    sys.path.insert(0, str(root / "src"))
+    sys.argv = [f"pipeline/{script}.py", *job["arguments"]]
+    Changes(root, job["fault"], job["at"], counter).watch()
+    status = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        status = 70
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def serve() -> None:
+    os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1"}
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    import keras_tuner  # noqa: F401
+    import mlflow.pyfunc
+    import mlflow.store.tracking.sqlalchemy_store
+    import mlflow.tensorflow  # noqa: F401
+    import scipy.stats  # noqa: F401
+
+    print("ready", flush=True)
+    for line in sys.stdin:
+        counter = mmap.mmap(-1, 16)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+            pid = os.fork()
+            if pid == 0:
+                child(json.loads(line), counter, (out.fileno(), error.fileno()))
+            _, status = os.waitpid(pid, 0)
+            changes, epochs = struct.unpack("qq", counter[:16])
+            answer = {
+                "status": os.waitstatus_to_exitcode(status),
+                "changes": changes,
+                "epochs": epochs,
+            }
+            for name, file in (("output", out), ("error", error)):
+                file.seek(0)
+                answer[name] = file.read()
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

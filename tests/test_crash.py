@@ -1,0 +1,233 @@
+"""Stages that are killed, or find the disk full, at any change they make on disk."""
+
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+POINTS = 5  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
+STAGES: Mapping[str, list[str]] = {"train": ["mlp", "augmented", "1"], "tune": ["mlp"]}
+EPOCHS = {
+    "train.budget.mlp": {"epochs": 3, "patience": 3},
+    "tune.search.strategy": "bayesian",
+    "tune.search.trials": 4,
+    "tune.search.epochs": 2,
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    changes: int
+    epochs: int
+    output: str
+    error: str
+
+
+class Stages:
+    """The server of crashing.py, and copies of a checkout to run its stages in."""
+
+    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
+        self.process, self.folder, self.numbers = process, folder, count()
+
+    def run(self, root: Path, stage: str, fault: str = "", at: float = 0) -> Done:
+        assert self.process.stdin
+        assert self.process.stdout
+        arguments = STAGES.get(stage, [])
+        job = {"root": str(root), "script": stage, "arguments": arguments, "fault": fault, "at": at}
+        self.process.stdin.write(f"{json.dumps(job)}\n")
+        self.process.stdin.flush()
+        return Done(**json.loads(self.process.stdout.readline()))
+
+    def copy(self, checkout: "Checkout") -> "Checkout":
+        return checkout.copy(self.folder / str(next(self.numbers)))
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("crashing.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield Stages(process, tmp_path_factory.mktemp("crashes"))
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def starts(stages: Stages, checkout_from: "Callable[..., Checkout]") -> "dict[str, Checkout]":
+    """Stage → a checkout in which it can run, with an MLflow store that knows other runs."""
+    first: Checkout = checkout_from()
+    first.edit(EPOCHS)
+    for stage in ("download", "preprocess", "augment", "tune"):
+        assert stages.run(first.root, stage).status == 0
+    again = stages.copy(first)
+    again.edit({"seed": 7})  # the same search from another seed: all of its trials are new
+    return {"train": first, "tune": again}
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def stage(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a stage leaves that nobody disturbs."""
+
+    done: Done
+    results: Mapping[str, str]
+    records: Mapping[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(stages: Stages, starts: "Mapping[str, Checkout]", stage: str) -> Whole:
+    checkout = stages.copy(starts[stage])
+    done = stages.run(checkout.root, stage)
+    assert (done.status, done.error) == (0, "")
+    assert done.epochs == (3 if stage == "train" else 4 * 2)
+    return Whole(done, checkout.results(), records(checkout))
+
+
+RECORDS = {
+    "runs": """SELECT r.name, r.status, p.name FROM runs r
+        LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.parentRunId'
+        LEFT JOIN runs p ON p.run_uuid = t.value""",
+    "metrics": "SELECT r.name, m.key, m.step, m.value FROM metrics m JOIN runs r USING (run_uuid)",
+    "parameters": "SELECT r.name, p.key, p.value FROM params p JOIN runs r USING (run_uuid)",
+    "models": """SELECT r.name, m.status FROM logged_models m
+        JOIN runs r ON r.run_uuid = m.source_run_id WHERE m.lifecycle_stage = 'active'""",
+    "inputs": """SELECT r.name, i.source_type FROM inputs i
+        JOIN runs r ON r.run_uuid = i.destination_id""",
+}
+
+
+def records(checkout: "Checkout") -> dict[str, Any]:
+    """Return what MLflow holds, without what differs from run to run by its nature."""
+    with closing(sqlite3.connect(checkout.root / "mlflow.db")) as database:
+        found: dict[str, Any] = {
+            what: sorted(map(repr, database.execute(query))) for what, query in RECORDS.items()
+        }
+    found["files"] = sorted(
+        path.name for path in (checkout.root / "mlruns").rglob("*") if path.is_file()
+    )
+    return found
+
+
+def points(total: int, request: pytest.FixtureRequest) -> list[int]:
+    if request.config.getoption("all_crash_points"):
+        return list(range(1, total + 1))
+    return [1 + i * (total - 1) // (POINTS - 1) for i in range(POINTS)]
+
+
+def assert_nothing_is_half_written(
+    checkout: "Checkout", start: "Checkout", whole: Whole, at: object
+) -> None:
+    before = start.results()
+    for path, digest in checkout.results().items():
+        if not Path(path).name.startswith("."):
+            assert digest in (before.get(path), whole.results.get(path)), (at, path)
+
+
+def assert_it_is_as_if_nothing_had_happened(
+    checkout: "Checkout", whole: Whole, done: Done, at: object
+) -> None:
+    assert (done.status, done.error) == (0, ""), (at, done)
+    assert checkout.results() == whole.results, at
+    found = records(checkout)
+    for what, expected in whole.records.items():
+        assert found[what] == expected, (at, what)
+    assert not list((checkout.root / ".state").glob("*/*/")), at
+
+
+def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
+    stages: Stages,
+    starts: "Mapping[str, Checkout]",
+    stage: str,
+    whole: Whole,
+    request: pytest.FixtureRequest,
+) -> None:
+    for at in points(whole.done.changes, request):
+        checkout = stages.copy(starts[stage])
+        killed = stages.run(checkout.root, stage, "kill", at)
+        assert (killed.status, killed.changes) == (-9, at)
+        assert_nothing_is_half_written(checkout, starts[stage], whole, at)
+        complete = (checkout.results(), records(checkout)) == (whole.results, whole.records)
+        done = stages.run(checkout.root, stage)
+        assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
+        if not complete:  # or it was killed while it deleted what it needed to go on
+            assert killed.epochs + done.epochs <= whole.done.epochs + 1, at
+
+
+def test_killed_again_and_again_it_still_ends_as_if_left_alone(
+    stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
+) -> None:
+    checkout = stages.copy(starts[stage])
+    for at in count(20, 7):  # ever a little later, or it would never get past its beginning
+        done = stages.run(checkout.root, stage, "kill", at)
+        if done.status == 0:
+            break
+        assert_nothing_is_half_written(checkout, starts[stage], whole, at)
+    assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
+
+
+def test_killed_at_random_times_it_ends_as_if_left_alone(
+    stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
+) -> None:
+    checkout = stages.copy(starts[stage])
+    times = random.Random(1)  # noqa: S311 (no secret)
+    for attempt in count(1):
+        seconds = times.uniform(0.2, 1 + attempt / 4)
+        done = stages.run(checkout.root, stage, "time", seconds)
+        if done.status == 0:
+            break
+        assert done.status == -14
+        assert_nothing_is_half_written(checkout, starts[stage], whole, seconds)
+    assert_it_is_as_if_nothing_had_happened(checkout, whole, done, attempt)
+
+
+def test_a_disk_that_is_full_at_a_change_costs_no_earlier_result(
+    stages: Stages,
+    starts: "Mapping[str, Checkout]",
+    stage: str,
+    whole: Whole,
+    request: pytest.FixtureRequest,
+) -> None:
+    before = starts[stage].results()
+    failed = 0
+    total = stages.run(stages.copy(starts[stage]).root, stage, "full").changes
+    for at in points(total, request):
+        checkout = stages.copy(starts[stage])
+        full = stages.run(checkout.root, stage, "full", at)
+        assert "Traceback" not in full.error, (at, full.error)
+        if full.status == 0:  # it struck MLflow, which stops no stage
+            assert checkout.results() == whole.results, at
+            continue
+        failed += 1
+        assert full.status == 1, at
+        assert full.error.splitlines()[-1].startswith(f"{stage}: error: "), at
+        assert "No space left on device" in full.error, at
+        assert checkout.results() in (before, whole.results), at
+        assert stages.run(checkout.root, stage).status == 0
+        assert checkout.results() == whole.results, at
+    assert failed
