@@ -54,12 +54,7 @@ endef
 smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.state/smoke)
 	rm -rf .state/smoke
 	$(call copy_to,.state/smoke)
-	cd .state/smoke && dvc exp run $(SMOKE_BUDGET) && dvc metrics show
-
-SMOKE_BUDGET := \
-  -S tune.search.trials=2 -S tune.search.epochs=1 -S tune.search.images=6000 \
-  -S train.budget.mlp.epochs=2 -S train.budget.cnn.epochs=1 \
-  -S evaluate.bootstrap_samples=1000
+	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/fashion/smoke.txt) && dvc metrics show
 
 # More epochs and cutout for the CNN, as an experiment beside the results: it runs in a folder of its own, its
 # runs land in MLflow, `dvc exp show` lists it, and its scores are kept for the README.
@@ -82,6 +77,14 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	mkdir -p reports/reference
 	cp .state/reference/reports/evaluate/metrics.json .state/reference/reports/evaluate/comparisons.json reports/reference
 
+.PHONY: verify
+verify: $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
+	python -m fashion.verify
+
+.PHONY: verify-smoke
+verify-smoke: $(INSTALLED) ## compare two runs with small budgets, the second elsewhere
+	python -m fashion.verify --smoke --vary
+
 .PHONY: record
 record: $(INSTALLED) ## run all from nothing in a clone and keep its results and times here
 	python -m fashion.record
@@ -90,6 +93,14 @@ record: $(INSTALLED) ## run all from nothing in a clone and keep its results and
 .PHONY: readme
 readme: $(INSTALLED) ## fill the tables of README.md from reports/
 	python -m fashion.readme
+
+.PHONY: benchmark
+benchmark: $(INSTALLED) ## measure what determinism costs; nothing else may run meanwhile
+	python benchmarks/determinism.py
+
+.PHONY: runs
+runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
+	python -m fashion.runs
 
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000

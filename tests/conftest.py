@@ -33,6 +33,7 @@ from fashion.data import (
     TRAIN_LABELS,
     Split,
 )
+from fashion.verify import ELSEWHERE, SITECUSTOMIZE, UMASK
 
 PROJECT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
@@ -66,6 +67,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="strike the stages at each of their changes on disk, and not at some of them",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run what shares costly fixtures: a file's tests, or all of `reproductions`."""
+    for item in items:
+        shared = "reproductions" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("reproductions" if shared else item.path.stem))
 
 
 def made_up(count: int, purpose: int) -> Split:
@@ -280,15 +288,6 @@ def checkout_from(
     return make
 
 
-# What a run must not depend on. The home is another one too; its path is added below.
-ELSEWHERE = {
-    "TZ": "Asia/Kathmandu",
-    "LANG": "tr_TR.UTF-8",
-    "LC_ALL": "C",
-    "PYTHONHASHSEED": "4711",
-    "OMP_NUM_THREADS": "1",
-}
-
 # Python imports this module at its start from PYTHONPATH=src. It writes down what a stage does.
 RECORDER = '''
 import atexit, json, os, sys
@@ -370,15 +369,11 @@ def reproductions(
 ) -> Iterator[Reproductions]:
     """Run `dvc repro` in two checkouts at once, the second under other circumstances."""
     here, elsewhere = checkout_from(), checkout_from()
-    (elsewhere.root / "src/sitecustomize.py").write_text(RECORDER)
+    (elsewhere.root / "src/sitecustomize.py").write_text(SITECUSTOMIZE + RECORDER)
     records = tmp_path_factory.mktemp("records")
-    environment = {
-        **ELSEWHERE,
-        "HOME": str(tmp_path_factory.mktemp("home")),
-        "RECORDS": str(records),
-    }
+    environment = {**ELSEWHERE, "RECORDS": str(records)}
     first = here.start("dvc", "repro")
-    second = elsewhere.start("dvc", "repro", umask=0o077, environment=environment)
+    second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment)
     try:
         output = here.finish(first).stdout
         elsewhere.finish(second)

@@ -124,11 +124,12 @@ def child(job: dict[str, Any], counter: mmap.mmap, files: tuple[int, int]) -> No
 def serve() -> None:
     os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1"}
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    import jinja2  # noqa: F401
     import keras_tuner  # noqa: F401
     import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store
     import mlflow.tensorflow  # noqa: F401
-    import scipy.stats  # noqa: F401
+    import sklearn.metrics  # noqa: F401
 
     print("ready", flush=True)
     for line in sys.stdin:

@@ -25,8 +25,9 @@ STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters sources stage state"
     " progress provenance runtime",
-    "augmentation models training evaluation plots store tracking report readme record",
-    "tuning",
+    "augmentation models training evaluation plots store tracking report differences elsewhere",
+    "tuning reference runs",
+    "checklist readme record verify",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 POINTS = 5  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
-STAGES: Mapping[str, list[str]] = {"train": ["mlp", "augmented", "1"], "tune": ["mlp"]}
-EPOCHS = {
+STAGES: Mapping[str, list[str]] = {
+    "train": ["mlp", "augmented", "1"],
+    "tune": ["mlp"],
+    "evaluate": [],
+}
+EPOCHS = {"train": 3, "tune": 4 * 2, "evaluate": 0}  # in all
+PARAMETERS = {
+    "train.models": ["mlp"],
+    "train.data": ["augmented"],
     "train.budget.mlp": {"epochs": 3, "patience": 3},
     "tune.search.strategy": "bayesian",
     "tune.search.trials": 4,
@@ -77,12 +84,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
 def starts(stages: Stages, checkout_from: "Callable[..., Checkout]") -> "dict[str, Checkout]":
     """Stage → a checkout in which it can run, with an MLflow store that knows other runs."""
     first: Checkout = checkout_from()
-    first.edit(EPOCHS)
+    first.edit(PARAMETERS)
     for stage in ("download", "preprocess", "augment", "tune"):
         assert stages.run(first.root, stage).status == 0
     again = stages.copy(first)
     again.edit({"seed": 7})  # the same search from another seed: all of its trials are new
-    return {"train": first, "tune": again}
+    trained = stages.copy(first)
+    assert stages.run(trained.root, "train").status == 0
+    return {"train": first, "tune": again, "evaluate": trained}
 
 
 @pytest.fixture(scope="module", params=STAGES)
@@ -105,7 +114,7 @@ def whole(stages: Stages, starts: "Mapping[str, Checkout]", stage: str) -> Whole
     checkout = stages.copy(starts[stage])
     done = stages.run(checkout.root, stage)
     assert (done.status, done.error) == (0, "")
-    assert done.epochs == (3 if stage == "train" else 4 * 2)
+    assert done.epochs == EPOCHS[stage]
     return Whole(done, checkout.results(), records(checkout))
 
 
@@ -117,6 +126,8 @@ RECORDS = {
     "parameters": "SELECT r.name, p.key, p.value FROM params p JOIN runs r USING (run_uuid)",
     "models": """SELECT r.name, m.status FROM logged_models m
         JOIN runs r ON r.run_uuid = m.source_run_id WHERE m.lifecycle_stage = 'active'""",
+    "versions": "SELECT name, version FROM model_versions",
+    "aliases": "SELECT name, alias, version FROM registered_model_aliases",
     "inputs": """SELECT r.name, i.source_type FROM inputs i
         JOIN runs r ON r.run_uuid = i.destination_id""",
 }

@@ -555,7 +555,7 @@ def test_a_stage_that_runs_again_leaves_one_run_and_the_same_bytes(own: "Checkou
 # Reproducible to the bit.
 
 
-def test_another_folder_home_zone_hash_seed_and_umask_give_the_same_bytes(
+def test_everything_else_elsewhere_gives_the_same_bytes(
     reproductions: "Reproductions",
 ) -> None:
     here, elsewhere = reproductions.here.results(), reproductions.elsewhere.results()
@@ -570,6 +570,56 @@ def test_outputs_name_no_place_and_no_run(reproductions: "Reproductions") -> Non
             content = (checkout.root / name).read_bytes()
             for volatile in (str(checkout.root), *ids):
                 assert volatile.encode() not in content, (name, volatile)
+
+
+def test_a_second_reproduction_at_the_same_time_does_no_harm(own: "Checkout") -> None:
+    results = own.results()
+    (own.root / "dvc.lock").unlink()
+    processes = [own.start("dvc", "repro", "train@mlp-original-1") for _ in range(2)]
+    outputs = [process.communicate() for process in processes]
+    statuses = sorted(process.returncode for process in processes)
+    assert statuses[0] == 0
+    if statuses[1]:  # the second was turned away
+        error = "".join(error for _, error in outputs)
+        assert "Unable to acquire lock" in error or "another process is already at" in error
+    own.run("dvc", "repro")
+    assert own.results() == results
+    by_name(own, TRAINING)
+
+
+def test_a_stage_edited_while_it_runs_is_not_recorded(own: "Checkout") -> None:
+    own.edit({"train.budget.mlp": {"epochs": 30, "patience": 30}})
+    before = yaml.safe_load((own.root / "dvc.lock").read_text())["stages"]
+    process = own.start("dvc", "repro", "train@mlp-original-1")
+    assert process.stdout
+    while "epoch 1/" not in process.stdout.readline():
+        assert process.poll() is None
+    with (own.root / "src/fashion/training.py").open("a") as module:
+        module.write("# edited\n")
+    done = own.finish(process, fails=True)
+    assert "src/fashion/training.py changed while the stage ran" in done.stderr
+    after = yaml.safe_load((own.root / "dvc.lock").read_text())["stages"]
+    assert after["train@mlp-original-1"] == before["train@mlp-original-1"]
+
+
+# The record of a run.
+
+
+def test_every_run_is_complete(reproduced: "Checkout") -> None:
+    output = reproduced.run(
+        "python", "-m", "fashion.runs", environment={"PYTHONPATH": "src"}
+    ).stdout
+    count = len(runs(reproduced, TRAINING)) + len(runs(reproduced, SEARCH))
+    assert output == f"{count} runs, {count} of them complete\n"
+
+
+def test_a_run_that_lacks_its_commit_is_listed(own: "Checkout") -> None:
+    run = by_name(own, TRAINING)["mlp-original-1"]
+    with store(own) as client:
+        client.delete_tag(run.info.run_id, "git.commit")
+    done = own.run("python", "-m", "fashion.runs", environment={"PYTHONPATH": "src"}, fails=True)
+    assert done.stdout.splitlines()[0] == f"mlp-original-1 ({run.info.run_id}): no git.commit"
+    assert done.stderr == "runs: error: 1 runs are not complete\n"
 
 
 LONG = {"train.budget.mlp": {"epochs": 40, "patience": 40}}

@@ -1,7 +1,7 @@
 """Fill the tables of README.md from the files of the last run: `python -m fashion.readme`.
 
-A table stands between `<!-- name -->` and `<!-- /name -->`; nothing between the two is written by
-hand.
+The head of params.yaml and reports/reproducibility.md are made with them. A table stands between
+`<!-- name -->` and `<!-- /name -->`; nothing between the two is written by hand.
 """
 
 import itertools
@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fashion import command
+from fashion import checklist, command
 from fashion.errors import UserError
+from fashion.evaluation import spread
 from fashion.files import read_json, write_text
 from fashion.parameters import read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.progress import duration
+from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
 THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
 
@@ -26,8 +28,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")
     check = parser.parse_args().check
     paths = Paths(Path(__file__).resolve().parents[2])
-    for path, fill in ((paths.root / "README.md", filled), (paths.params, expected)):
-        old = path.read_text(encoding="utf-8")
+    made = (
+        (paths.root / "README.md", filled),
+        (paths.params, expected),
+        (paths.report("reproducibility.md"), lambda _, paths: checklist.render(paths.root)),
+    )
+    for path, fill in made:  # the checklist last: it looks into the others
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
         new = fill(old, paths)
         if check and new != old:
             raise UserError(f"{path.name} is out of date: run `make readme`")
@@ -138,11 +145,49 @@ def durations(paths: Paths) -> str:
     return f"{table(['command', 'wall time', 'memory'], rows)}\n\n{machine}"
 
 
+def seeds(paths: Paths) -> str:
+    """Return a row per model with its test accuracy over several seeds."""
+    recorded = read_json(paths.report("evaluate") / "metrics.json")
+    sources = [recorded, read_others(paths)]
+    rows = []
+    for model in dict.fromkeys(map(without_seed, recorded)):
+        sample = spread(by_seed(sources, model, "test", "accuracy"), CONFIDENCE)
+        low, high = sample.interval
+        rows.append(
+            [
+                model,
+                str(sample.seeds),
+                f"{sample.mean:.4f}",
+                f"{sample.deviation:.4f}",
+                f"{low:.4f} to {high:.4f}",
+            ]
+        )
+    return table(
+        ["model", "seeds", "mean", "standard deviation", f"{CONFIDENCE:.0%} interval of the mean"],
+        rows,
+    )
+
+
+def determinism(paths: Paths) -> str:
+    """Return a sentence on what determinism costs."""
+    measured = read_json(paths.report("benchmarks") / "determinism.json")
+    costs = ", ".join(
+        f"{100 * found['cost']:+.1f} % for the {model}"
+        for model, found in measured["models"].items()
+    )
+    return (
+        f"Deterministic kernels change the time of an epoch by {costs} (`make benchmark`, medians,"
+        f" {measured['cores']} cores)."
+    )
+
+
 TABLES: dict[str, Callable[[Paths], str]] = {
     "scores": scores,
+    "seeds": seeds,
     "comparisons": comparisons,
     "models": models,
     "durations": durations,
+    "determinism": determinism,
 }
 
 

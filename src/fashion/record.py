@@ -18,7 +18,7 @@ from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import processor_name, source
 
-TARGETS = ("install", "repro", "test", "smoke")
+TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def main() -> None:
             done = _timed(target, clone)
             if target == "repro":
                 _keep_results(clone, root)
+            if target == "verify":
+                shutil.copy(clone / "reports/verification.md", root / "reports")
             runs = read_json(record)["runs"] if record.exists() else {}
             machine = {
                 "processor": processor_name(),

@@ -1,0 +1,105 @@
+"""What determinism costs: seconds per epoch with and without TensorFlow's deterministic kernels.
+
+Each measurement is a process of its own that trains the default models on the real training split
+for two epochs and reports the second, which has no tracing in it. The two kinds take turns, so that
+whatever else the machine does meets both.
+
+Reads:  params.yaml, reports/tune/, data/processed/
+Writes: reports/benchmarks/determinism.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+from fashion import command, data, hyperparameters
+from fashion.errors import UserError
+from fashion.files import write_json
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.randomness import generator
+from fashion.runtime import configure
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 5
+IMAGES = 12_000  # of the training split: a quarter of an epoch
+
+
+def main() -> None:
+    """Measure, or with --once train once and print the seconds."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--once", nargs=2, metavar=("MODEL", "KIND"), help="train once")
+    once = parser.parse_args().once
+    if once:
+        print(seconds(once[0], deterministic=once[1] == "deterministic"))
+        return
+    paths = Paths(ROOT)
+    result = {}
+    for model in read_parameters(paths.params).train.models:
+        found: dict[str, list[float]] = {"deterministic": [], "free": []}
+        for round_ in range(ROUNDS):
+            for kind, measured in found.items():
+                measured.append(measure(model, kind))
+            print(f"{model}, round {round_ + 1}/{ROUNDS}: " + describe(found), flush=True)
+        medians = {kind: median(measured) for kind, measured in found.items()}
+        cost = medians["deterministic"] / medians["free"] - 1
+        result[model] = {"seconds": found, "medians": medians, "cost": cost}
+        print(f"{model}: determinism costs {cost:+.1%}")
+    write_json(
+        paths.report("benchmarks") / "determinism.json",
+        {"images": IMAGES, "cores": os.cpu_count(), "models": result},
+    )
+
+
+def describe(found: dict[str, list[float]]) -> str:
+    """Return the last measurement of each kind."""
+    return ", ".join(f"{kind} {measured[-1]:.2f} s" for kind, measured in found.items())
+
+
+def measure(model: str, kind: str) -> float:
+    """Return the seconds of an epoch in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--once", model, kind],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def seconds(model: str, *, deterministic: bool) -> float:
+    """Train for two epochs and return the seconds of the second."""
+    paths = Paths(ROOT)
+    parameters = read_parameters(paths.params)
+    record = hyperparameters.read(model, paths.hyperparameters(model))
+    train = data.sample(data.read_split(paths.split("train")), IMAGES, generator(1, "benchmark"))
+    if not deterministic:
+        import tensorflow as tf  # noqa: PLC0415 (before `configure`, to take a switch from it)
+
+        tf.config.experimental.enable_op_determinism = lambda: None
+    configure(parameters.threads)
+    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    taken: list[float] = []
+    training.train(
+        models.build(model, record, 1),
+        record,
+        train,
+        data.sample(train, 1_000, generator(1, "benchmark")),
+        seed=1,
+        epochs=2,
+        patience=2,
+        monitor="val_accuracy",
+        on_epoch=lambda row, duration: taken.append(duration),
+    )
+    return taken[-1]
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,101 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion.files import write_json
+from fashion.paths import Paths
+from fashion.reference import by_seed, hold, probability, read_others, tolerance, without_seed
+
+IMAGES = {"val": 12_000, "test": 10_000}
+
+
+def metrics(**models: float) -> dict[str, Any]:
+    return {
+        name.replace("_", "-"): {"val": {"accuracy": value}, "test": {"accuracy": value}}
+        for name, value in models.items()
+    }
+
+
+RECORDED = metrics(mlp_original=0.91, cnn_original=0.93)
+OTHERS = metrics(mlp_original_2=0.911, mlp_original_3=0.909, cnn_original_2=0.931)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("mlp-original", "mlp-original"),
+        ("mlp-original-2", "mlp-original"),
+        ("cnn-augmented-11", "cnn-augmented"),
+    ],
+)
+def test_a_name_may_have_a_seed(name: str, model: str) -> None:
+    assert without_seed(name) == model
+
+
+def test_scores_of_all_seeds_of_one_model_are_put_together() -> None:
+    assert by_seed([RECORDED, OTHERS], "mlp-original", "test", "accuracy") == [0.91, 0.911, 0.909]
+    assert by_seed([RECORDED, OTHERS], "cnn-original", "val", "accuracy") == [0.93, 0.931]
+
+
+def test_a_seed_that_was_recorded_twice_counts_once() -> None:
+    both = [OTHERS, OTHERS]
+    assert by_seed(both, "mlp-original", "test", "accuracy") == [0.911, 0.909]
+
+
+def test_a_score_at_the_mean_is_certain_and_the_probability_falls_with_the_distance() -> None:
+    known = [0.909, 0.910, 0.911]
+    assert probability(known, 0.910) == pytest.approx(1)
+    assert 1 > probability(known, 0.911) > probability(known, 0.912) > 0
+    assert probability(known, 0.911) == pytest.approx(probability(known, 0.909))
+
+
+def test_a_score_far_from_all_others_is_improbable() -> None:
+    known = [0.9095, 0.9098, 0.91, 0.9102, 0.9105]
+    assert probability(known, 0.9103) > 0.1
+    assert probability(known, 0.95) < 0.001
+
+
+def test_the_probability_is_that_of_student_s_distribution() -> None:
+    # Two values, one degree of freedom: the Cauchy distribution, whose quartiles are at ±1.
+    scale = math.sqrt(0.5) * math.sqrt(1.5)
+    assert probability([0.0, 1.0], 0.5 + scale) == pytest.approx(0.5)
+
+
+def test_scores_that_do_not_vary_allow_no_other() -> None:
+    assert probability([0.5, 0.5], 0.5) == 1
+    assert probability([0.5, 0.5], 0.6) == 0
+
+
+def test_the_tolerance_is_three_binomial_standard_errors() -> None:
+    assert tolerance(0.5, 10_000) == pytest.approx(3 * 0.005)
+    assert tolerance(0.94, 10_000) < 0.0075
+
+
+def test_every_accuracy_is_held_against_the_recorded_one() -> None:
+    found = metrics(mlp_original=0.9105, cnn_original=0.90)
+    held = {(one.model, one.split): one for one in hold(RECORDED, found, OTHERS, IMAGES)}
+    assert len(held) == 4
+    assert held["mlp-original", "test"].within
+    assert held["mlp-original", "test"].probability == pytest.approx(0.7, abs=0.1)
+    assert not held["cnn-original", "test"].within
+
+
+def test_a_missing_model_is_not_within_tolerance() -> None:
+    held = list(hold(RECORDED, metrics(mlp_original=0.91), {}, IMAGES))
+    assert [(one.model, one.within) for one in held if one.split == "test"] == [
+        ("mlp-original", True),
+        ("cnn-original", False),
+    ]
+
+
+def test_without_other_seeds_nothing_is_said_of_probability() -> None:
+    assert all(one.probability is None for one in hold(RECORDED, RECORDED, {}, IMAGES))
+
+
+def test_other_seeds_are_read_where_they_are(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    assert read_others(paths) == {}
+    write_json(paths.report("reference") / "metrics.json", OTHERS)
+    assert read_others(paths) == OTHERS

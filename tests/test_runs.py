@@ -1,0 +1,73 @@
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fashion.runs import lacks
+from fashion.store import SEARCH, TRAINING
+
+TAGS = {
+    "key": "k",
+    "git.commit": "c",
+    "git.dirty": "false",
+    "dvc.lock": "d",
+    "requirements.lock": "r",
+    "machine.fingerprint": "f",
+    "seed": "1",
+    "data.train": "t",
+    "data.val": "v",
+}
+
+
+def run(
+    changes: Mapping[str, str | None] = MappingProxyType({}),
+    name: str = "mlp-original-1",
+    status: str = "FINISHED",
+) -> Any:
+    tags = {**TAGS, **changes}
+    return SimpleNamespace(
+        info=SimpleNamespace(run_name=name, status=status),
+        data=SimpleNamespace(
+            tags={key: value for key, value in tags.items() if value},
+            metrics={"test_accuracy": 0.9},
+        ),
+        outputs=SimpleNamespace(model_outputs=["m"]),
+        inputs=SimpleNamespace(dataset_inputs=["d"]),
+    )
+
+
+def test_a_complete_run_lacks_nothing() -> None:
+    assert lacks(TRAINING, run()) == []
+    assert lacks(SEARCH, run(name="trial-1")) == []
+    assert lacks(TRAINING, run({"data.train": None, "data.test": "x"}, "comparison")) == []
+
+
+@pytest.mark.parametrize("tag", [tag for tag in TAGS if tag != "git.dirty"])
+def test_what_a_run_lacks_is_named(tag: str) -> None:
+    assert lacks(TRAINING, run({tag: None})) == [f"no {tag}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"git.dirty": "true"}, "made from files that differ from the commit"),
+        ({"git.dirty": None}, "made from files that differ from the commit"),
+        ({"git.commit": "unknown"}, "made outside a git repository"),
+    ],
+)
+def test_a_run_that_cannot_be_traced_is_named(changes: dict[str, str | None], words: str) -> None:
+    assert lacks(TRAINING, run(changes)) == [words]
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
+def test_a_run_that_did_not_end_well_is_named(status: str) -> None:
+    assert lacks(TRAINING, run(status=status)) == [f"is {status}"]
+
+
+def test_a_trained_models_run_holds_model_data_and_scores() -> None:
+    empty = run()
+    empty.outputs, empty.inputs, empty.data.metrics = None, None, {}
+    assert lacks(TRAINING, empty) == ["no model", "no datasets", "no test scores"]
+    assert lacks(SEARCH, empty) == []
+    assert "no data.test" in lacks(TRAINING, run(name="comparison"))

@@ -1,0 +1,245 @@
+"""Runs held against recorded ones."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from fashion import verify
+from fashion.errors import UserError
+from fashion.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout, Reproductions
+
+PROJECT = Path(__file__).resolve().parents[1]
+slow = pytest.mark.slow
+
+
+def rows(text: str) -> dict[str, tuple[str, str]]:
+    """Return output → (verdict, detail)."""
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line]
+    found = [[*each, ""][:3] for each in cells if each[0].startswith(("data", "models", "reports"))]
+    return {output: (verdict.strip(" |"), detail) for output, verdict, detail in found}
+
+
+def change(checkout: "Checkout", output: str, old: bytes, new: bytes) -> None:
+    """Change an output, and its digest in dvc.lock, as if a run had made it so."""
+    path = checkout.root / output
+    content = path.read_bytes()
+    assert old in content
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_bytes(content.replace(old, new, 1))
+    lock = yaml.safe_load((checkout.root / "dvc.lock").read_text())
+    for stage in lock["stages"].values():
+        for out in stage["outs"]:
+            if out["path"] == output:
+                out["md5"] = "0" * 32
+    (checkout.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+
+
+def move(checkout: "Checkout") -> None:
+    """Let the models of a checkout come from another machine."""
+    for path in (checkout.root / "reports/train").glob("*/model.json"):
+        content = read_json(path)
+        write_json(path, {**content, "machine": {**content["machine"], "fingerprint": "other"}})
+
+
+# The comparison
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_a_run_elsewhere_agrees_in_every_output(reproductions: "Reproductions") -> None:
+    text, good = verify.report(reproductions.here.root, reproductions.elsewhere.root)
+    assert good
+    found = rows(text)
+    assert {verdict for verdict, _ in found.values()} == {"identical"}
+    assert set(found) == set(verify.outputs(reproductions.here.root))
+    assert "| dvc.lock | identical |" in text
+    assert text.splitlines()[-1].startswith(f"Agreed: {len(found) + 1} identical of")
+    assert "every byte was compared" in text
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_one_different_number_is_found_and_named(reproduced: "Checkout", own: "Checkout") -> None:
+    change(own, "reports/train/mlp-original-1/history.csv", b"\n2,", b"\n3,")
+    text, good = verify.report(reproduced.root, own.root)
+    assert not good
+    different = {output: found for output, found in rows(text).items() if found[0] != "identical"}
+    assert different == {
+        "reports/train/mlp-original-1/history.csv": ("different", "row 2, column epoch: 3, not 2")
+    }
+    assert "| dvc.lock | different | line " in text
+    assert "Not agreed" in text
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_on_another_machine_the_scores_are_compared(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    move(own)
+    change(own, "reports/train/mlp-original-1/history.csv", b"\n2,", b"\n3,")
+    text, good = verify.report(reproduced.root, own.root)
+    assert good
+    assert rows(text)["reports/train/mlp-original-1/history.csv"][0] == "within tolerance"
+    assert "machine fingerprint other, not the recorded" in text
+    assert "the scores were compared" in text
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_on_another_machine_the_data_must_still_be_the_same(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    move(own)
+    change(own, "data/processed/val.npz", b"labels", b"lapels")
+    text, good = verify.report(reproduced.root, own.root)
+    assert not good
+    assert rows(text)["data/processed/val.npz"][0] == "different"
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_on_another_machine_a_score_may_not_be_far_off(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    move(own)
+    path = own.root / "reports/evaluate/metrics.json"
+    content = read_json(path)
+    content["mlp-original"]["test"]["accuracy"] -= 0.5
+    write_json(path, content)
+    text, good = verify.report(reproduced.root, own.root)
+    assert not good
+    assert [
+        line for line in text.splitlines() if "mlp-original | test" in line and "different" in line
+    ]
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_an_output_too_many_or_too_few_is_different(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    lock = yaml.safe_load((own.root / "dvc.lock").read_text())
+    lock["stages"]["augment"]["outs"][0]["path"] = "data/more.npz"
+    (own.root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    text, good = verify.report(reproduced.root, own.root)
+    assert not good
+    assert rows(text)["data/augmented/train.npz"] == ("different", "is missing")
+    assert rows(text)["data/more.npz"] == ("different", "is there in addition")
+
+
+# Clones
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_recorded_outputs_come_from_git_and_from_the_cache(own: "Checkout", tmp_path: Path) -> None:
+    own.commit()
+    recorded = verify.clone(own.root, tmp_path / "recorded")
+    verify.fill_from_cache(recorded, own.root)
+    for output in verify.outputs(own.root):
+        assert (recorded / output).exists(), output
+    model = "models/mlp-original-1.keras"
+    assert (recorded / model).read_bytes() == (own.root / model).read_bytes()
+    verify.forget_results(recorded)
+    assert not [output for output in verify.outputs(own.root) if (recorded / output).exists()]
+    assert not (recorded / "dvc.lock").exists()
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_without_the_cache_the_digests_are_compared(own: "Checkout", tmp_path: Path) -> None:
+    own.commit()
+    recorded = verify.clone(own.root, tmp_path / "recorded")
+    verify.fill_from_cache(recorded, tmp_path / "no such project")
+    change(own, "data/processed/val.npz", b"labels", b"lapels")
+    text, good = verify.report(recorded, own.root)
+    assert not good
+    found = rows(text)
+    assert found["data/processed/train.npz"][0] == "identical"
+    assert "not in DVC's cache" in found["data/processed/val.npz"][1]
+
+
+def test_without_a_lock_there_is_nothing_to_verify(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no dvc\.lock in the last commit"):
+        verify.fill_from_cache(tmp_path, tmp_path)
+
+
+def test_the_small_budgets_are_parameters_that_exist() -> None:
+    parameters = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    assert verify.budgets()["train.budget.cnn.epochs"] == 1
+    for key in verify.budgets():
+        section: Any = parameters
+        for name in key.split("."):
+            section = section[name]
+
+
+# Elsewhere
+
+NOW_AND_FILES = """
+import os, sys, time
+from pathlib import Path
+print(time.gmtime().tm_year, os.umask(0))
+print(os.listdir("files"), sorted(path.name for path in Path("files").iterdir()))
+print([entry.name for entry in os.scandir("files")], next(os.walk("files"))[2])
+"""
+
+
+def test_elsewhere_is_another_time_and_another_order_of_files(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/fashion").symlink_to(PROJECT / "src/fashion")
+    (tmp_path / "files").mkdir()
+    for name in "bca":
+        (tmp_path / "files" / name).touch()
+    before = dict(os.environ)
+    with verify.elsewhere(tmp_path):
+        done = subprocess.run(
+            [sys.executable, "-c", NOW_AND_FILES],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.splitlines() == [
+        f"2031 {0o077}",
+        "['c', 'b', 'a'] ['a', 'b', 'c']",
+        "['c', 'b', 'a'] ['c', 'b', 'a']",
+    ]
+    assert dict(os.environ) == before
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_two_small_runs_agree_wherever_they_are(checkout_from: "Callable[..., Checkout]") -> None:
+    checkout: Checkout = checkout_from()
+    checkout.edit({"train.models": ["mlp"], "train.data": ["original"]})
+    (checkout.root / "src/fashion/smoke.txt").write_text("train.budget.mlp.epochs=1\n")
+    checkout.commit()
+    done = checkout.run(
+        "python", "-m", "fashion.verify", "--smoke", "--vary", environment={"PYTHONPATH": "src"}
+    )
+    assert "every byte was compared" in done.stdout
+    assert {verdict for verdict, _ in rows(done.stdout).values()} == {"identical"}
+    assert checkout.run("git", "status", "--porcelain").stdout == ""
+
+
+@slow
+@pytest.mark.timeout(1200)
+def test_other_instructions_give_other_bits_and_scores_within_tolerance(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    """An older processor, as far as the library of kernels can be told to be one."""
+    own.run("dvc", "repro", "--force", environment={"ONEDNN_MAX_CPU_ISA": "SSE41"})
+    text, good = verify.report(reproduced.root, own.root)
+    assert good, text
+    assert "the scores were compared" in text
+    assert "within tolerance" in {verdict for verdict, _ in rows(text).values()}
