@@ -106,13 +106,16 @@ runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 	mlflow ui
 
+# Two processes at once: much of a test is waiting for the programs it runs.
+TWO := -n 2 --dist loadgroup
+
 .PHONY: test
 test: $(INSTALLED) lint types ## lint, check types, run all tests
-	pytest
+	pytest $(TWO)
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds each
-	pytest -m "not slow"
+	pytest $(TWO) -m "not slow"
 
 .PHONY: test-crash
 test-crash: $(INSTALLED) ## kill train and tune at every single change they make on disk

@@ -14,7 +14,7 @@ MAKEFILE = """
 install:
 \ttouch installed
 repro:
-\tmkdir -p reports/train .dvc/cache/files
+\trm -r reports/train; mkdir -p reports/train .dvc/cache/files
 \techo new > dvc.lock; echo new > reports/train/a.json; echo new > .dvc/cache/files/a
 \techo "$$PYTHONPATH" > reports/train/path
 verify:

@@ -153,13 +153,14 @@ def seeds(paths: Paths) -> str:
     for model in dict.fromkeys(map(without_seed, recorded)):
         sample = spread(by_seed(sources, model, "test", "accuracy"), CONFIDENCE)
         low, high = sample.interval
+        known = sample.seeds > 1
         rows.append(
             [
                 model,
                 str(sample.seeds),
                 f"{sample.mean:.4f}",
-                f"{sample.deviation:.4f}",
-                f"{low:.4f} to {high:.4f}",
+                f"{sample.deviation:.4f}" if known else "–",
+                f"{low:.4f} to {high:.4f}" if known else "–",
             ]
         )
     return table(
