@@ -279,5 +279,5 @@ def test_every_make_target_says_what_it_does() -> None:
 def test_the_parameters_begin_with_the_command_and_what_to_expect_of_it() -> None:
     header = (PROJECT / "params.yaml").read_text().split("\nseed:")[0].splitlines()
     assert all(line.startswith("#") for line in header if line)
-    for words in ("dvc repro", "dvc exp run -S ", "# expected"):
+    for words in ("dvc repro", "dvc exp run --temp -S ", "# expected"):
         assert words in "\n".join(header), f"the header of params.yaml does not name {words!r}"

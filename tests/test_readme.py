@@ -43,6 +43,11 @@ def test_an_unknown_table_is_refused() -> None:
         filled("<!-- scors -->\n<!-- /scors -->", PROJECT)
 
 
+def test_a_table_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match="table 'scores' has no end"):
+        filled("<!-- scores -->", PROJECT)
+
+
 def test_a_table_is_made_from_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"metrics\.json is missing"):
         filled("<!-- scores --><!-- /scores -->", Paths(tmp_path))

@@ -89,3 +89,11 @@ def test_what_is_not_committed_is_not_recorded(project: Path) -> None:
     done = record(project, "install")
     assert done.returncode == 1
     assert "tracked files differ from the last commit" in done.stderr
+
+
+def test_what_is_no_repository_is_refused(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    done = record(project, "install")
+    assert done.returncode == 1
+    assert "cannot be cloned" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

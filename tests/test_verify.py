@@ -174,6 +174,18 @@ def test_without_a_lock_there_is_nothing_to_verify(tmp_path: Path) -> None:
         verify.fill_from_cache(tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "stages: 1", "stages: {train: {outs: [{}]}}"])
+def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "dvc.lock").write_text(content)
+    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
+        verify.outputs(tmp_path)
+
+
+def test_what_is_no_repository_cannot_be_cloned(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be cloned"):
+        verify.clone(tmp_path, tmp_path / "clone")
+
+
 def test_the_small_budgets_are_parameters_that_exist() -> None:
     parameters = yaml.safe_load((PROJECT / "params.yaml").read_text())
     assert verify.budgets()["train.budget.cnn.epochs"] == 1

@@ -55,6 +55,9 @@ def filled(text: str, paths: Paths) -> str:
             raise UserError(f"README.md: unknown table {name!r}: choose from {', '.join(TABLES)}")
         return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
 
+    for name in re.findall(r"<!-- ([a-z-]+) -->", text):
+        if f"<!-- /{name} -->" not in text:
+            raise UserError(f"README.md: table {name!r} has no end: add <!-- /{name} -->")
     return re.sub(r"<!-- (?P<name>[a-z-]+) -->.*?<!-- /(?P=name) -->", fill, text, flags=re.DOTALL)
 
 

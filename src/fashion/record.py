@@ -34,7 +34,8 @@ def main() -> None:
     record = root / "reports/run.json"
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
-        subprocess.run(["git", "clone", "--quiet", root, clone], check=True)
+        if subprocess.run(["git", "clone", "--quiet", root, clone], check=False).returncode:
+            raise UserError(f"{root} cannot be cloned: is it a git repository with a commit?")
         for target in targets:
             done = _timed(target, clone)
             if target == "repro":

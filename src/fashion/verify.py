@@ -91,8 +91,13 @@ def main() -> None:
 
 
 def clone(root: Path, target: Path) -> Path:
-    """Return a clone of the last commit, with the data the user has put beside it."""
-    subprocess.run(["git", "clone", "--quiet", root, target], check=True)
+    """Return a clone of the last commit, with the data the user has put beside it.
+
+    Raises:
+        UserError: there is nothing to clone.
+    """
+    if subprocess.run(["git", "clone", "--quiet", root, target], check=False).returncode:
+        raise UserError(f"{root} cannot be cloned: is it a git repository with a commit?")
     if (root / "data/local").is_dir():
         shutil.copytree(root / "data/local", target / "data/local")
     return target
@@ -119,12 +124,19 @@ def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
 
 
 def outputs(checkout: Path) -> dict[str, str]:
-    """Return output → digest, as dvc.lock has it; none without a dvc.lock."""
+    """Return output → digest, as dvc.lock has it; none without a dvc.lock.
+
+    Raises:
+        UserError: dvc.lock cannot be read.
+    """
     path = checkout / "dvc.lock"
     if not path.exists():
         return {}
-    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    try:
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
+        raise UserError(f"{path.name} is damaged: run `dvc repro` to make it again") from None
 
 
 def forget_results(checkout: Path) -> None:
