@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-POINTS = 5  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
+POINTS = 3  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
 STAGES: Mapping[str, list[str]] = {
     "train": ["mlp", "augmented", "1"],
     "tune": ["mlp"],
@@ -197,7 +197,8 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
     stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
 ) -> None:
     checkout = stages.copy(starts[stage])
-    for at in count(20, 7):  # ever a little later, or it would never get past its beginning
+    # Ever a little later, or it would never get past its beginning.
+    for at in count(20, whole.done.changes // 10):
         done = stages.run(checkout.root, stage, "kill", at)
         if done.status == 0:
             break
