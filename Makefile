@@ -118,7 +118,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow"
 
 .PHONY: test-crash
-test-crash: $(INSTALLED) ## kill train and tune at every single change they make on disk
+test-crash: $(INSTALLED) ## kill train, tune and evaluate at every single change they make on disk
 	pytest tests/test_crash.py --all-crash-points
 
 .PHONY: lint
