@@ -33,7 +33,7 @@ from fashion.data import (
     TRAIN_LABELS,
     Split,
 )
-from fashion.verify import ELSEWHERE, SITECUSTOMIZE, UMASK
+from fashion.verify import ELSEWHERE, SITECUSTOMIZE, UMASK, set_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
@@ -188,14 +188,7 @@ class Checkout:
 
     def edit(self, changes: Mapping[str, Any]) -> None:
         """Set values of params.yaml by their dotted keys."""
-        content = self.parameters()
-        for key, value in changes.items():
-            *sections, name = key.split(".")
-            section = content
-            for part in sections:
-                section = section[part]
-            section[name] = value
-        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        set_parameters(self.root, changes)
 
     def results(self) -> dict[str, str]:
         """Return the SHA-256 of every file that stages write, by its path."""

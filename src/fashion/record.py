@@ -17,6 +17,7 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import processor_name, source
+from fashion.verify import clone as clone_of
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 
@@ -33,9 +34,7 @@ def main() -> None:
         raise UserError("tracked files differ from the last commit: commit them first")
     record = root / "reports/run.json"
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
-        if subprocess.run(["git", "clone", "--quiet", root, clone], check=False).returncode:
-            raise UserError(f"{root} cannot be cloned: is it a git repository with a commit?")
+        clone = clone_of(root, Path(folder) / "clone")
         for target in targets:
             done = _timed(target, clone)
             if target == "repro":
