@@ -11,6 +11,7 @@ import numpy as np
 
 from fashion import command, data, plots, stage
 from fashion.augmentation import augment
+from fashion.errors import UserError
 from fashion.files import together, write_bytes, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
@@ -30,13 +31,15 @@ def main() -> None:
 
     augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
 
+    sources = np.flatnonzero(np.isin(train.labels, settings.classes))
+    if not len(sources):
+        raise UserError(f"the training split has no image of classes {list(settings.classes)}")
     summary = {
         "images": len(augmented),
         "new_images": len(augmented) - len(train),
         "sha256": data.digest(augmented),
         "classes": data.class_counts(augmented),
     }
-    sources = np.flatnonzero(np.isin(train.labels, settings.classes))
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
     figure = plots.before_after(
         train.images[sources[shown]],

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from fashion import command, data, evaluation, report, stage, state
+from fashion import command, data, evaluation, hyperparameters, report, results, stage, state
+from fashion.errors import UserError
 from fashion.evaluation import Comparison, ModelResult
 from fashion.files import (
-    read_csv,
-    read_json,
     sha256,
     together,
     write_bytes,
@@ -39,21 +38,29 @@ def main() -> None:
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     test = data.read_split(paths.split("test"))
-    histories = {name: read_history(paths, name) for name in names}
-    trained = {name: read_json(paths.training(name) / "metrics.json") for name in names}
+    histories = {name: results.read_history(paths.training(name) / "history.csv") for name in names}
+    trained = {
+        name: results.read_record(paths.training(name) / "metrics.json", results.TrainingScores)
+        for name in names
+    }
+    keys = {name: trained_key(paths, name) for name in names}
+    objective = parameters.tune.search.objective
     searches = [
         report.SearchTable(
             model,
-            parameters.tune.search.objective,
-            read_csv(paths.hyperparameters(model).parent / "trials.csv"),
+            objective,
+            results.read_trials(paths.hyperparameters(model).parent / "trials.csv", objective),
         )
         for model in named.models
     ]
-    hyperparameters = {model: read_json(paths.hyperparameters(model)) for model in named.models}
+    chosen = {
+        model: hyperparameters.read(model, paths.hyperparameters(model)).model_dump(mode="json")
+        for model in named.models
+    }
     counts = read_counts(paths)
 
     configure(parameters.threads)
-    results = [score(paths, parameters.evaluate, name, trained[name], test) for name in names]
+    scored = [score(paths, parameters.evaluate, name, trained[name], test) for name in names]
     comparisons = [
         evaluation.compare(
             first,
@@ -62,13 +69,13 @@ def main() -> None:
             confidence=parameters.evaluate.confidence,
             seed=parameters.seed,
         )
-        for first, second in evaluation.pairs(results)
+        for first, second in evaluation.pairs(scored)
     ]
-    figures = report.figures(results, comparisons, histories, searches, test)
+    figures = report.figures(scored, comparisons, histories, searches, test)
     content = report.Content(
-        results=results,
+        results=scored,
         comparisons=comparisons,
-        hyperparameters=hyperparameters,
+        hyperparameters=chosen,
         searches=searches,
         counts=counts,
         confidence=parameters.evaluate.confidence,
@@ -80,8 +87,8 @@ def main() -> None:
 
     folder = paths.report("evaluate")
     with together():
-        write_tables(folder, results, comparisons, histories)
-        for one in results:
+        write_tables(folder, scored, comparisons, histories)
+        for one in scored:
             table = evaluation.predictions_table(one.labels, one.probabilities)
             write_csv(paths.predictions(one.name), *table)
         for file, png in figures.items():
@@ -90,7 +97,7 @@ def main() -> None:
         write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
-    log(paths, parameters, content, html, data.digest(test))
+    log(paths, parameters, content, html, keys, data.digest(test))
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
@@ -101,39 +108,55 @@ def keep_only(folder: Path, kept: Set[Path]) -> None:
             path.unlink()
 
 
-def read_history(paths: Paths, name: ModelName) -> dict[str, list[float]]:
-    """Return column → value per epoch."""
-    rows = read_csv(paths.training(name) / "history.csv")
-    return {column: [float(row[column]) for row in rows] for column in rows[0]}
+def trained_key(paths: Paths, name: ModelName) -> str:
+    """Return the key of the training that made a model's file.
+
+    Raises:
+        UserError: the file is missing, or another than the one that was trained.
+    """
+    record = results.read_record(paths.training(name) / "model.json", results.TrainedModel)
+    if sha256(paths.model(name)) != record.file_sha256:
+        raise UserError(
+            f"{paths.model(name)} is not the model that reports/train/{name} describes:"
+            f" run `dvc repro --force --single-item train@{name}`"
+        )
+    return record.key
 
 
 def read_counts(paths: Paths) -> dict[str, list[int]]:
     """Return split → images per class, the augmented training data among them."""
-    rows = read_csv(paths.report("preprocess") / "classes.csv")
-    augmented = read_json(paths.report("augment") / "summary.json")["classes"]
-    counts = {split: [int(row[split]) for row in rows] for split in rows[0] if split != "class"}
-    return {**counts, "train, augmented": [augmented[row["class"]] for row in rows]}
+    counts = results.read_class_counts(
+        paths.report("preprocess") / "classes.csv", ("train", "val", "test")
+    )
+    path = paths.report("augment") / "summary.json"
+    augmented = results.read_record(path, results.AugmentedData).classes
+    if list(augmented) != list(data.CLASS_NAMES):
+        raise UserError(f"{path}: classes: expected {', '.join(data.CLASS_NAMES)}")
+    return {**counts, "train, augmented": list(augmented.values())}
 
 
 def score(
     paths: Paths,
     settings: Evaluate,
     name: ModelName,
-    trained: Mapping[str, float],
+    trained: results.TrainingScores,
     test: data.Split,
 ) -> ModelResult:
     """Return what a model says of the test split, and how good that is."""
     from fashion import training
 
     probabilities = training.predict(training.load_model(paths.model(name)), test.images)
-    result = evaluation.evaluate(
-        name,
-        test.labels,
-        probabilities,
-        val={"accuracy": trained["val_accuracy"], "log_loss": trained["val_loss"]},
-        bins=settings.calibration_bins,
-        confidence=settings.confidence,
-    )
+    try:
+        result = evaluation.evaluate(
+            name,
+            test.labels,
+            probabilities,
+            val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
+            bins=settings.calibration_bins,
+            confidence=settings.confidence,
+        )
+    except ValueError as error:  # a model that gives no probabilities
+        raise UserError(f"{paths.model(name)}: {error}") from None
     print(
         f"{name}: val accuracy {result.val['accuracy']:.4f},"
         f" test accuracy {result.scores['accuracy']:.4f}",
@@ -179,13 +202,18 @@ def write_tables(
 
 
 def log(
-    paths: Paths, parameters: Parameters, content: report.Content, html: str, test: str
+    paths: Paths,
+    parameters: Parameters,
+    content: report.Content,
+    html: str,
+    keys: Mapping[ModelName, str],
+    test: str,
 ) -> None:
     """Add the test scores to each model's run, make the comparison's run, name the champions."""
     from fashion import store, tracking
 
-    results, figures = content.results, content.figures
-    digests = {str(result.name): sha256(paths.model(result.name)) for result in results}
+    scored, figures = content.results, content.figures
+    digests = {str(result.name): sha256(paths.model(result.name)) for result in scored}
     inputs: dict[str, Any] = {
         "models": digests,
         "test": test,
@@ -194,18 +222,18 @@ def log(
         "threads": parameters.threads,
     }
     key = state.work_key(paths.root, "evaluate", inputs)
-    short = evaluation.keys(result.name for result in results)
+    short = evaluation.keys(result.name for result in scored)
     champions = {
-        model: report.best([one for one in results if one.name.model == model])
+        model: report.best([one for one in scored if one.name.model == model])
         for model in parameters.train.models
     }
-    for result in results:
+    for result in scored:
         name = result.name
         with tracking.reopen_run(
             paths.root,
             store.TRAINING,
             str(name),
-            read_json(paths.training(name) / "model.json")["key"],
+            keys[name],
             evaluated=key,
             tags={**name._asdict(), "threads": parameters.threads},
         ) as run:
@@ -237,7 +265,7 @@ def log(
             )
         for file, png in figures.items():
             run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
-        run.log_table("per_class", *evaluation.per_class_table(results))
+        run.log_table("per_class", *evaluation.per_class_table(scored))
         run.log_text("report.html", html)
 
 

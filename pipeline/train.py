@@ -5,15 +5,19 @@ Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 """
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from fashion import command, data, hyperparameters, provenance, stage, state
 from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
-from fashion.parameters import read_parameters
+from fashion.parameters import Seed, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.progress import duration, step_bar
 from fashion.randomness import derive_seed
+from fashion.results import HISTORY
 from fashion.runtime import configure
 
 
@@ -22,7 +26,7 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("model", choices=hyperparameters.RECORDS, help="the architecture")
     parser.add_argument("data", choices=["original", "augmented"], help="what it learns from")
-    parser.add_argument("seed", type=int, help="of the weights, the order and the dropout masks")
+    parser.add_argument("seed", type=seed, help="of the weights, the order and the dropout masks")
     name = ModelName(**vars(parser.parse_args()))
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
@@ -101,7 +105,7 @@ def main() -> None:
             file_sha256 = training.save_model(paths.model(name), model)
             write_csv(
                 results / "history.csv",
-                training.HISTORY,
+                HISTORY,
                 [list(row.values()) for row in progress.history],
             )
             write_json(results / "metrics.json", scores)
@@ -130,6 +134,14 @@ def main() -> None:
                 "best_epoch": progress.best_epoch,
             }
         )
+
+
+def seed(text: str) -> int:
+    """Return a seed of the command line, in the range that params.yaml allows."""
+    try:
+        return TypeAdapter(Seed).validate_python(int(text))
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 to 2³¹-1") from None
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from fashion.parameters import Parameters, read_parameters
 from fashion.paths import Paths
 from fashion.progress import duration, step_bar
 from fashion.randomness import derive_seed, generator
+from fashion.results import HISTORY
 from fashion.runtime import configure
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def main() -> None:
     key = state.work_key(paths.root, "tune", inputs)
 
     configure(parameters.threads)
-    from fashion import store, tracking, training, tuning
+    from fashion import store, tracking, tuning
 
     names = tuning.searched_names(space)
     tags = {
@@ -96,9 +97,7 @@ def main() -> None:
         ]
         with together():
             write_csv(report / "trials.csv", header, rows)
-            write_csv(
-                paths.trial_histories(model), ["trial", "execution", *training.HISTORY], epochs
-            )
+            write_csv(paths.trial_histories(model), ["trial", "execution", *HISTORY], epochs)
             write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
         run.log_table("trials", header, rows)
         run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})

@@ -139,11 +139,8 @@ def records(checkout: "Checkout") -> dict[str, Any]:
         found: dict[str, Any] = {
             what: sorted(map(repr, database.execute(query))) for what, query in RECORDS.items()
         }
-    # MLflow copies an artifact to a hidden name first, and leaves that behind if it is killed.
     found["files"] = sorted(
-        path.name
-        for path in (checkout.root / "mlruns").rglob("*")
-        if path.is_file() and not path.name.startswith(".artifact.uploading.")
+        path.name for path in (checkout.root / "mlruns").rglob("*") if path.is_file()
     )
     return found
 

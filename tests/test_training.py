@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from fashion.data import Split
 from fashion.errors import UserError
 from fashion.hyperparameters import parse
+from fashion.results import HISTORY
+from fashion.results import HISTORY
 from fashion.runtime import configure
 
 configure(2)
@@ -149,7 +151,7 @@ def test_it_learns() -> None:
 
 def test_the_history_has_a_row_per_epoch() -> None:
     _, progress = plain()
-    assert [tuple(row) for row in progress.history] == [training.HISTORY] * 3
+    assert [tuple(row) for row in progress.history] == [HISTORY] * 3
     assert [row["epoch"] for row in progress.history] == [1, 2, 3]
     assert progress.epochs == 3
     assert all(isinstance(row["epoch"], int) for row in progress.history)

@@ -6,11 +6,12 @@ times and no host names, so that equal results are equal bytes.
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ def together() -> Iterator[None]:
     before = _waiting.set(waiting)
     try:
         yield
+        for path in waiting:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         for path, temporary in waiting.items():
             os.replace(temporary, path)
     finally:
@@ -85,27 +89,51 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        UserError: the file is missing or is no JSON.
+        UserError: the file is missing, is no JSON, or gives a key twice.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_distinct)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to make it") from None
+    except RecursionError:
+        raise UserError(f"{path} is not valid JSON: nested too deeply") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
-def read_csv(path: Path) -> list[Mapping[str, str]]:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} is given twice")
+    return content
+
+
+def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a comma-separated table, each as column → text.
 
+    Args:
+        path: the table.
+        columns: those it must have; it may have others.
+
     Raises:
-        UserError: the file is missing.
+        UserError: the file is missing, is no table, or lacks a column.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to make it") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no comma-separated table: {error}") from None
+    for column in columns:
+        if column not in header:
+            raise UserError(f"{path} has no column {column}")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise UserError(f"{path}: row {number} has {len(row)} cells, expected {len(header)}")
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,9 @@ Dropout = Annotated[float, Field(ge=0, le=0.9)]  # share of the values set to ze
 Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
 
+SHOWN = 80  # characters of a key or a value in an error message
+
+
 class Section(BaseModel):
     """A closed, frozen, strictly typed piece of configuration."""
 
@@ -122,8 +125,12 @@ def read(model: str, path: Path) -> Hyperparameters:
 def explain(error: ValidationError, prefix: str = "") -> str:
     """Return a validation error as one line: which key, what is wrong, what it was."""
     parts = []
-    for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"])
+    problems = error.errors(include_url=False)
+    places = {problem["loc"][:-1] for problem in problems}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in places:
+            continue  # what is wrong with its items has been said
+        key = ".".join(_shown(part) for part in problem["loc"])
         key = ".".join(part for part in (prefix, key) if part)
         message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list")
         if problem["type"] == "extra_forbidden":
@@ -131,6 +138,12 @@ def explain(error: ValidationError, prefix: str = "") -> str:
         elif problem["type"] == "missing":
             message = "is missing"
         elif isinstance(problem["input"], (str, int, float, bool)):
-            message += f", not {problem['input']!r}"
+            message += f", not {_shown(repr(problem['input']))}"
         parts.append(f"{key}: {message}" if key else message)
     return "; ".join(parts)
+
+
+def _shown(part: object) -> str:
+    """Return a key or a value on one line, cut where it would fill the screen."""
+    text = " ".join(str(part).split())
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

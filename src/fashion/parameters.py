@@ -4,8 +4,9 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from fashion.data import CLASSES
 from fashion.errors import UserError
@@ -18,12 +19,21 @@ Scalar = int | float | str | bool
 Value = Scalar | list[Any]  # a list for hyperparameters that take one, such as hidden_units
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+
+
 class Source(Section):
     """A place to get the data from; exactly one of the three is given."""
 
-    folder: str | None = None  # holds the four files, unpacked or as .gz
-    url: str | None = None  # the four .gz files lie directly below
-    debian: str | None = None  # a Debian package, fetched and unpacked through apt's client
+    folder: Text | None = None  # holds the four files, unpacked or as .gz
+    url: Text | None = None  # the four .gz files lie directly below
+    debian: Text | None = None  # a Debian package, fetched and unpacked through apt's client
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -124,6 +134,7 @@ RANGES: dict[str, type[Choice] | type[IntRange] | type[FloatRange]] = {
     "int": IntRange,
     "float": FloatRange,
 }
+CHECKED = 2000  # combinations of a search space; in a larger one, all values but not all pairs
 SearchSpace = dict[str, Value | Range]  # hyperparameter → its fixed value, or what to search
 
 
@@ -225,10 +236,12 @@ def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
                 f" give one of {', '.join(RANGES)}"
             )
     ends = {name: _ends(value) for name, value in space.items()}
-    first = {name: values[0] for name, values in ends.items()}
-    _check(model, first)
+    combinations = itertools.product(*ends.values())
+    for values_of_all in itertools.islice(combinations, CHECKED):
+        _check(model, dict(zip(ends, values_of_all, strict=True)))
+    first = {name: values_of_one[0] for name, values_of_one in ends.items()}
     for name, values_of_one in ends.items():
-        for value in itertools.islice(values_of_one, 1, None):
+        for value in values_of_one:
             _check(model, {**first, name: value})
     return space
 
@@ -244,17 +257,36 @@ def _check(model: str, values: dict[str, Value]) -> None:
         raise ValueError(explain(error, f"tune.models.{model}")) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses what plain YAML loading would settle in silence: a key given twice."""
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML 1.2 file, read by the parser that DVC reads it with.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
+    So both see the same values: `010` is ten and `yes` is a word.
+
+    Raises:
+        UserError: the file is missing, is no YAML, gives a key twice, or holds anything but
+            mappings, lists, text, numbers, truth values and null.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except RecursionError:
+        raise UserError(f"{path.name} is not valid YAML: nested too deeply") from None
+    # Beside its own errors the parser raises whatever a malformed date or number leads to.
+    except (YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    if (other := _other_kind(content)) is not None:
+        raise UserError(f"{path.name}: {type(other).__name__} {other!s:.40} is not allowed here")
+    return content
+
+
+def _other_kind(content: Any) -> Any:
+    """Return something in the content that is no plain value, or None: a date, a set, bytes."""
+    if isinstance(content, dict):
+        return next(filter(None, map(_other_kind, [*content, *content.values()])), None)
+    if isinstance(content, list):
+        return next(filter(None, map(_other_kind, content)), None)
+    return None if content is None or isinstance(content, (str, int, float)) else content
 
 
 def read_parameters(path: Path) -> Parameters:
@@ -265,12 +297,6 @@ def read_parameters(path: Path) -> Parameters:
             type or out of range; the message names the key, the value and what is allowed.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (is a safe one)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
-    try:
-        return Parameters.model_validate(content)
+        return Parameters.model_validate(read_yaml(path))
     except ValidationError as error:
         raise UserError(f"{path.name}: {explain(error)}") from None

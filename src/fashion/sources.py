@@ -74,19 +74,23 @@ def fetch(
         report(f"{_short(folder, root)}: complete and verified, nothing to fetch")
         return None
     folder.parent.mkdir(parents=True, exist_ok=True)
+    damaged = []  # what the user has put there, and will wonder about
     for source in sources:
         if not source.folder:
             report(f"{describe(source)}: fetching")
         try:
             contents = _get(source, timeout, root, files)
         except Unusable as reason:
-            report(f"{describe(source)}: {' '.join(str(reason).split())}")
+            line = f"{describe(source)}: {' '.join(str(reason).split())}"
+            report(line)
+            if source.folder and (root / source.folder).is_dir():
+                damaged.append(line)
             continue
         with together():
             for file in files:
                 write_bytes(folder / file.name, contents[file.name])
         return describe(source)
-    raise UserError(_advice(sources, files))
+    raise UserError(_advice(sources, files, damaged))
 
 
 def describe(source: Source) -> str:
@@ -98,11 +102,12 @@ def _short(path: Path, root: Path) -> Path:
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 
-def _advice(sources: Sequence[Source], files: Sequence[RawFile]) -> str:
+def _advice(sources: Sequence[Source], files: Sequence[RawFile], damaged: Sequence[str]) -> str:
     place = next((source.folder for source in sources if source.folder), None)
     where = f"into {place}" if place else "into a folder named in download.sources of params.yaml"
+    seen = f" ({'; '.join(damaged)})" if damaged else ""
     return (
-        f"no source gives the data; put {', '.join(file.name for file in files)}"
+        f"no source gives the data{seen}; put {', '.join(file.name for file in files)}"
         f" (or the same names with .gz) {where} and run the command again"
     )
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from fashion import command
+from fashion import command, parameters
 from fashion.errors import UserError
 
 GRAPH = "dvc.yaml"
@@ -76,7 +76,12 @@ def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def _graph(root: Path) -> dict[str, Any]:
-    stages: dict[str, Any] = yaml.safe_load((root / GRAPH).read_text(encoding="utf-8"))["stages"]
+    try:
+        content = yaml.safe_load((root / GRAPH).read_text(encoding="utf-8"))
+        stages: dict[str, Any] = content["stages"]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{GRAPH} cannot be read: {reason}") from None
     return stages
 
 
@@ -86,8 +91,8 @@ def _digest(path: Path) -> str:
 
 def _content(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # half edited; `main` says what is wrong with it
+        return parameters.read_yaml(path)
+    except UserError:  # half edited; `main` says what is wrong with it
         return None
 
 

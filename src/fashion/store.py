@@ -202,6 +202,10 @@ class Store:
 def open_store(folder: Path) -> Store:
     """Return the process's store for the project at `folder`, wherever the environment puts it."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        urlsplit(given or "")
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI={given}: {error}") from None
     return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
 
 

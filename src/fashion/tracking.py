@@ -50,6 +50,8 @@ METRICS_PER_CALL = 1000
 MODEL_NEEDS = ("tensorflow", "keras", "numpy")  # what a served model is installed with
 KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
+UPLOADING = ".artifact.uploading."  # what MLflow calls a file while it copies it
+
 # Tags that say a piece of work is all in the run: the run's own key, the evaluation's key.
 LOGGED_TAG = "logged"
 EVALUATED_TAG = "evaluated"
@@ -508,6 +510,9 @@ def _work(
     )
     if content is not None and not complete and own:
         store.attempt(lambda: store.client.update_run(run.run_id, status="RUNNING"))
+    if content is not None and not complete and store.local:
+        for leftover in (store.folder / content.info.artifact_uri).rglob(f"{UPLOADING}*"):
+            leftover.unlink()
     status = "FINISHED"
     try:
         yield run

@@ -28,12 +28,12 @@ from fashion.errors import UserError
 from fashion.files import write_bytes
 from fashion.hyperparameters import Hyperparameters
 from fashion.randomness import derive_seed
+from fashion.results import HISTORY
 
 PREDICTION_BATCH = 500  # fixed: another batch size changes the last bits of a probability
 STEPS_PER_CALL = 25  # about a second of a CNN: how long Ctrl-C and the progress line may wait
 
 Epoch = dict[str, float]  # one row of a history; its columns are HISTORY
-HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 @dataclass
@@ -53,6 +53,17 @@ class Progress:
         return self.history[self.best_epoch - 1]
 
 
+@contextlib.contextmanager
+def _memory_errors_named() -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise UserError(
+            "the memory does not suffice for this model: make it, or batch_size, smaller"
+        ) from None
+
+
+@_memory_errors_named()
 def train(
     model: keras.Model,
     hyperparameters: Hyperparameters,
@@ -87,7 +98,7 @@ def train(
         checkpoint: a file to resume from and to save to after each epoch.
 
     Raises:
-        UserError: the loss is no finite number any more.
+        UserError: the loss is no finite number any more, or the memory does not suffice.
     """
     steps = math.ceil(len(train_split) / hyperparameters.batch_size)
     averages = (
@@ -189,13 +200,21 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         UserError: the file is missing or is no model.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected a model")
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro train`")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no readable model: no Keras archive, or not all of it")
     try:
-        return keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise UserError(f"{path} is no readable model: {reason}") from None
+    shapes = (model.input_shape, model.output_shape)
+    if shapes != ((None, IMAGE_SIZE, IMAGE_SIZE), (None, CLASSES)):
+        raise UserError(f"{path} is a model of other data: it maps {shapes[0]} to {shapes[1]}")
+    return model
 
 
 def weights_digest(model: keras.Model) -> str:
@@ -389,10 +408,15 @@ def _restore(path: Path, state: list[tf.Variable], best_state: list[NDArray[Any]
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             progress = Progress(**json.loads(saved["progress"].item()))
+            if not 0 < progress.best_epoch <= progress.epochs:
+                raise ValueError("its epochs do not fit")
             for i, variable in enumerate(state):
                 variable.assign(saved[f"state_{i}"])
             best_state[:] = [saved[f"best_{i}"] for i in range(len(best_state))]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, IndexError),
+        zipfile.BadZipFile,
+    ) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is damaged ({reason}): delete it to start afresh") from None
     return progress

@@ -27,6 +27,7 @@ from fashion import command, provenance, reference
 from fashion.differences import first_difference_below
 from fashion.errors import UserError
 from fashion.files import read_json, write_text
+from fashion.parameters import read_yaml
 from fashion.paths import Paths
 from fashion.readme import table
 
@@ -113,7 +114,7 @@ def budgets() -> dict[str, Any]:
 def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
     """Set values of params.yaml by their dotted keys."""
     path = checkout / "params.yaml"
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     for key, value in values.items():
         *sections, name = key.split(".")
         section = content
