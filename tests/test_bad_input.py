@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
@@ -140,9 +141,9 @@ BAD_PARAMETERS: Mapping[str, tuple[str, Any, str]] = {
     "unknown range": (
         "tune.models.cnn.dropout", {"chioce": [0.1]},
         "tune.models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
-    "science notation": (
-        "evaluate.confidence", "9e-1",
-        "evaluate.confidence: Input should be a valid number, not '9e-1'"),
+    "words for a number": (
+        "evaluate.confidence", "ninety",
+        "evaluate.confidence: Input should be a valid number, not 'ninety'"),
     "unknown section": ("trian", {"seeds": [1]}, "trian: unknown key"),
 }  # fmt: skip
 
@@ -167,7 +168,7 @@ def test_a_bad_parameter_is_refused_before_anything_is_computed(own: "Checkout",
         ("train.budget.cn", {"epochs": 1, "patience": 1}, "unknown model 'cn'"),
         ("tune.models.cn", {"dropout": 0.1}, "unknown model 'cn'"),
         ("tune.models.mlp.activation", {"choice": ["relu", "rleu"]}, "not 'rleu'"),
-        ("tune.models.cnn.learning_rate", "1e-3", "not '1e-3'"),
+        ("tune.models.cnn.learning_rate", "small", "not 'small'"),
         ("augment.transforms.rotation", 400, "less than or equal to 180, not 400"),
         ("augment.transforms", {"rotation": 1}, "augment.transforms.zoom: is missing"),
         ("augment.classes", [], "augment.classes"),
@@ -207,7 +208,9 @@ def test_parameters_that_are_no_yaml_are_refused(own: "Checkout") -> None:
     [
         ("train", ("cn", "original", "1"), "invalid choice: 'cn' (choose from "),
         ("train", ("mlp", "both", "1"), "invalid choice: 'both'"),
-        ("train", ("mlp", "original", "one"), "invalid int value: 'one'"),
+        ("train", ("mlp", "original", "one"), "'one' is no whole number from 1"),
+        ("train", ("mlp", "original", "-5"), "'-5' is no whole number from 1"),
+        ("train", ("mlp", "original", "0"), "'0' is no whole number from 1"),
         ("tune", ("cn",), "invalid choice: 'cn' (choose from "),
         ("augment", ("twice",), "unrecognized arguments: twice"),
     ],
@@ -286,6 +289,57 @@ def test_a_missing_input_is_named(own: "Checkout", script: str, file: str) -> No
 def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> None:
     rewrite(own.root / file, lambda old: old[: len(old) // 2])
     assert file in refused(own, *script.split())
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (f"reports/train/{NAME}/history.csv", lambda old: old[:40], "history.csv has no column"),
+        (f"reports/train/{NAME}/history.csv", lambda old: old.replace(b"0.", b"nan,"), "cells"),
+        (f"reports/train/{NAME}/metrics.json", lambda old: b"{}", "val_accuracy: is missing"),
+        (f"reports/train/{NAME}/model.json", lambda old: b"[]", "model.json: "),
+        ("reports/tune/mlp/trials.csv", lambda old: b"\xff", "trials.csv is no comma-separated"),
+        ("reports/preprocess/classes.csv", lambda old: old[:30], "classes.csv"),
+        ("reports/augment/summary.json", lambda old: b'{"classes": {}}', "expected T-shirt/top"),
+        ("reports/tune/mlp/hyperparameters.json", lambda old: b"{}", "dropout: is missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_of_an_earlier_stage_is_named(
+    own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
+) -> None:
+    rewrite(own.root / file, change)
+    line = refused(own, "evaluate")
+    assert file in line
+    assert message in line
+
+
+def test_a_model_in_the_place_of_another_is_refused(own: "Checkout") -> None:
+    other = (own.root / "models/mlp-augmented-1.keras").read_bytes()
+    rewrite(own.root / f"models/{NAME}.keras", lambda old: other)
+    line = refused(own, "evaluate")
+    assert f"{NAME}.keras is not the model that reports/train/{NAME} describes" in line
+    assert f"dvc repro --force --single-item train@{NAME}" in line
+
+
+def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:
+    path = own.root / "data/processed/train.npz"
+    with np.load(path) as arrays:
+        kept = arrays["labels"] != 2
+        images, labels = arrays["images"][kept], arrays["labels"][kept]
+    path.unlink()
+    np.savez(path, images=images, labels=labels)
+    own.edit({"augment.classes": [2]})
+    assert "the training split has no image of classes [2]" in refused(own, "augment")
+
+
+@pytest.mark.parametrize("file", ["report.md", "metrics.json"])
+def test_a_folder_in_the_place_of_a_result_leaves_all_results(own: "Checkout", file: str) -> None:
+    path = own.root / "reports/evaluate" / file
+    path.unlink()
+    path.mkdir()
+    line = refused(own, "evaluate")
+    assert file in line
+    assert "Is a directory" in line
 
 
 def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") -> None:

@@ -23,8 +23,8 @@ STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["
 
 # A module imports from its own level or a lower one.
 LEVELS = (
-    "errors files randomness command paths data hyperparameters parameters results sources stage state"
-    " progress provenance runtime",
+    "errors files randomness command paths data hyperparameters parameters results sources stage"
+    " state progress provenance runtime",
     "augmentation models training evaluation plots store tracking report differences elsewhere",
     "tuning reference runs",
     "checklist readme record verify",

@@ -130,6 +130,15 @@ def test_without_any_source_one_line_says_what_to_do(project: Path) -> None:
     assert message.endswith(" into data/local and run the command again")
 
 
+def test_damaged_files_in_the_users_folder_are_told_in_the_last_line_too(project: Path) -> None:
+    offer(project)
+    path = min((project / "data/local").iterdir())
+    path.write_bytes(path.read_bytes()[:-1])
+    message = failure(run(project))
+    assert message.startswith("no source gives the data (folder data/local: ")
+    assert path.name in message.partition("; put ")[0]
+
+
 def test_help_names_what_is_read_and_written_and_the_exit_statuses(project: Path) -> None:
     status, lines, _ = run(project, "--help")
     text = "\n".join(lines)

@@ -395,14 +395,14 @@ def test_malformed_predictions_are_refused(
         evaluation.read_predictions(path)
 
 
-@pytest.mark.parametrize("tail", ["2,0,0,1,0,0", "2" + ",0" * 13])
+@pytest.mark.parametrize("tail", ["2,0,0,1,0,0", "2" + ",0" * 13], ids=["short", "long"])
 def test_a_row_of_another_length_is_refused(tmp_path: Path, tail: str) -> None:
     path = tmp_path / "p.csv"
     written(path)
     lines = path.read_text().splitlines()
     lines[3] = tail
     path.write_text("\n".join(lines))
-    with pytest.raises(UserError, match="row 3 is not 13 numbers"):
+    with pytest.raises(UserError, match=r"row 3 has (6|14) cells, expected 13"):
         evaluation.read_predictions(path)
 
 

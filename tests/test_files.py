@@ -140,7 +140,9 @@ def test_missing_file_is_named_with_what_makes_it(
         read(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[1,]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe{}", b"[1,]", b'{"a": 1, "a": 2}', b"[" * 100_000]
+)
 def test_text_that_is_no_json_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="file is not valid JSON: ") as caught:
@@ -209,3 +211,64 @@ def test_a_file_written_afterwards_is_there_at_once(tmp_path: Path) -> None:
         pass
     write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "new\n"
+
+
+def test_files_written_together_stay_out_if_one_of_them_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"b\.txt"), together():
+        write_text(tmp_path / "a.txt", "new")
+        write_text(tmp_path / "b.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+# YAML
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    text = "{ten: 010, word: yes, small: 1e-3, true: true, none: null, list: [1, 2.5, [a]]}"
+    path.write_text(text)
+    expected = {"ten": 10, "word": "yes", "small": 0.001, True: True, "none": None}
+    assert files.read_yaml(path) == {**expected, "list": [1, 2.5, ["a"]]}
+    assert files.read_yaml(path) == dvc_reads(path)
+
+
+def dvc_reads(path: Path) -> Any:
+    """Return a YAML file's content as DVC's own function gives it."""
+    from dvc.utils.serialize import load_yaml
+
+    return load_yaml(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: [", "file.yaml is not valid YAML: .* in line "),
+        ("a: 1\na: 2", 'found duplicate key "a" with value "2".* in line 2'),
+        ("a: !!int abc", "is not valid YAML"),
+        ("a: 2024-02-30", "is not valid YAML"),
+        ("a: 2024-02-03", "file.yaml: date 2024-02-03 is not allowed"),
+        ("a: !!set {}", "file.yaml: set .* is not allowed"),
+        ("a: !!binary aGk=", "file.yaml: bytes .* is not allowed"),
+        ("a: !!python/object/apply:os.system [true]", "is not valid YAML"),
+        ("a: &a [*a]", "nested too deeply"),
+        ("a: *b", "is not valid YAML"),
+        ("[" * 5000, "nested too deeply"),
+        ("a: " + "1" * 5000, "is not valid YAML"),
+        ("\0", "is not valid YAML"),
+    ],
+)  # fmt: skip
+def test_other_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        files.read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        files.read_yaml(tmp_path / "file.yaml")

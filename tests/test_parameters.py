@@ -131,9 +131,9 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("download.timeout", "20", "number"),
         ("augment.classes", ["2"], "integer"),
         ("augment.classes", 2, "list"),
-        ("augment.transforms.rotation", "1e1", "number"),
+        ("augment.transforms.rotation", "ten", "number"),
         ("tune.search.trials", 4.5, "integer"),
-        ("tune.models.mlp.learning_rate", "1e-3", "number"),
+        ("tune.models.mlp.learning_rate", "small", "number"),
         ("tune.models.mlp.batch_norm", 1, "bool"),
         ("tune.models.mlp.hidden_units", 512, "list"),
         ("tune.models.mlp.hidden_units", ["512"], "integer"),
@@ -270,7 +270,7 @@ def test_a_source_is_one_folder_url_or_package(
         ({"float": {"min": 0.0, "max": 0.1, "log": True}}, "log needs min above 0"),
         ({"float": {"min": 0.1, "max": 0.5, "log": True, "step": 0.1}}, "takes no step"),
         ({"float": {"min": 0.1, "max": 0.5, "step": 0}}, "greater than 0"),
-        ({"float": {"min": "1e-3", "max": 0.1}}, "number, not '1e-3'"),
+        ({"float": {"min": "small", "max": 0.1}}, "number, not 'small'"),
         ({"float": {"min": 0.1, "max": 0.95}}, "less than or equal to 0.9, not 0.95"),
         ({"float": {"min": -0.1, "max": 0.5}}, "greater than or equal to 0, not -0.1"),
         ({"float": [0.1, 0.2]}, "float"),
@@ -351,5 +351,32 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(SHIPPED.read_text() + "\nseed: 2\n")
-    with pytest.raises(UserError, match="key 'seed' is given twice"):
+    with pytest.raises(UserError, match=r'found duplicate key "seed" with value "2".* in line '):
         read_parameters(path)
+
+
+def test_all_combinations_of_a_small_space_are_tried(tmp_path: Path) -> None:
+    # Each value is possible beside the first of the other, but 7 and [3, 1] leave no pixel.
+    space = {"kernel_size": {"choice": [5, 7]}, "padding": "valid", "filters": [8, 8]}
+    content = changed("tune.models.cnn.convolutions", {"choice": [[1, 1], [3, 1]]})
+    content["tune"]["models"]["cnn"] |= space
+    assert "block 2 leaves nothing" in refusal(tmp_path, content)
+    content["tune"]["models"]["cnn"]["kernel_size"] = 5
+    read(tmp_path, content)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\x1b[2Jb", "\x00"])
+def test_a_source_is_printable_text(tmp_path: Path, text: str) -> None:
+    message = refusal(tmp_path, changed("download.sources", [{"folder": text}]))
+    assert "must be printable text" in message
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    message = refusal(tmp_path, changed("tune.search.strategy", "x" * 100_000))
+    assert "xxx…" in message
+    assert len(message) < 400
+
+
+def test_one_wrong_item_is_told_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, changed("train.seeds", [0]))
+    assert message.count("train.seeds") == 1

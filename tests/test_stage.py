@@ -125,3 +125,15 @@ def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
 
 def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
     assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("stages: [", "dvc.yaml is not valid YAML: "), ("plots: []", "dvc.yaml has no stages")],
+)
+def test_a_damaged_graph_is_named(checkout: Path, text: str, message: str) -> None:
+    (checkout / "dvc.yaml").write_text(text)
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tune: error: {message}")
+    assert done.stderr.count("\n") == 1

@@ -344,12 +344,22 @@ def test_the_environment_names_another_store(
     assert not runs(root)
 
 
-def test_an_address_mlflow_does_not_know_is_a_user_error(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.timeout(20)  # MLflow itself tries a database for two minutes
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("carrier-pigeon://user:secret@loft", "carrier-pigeon://loft"),
+        ("http://user:secret@[::1", r"http://\[::1: Invalid IPv6 URL"),
+        ("sqlite:////tmp", "sqlite:////tmp: /tmp cannot be a database file"),
+        ("sqlite:////no/folder/x.db", "sqlite:////no/folder/x.db: .*cannot be a database file"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_a_user_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch, address: str, message: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrier-pigeon://user:secret@loft")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with (
-        pytest.raises(UserError, match="MLFLOW_TRACKING_URI=carrier-pigeon://loft") as caught,
+        pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI={message}") as caught,
         open_run(root, TRAINING, "run", "k"),
     ):
         pass

@@ -23,7 +23,6 @@ from fashion.data import Split
 from fashion.errors import UserError
 from fashion.hyperparameters import parse
 from fashion.results import HISTORY
-from fashion.results import HISTORY
 from fashion.runtime import configure
 
 configure(2)
@@ -463,12 +462,29 @@ def content_of_a_checkpoint() -> bytes:
         return (Path(folder) / "c.npz").read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another model's"])
+def with_progress(content: bytes, progress: object) -> bytes:
+    """Return a checkpoint with another record of how far it is."""
+    with np.load(io.BytesIO(content)) as saved:
+        arrays = dict(saved)
+    if isinstance(progress, dict):
+        progress = json.loads(arrays["progress"].item()) | progress
+    changed_content = io.BytesIO()
+    np.savez(changed_content, **{**arrays, "progress": np.array(json.dumps(progress))})
+    return changed_content.getvalue()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another model's", "list", "epochs"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     checkpoint = tmp_path / "c.npz"
     content = content_of_a_checkpoint()
     checkpoint.write_bytes(
-        {"cut": content[: len(content) // 2], "empty": b"", "text": b"{}"}.get(damage, content)
+        {
+            "cut": content[: len(content) // 2],
+            "empty": b"",
+            "text": b"{}",
+            "list": with_progress(content, []),
+            "epochs": with_progress(content, {"best_epoch": 7}),
+        }.get(damage, content)
     )
     other: dict[str, Any] = {"hidden_units": [8]} if damage == "another model's" else {}
     with pytest.raises(UserError, match=r"c\.npz is damaged .*delete it to start afresh") as caught:
@@ -550,6 +566,24 @@ def test_a_loss_that_is_no_number_is_a_divergence(monkeypatch: pytest.MonkeyPatc
     scored(monkeypatch, [(0.5, 0.5), (math.nan, 0.5)])
     with pytest.raises(UserError, match="training diverged in epoch 2"):
         fit(epochs=2)
+
+
+def exhausted(*_: object, **__: object) -> None:
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_a_model_too_large_for_the_memory_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(models.BUILDERS, "mlp", exhausted)
+    with pytest.raises(UserError, match="the memory does not suffice"):
+        models.build("mlp", parse("mlp", MLP, "test"), 1)
+
+
+def test_a_batch_too_large_for_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "change_images", exhausted)
+    with pytest.raises(UserError, match="the memory does not suffice"):
+        fit(epochs=1, flip=True)
 
 
 # Changed images
@@ -672,6 +706,18 @@ def test_predictions_cover_every_image_in_order() -> None:
 def test_a_missing_model_says_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"m\.keras is missing: run `dvc repro train`"):
         training.load_model(tmp_path / "m.keras")
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder, expected a model"):
+        training.load_model(tmp_path)
+
+
+def test_a_model_of_other_data_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(10)]).save(path)
+    with pytest.raises(UserError, match=r"m\.keras is a model of other data: it maps \(None, 4\)"):
+        training.load_model(path)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "another archive", "weights"])

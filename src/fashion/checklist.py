@@ -8,13 +8,10 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
-import yaml
-
 from fashion.errors import UserError
-from fashion.files import read_json
+from fashion.files import read_json, read_yaml
 from fashion.paths import Paths
 from fashion.reference import by_seed, read_others, without_seed
 
@@ -34,7 +31,7 @@ def render(root: Path) -> str:
     Raises:
         UserError: evidence of a kind that is not known.
     """
-    sections = yaml.safe_load(resources.files("fashion").joinpath(SOURCE).read_text("utf-8"))
+    sections = read_yaml(Path(__file__).with_name(SOURCE))
     parts = [INTRODUCTION]
     held, lines = 0, 0
     for title, entries in sections.items():

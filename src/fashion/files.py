@@ -16,6 +16,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
 from fashion.errors import UserError
 
 # File → its new content, written in full under another name; None outside of `together`.
@@ -83,6 +86,46 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML 1.2 file, read by the parser that DVC reads it with.
+
+    So both see the same values: `010` is ten and `yes` is a word.
+
+    Raises:
+        UserError: the file is missing, is no YAML, gives a key twice, or holds anything but
+            mappings, lists, text, numbers, truth values and null.
+    """
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        values = list(_values(content))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except RecursionError:
+        raise UserError(f"{path.name} is not valid YAML: nested too deeply") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path.name} is not valid YAML: {error.problem}{line}") from None
+    # Beside its own errors the parser raises whatever a malformed date or number leads to.
+    except (YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
+    for value in values:
+        if not (value is None or isinstance(value, (str, int, float))):
+            raise UserError(f"{path.name}: {type(value).__name__} {value!s:.40} is not allowed")
+    return content
+
+
+def _values(content: Any) -> Iterator[Any]:
+    """Yield the keys and values of nested mappings and lists."""
+    if isinstance(content, dict):
+        content = [*content, *content.values()]
+    if isinstance(content, list):
+        for part in content:
+            yield from _values(part)
+    else:
+        yield content
 
 
 def read_json(path: Path) -> Any:

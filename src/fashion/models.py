@@ -4,13 +4,16 @@ Every model takes raw pixels (uint8 [N, 28, 28]), scales them inside, in this on
 a layer `logits` followed by the softmax, so that a saved model gives probabilities.
 """
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from fashion.data import CLASSES, IMAGE_SIZE
+from fashion.errors import UserError
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
@@ -18,6 +21,22 @@ from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHype
 BATCH_NORM_MOMENTUM = 0.9
 
 
+@contextlib.contextmanager
+def memory_errors_named() -> Iterator[None]:
+    """Turn what TensorFlow raises when the memory does not suffice into one line.
+
+    Raises:
+        UserError: as soon as that happens inside the block.
+    """
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise UserError(
+            "the memory does not suffice for this model: make it, or batch_size, smaller"
+        ) from None
+
+
+@memory_errors_named()
 def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Model:
     """Return an untrained model whose initial weights follow from `seed`.
 
@@ -28,6 +47,9 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
         model: a key of BUILDERS.
         hyperparameters: the record of that architecture.
         seed: of the initial weights.
+
+    Raises:
+        UserError: the memory does not suffice for the weights.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

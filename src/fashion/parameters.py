@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from fashion.data import CLASSES
 from fashion.errors import UserError
+from fashion.files import read_yaml
 from fashion.hyperparameters import RECORDS, Section, explain
 
 Seed = Annotated[int, Field(ge=1, le=2**31 - 1)]  # keras-tuner takes 0 for "random"
@@ -255,38 +254,6 @@ def _check(model: str, values: dict[str, Value]) -> None:
         RECORDS[model].model_validate(values)
     except ValidationError as error:
         raise ValueError(explain(error, f"tune.models.{model}")) from None
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML 1.2 file, read by the parser that DVC reads it with.
-
-    So both see the same values: `010` is ten and `yes` is a word.
-
-    Raises:
-        UserError: the file is missing, is no YAML, gives a key twice, or holds anything but
-            mappings, lists, text, numbers, truth values and null.
-    """
-    try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except RecursionError:
-        raise UserError(f"{path.name} is not valid YAML: nested too deeply") from None
-    # Beside its own errors the parser raises whatever a malformed date or number leads to.
-    except (YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
-    if (other := _other_kind(content)) is not None:
-        raise UserError(f"{path.name}: {type(other).__name__} {other!s:.40} is not allowed here")
-    return content
-
-
-def _other_kind(content: Any) -> Any:
-    """Return something in the content that is no plain value, or None: a date, a set, bytes."""
-    if isinstance(content, dict):
-        return next(filter(None, map(_other_kind, [*content, *content.values()])), None)
-    if isinstance(content, list):
-        return next(filter(None, map(_other_kind, content)), None)
-    return None if content is None or isinstance(content, (str, int, float)) else content
 
 
 def read_parameters(path: Path) -> Parameters:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
-from fashion import command, parameters
+from fashion import command
 from fashion.errors import UserError
+from fashion.files import read_yaml
 
 GRAPH = "dvc.yaml"
 PARAMETERS = "params.yaml"
@@ -76,12 +75,10 @@ def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def _graph(root: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load((root / GRAPH).read_text(encoding="utf-8"))
-        stages: dict[str, Any] = content["stages"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{GRAPH} cannot be read: {reason}") from None
+    content = read_yaml(root / GRAPH)
+    if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
+        raise UserError(f"{GRAPH} has no stages")
+    stages: dict[str, Any] = content["stages"]
     return stages
 
 
@@ -91,7 +88,7 @@ def _digest(path: Path) -> str:
 
 def _content(path: Path) -> Any:
     try:
-        return parameters.read_yaml(path)
+        return read_yaml(path)
     except UserError:  # half edited; `main` says what is wrong with it
         return None
 

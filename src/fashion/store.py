@@ -202,11 +202,21 @@ class Store:
 def open_store(folder: Path) -> Store:
     """Return the process's store for the project at `folder`, wherever the environment puts it."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
-    try:
-        urlsplit(given or "")
-    except ValueError as error:
-        raise UserError(f"MLFLOW_TRACKING_URI={given}: {error}") from None
+    if given:
+        _check_address(given)
     return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
+
+
+def _check_address(given: str) -> None:
+    """Refuse at once what MLflow would try for two minutes, or fail on with a traceback."""
+    try:
+        address = urlsplit(given)
+    except ValueError as error:
+        raise UserError(f"MLFLOW_TRACKING_URI={_without_password(given)}: {error}") from None
+    if address.scheme == "sqlite":
+        database = Path(address.path.removeprefix("/"))
+        if database.is_dir() or not database.parent.is_dir():
+            raise UserError(f"MLFLOW_TRACKING_URI={given}: {database} cannot be a database file")
 
 
 # A server found dead for one run is not asked again for the next.
@@ -275,14 +285,12 @@ def _reason(error: BaseException) -> str:
         return f"it answers {found[1]}"
     if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
         return found[1].strip()
-    return re.sub(r"//[^/@\s]*@", "//", text.strip().partition("\n")[0])[:200]
+    return _without_password(text.strip().partition("\n")[0])[:200]
 
 
 def _without_password(uri: str) -> str:
     """Return an address as it may be shown."""
-    parts = urlsplit(uri)
-    _, at, host = parts.netloc.rpartition("@")
-    return uri.replace(parts.netloc, host, 1) if at else uri
+    return re.sub(r"//[^/\s]*@", "//", uri)
 
 
 def say(message: str) -> None:

@@ -27,6 +27,7 @@ from fashion.data import CLASSES, IMAGE_SIZE, Split
 from fashion.errors import UserError
 from fashion.files import write_bytes
 from fashion.hyperparameters import Hyperparameters
+from fashion.models import memory_errors_named
 from fashion.randomness import derive_seed
 from fashion.results import HISTORY
 
@@ -53,17 +54,7 @@ class Progress:
         return self.history[self.best_epoch - 1]
 
 
-@contextlib.contextmanager
-def _memory_errors_named() -> Iterator[None]:
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, MemoryError):
-        raise UserError(
-            "the memory does not suffice for this model: make it, or batch_size, smaller"
-        ) from None
-
-
-@_memory_errors_named()
+@memory_errors_named()
 def train(
     model: keras.Model,
     hyperparameters: Hyperparameters,

@@ -11,6 +11,7 @@ time zone, language, umask, hash seed, clock and order of files.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,13 +22,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fashion import command, provenance, reference
 from fashion.differences import first_difference_below
 from fashion.errors import UserError
-from fashion.files import read_json, write_text
-from fashion.parameters import read_yaml
+from fashion.files import read_json, read_yaml, write_json, write_text
 from fashion.paths import Paths
 from fashion.readme import table
 
@@ -108,7 +106,7 @@ def budgets() -> dict[str, Any]:
     """Return the parameters of a smoke run: key → value."""
     lines = resources.files("fashion").joinpath(BUDGETS).read_text(encoding="utf-8").split()
     pairs = (line.split("=", 1) for line in lines)
-    return {key: yaml.safe_load(value) for key, value in pairs}
+    return {key: json.loads(value) for key, value in pairs}
 
 
 def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
@@ -121,7 +119,7 @@ def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
         for part in sections:
             section = section[part]
         section[name] = value
-    write_text(path, yaml.safe_dump(content, sort_keys=False))
+    write_json(path, content)  # which is YAML, too
 
 
 def outputs(checkout: Path) -> dict[str, str]:
@@ -134,9 +132,9 @@ def outputs(checkout: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"].values()
+        stages = read_yaml(path)["stages"].values()
         return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
+    except (UserError, KeyError, TypeError, AttributeError, ValueError):
         raise UserError(f"{path.name} is damaged: run `dvc repro` to make it again") from None
 
 
