@@ -33,6 +33,7 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
+    state.forget_recorded(paths.root)
     named = parameters.train
     names = [
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)

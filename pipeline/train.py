@@ -49,7 +49,7 @@ def main() -> None:
     from fashion import models, store, tracking, training
 
     with (
-        state.resumable(paths.root, f"train-{name}", key) as folder,
+        state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
         tracking.open_run(
             paths.root,
             store.TRAINING,

@@ -65,7 +65,7 @@ def main() -> None:
         **{f"data.{split}": inputs[split] for split in ("train", "val")},
     }
     with (
-        state.resumable(paths.root, f"tune-{model}", key) as folder,
+        state.resumable(paths.root, f"tune-{model}", key, [paths.hyperparameters(model)]) as folder,
         tracking.open_run(
             paths.root,
             store.SEARCH,

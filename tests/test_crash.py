@@ -168,7 +168,6 @@ def assert_it_is_as_if_nothing_had_happened(
     found = records(checkout)
     for what, expected in whole.records.items():
         assert found[what] == expected, (at, what)
-    assert not list((checkout.root / ".state").glob("*/*/")), at
 
 
 def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
@@ -183,11 +182,9 @@ def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
         killed = stages.run(checkout.root, stage, "kill", at)
         assert (killed.status, killed.changes) == (-9, at)
         assert_nothing_is_half_written(checkout, starts[stage], whole, at)
-        complete = (checkout.results(), records(checkout)) == (whole.results, whole.records)
         done = stages.run(checkout.root, stage)
         assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
-        if not complete:  # or it was killed while it deleted what it needed to go on
-            assert killed.epochs + done.epochs <= whole.done.epochs + 1, at
+        assert killed.epochs + done.epochs <= whole.done.epochs + 1, at
 
 
 def test_killed_again_and_again_it_still_ends_as_if_left_alone(

@@ -155,6 +155,15 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert files.sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 
 
+def test_md5_is_the_digest_that_dvc_records(tmp_path: Path) -> None:
+    from dvc_data.hashfile.hash import file_md5
+    from dvc_objects.fs.local import localfs
+
+    (tmp_path / "file").write_bytes(b"abc\r\n" * 100_000)
+    expected = file_md5(str(tmp_path / "file"), localfs, name="md5")
+    assert files.md5(tmp_path / "file") == expected
+
+
 def test_equal_content_is_equal_bytes_whatever_the_order_of_hashing(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from fashion.files import write_json\n"

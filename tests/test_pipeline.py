@@ -588,6 +588,20 @@ def test_a_second_reproduction_at_the_same_time_does_no_harm(own: "Checkout") ->
     assert [run.info.status for run in found] == ["FINISHED"]
 
 
+def test_a_training_that_dvc_could_not_record_is_not_repeated(own: "Checkout") -> None:
+    own.edit({"train.budget.mlp": {"epochs": 3, "patience": 3}})
+    own.stage("train", "mlp", "original", "1")  # as if DVC had been killed right afterwards
+    model = (own.root / "models/mlp-original-1.keras").read_bytes()
+    command = ("dvc", "repro", "--single-item", "train@mlp-original-1")
+    done = own.run(*command)
+    assert "mlp-original-1: done before, but not recorded by DVC" in done.stdout
+    assert "epoch 1/3" not in done.stdout
+    assert (own.root / "models/mlp-original-1.keras").read_bytes() == model
+    # What is recorded is trained again if the user insists.
+    assert "epoch 3/3" in own.run(*command, "--force").stdout
+    assert (own.root / "models/mlp-original-1.keras").read_bytes() == model
+
+
 def test_a_stage_edited_while_it_runs_is_not_recorded(own: "Checkout") -> None:
     own.edit({"train.budget.mlp": {"epochs": 30, "patience": 30}})
     before = yaml.safe_load((own.root / "dvc.lock").read_text())["stages"]

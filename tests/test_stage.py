@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fashion.stage import code, ingredients
+from fashion.errors import UserError
+from fashion.stage import code, ingredients, recorded_outputs
 
 SOURCES = Path(__file__).parents[1] / "src"
 SCRIPT = """
@@ -137,3 +138,17 @@ def test_a_damaged_graph_is_named(checkout: Path, text: str, message: str) -> No
     assert done.returncode == 1
     assert done.stderr.startswith(f"tune: error: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_recorded_outputs_are_those_of_the_lock(tmp_path: Path) -> None:
+    assert recorded_outputs(tmp_path) == {}
+    lock = {"stages": {"a": {"outs": [{"path": "x/y", "md5": "1"}]}, "b": {"cmd": "true"}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert recorded_outputs(tmp_path) == {"x/y": "1"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "stages: 1", "stages: {train: {outs: [{}]}}"])
+def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "dvc.lock").write_text(content)
+    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
+        recorded_outputs(tmp_path)

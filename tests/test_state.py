@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fashion.errors import UserError
-from fashion.state import FOLDER, resumable, work_key
+from fashion.files import md5
+from fashion.state import FOLDER, forget_recorded, resumable, work_key
 
 SOURCES = Path(__file__).parents[1] / "src"
 
@@ -92,10 +93,54 @@ def test_another_stages_script_does_not_matter(checkout: Path) -> None:
 # Folders
 
 
-def test_a_folder_goes_when_the_work_ends_well(tmp_path: Path) -> None:
-    with resumable(tmp_path, "train-a", "k1") as folder:
+def record(root: Path, **digests: str) -> None:
+    """Write a dvc.lock."""
+    outs = [{"path": path, "md5": digest} for path, digest in digests.items()]
+    (root / "dvc.lock").write_text(json.dumps({"stages": {"train@a": {"outs": outs}}}))
+
+
+def work(root: Path, name: str = "train-a", key: str = "k1") -> Path:
+    """Do some work that ends well; its output is `model`."""
+    with resumable(root, name, key, [root / "model"]) as folder:
         (folder / "epoch.npz").write_text("1")
-        assert folder.is_relative_to(tmp_path / FOLDER / "train-a")
+        (root / "model").write_text(name)
+    return folder
+
+
+def test_a_folder_goes_when_dvc_has_recorded_the_result(tmp_path: Path) -> None:
+    folder = work(tmp_path)
+    assert folder.is_relative_to(tmp_path / FOLDER / "train-a")
+    record(tmp_path, model="of an earlier result", other="x")
+    forget_recorded(tmp_path)
+    assert (folder / "epoch.npz").exists()
+    record(tmp_path, model=md5(tmp_path / "model"), other="x")
+    forget_recorded(tmp_path)
+    assert not folder.exists()
+
+
+def test_work_that_dvc_has_not_recorded_is_found_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work(tmp_path)
+    assert capsys.readouterr().out == ""
+    with resumable(tmp_path, "train-a", "k1", []) as again:
+        assert (again / "epoch.npz").exists()
+    assert capsys.readouterr().out == (
+        "train-a: done before, but not recorded by DVC; taken from .state/train-a\n"
+    )
+
+
+def test_work_that_dvc_has_recorded_is_redone_if_asked_for(tmp_path: Path) -> None:
+    work(tmp_path)
+    record(tmp_path, model=md5(tmp_path / "model"))
+    with resumable(tmp_path, "train-a", "k1", []) as again:
+        assert list(again.iterdir()) == []
+
+
+def test_the_next_work_removes_what_is_recorded(tmp_path: Path) -> None:
+    folder = work(tmp_path)
+    record(tmp_path, model=md5(tmp_path / "model"))
+    work(tmp_path, "train-b", "k2")
     assert not folder.exists()
 
 
@@ -103,28 +148,27 @@ def test_a_folder_goes_when_the_work_ends_well(tmp_path: Path) -> None:
 def test_a_folder_survives_a_failure_and_is_taken_up(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), resumable(tmp_path, "train-a", "k1") as folder:
+    with pytest.raises(error), resumable(tmp_path, "train-a", "k1", []) as folder:
         (folder / "epoch.npz").write_text("1")
         raise error
-    with resumable(tmp_path, "train-a", "k1") as again:
+    with resumable(tmp_path, "train-a", "k1", []) as again:
         assert again == folder
         assert (again / "epoch.npz").read_text() == "1"
-    assert not folder.exists()
 
 
 def test_another_key_starts_afresh_and_removes_what_cannot_be_taken_up(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), resumable(tmp_path, "train-a", "k1") as old:
+    with pytest.raises(RuntimeError), resumable(tmp_path, "train-a", "k1", []) as old:
         (old / "epoch.npz").write_text("1")
         raise RuntimeError
-    with resumable(tmp_path, "train-a", "k2") as new:
+    with resumable(tmp_path, "train-a", "k2", []) as new:
         assert list(new.iterdir()) == []
         assert not old.exists()
 
 
 def test_other_work_is_left_alone(tmp_path: Path) -> None:
-    with resumable(tmp_path, "train-a", "k1") as first:
+    with resumable(tmp_path, "train-a", "k1", []) as first:
         (first / "epoch.npz").write_text("1")
-        with resumable(tmp_path, "train-b", "k2"):
+        with resumable(tmp_path, "train-b", "k2", []):
             assert (first / "epoch.npz").exists()
         assert (first / "epoch.npz").exists()
 
@@ -132,7 +176,7 @@ def test_other_work_is_left_alone(tmp_path: Path) -> None:
 def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from fashion.state import resumable\n"
-        "with resumable(pathlib.Path(sys.argv[1]), 'train-a', 'k1') as folder:\n"
+        "with resumable(pathlib.Path(sys.argv[1]), 'train-a', 'k1', []) as folder:\n"
         "    print(folder, flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(
@@ -148,11 +192,11 @@ def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
         for key in ("k1", "k2"):
             with (
                 pytest.raises(UserError, match="another process is already at train-a"),
-                resumable(tmp_path, "train-a", key),
+                resumable(tmp_path, "train-a", key, []),
             ):
                 pass
         assert folder.is_dir()
         other.kill()
         other.wait()
-    with resumable(tmp_path, "train-a", "k1") as again:  # a dead process holds no lock
+    with resumable(tmp_path, "train-a", "k1", []) as again:  # a dead process holds no lock
         assert again == folder

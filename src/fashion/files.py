@@ -185,8 +185,21 @@ def sha256(path: Path) -> str:
     Raises:
         UserError: the file is missing.
     """
+    return _digest(path, hashlib.sha256())
+
+
+def md5(path: Path) -> str:
+    """Return the MD5 of a file's bytes in hexadecimal: the digest that DVC records.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    return _digest(path, hashlib.md5(usedforsecurity=False))
+
+
+def _digest(path: Path, hasher: "hashlib._Hash") -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, lambda: hasher).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to make it") from None

@@ -16,6 +16,7 @@ from fashion.files import read_yaml
 
 GRAPH = "dvc.yaml"
 PARAMETERS = "params.yaml"
+LOCK = "dvc.lock"
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -72,6 +73,22 @@ def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
             listed = listed.replace(placeholder, argument)  # noqa: PLW2901 (filled in)
         values[f"{PARAMETERS}: {listed}"] = _value(content, listed)
     return {**code(root, stage), **values}
+
+
+def recorded_outputs(root: Path) -> dict[str, str]:
+    """Return output → MD5 (of a folder: of its listing), as dvc.lock has it; none without one.
+
+    Raises:
+        UserError: dvc.lock cannot be read.
+    """
+    path = root / LOCK
+    if not path.exists():
+        return {}
+    try:
+        stages = read_yaml(path)["stages"].values()
+        return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    except (UserError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{LOCK} is damaged: run `dvc repro` to make it again") from None
 
 
 def _graph(root: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 It lies outside the stage's outputs and is named by a key made of the stage's code, its parameters
 and its inputs. So work is taken up only where it would be done in exactly the same way, and
-whatever changed starts afresh.
+whatever changed starts afresh. The folder stays until DVC has recorded the result: killed between
+the end of a stage and that record, DVC runs the stage again, which then finds it all done.
 """
 
 import contextlib
@@ -10,15 +11,17 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fashion import provenance
 from fashion import stage as stages
 from fashion.errors import UserError
+from fashion.files import md5, read_json, write_json
 
 FOLDER = ".state"
+DONE = "done.json"  # in a folder whose work has ended well: output → MD5
 
 
 def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
@@ -40,10 +43,16 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def resumable(root: Path, name: str, key: str) -> Iterator[Path]:
-    """Give a folder that survives a kill and goes when the work ends well.
+def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Iterator[Path]:
+    """Give a folder that survives a kill and stays until DVC has recorded what the work made.
 
     Folders that other keys left under the same name are removed: their work can never be taken up.
+
+    Args:
+        root: the checkout.
+        name: of the work; two processes cannot be at it at the same time.
+        key: the work's key.
+        outputs: files below the root that the work makes and dvc.yaml lists.
 
     Raises:
         UserError: another process is at the same work.
@@ -60,7 +69,19 @@ def resumable(root: Path, name: str, key: str) -> Iterator[Path]:
         for other in parent.iterdir():
             if other.is_dir() and other.name != key:
                 shutil.rmtree(other)
+        forget_recorded(root)
         folder = parent / key
         folder.mkdir(exist_ok=True)
+        if (folder / DONE).exists():
+            print(f"{name}: done before, but not recorded by DVC; taken from {FOLDER}/{name}")
         yield folder
-        shutil.rmtree(folder)
+        digests = {output.relative_to(root).as_posix(): md5(output) for output in outputs}
+        write_json(folder / DONE, digests)
+
+
+def forget_recorded(root: Path) -> None:
+    """Delete the folders of work whose result dvc.lock holds: if asked for again, it is redone."""
+    for done in (root / FOLDER).glob(f"*/*/{DONE}"):
+        recorded = stages.recorded_outputs(root)
+        if all(recorded.get(output) == digest for output, digest in read_json(done).items()):
+            shutil.rmtree(done.parent)

@@ -28,6 +28,7 @@ from fashion.errors import UserError
 from fashion.files import read_json, read_yaml, write_json, write_text
 from fashion.paths import Paths
 from fashion.readme import table
+from fashion.stage import recorded_outputs
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 # What no processor rounds: the same bytes on every machine.
@@ -122,25 +123,9 @@ def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
     write_json(path, content)  # which is YAML, too
 
 
-def outputs(checkout: Path) -> dict[str, str]:
-    """Return output → digest, as dvc.lock has it; none without a dvc.lock.
-
-    Raises:
-        UserError: dvc.lock cannot be read.
-    """
-    path = checkout / "dvc.lock"
-    if not path.exists():
-        return {}
-    try:
-        stages = read_yaml(path)["stages"].values()
-        return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
-    except (UserError, KeyError, TypeError, AttributeError, ValueError):
-        raise UserError(f"{path.name} is damaged: run `dvc repro` to make it again") from None
-
-
 def forget_results(checkout: Path) -> None:
     """Delete what the stages made, so that a run starts from nothing."""
-    for output in outputs(checkout):
+    for output in recorded_outputs(checkout):
         path = checkout / output
         if path.is_dir():
             shutil.rmtree(path)
@@ -151,7 +136,7 @@ def forget_results(checkout: Path) -> None:
 
 def fill_from_cache(checkout: Path, root: Path) -> None:
     """Put the recorded data and models where they belong, as far as DVC's cache still has them."""
-    if not outputs(checkout):
+    if not recorded_outputs(checkout):
         raise UserError("there is no dvc.lock in the last commit: nothing is recorded to verify")
     cache = ["dvc", "config", "--local", "cache.dir", str(root / ".dvc/cache")]
     subprocess.run(cache, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
@@ -257,7 +242,7 @@ def compare(recorded: Path, again: Path, *, tolerant: bool) -> Iterator[Row]:
         again: what is compared with it.
         tolerant: whether other bits are accepted, as the scores agree.
     """
-    expected, found = outputs(recorded), outputs(again)
+    expected, found = recorded_outputs(recorded), recorded_outputs(again)
     for output in dict.fromkeys([*expected, *found]):
         if output not in found:
             yield Row(output, DIFFERENT, "is missing")
