@@ -61,6 +61,11 @@ SMALL: Mapping[str, Any] = {
 }
 
 
+# A shell that starts the tests in the background has Ctrl-C ignored, and so would every process
+# they start to see what Ctrl-C does.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-crash-points",
@@ -69,6 +74,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run what shares costly fixtures: a file's tests, or all of `reproductions`."""
     for item in items:
