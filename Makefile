@@ -106,8 +106,9 @@ runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 	mlflow ui
 
-# Two processes at once: much of a test is waiting for the programs it runs.
-TWO := -n 2 --dist loadgroup
+# Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
+# together, because they share what is costly to set up.
+TWO := -n 2 --dist loadfile
 
 .PHONY: test
 test: $(INSTALLED) lint types ## lint, check types, run all tests

@@ -74,14 +74,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run what shares costly fixtures: a file's tests, or all of `reproductions`."""
-    for item in items:
-        shared = "reproductions" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("reproductions" if shared else item.path.stem))
-
-
 def made_up(count: int, purpose: int) -> Split:
     """Return images a small net can tell apart: each class has its own coarse pattern."""
     patterns = np.random.default_rng(0).integers(0, 200, (CLASSES, 7, 7))
