@@ -1,6 +1,8 @@
 """Runs held against recorded ones."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,12 +231,16 @@ def test_two_small_runs_agree_wherever_they_are(checkout_from: "Callable[..., Ch
     checkout: Checkout = checkout_from()
     checkout.edit({"train.models": ["mlp"], "train.data": ["original"]})
     (checkout.root / "src/fashion/smoke.txt").write_text("train.budget.mlp.epochs=1\n")
+    others = {"mlp-original-2": {split: {"accuracy": 0.9} for split in ("val", "test")}}
+    (checkout.root / "reports/reference").mkdir(parents=True)
+    (checkout.root / "reports/reference/metrics.json").write_text(json.dumps(others))
     checkout.commit()
     done = checkout.run(
         "python", "-m", "fashion.verify", "--smoke", "--vary", environment={"PYTHONPATH": "src"}
     )
     assert "every byte was compared" in done.stdout
     assert {verdict for verdict, _ in rows(done.stdout).values()} == {"identical"}
+    assert re.search(r"\| mlp-original \| test \|.*\| within tolerance \|  \|", done.stdout)
     assert checkout.run("git", "status", "--porcelain").stdout == ""
 
 
