@@ -119,7 +119,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow"
 
 .PHONY: test-crash
-test-crash: $(INSTALLED) ## kill train, tune and evaluate at every single change they make on disk
+test-crash: $(INSTALLED) ## kill every stage at every single change it makes on disk
 	pytest tests/test_crash.py --all-crash-points
 
 .PHONY: lint

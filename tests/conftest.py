@@ -38,7 +38,7 @@ from fashion.verify import ELSEWHERE, SITECUSTOMIZE, UMASK, set_parameters
 PROJECT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
 RESULTS = (
-    *("data/processed", "data/original", "data/augmented", "data/predictions"),
+    *("data/raw", "data/processed", "data/original", "data/augmented", "data/predictions"),
     *("models", "reports", "dvc.lock"),
 )
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores

@@ -1,10 +1,12 @@
 """Stages that are killed, or find the disk full, at any change they make on disk."""
 
 import json
+import math
 import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,11 +23,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 POINTS = 3  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
 STAGES: Mapping[str, list[str]] = {
+    "download": [],
+    "preprocess": [],
+    "augment": [],
     "train": ["mlp", "augmented", "1"],
     "tune": ["mlp"],
     "evaluate": [],
 }
-EPOCHS = {"train": 3, "tune": 4 * 2, "evaluate": 0}  # in all
+EPOCHS = {"train": 3, "tune": 4 * 2}  # in all, of the stages that train
 PARAMETERS = {
     "train.models": ["mlp"],
     "train.data": ["augmented"],
@@ -83,15 +88,25 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
 @pytest.fixture(scope="module")
 def starts(stages: Stages, checkout_from: "Callable[..., Checkout]") -> "dict[str, Checkout]":
     """Stage → a checkout in which it can run, with an MLflow store that knows other runs."""
-    first: Checkout = checkout_from()
-    first.edit(PARAMETERS)
-    for stage in ("download", "preprocess", "augment", "tune"):
+    bare: Checkout = checkout_from()
+    bare.edit(PARAMETERS)
+    first = stages.copy(bare)
+    first.edit({"seed": 7})
+    for stage in ("download", "preprocess", "augment"):
+        assert stages.run(first.root, stage).status == 0
+    first.edit({"seed": 1})  # what preprocess and augment find is of another seed, all of it
+    split = stages.copy(first)
+    assert stages.run(split.root, "preprocess").status == 0
+    before = {"download": bare, "preprocess": first, "augment": split}
+
+    first = stages.copy(split)
+    for stage in ("augment", "tune"):
         assert stages.run(first.root, stage).status == 0
     again = stages.copy(first)
     again.edit({"seed": 7})  # the same search from another seed: all of its trials are new
     trained = stages.copy(first)
     assert stages.run(trained.root, "train").status == 0
-    return {"train": first, "tune": again, "evaluate": trained}
+    return {**before, "train": first, "tune": again, "evaluate": trained}
 
 
 @pytest.fixture(scope="module", params=STAGES)
@@ -105,6 +120,7 @@ class Whole:
     """What a stage leaves that nobody disturbs."""
 
     done: Done
+    seconds: float
     results: Mapping[str, str]
     records: Mapping[str, Any]
 
@@ -112,10 +128,12 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(stages: Stages, starts: "Mapping[str, Checkout]", stage: str) -> Whole:
     checkout = stages.copy(starts[stage])
+    started = time.monotonic()
     done = stages.run(checkout.root, stage)
+    seconds = time.monotonic() - started
     assert (done.status, done.error) == (0, "")
-    assert done.epochs == EPOCHS[stage]
-    return Whole(done, checkout.results(), records(checkout))
+    assert done.epochs == EPOCHS.get(stage, 0)
+    return Whole(done, seconds, checkout.results(), records(checkout))
 
 
 RECORDS = {
@@ -135,6 +153,8 @@ RECORDS = {
 
 def records(checkout: "Checkout") -> dict[str, Any]:
     """Return what MLflow holds, without what differs from run to run by its nature."""
+    if not (checkout.root / "mlflow.db").exists():  # before tune, nothing is logged
+        return {}
     with closing(sqlite3.connect(checkout.root / "mlflow.db")) as database:
         found: dict[str, Any] = {
             what: sorted(map(repr, database.execute(query))) for what, query in RECORDS.items()
@@ -192,7 +212,8 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
 ) -> None:
     checkout = stages.copy(starts[stage])
     # Ever a little later, or it would never get past its beginning.
-    for at in count(20, whole.done.changes // 10):
+    step = math.ceil(whole.done.changes / 10)
+    for at in count(step, step):
         done = stages.run(checkout.root, stage, "kill", at)
         if done.status == 0:
             break
@@ -206,7 +227,7 @@ def test_killed_at_random_times_it_ends_as_if_left_alone(
     checkout = stages.copy(starts[stage])
     times = random.Random(1)  # noqa: S311 (no secret)
     for attempt in count(1):
-        seconds = times.uniform(0.2, 1 + attempt / 4)
+        seconds = times.uniform(0.01, (0.5 + attempt / 8) * whole.seconds)
         done = stages.run(checkout.root, stage, "time", seconds)
         if done.status == 0:
             break
