@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fashion.errors import UserError
+from fashion.files import write_json
 from fashion.paths import Paths
 from fashion.readme import expected, filled, table
 
@@ -50,6 +51,12 @@ def test_a_table_without_an_end_is_refused() -> None:
 
 def test_a_table_is_made_from_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"metrics\.json is missing"):
+        filled("<!-- scores --><!-- /scores -->", Paths(tmp_path))
+
+
+def test_a_damaged_report_is_named_by_its_table(tmp_path: Path) -> None:
+    write_json(tmp_path / "reports/evaluate/metrics.json", {"mlp-original": {"val": {}}})
+    with pytest.raises(UserError, match=r"table 'scores' cannot be made.*'accuracy'"):
         filled("<!-- scores --><!-- /scores -->", Paths(tmp_path))
 
 

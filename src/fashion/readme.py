@@ -53,7 +53,13 @@ def filled(text: str, paths: Paths) -> str:
         name = match["name"]
         if name not in TABLES:
             raise UserError(f"README.md: unknown table {name!r}: choose from {', '.join(TABLES)}")
-        return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
+        try:
+            return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"README.md: table {name!r} cannot be made: a file in reports/ is damaged"
+                f" ({error!r})"
+            ) from None
 
     for name in re.findall(r"<!-- ([a-z-]+) -->", text):
         if f"<!-- /{name} -->" not in text:
