@@ -83,6 +83,19 @@ def test_one_different_number_is_found_and_named(reproduced: "Checkout", own: "C
     assert "Not agreed" in text
 
 
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [("this", "verification.md"), ("that", "verification_elsewhere.md")],
+)
+def test_each_kind_of_comparison_has_its_own_report(
+    tmp_path: Path, machine: str, expected: str
+) -> None:
+    for checkout, fingerprint in (("recorded", "this"), ("again", machine)):
+        path = tmp_path / checkout / "reports/train/mlp-original-1/model.json"
+        write_json(path, {"machine": {"fingerprint": fingerprint}})
+    assert verify.report_file(tmp_path / "recorded", tmp_path / "again") == expected
+
+
 @slow
 @pytest.mark.timeout(1200)
 def test_on_another_machine_the_scores_are_compared(

@@ -40,7 +40,8 @@ def main() -> None:
             if target == "repro":
                 _keep_results(clone, root)
             if target == "verify":
-                shutil.copy(clone / "reports/verification.md", root / "reports")
+                for file in (clone / "reports").glob("verification*.md"):
+                    shutil.copy(file, root / "reports")
             runs = read_json(record)["runs"] if record.exists() else {}
             machine = {
                 "processor": processor_name(),

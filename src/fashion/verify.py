@@ -34,7 +34,8 @@ IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 # What no processor rounds: the same bytes on every machine. The augmented images are rounded from
 # interpolated ones, and the means and deviations in reports/preprocess are sums of fractions.
 EXACT = ("data/raw", "data/processed", "data/original")
-REPORT = "verification.md"  # in reports/
+# In reports/, one per kind of comparison: a run on another machine does not replace the other.
+SAME_MACHINE, OTHER_MACHINE = "verification.md", "verification_elsewhere.md"
 BUDGETS = "smoke.txt"  # beside this module
 
 # What a result must not depend on. In this home nobody can write, root included.
@@ -86,9 +87,10 @@ def main() -> None:
         with elsewhere(again) if arguments.vary else contextlib.nullcontext():
             reproduce(again)
         text, good = report(recorded, again)
+        file = report_file(recorded, again)
     print(text)
     if not arguments.smoke:
-        write_text(Paths(root).report(REPORT), text)
+        write_text(Paths(root).report(file), text)
     if not good:
         raise UserError("the new run differs from the recorded one; the table above says where")
 
@@ -228,6 +230,11 @@ def images(checkout: Path) -> dict[str, int]:
     """Return split → number of images."""
     splits = read_json(Paths(checkout).report("preprocess") / "summary.json")["splits"]
     return {name: split["images"] for name, split in splits.items()}
+
+
+def report_file(recorded: Path, again: Path) -> str:
+    """Return the name of the report, by whether the models come from machines of equal bits."""
+    return SAME_MACHINE if fingerprint(recorded) == fingerprint(again) else OTHER_MACHINE
 
 
 def fingerprint(checkout: Path) -> str:
