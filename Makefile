@@ -106,6 +106,16 @@ runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 	mlflow ui
 
+MODEL ?= cnn
+PORT ?= 5001
+.PHONY: serve
+serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
+	python -m fashion.serve $(MODEL) --port $(PORT)
+
+.PHONY: predict
+predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
+	@python -m fashion.predict "$(IMAGE)"
+
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
 # together, because they share what is costly to set up.
 TWO := -n 2 --dist loadfile

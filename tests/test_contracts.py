@@ -26,7 +26,7 @@ LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
     " state progress provenance runtime",
     "augmentation models training evaluation plots store tracking report differences elsewhere",
-    "tuning reference runs",
+    "tuning reference runs picture predict serve",
     "checklist readme record verify",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
@@ -34,7 +34,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.spl
 # Who alone may import what is large, or would be hard to replace.
 ONLY_USERS = {
     "matplotlib": {"plots"},
-    "mlflow": {"store", "tracking"},
+    "mlflow": {"store", "tracking", "serve"},
     "keras_tuner": {"tuning"},
 }
 LARGE = ("tensorflow", "keras", "keras_tuner", "mlflow")

@@ -1,0 +1,148 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fashion.errors import UserError
+from fashion.picture import prepare, read_picture
+
+
+def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.uint8]:
+    """Return a bright, uneven block in the middle of a background."""
+    pixels = np.full((height, width), background, np.uint8)
+    h, w = height // 2, width // 4
+    block = 120 + np.arange(h)[:, None] * 100 // h + np.zeros((1, w), int)
+    pixels[h // 2 : h // 2 + h, w : w + w] = block
+    return pixels
+
+
+def saved(path: Path, image: Image.Image, **options: Any) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_a_picture_like_those_of_the_dataset_is_taken_as_it_is(tmp_path: Path) -> None:
+    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(shirt())))
+    assert np.array_equal(found.pixels, shirt())
+    assert found.assumed == ("dark background: left as it is",)
+
+
+def test_a_light_background_is_turned_dark(tmp_path: Path) -> None:
+    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(255 - shirt())))
+    assert np.array_equal(found.pixels, shirt())
+    assert found.assumed == ("light background: inverted",)
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 200), (200, 400), (56, 56), (9, 14)])
+def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width: int) -> None:
+    found = prepare(shirt(height, width, background=7), [], "x")
+    assert found.pixels.shape == (28, 28)
+    assert found.pixels.dtype == np.uint8
+    inside = np.argwhere(found.pixels)
+    top, left = inside.min(0)
+    bottom, right = 27 - inside.max(0)
+    assert abs(top - bottom) <= 1
+    assert abs(left - right) <= 1
+    tall = (height // 2) / (width // 4)
+    assert (bottom == top == 0) if tall >= 1 else (left == right == 0)
+    rows, columns = inside.max(0) - inside.min(0) + 1
+    assert rows / columns == pytest.approx(tall, rel=0.15)
+    assert found.pixels.max() > 150
+    assert found.assumed[1].startswith("trimmed to ")
+    assert found.assumed[2].endswith(" and centred")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+def test_common_kinds_of_picture_show_the_same(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(shirt(280, 280)).convert("RGB")
+    found = read_picture(saved(tmp_path / "x", image, format=kind))
+    expected = prepare(shirt(280, 280), [], "x").pixels.astype(int)
+    assert np.abs(found.pixels - expected).mean() < 6
+
+
+def test_colour_transparency_and_turned_pictures_are_told(tmp_path: Path) -> None:
+    colour = Image.merge("RGB", [Image.fromarray(shirt() // k) for k in (1, 2, 3)])
+    assert "colour: turned to grey" in read_picture(saved(tmp_path / "c.png", colour)).assumed
+    clear = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), (8, 8, 20, 20))
+    found = read_picture(saved(tmp_path / "t.png", clear))
+    assert found.assumed == ("transparent: laid on white", "light background: inverted")
+    assert found.pixels[14, 14] == 255
+    assert found.pixels[0, 0] == 0
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side
+    lying = Image.fromarray(np.rot90(shirt()))
+    turned = read_picture(saved(tmp_path / "e.png", lying, exif=exif))
+    assert np.array_equal(turned.pixels, shirt())
+
+
+def test_other_depths_show_the_same(tmp_path: Path) -> None:
+    deep = Image.fromarray(shirt().astype(np.uint16) * 257)
+    found = read_picture(saved(tmp_path / "x.png", deep))
+    assert np.array_equal(found.pixels, shirt())
+    assert "16 bits" in found.assumed[0]
+    black_and_white = Image.fromarray(shirt()).point(lambda value: 255 * (value > 0), "1")
+    assert read_picture(saved(tmp_path / "b.png", black_and_white)).pixels.max() == 255
+
+
+def test_of_several_frames_the_first_is_seen(tmp_path: Path) -> None:
+    frames = [Image.fromarray(shirt()), Image.fromarray(shirt()[::-1])]
+    path = tmp_path / "x.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert read_picture(path).assumed[0] == "the first of 2 frames"
+
+
+def broken() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(shirt(280, 280)).save(buffer, "PNG")
+    return buffer.getvalue()[:-200]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is no picture"),
+        (b"shirt", "is no picture"),
+        (b"%PDF-1.7", "is no picture"),
+        (broken(), "is no whole picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_picture(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.png is missing"):
+        read_picture(tmp_path / "x.png")
+    with pytest.raises(UserError, match="is a folder"):
+        read_picture(tmp_path)
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for side in (12, 28):  # of which Pillow warns, and which it refuses
+        with pytest.raises(UserError, match="more than 100 pixels"):
+            read_picture(saved(tmp_path / "x.png", Image.new("L", (side, side))))
+
+
+def test_pictures_of_floating_point_numbers_are_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(shirt().astype(np.float32))
+    with pytest.raises(UserError, match="32 bits per pixel are not read"):
+        read_picture(saved(tmp_path / "x.tiff", image))
+
+
+@pytest.mark.parametrize("value", [0, 100, 255])
+def test_one_colour_all_over_is_refused(tmp_path: Path, value: int) -> None:
+    with pytest.raises(UserError, match="shows nothing that stands out"):
+        read_picture(saved(tmp_path / "x.png", Image.new("L", (50, 50), value)))

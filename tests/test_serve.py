@@ -1,0 +1,149 @@
+"""MLflow's own server, started as a user starts it and asked over HTTP."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import requests
+
+from fashion.data import read_split
+from fashion.errors import UserError
+from fashion.evaluation import read_predictions
+from fashion.paths import ModelName, Paths
+from fashion.serve import store_address
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+START = 180  # seconds it may take
+BLACK = np.zeros((1, 28, 28), int).tolist()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def server(reproduced: "Checkout") -> "Iterator[str]":
+    """The address of a server, started by the Makefile's line in another current folder's eyes."""
+    port = free_port()
+    make = reproduced.run("make", "--dry-run", "serve", f"PORT={port}").stdout
+    line = shlex.split(make.splitlines()[-1])
+    process = reproduced.start(*line, environment={"PYTHONPATH": "src"})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(2 * START):
+            try:
+                requests.get(f"{address}/ping", timeout=5)
+                break
+            except requests.ConnectionError:
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def ask(server: str, content: Any, kind: str = "application/json") -> requests.Response:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return requests.post(
+        f"{server}/invocations", data=body, headers={"Content-Type": kind}, timeout=60
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Checkout") -> None:
+    paths = Paths(reproduced.root)
+    images = read_split(paths.split("test")).images
+    found = ask(server, {"inputs": images.tolist()}).json()["predictions"]
+    champions = [ModelName("cnn", data, 1) for data in ("original", "augmented")]
+    recorded = [read_predictions(paths.predictions(name)).probabilities for name in champions]
+    assert any(np.allclose(found, expected, atol=1e-5) for expected in recorded)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"inputs": np.zeros((1, 28, 27), int).tolist()}, "Shape of input"),
+        ({"inputs": [0] * 784}, "Shape of input"),
+        ({"inputs": np.full((1, 28, 28), 256).tolist()}, "256 out of bounds for uint8"),
+        ({"inputs": np.full((1, 28, 28), -1).tolist()}, "-1 out of bounds for uint8"),
+        ({"inputs": "shirt"}, "Failed to convert data"),
+        ({"inputs": [[[0, 1], [2]]]}, "inhomogeneous shape"),
+        ({"inputs": []}, "Failed to enforce schema"),
+        ({"pixels": BLACK}, "inputs"),
+        (b"", "valid JSON"),
+        (b"a shirt", "valid JSON"),
+        (b'{"inputs": [[[NaN]]]}', "NaN"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_a_reason(
+    server: str, content: object, message: str
+) -> None:
+    answer = ask(server, content)
+    assert 400 <= answer.status_code < 500
+    assert message in answer.text
+    assert ask(server, {"inputs": BLACK}).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) -> None:
+    assert ask(server, b"\x89PNG", "image/png").status_code == 415
+    many = ask(server, {"inputs": BLACK * 1000})
+    assert len(many.json()["predictions"]) == 1000
+    assert ask(server, b"[" * 100_000).status_code >= 400
+    assert ask(server, {"inputs": BLACK}).status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_it_listens_at_loopback_alone(server: str) -> None:
+    port = int(server.rpartition(":")[2])
+    sockets = [
+        line.split()[1:4]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    listening = {local for local, _, state in sockets if state == "0A"}
+    loopback = f"0100007F:{port:04X}"  # as the kernel writes 127.0.0.1
+    assert {local for local in listening if local.endswith(f":{port:04X}")} == {loopback}
+
+
+def test_before_the_first_run_there_is_nothing_to_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match="nothing is registered yet: run `make repro`"):
+        store_address(tmp_path)
+    (tmp_path / "mlflow.db").touch()
+    assert store_address(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert store_address(tmp_path) == "http://127.0.0.1:1"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_model_that_was_never_registered_is_named(own: "Checkout") -> None:
+    own.forget_runs()
+    own.run("python", "-c", "import mlflow; mlflow.MlflowClient().search_experiments()")
+    done = own.run(
+        *("python", "-m", "fashion.serve", "mlp"), environment={"PYTHONPATH": "src"}, fails=True
+    )
+    assert done.stderr.startswith("serve: error: fashion-mnist-mlp has no champion: run")
+    assert len(done.stderr.splitlines()) == 1
