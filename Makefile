@@ -122,11 +122,15 @@ TWO := -n 2 --dist loadfile
 
 .PHONY: test
 test: $(INSTALLED) lint types ## lint, check types, run all tests
-	pytest $(TWO)
+	pytest $(TWO) -m "not system"
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds each
-	pytest $(TWO) -m "not slow"
+	pytest $(TWO) -m "not slow and not system"
+
+.PHONY: test-system
+test-system: $(INSTALLED) ## run the tests with real servers: S3, PostgreSQL (Debian's package), MLflow
+	pytest -m system
 
 .PHONY: test-crash
 test-crash: $(INSTALLED) ## kill every stage at every single change it makes on disk

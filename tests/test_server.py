@@ -1,0 +1,188 @@
+"""An MLflow server on PostgreSQL, with artifacts passed through it, in place of the own store."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from fashion.store import SEARCH, TRAINING
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+
+START = 120  # seconds a server may take to answer
+WRITERS = 4
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def program(name: str) -> str:
+    """Return the path of a PostgreSQL program; Debian keeps them off the PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = str(places[-1]) if places else shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is missing: apt-get install postgresql")
+    return found
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address of a new, empty database."""
+    # PostgreSQL refuses to run as root, and its user may not see pytest's folders.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cluster"
+        if user:
+            shutil.chown(name, "postgres")
+        port = free_port()
+        subprocess.run(
+            [*user, program("initdb"), "--auth=trust", "--username=mlflow", "-D", folder],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+        line = [*user, program("postgres"), "-D", str(folder), "-k", name, "-p", str(port)]
+        server = subprocess.Popen([*line, "-c", "listen_addresses=127.0.0.1"], cwd="/")
+        try:
+            for _ in range(10 * START):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on that database."""
+    port = free_port()
+    folder = tmp_path_factory.mktemp("artifacts")
+    process = subprocess.Popen(
+        [
+            *("mlflow", "server", "--backend-store-uri", database),
+            *("--artifacts-destination", folder),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "2"),
+        ],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(10 * START):
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"{address}/health", timeout=5)
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def content(client: MlflowClient) -> dict[str, Any]:
+    """Return what a store holds, by the names that people see."""
+    found = {}
+    for experiment in (TRAINING, SEARCH):
+        known = client.get_experiment_by_name(experiment)
+        assert known
+        runs = list(client.search_runs([known.experiment_id]))
+        names = {run.info.run_id: run.info.run_name for run in runs}
+        for run in runs:
+            parent = names.get(run.data.tags.get("mlflow.parentRunId", ""))
+            points = {
+                name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics
+            }
+            inputs = run.inputs.dataset_inputs if run.inputs else []
+            place = (experiment, parent, run.info.run_name)
+            assert place not in found
+            found[place] = {
+                "status": run.info.status,
+                "parameters": run.data.params,
+                "metrics": {
+                    name: sorted({(point.step, point.value) for point in curve})
+                    for name, curve in points.items()
+                },
+                "files": sorted(files(client, run.info.run_id)),
+                "data": sorted(entry.dataset.name for entry in inputs),
+                "models": len(run.outputs.model_outputs) if run.outputs else 0,
+            }
+    champions = {
+        model.name: found_version(client, model.name) for model in client.search_registered_models()
+    }
+    return {"runs": found, "champions": champions}
+
+
+def found_version(client: MlflowClient, name: str) -> Mapping[str, str]:
+    version = client.get_model_version_by_alias(name, "champion")
+    assert version.run_id
+    return {
+        "run": str(client.get_run(version.run_id).info.run_name),
+        "card": str(version.description),
+        **version.tags,
+    }
+
+
+def files(client: MlflowClient, run: str, folder: str | None = None) -> Iterator[str]:
+    for entry in client.list_artifacts(run, folder):
+        if entry.is_dir:
+            yield from files(client, run, entry.path)
+        else:
+            yield entry.path
+
+
+def test_a_server_holds_what_the_own_store_would(
+    server: str, reproduced: "Checkout", own: "Checkout"
+) -> None:
+    own.forget_runs()
+    own.run(
+        *("dvc", "repro", "--force", "--single-item", "tune", "train", "evaluate"),
+        environment={"MLFLOW_TRACKING_URI": server},
+    )
+    assert not (own.root / "mlflow.db").exists()
+    with contextlib.chdir(reproduced.root):
+        expected = content(MlflowClient(f"sqlite:///{reproduced.root}/mlflow.db"))
+    found = content(MlflowClient(server))
+    assert found["runs"].keys() == expected["runs"].keys()
+    for place, run in expected["runs"].items():
+        assert found["runs"][place] == run, place
+    assert found["champions"] == expected["champions"]
+    assert own.results() == reproduced.results()
+
+
+def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None:
+    seeds = [str(seed) for seed in range(11, 11 + WRITERS)]
+    running = [
+        own.start_stage(
+            "train", "mlp", "original", seed, environment={"MLFLOW_TRACKING_URI": server}
+        )
+        for seed in seeds
+    ]
+    for process in running:
+        assert own.finish(process).stderr == ""
+    runs = content(MlflowClient(server))["runs"]
+    for seed in seeds:
+        run = runs[TRAINING, None, f"mlp-original-{seed}"]
+        assert run["status"] == "FINISHED"
+        assert [step for step, _ in run["metrics"]["val_accuracy"]] == [1, 2]
+        assert run["models"] == 1
