@@ -129,7 +129,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
-test-system: $(INSTALLED) ## run the tests with real servers: S3, PostgreSQL (Debian's package), MLflow
+test-system: $(INSTALLED) ## run the tests with real servers: S3, PostgreSQL (Debian's package), MLflow, make serve
 	pytest -m system
 
 .PHONY: test-crash

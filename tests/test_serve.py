@@ -36,9 +36,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(reproduced: "Checkout") -> "Iterator[str]":
-    """The address of a server, started by the Makefile's line in another current folder's eyes."""
+    """The address of a server, started by the line of the Makefile."""
     port = free_port()
-    make = reproduced.run("make", "--dry-run", "serve", f"PORT={port}").stdout
+    make = reproduced.run(
+        *("make", "--dry-run", "--no-print-directory", "serve", f"PORT={port}")
+    ).stdout
     line = shlex.split(make.splitlines()[-1])
     process = reproduced.start(*line, environment={"PYTHONPATH": "src"})
     address = f"http://127.0.0.1:{port}"
@@ -63,7 +65,7 @@ def ask(server: str, content: Any, kind: str = "application/json") -> requests.R
     )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Checkout") -> None:
     paths = Paths(reproduced.root)
@@ -74,7 +76,7 @@ def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Che
     assert any(np.allclose(found, expected, atol=1e-5) for expected in recorded)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -101,7 +103,7 @@ def test_what_is_no_image_is_refused_with_a_reason(
     assert ask(server, {"inputs": BLACK}).status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) -> None:
     assert ask(server, b"\x89PNG", "image/png").status_code == 415
@@ -111,7 +113,7 @@ def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) ->
     assert ask(server, {"inputs": BLACK}).status_code == 200
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_it_listens_at_loopback_alone(server: str) -> None:
     port = int(server.rpartition(":")[2])
@@ -137,7 +139,7 @@ def test_before_the_first_run_there_is_nothing_to_serve(
     assert store_address(tmp_path) == "http://127.0.0.1:1"
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_a_model_that_was_never_registered_is_named(own: "Checkout") -> None:
     own.forget_runs()
