@@ -121,7 +121,7 @@ predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
 TWO := -n 2 --dist loadfile
 
 .PHONY: test
-test: $(INSTALLED) lint types ## lint, check types, run all tests
+test: $(INSTALLED) lint types ## lint, check types, run all tests but those of test-system
 	pytest $(TWO) -m "not system"
 
 .PHONY: test-fast

@@ -34,7 +34,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.spl
 # Who alone may import what is large, or would be hard to replace.
 ONLY_USERS = {
     "matplotlib": {"plots"},
-    "mlflow": {"store", "tracking", "serve"},
+    "mlflow": {"store", "tracking"},
     "keras_tuner": {"tuning"},
 }
 LARGE = ("tensorflow", "keras", "keras_tuner", "mlflow")

@@ -18,7 +18,7 @@ from fashion.data import read_split
 from fashion.errors import UserError
 from fashion.evaluation import read_predictions
 from fashion.paths import ModelName, Paths
-from fashion.serve import store_address
+from fashion.serve import champion
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -132,11 +132,16 @@ def test_before_the_first_run_there_is_nothing_to_serve(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(UserError, match="nothing is registered yet: run `make repro`"):
-        store_address(tmp_path)
-    (tmp_path / "mlflow.db").touch()
-    assert store_address(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert store_address(tmp_path) == "http://127.0.0.1:1"
+        champion(tmp_path, "fashion-mnist-cnn")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_registry_out_of_reach_is_named_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9 cannot be reached$"):
+        champion(tmp_path, "fashion-mnist-cnn")
 
 
 @pytest.mark.system

@@ -15,9 +15,9 @@ from pathlib import Path
 from fashion import command
 from fashion.errors import UserError
 from fashion.hyperparameters import RECORDS
+from fashion.store import TRAINING, UNREACHABLE, open_store
+from fashion.tracking import CHAMPION
 
-REGISTERED = "fashion-mnist-{}"  # by evaluate, one per architecture
-ALIAS = "champion"
 HOST, PORT = "127.0.0.1", 5001  # 5000 is the UI's
 
 
@@ -31,48 +31,35 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at ({PORT})")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
-    store = store_address(root)
-    name = REGISTERED.format(arguments.model)
-    version = champion(store, name)
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    name = f"{TRAINING}-{arguments.model}"  # as evaluate registers it
+    store, version = champion(root, name)
     address = f"http://{arguments.host}:{arguments.port}/invocations"
     print(f"{name}, version {version}: POST {address}; Ctrl-C ends it", flush=True)
     os.chdir(root)  # the store's files have their places relative to it
-    os.environ["MLFLOW_TRACKING_URI"] = store
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     line = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    line += ["--model-uri", f"models:/{name}@{ALIAS}"]
+    line += ["--model-uri", f"models:/{name}@{CHAMPION}"]
     line += ["--host", arguments.host, "--port", str(arguments.port)]
-    os.execv(sys.executable, line)  # noqa: S606 (no shell is wanted)
+    environment["MLFLOW_TRACKING_URI"] = store
+    os.execve(sys.executable, line, environment)  # noqa: S606 (no shell is wanted)
 
 
-def store_address(root: Path) -> str:
-    """Return where the registry is.
+def champion(root: Path, name: str) -> tuple[str, str]:
+    """Return where the registry is, and the version of a registered model that is the champion.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the store cannot be reached.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    database = root / "mlflow.db"
-    if not given and not database.exists():
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
         raise UserError("nothing is registered yet: run `make repro`")
-    return given or f"sqlite:///{database}"
-
-
-def champion(store: str, name: str) -> str:
-    """Return the version of a registered model that its alias points at.
-
-    Raises:
-        UserError: there is none, or the store cannot be asked.
-    """
-    from mlflow import MlflowClient  # noqa: PLC0415 (MLflow loads in seconds)
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 (likewise)
-
-    try:
-        found = MlflowClient(store, store).get_model_version_by_alias(name, ALIAS)
-    except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{name} has no {ALIAS}: run `make repro` ({reason})") from None
-    return str(found.version)
+    store = open_store(root)
+    found = store.attempt(lambda: store.client.search_registered_models(f"name = '{name}'"))
+    if found is UNREACHABLE:
+        raise UserError(f"MLflow at {store.place} cannot be reached")
+    version = found[0].aliases.get(CHAMPION) if found else None
+    if version is None:
+        raise UserError(f"{name} has no {CHAMPION}: run `make repro`")
+    return store.uri, str(version)
 
 
 if __name__ == "__main__":
