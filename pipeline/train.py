@@ -93,6 +93,7 @@ def main() -> None:
                 checkpoint=folder / "epoch.npz",
             )
 
+        model = models.portable(model)
         scores = {
             "val_accuracy": progress.best["val_accuracy"],
             "val_loss": progress.best["val_loss"],

@@ -25,7 +25,8 @@ STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
     " state progress provenance runtime",
-    "augmentation models training evaluation plots store tracking report differences elsewhere",
+    "augmentation kernels models training evaluation plots store tracking report differences"
+    " elsewhere",
     "tuning reference runs picture predict serve",
     "checklist readme record verify",
 )

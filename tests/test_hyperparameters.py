@@ -25,6 +25,7 @@ COMMON: dict[str, Any] = {
     "shift": 1,
     "cutout": 0,
     "weight_averaging": 0.0,
+    "precision": "float32",
 }
 MLP = COMMON | {"hidden_units": [64, 32], "input_dropout": 0.0}
 CNN = COMMON | {

@@ -31,6 +31,7 @@ COMMON: dict[str, Any] = {
     "shift": 0,
     "cutout": 0,
     "weight_averaging": 0.0,
+    "precision": "float32",
 }
 MLP = COMMON | {"hidden_units": [16, 8], "input_dropout": 0.0}
 CNN = COMMON | {

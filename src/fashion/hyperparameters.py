@@ -45,6 +45,7 @@ class Hyperparameters(Section):
     shift: Annotated[int, Field(ge=0, le=14)]  # pixels at most, each way, anew every epoch
     cutout: Annotated[int, Field(ge=0, le=28)]  # side in pixels of a random square set to zero
     weight_averaging: Annotated[float, Field(ge=0, lt=1)]  # decay per step; 0 is none
+    precision: Literal["float32", "bfloat16"]  # of the layers; weights and logits are float32
 
 
 class MlpHyperparameters(Hyperparameters):

@@ -1,7 +1,7 @@
 """The architectures: hyperparameters → an untrained Keras model.
 
 Every model takes raw pixels (uint8 [N, 28, 28]), scales them inside, in this one place, and ends in
-a layer `logits` followed by the softmax, so that a saved model gives probabilities.
+a layer `logits` followed by the softmax, both float32, so that a saved model gives probabilities.
 """
 
 import contextlib
@@ -15,10 +15,14 @@ from keras import layers
 from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.errors import UserError
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters
+from fashion.kernels import FusedBatchNormalization
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
 # of the few hundred that an epoch has.
 BATCH_NORM_MOMENTUM = 0.9
+
+# Keras's names for what a model computes in; the weights are float32 in both.
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextlib.contextmanager
@@ -53,7 +57,25 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    return BUILDERS[model](hyperparameters)
+    keras.config.set_dtype_policy(POLICIES[hyperparameters.precision])
+    try:
+        return BUILDERS[model](hyperparameters)
+    finally:
+        keras.config.set_dtype_policy(POLICIES["float32"])
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """Return the same model, with the same weights, of Keras's own layers alone."""
+
+    def own(layer: keras.Layer) -> keras.Layer:
+        kind = type(layer)
+        if kind is FusedBatchNormalization:
+            kind = layers.BatchNormalization
+        return kind.from_config(layer.get_config())
+
+    result = keras.models.clone_model(model, clone_function=own)
+    result.set_weights(model.get_weights())
+    return result
 
 
 def build_mlp(h: MlpHyperparameters) -> keras.Model:
@@ -131,7 +153,7 @@ def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> k
 
 def _normalised(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
     if h.batch_norm:
-        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
+        x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
     return layers.Activation(h.activation, name=f"{name}_{h.activation}")(x)
 
 
@@ -144,6 +166,6 @@ def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
 
 
 def _classifier(pixels: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:
-    logits = layers.Dense(CLASSES, name="logits")(x)
-    probabilities = layers.Softmax(name="probabilities")(logits)
+    logits = layers.Dense(CLASSES, dtype="float32", name="logits")(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(pixels, probabilities, name=name)

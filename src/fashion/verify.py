@@ -31,9 +31,9 @@ from fashion.readme import table
 from fashion.stage import recorded_outputs
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
-# What no processor rounds: the same bytes on every machine. The augmented images are rounded from
-# interpolated ones, and the means and deviations in reports/preprocess are sums of fractions.
-EXACT = ("data/raw", "data/processed", "data/original")
+# What no processor rounds: the same bytes on every machine. (The augmented images are rounded from
+# interpolated ones.)
+EXACT = ("data/raw", "data/processed", "data/original", "reports/preprocess")
 # In reports/, one per kind of comparison: a run on another machine does not replace the other.
 SAME_MACHINE, OTHER_MACHINE = "verification.md", "verification_elsewhere.md"
 BUDGETS = "smoke.txt"  # beside this module
