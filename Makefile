@@ -94,9 +94,21 @@ record: $(INSTALLED) ## run all from nothing in a clone and keep its results and
 readme: $(INSTALLED) ## fill the tables of README.md from reports/
 	python -m fashion.readme
 
+# Other frameworks, for `make benchmark` alone, beside the environment and not in its lock. PyPI's
+# PyTorch brings CUDA's libraries; with a CPU wheel in a folder, UV_FIND_LINKS=<folder> takes that.
+PEERS := .venv-peers
+$(PEERS)/installed: pyproject.toml $(INSTALLED)
+	uv venv --quiet --allow-existing --python $(VENV)/bin/python $(PEERS)
+	uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --group peers
+	touch $@
+
+.PHONY: peers
+peers: $(PEERS)/installed ## set up .venv-peers: PyTorch, JAX and a profiler
+
 .PHONY: benchmark
-benchmark: $(INSTALLED) ## measure what determinism costs; nothing else may run meanwhile
-	python benchmarks/determinism.py
+benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; nothing else may run meanwhile)
+	for name in training determinism growth precision overheads; do python -m benchmarks.$$name || exit; done
+	python -m fashion.readme
 
 .PHONY: runs
 runs: $(INSTALLED) ## check that every run in MLflow says where it comes from

@@ -514,7 +514,8 @@ def read_predictions(path: Path) -> Predictions:
         try:
             table[index] = [float(value) for value in row.values()]
         except ValueError:
-            raise UserError(f"{path}: row {index + 1} holds something but numbers") from None
+            columns = len(PREDICTION_COLUMNS)
+            raise UserError(f"{path}: row {index + 1} is not {columns} numbers") from None
         if table[index, 0] != index:
             raise UserError(f"{path}: row {index + 1} has index {row['index']}, expected {index}")
     if not np.isin(table[:, 1:3], np.arange(CLASSES)).all():
