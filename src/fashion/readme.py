@@ -6,6 +6,7 @@ The head of params.yaml and reports/reproducibility.md are made with them. A tab
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,92 @@ def determinism(paths: Paths) -> str:
     )
 
 
+def speed(paths: Paths) -> str:
+    """Return seconds per epoch of this project's training beside other ways to write it."""
+    measured = read_json(paths.report("benchmarks") / "training.json")
+    own, *others = measured["cases"][0]["medians"]
+    rows = [
+        [
+            f"{case['model']}, batch {case['batch_size']}",
+            f"**{case['medians'][own]:.2f}**",
+            *(f"{case['medians'][o]:.2f} ({case['times_faster'][o]:.1f}×)" for o in others),
+            f"{case['share_of_matrix_product']:.0%}",
+        ]
+        for case in measured["cases"]
+    ]
+    header = ["seconds per epoch", own, *others, "of the matrix product's rate"]
+    machine = measured["machine"]
+    return (
+        f"{table(header, rows)}\n\nMedians of {measured['rounds']} rounds on"
+        f" {machine['cores']} cores ({machine['processor']}), where a large float32 matrix product"
+        f" reaches {measured['matrix_product_gflops']:.0f} GFLOP/s."
+    )
+
+
+def precision(paths: Paths) -> str:
+    """Return what bfloat16 changes, a row per model."""
+    measured = read_json(paths.report("benchmarks") / "precision.json")["models"]
+    rows = [
+        [
+            f"{model}, {kind}",
+            f"{found['seconds_per_epoch']:.1f}",
+            f"{found['val_accuracy']:.4f}",
+            f"{found['val_loss']:.4f}",
+        ]
+        for model, kinds in measured.items()
+        for kind, found in kinds.items()
+    ]
+    return table(["precision", "seconds per epoch", "val accuracy", "val loss"], rows)
+
+
+def overheads(paths: Paths) -> str:
+    """Return where the time of `make repro` goes, a row per stage."""
+    measured = read_json(paths.report("benchmarks") / "overheads.json")
+    stages = measured["stages"]
+    sums = Counter[str]()
+    for found in stages.values():
+        sums.update(found)
+    kinds = [kind for kind, _ in sums.most_common()]
+    rows = [
+        [name, *(f"{found[kind]:.1f}" if kind in found else "" for kind in kinds)]
+        for name, found in [*stages.items(), ("sum", sums)]
+    ]
+    short = ", ".join(
+        f"`{what}` {taken:.2f} s" for what, taken in measured["short_commands"].items()
+    )
+    return (
+        f"{table(['seconds', *kinds], rows)}\n\n{measured['overhead']:.1%} of the time is no"
+        f" training; logging to MLflow takes {measured['logging_of_training']:.1%} of it in"
+        f" tune and train. Commands that do next to nothing: {short}."
+    )
+
+
+def growth(paths: Paths) -> str:
+    """Return how time and memory grow with the data, a row per model and size."""
+    measured = read_json(paths.report("benchmarks") / "growth.json")
+    rows = []
+    for model, sizes in measured["data"].items():
+        first = sizes[0]
+        for size in sizes:
+            ratio = size["seconds"] / first["seconds"] / size["factor"]
+            rows.append(
+                [
+                    f"{model}, {size['factor']} times the data",
+                    f"{size['seconds']:.1f}",
+                    f"{ratio - 1:+.1%}",
+                    f"{size['mib'] - first['mib']:.0f}",
+                    f"{size['peak_memory_mib'] - first['peak_memory_mib']:.0f}",
+                ]
+            )
+    store = measured["store"]
+    logging = ", ".join(
+        f"to {what} {1000 * store['full'][what]:.0f} ms instead of {1000 * seconds:.0f}"
+        for what, seconds in store["empty"].items()
+    )
+    header = ["size", "seconds per epoch", "beyond linear", "MiB of pixels added", "MiB used more"]
+    return f"{table(header, rows)}\n\nWith {store['runs']:,} runs in MLflow it takes {logging}."
+
+
 TABLES: dict[str, Callable[[Paths], str]] = {
     "scores": scores,
     "seeds": seeds,
@@ -198,6 +285,10 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "models": models,
     "durations": durations,
     "determinism": determinism,
+    "speed": speed,
+    "precision": precision,
+    "overheads": overheads,
+    "growth": growth,
 }
 
 
