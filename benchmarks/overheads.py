@@ -35,12 +35,12 @@ TRAINING = ("training steps", "validation", "tracing", "prediction")
 KINDS: Mapping[str, str] = {
     r"importlib/|<frozen importlib|_bootstrap": "imports",
     r"fashion/(tracking|store)\.py|mlflow/": "logging",
-    r"(_save|_restore|save_model|_canonical) \(fashion/training|fashion/files\.py": "saving",
+    r"(_save|_restore|save_model|_canonical) \(\S*fashion/training|fashion/files\.py": "saving",
     r"fashion/(plots|report)\.py": "figures and report",
-    r"(_score|_predict) \(fashion/training": "validation",
+    r"(_score|_predict) \(\S*fashion/training": "validation",
     r"get_concrete_function|_maybe_define_function|trace_function": "tracing",
-    r"train \(fashion/training": "training steps",
-    r"predict \(fashion/training": "prediction",
+    r"train \(\S*fashion/training": "training steps",
+    r"predict \(\S*fashion/training": "prediction",
     r"fashion/models\.py": "building the model",
     r"fashion/(data|augmentation|sources)\.py": "data",
     r"fashion/evaluation\.py": "scores",
@@ -57,7 +57,7 @@ def main() -> None:
         checkout = clone(ROOT, Path(name) / "clone")
         forget_results(checkout)
         samples = Path(name) / "samples.txt"
-        spy = [str(SPY), "record", "--subprocesses", "--idle", "--threads", "--full-filenames"]
+        spy = [str(SPY), "record", "--subprocesses", "--idle", "--threads"]
         output = ["--format", "raw", "--rate", str(RATE), "--output", str(samples)]
         started = time.monotonic()
         subprocess.run([*spy, *output, "--", "dvc", "repro"], cwd=checkout, check=True)
