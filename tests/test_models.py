@@ -178,6 +178,16 @@ def test_the_layers_of_a_cnn_are_named_after_their_block() -> None:
     ]  # fmt: skip
 
 
+def test_each_layer_may_have_its_own_dropout_and_kernel() -> None:
+    mlp = built(dropout=[0.1, 0.0, 0.5])  # of two layers; the third value goes unused
+    rates = {layer.name: layer.rate for layer in mlp.layers if hasattr(layer, "rate")}
+    assert rates == {"hidden_1_dropout": 0.1}
+    cnn = built("cnn", kernel_size=[5, 3], block_dropout=[0.0, 0.3])
+    sides = [layer.kernel_size[0] for layer in cnn.layers if hasattr(layer, "kernel_size")]
+    assert sides == [5, 3, 3]
+    assert [layer.name for layer in cnn.layers if hasattr(layer, "rate")] == ["block_2_dropout"]
+
+
 def test_the_last_block_is_pooled_when_asked() -> None:
     assert "block_2_pool" not in names(built("cnn"))
     assert "block_2_pool" in names(built("cnn", pool_last=True))

@@ -14,6 +14,8 @@ from fashion.parameters import (
     FloatRange,
     IntBounds,
     IntRange,
+    ListBounds,
+    ListRange,
     Search,
     SearchSpace,
 )
@@ -256,6 +258,20 @@ def test_choices_keep_their_type(values: tuple[Any, ...]) -> None:
     _, asked = searched(settings("grid"), space=space)
     found = [trial["x"] for _, trial, _ in asked]
     assert sorted(map(repr, found)) == sorted(map(repr, values))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_list_of_searched_length_has_searched_items(strategy: str) -> None:
+    item = Choice(choice=(64, 32))
+    units = ListRange(list=ListBounds(items=(item, item, Choice(choice=(8,))), shortest=2))
+    space = SPACE | {"hidden_units": units}
+    outcome, asked = searched(settings(strategy, trials=30), space=space)
+    found = [values["hidden_units"] for _, values, _ in asked]
+    assert {len(value) for value in found} == {2, 3}
+    assert {unit for value in found for unit in value[:2]} == {64, 32}
+    assert {value[2] for value in found if len(value) == 3} == {8}
+    assert outcome.best["hidden_units"] in found
+    assert all(set(trial.searched) <= set(SPACE) for trial in outcome.trials)
 
 
 def test_floats_on_a_log_scale_fill_every_decade() -> None:

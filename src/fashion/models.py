@@ -14,7 +14,7 @@ from keras import layers
 
 from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.errors import UserError
-from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters
+from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters, each
 from fashion.kernels import FusedBatchNormalization
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
@@ -83,9 +83,10 @@ def build_mlp(h: MlpHyperparameters) -> keras.Model:
     pixels, x = _scaled_pixels()
     x = layers.Flatten(name="flatten")(x)
     x = _dropout(x, h.input_dropout, "input_dropout")
-    for number, units in enumerate(h.hidden_units, 1):
+    dropouts = each(h.dropout, len(h.hidden_units))
+    for number, (units, dropout) in enumerate(zip(h.hidden_units, dropouts, strict=True), 1):
         x = _dense(x, units, h, f"hidden_{number}")
-        x = _dropout(x, h.dropout, f"hidden_{number}_dropout")
+        x = _dropout(x, dropout, f"hidden_{number}_dropout")
     return _classifier(pixels, x, "mlp")
 
 
@@ -98,12 +99,16 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
     """
     pixels, x = _scaled_pixels()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
-    for block, (filters, convolutions) in enumerate(zip(h.filters, h.convolutions, strict=True), 1):
+    blocks = len(h.filters)
+    kernels, dropouts = each(h.kernel_size, blocks), each(h.block_dropout, blocks)
+    for block, (filters, convolutions, kernel, dropout) in enumerate(
+        zip(h.filters, h.convolutions, kernels, dropouts, strict=True), 1
+    ):
         for number in range(1, convolutions + 1):
             name = f"block_{block}_conv_{number}"
             x = layers.Conv2D(
                 filters,
-                h.kernel_size,
+                kernel,
                 padding=h.padding,
                 use_bias=not h.batch_norm,
                 kernel_initializer="he_normal",
@@ -113,14 +118,14 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
             if number == convolutions and (block < len(h.filters) or h.pool_last):
                 x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
             x = _normalised(x, h, name)
-        x = _dropout(x, h.block_dropout, f"block_{block}_dropout")
+        x = _dropout(x, dropout, f"block_{block}_dropout")
     if h.head == "average":
         x = layers.GlobalAveragePooling2D(name="average")(x)
     else:
         x = layers.Flatten(name="flatten")(x)
     if h.dense_units:
         x = _dense(x, h.dense_units, h, "hidden")
-    x = _dropout(x, h.dropout, "dropout")
+    x = _dropout(x, each(h.dropout, 1)[0], "dropout")
     return _classifier(pixels, x, "cnn")
 
 
