@@ -117,6 +117,10 @@ benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; noth
 runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 	python -m fashion.runs
 
+.PHONY: refill
+refill: $(INSTALLED) ## log whatever the checkout holds and MLflow does not
+	python -m fashion.refill
+
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 	mlflow ui

@@ -46,29 +46,23 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from fashion import models, store, tracking, training
+    from fashion import models, training, training_log
 
+    made: training_log.Record = {
+        "key": key,
+        "data_sha256": digests,
+        "settings": settings,
+        "machine": provenance.machine(parameters.threads),
+    }
     with (
         state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        tracking.open_run(
-            paths.root,
-            store.TRAINING,
-            str(name),
-            key,
-            tags={
-                **name._asdict(),
-                "threads": parameters.threads,
-                **{f"data.{split}": digest for split, digest in digests.items()},
-            },
-            description=f"`{name.model}` trained on the {name.data} training split",
-        ) as run,
+        training_log.training_run(paths.root, name, made) as run,
     ):
-        run.log_parameters({**name._asdict(), **settings})
-        run.log_dataset(name.data, digests["train"], "training", data.class_counts(train))
-        run.log_dataset("val", digests["val"], "validation", data.class_counts(val))
+        counts = {name.data: data.class_counts(train), "val": data.class_counts(val)}
+        training_log.log_inputs(run, {**name._asdict(), **settings}, made, counts)
 
         def report(row: training.Epoch, seconds: float) -> None:
-            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
+            training_log.log_epochs(run, [row])
             print(
                 f"{name} epoch {row['epoch']}/{budget.epochs}: loss {row['loss']:.4f},"
                 f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
@@ -100,7 +94,6 @@ def main() -> None:
             "best_epoch": progress.best_epoch,
             "epochs": progress.epochs,
         }
-        size = {"parameters": model.count_params(), "flops_per_image": models.flops(model)}
         results = paths.training(name)
         with together():
             file_sha256 = training.save_model(paths.model(name), model)
@@ -110,31 +103,16 @@ def main() -> None:
                 [list(row.values()) for row in progress.history],
             )
             write_json(results / "metrics.json", scores)
-            write_json(
-                results / "model.json",
-                {
-                    "key": key,
-                    "weights_sha256": training.weights_digest(model),
-                    "file_sha256": file_sha256,
-                    **size,
-                    "data_sha256": digests,
-                    "settings": settings,
-                    "machine": provenance.machine(parameters.threads),
-                },
-            )
-
-        # Epochs that an earlier, killed process trained but could not log are logged here.
-        for row in progress.history:
-            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
-        run.log_model(model, val.images[:1], progress.best_epoch)
-        run.log_parameters(size)
-        run.log_metrics(
-            {
-                "best_val_accuracy": scores["val_accuracy"],
-                "best_val_loss": scores["val_loss"],
-                "best_epoch": progress.best_epoch,
+            made |= {
+                "weights_sha256": training.weights_digest(model),
+                "file_sha256": file_sha256,
+                "parameters": model.count_params(),
+                "flops_per_image": models.flops(model),
             }
-        )
+            write_json(results / "model.json", made)
+
+        # With the epochs that an earlier, killed process trained but could not log.
+        training_log.log_training(run, made, progress.history, scores, model, val.images[:1])
 
 
 def seed(text: str) -> int:

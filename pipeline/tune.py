@@ -4,17 +4,16 @@ Reads:  data/processed/{train,val}.npz
 Writes: reports/tune/<model>/{hyperparameters.json,trials.csv}, data/trials/<model>.csv
 """
 
-import hashlib
 import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fashion import command, data, stage, state
+from fashion import command, data, provenance, stage, state
 from fashion.files import read_json, together, write_csv, write_json
 from fashion.hyperparameters import RECORDS, parse
 from fashion.parameters import Parameters, read_parameters
@@ -55,33 +54,27 @@ def main() -> None:
     key = state.work_key(paths.root, "tune", inputs)
 
     configure(parameters.threads)
-    from fashion import store, tracking, tuning
+    from fashion import training_log, tuning
 
     names = tuning.searched_names(space)
-    tags = {
-        "model": model,
+    made: training_log.Record = {
+        "key": key,
         "seed": parameters.seed,
-        "threads": parameters.threads,
-        **{f"data.{split}": inputs[split] for split in ("train", "val")},
+        "settings": settings.model_dump(mode="json"),
+        "space": parameters.tune.models[model],
+        "searched": names,
+        "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
+        "classes": {"train": data.class_counts(train), "val": data.class_counts(val)},
+        "machine": provenance.machine(parameters.threads),
     }
     with (
         state.resumable(paths.root, f"tune-{model}", key, [paths.hyperparameters(model)]) as folder,
-        tracking.open_run(
-            paths.root,
-            store.SEARCH,
-            f"search-{model}",
-            key,
-            tags=tags,
-            description=f"{settings.strategy} search over {', '.join(names) or 'nothing'}; "
-            f"a child run per trial",
-        ) as run,
+        training_log.search_run(paths.root, model, made) as run,
     ):
-        run.log_parameters(
-            settings.model_dump(mode="json") | {"space": parameters.tune.models[model]}
+        training_log.log_inputs(
+            run, {**made["settings"], "space": made["space"]}, made, made["classes"]
         )
-        run.log_dataset("train", inputs["train"], "training", data.class_counts(train))
-        run.log_dataset("val", inputs["val"], "validation", data.class_counts(val))
-        trials = Trials(model, parameters, train, val, folder, run, tags)
+        trials = Trials(model, parameters, train, val, folder, run, made)
         outcome = tuning.search(
             space, settings, derive_seed(parameters.seed, "search"), trials.run, trials.report
         )
@@ -98,10 +91,17 @@ def main() -> None:
         with together():
             write_csv(report / "trials.csv", header, rows)
             write_csv(paths.trial_histories(model), ["trial", "execution", *HISTORY], epochs)
+            write_json(
+                report / "search.json",
+                {
+                    **made,
+                    "best": trials.best,
+                    "trials": [asdict(trial) for trial in outcome.trials],
+                },
+            )
             write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
-        run.log_table("trials", header, rows)
-        run.log_metrics({f"best_{name}": value for name, value in trials.best.items()})
-        run.log_text("hyperparameters.json", json.dumps(chosen.model_dump(mode="json"), indent=2))
+        text = json.dumps(chosen.model_dump(mode="json"), indent=2)
+        training_log.log_search(run, (header, rows), trials.best, text)
     print(f"chosen for {model}: {json.dumps({name: outcome.best[name] for name in names})}")
 
 
@@ -115,15 +115,16 @@ class Trials:
     val: data.Split
     folder: Path  # of what survives a kill
     parent: "Run"
-    tags: Mapping[str, str | int]
+    made: dict[str, Any]  # what the search's record says before it has ended
     histories: dict[int, Sequence[Sequence["Epoch"]]] = field(default_factory=dict)
     best: Mapping[str, float] = field(default_factory=dict)
     trained: list[float] = field(default_factory=list)  # seconds of each trial done here and now
 
     def run(self, number: int, values: "Values", epochs: int) -> Mapping[str, float]:
         """Return the mean scores of a trial's executions; a trial done before is not repeated."""
-        identity = hashlib.sha256(json.dumps([values, epochs], sort_keys=True).encode())
-        journal = self.folder / f"{identity.hexdigest()[:16]}.json"
+        from fashion.training_log import trial_identity
+
+        journal = self.folder / f"{trial_identity(values, epochs)}.json"
         if not journal.exists():
             self._train(number, values, epochs, journal)
         remembered = read_json(journal)
@@ -132,16 +133,13 @@ class Trials:
 
     def _train(self, number: int, values: "Values", epochs: int, journal: Path) -> None:
         """Train a trial and write its scores and histories to the journal."""
-        from fashion.training import metrics
+        from fashion import training_log
 
         settings = self.parameters.tune.search
         started = time.perf_counter()
-        with self.parent.child(
-            f"trial-{number}",
-            f"{self.folder.name}-{journal.stem}",
-            tags={**self.tags, "trial": number},
+        with training_log.trial_run(
+            self.parent, self.model, self.made, number, values, epochs
         ) as child:
-            child.log_parameters(values | {"epochs": epochs})
             executions = [
                 self._execute(number, execution, values, epochs, journal, child)
                 for execution in range(settings.executions_per_trial)
@@ -151,10 +149,8 @@ class Trials:
                 for name in ("val_accuracy", "val_loss")
             }
             scores["epochs"] = fmean(one.epochs for one in executions)
-            # Epochs that an earlier, killed process trained but could not log are logged here.
-            for row in executions[0].history:
-                child.log_metrics(metrics(row), step=int(row["epoch"]))
-            child.log_metrics({f"best_{name}": value for name, value in scores.items()})
+            # With the epochs that an earlier, killed process trained but could not log.
+            training_log.log_trial(child, executions[0].history, scores)
         histories = [one.history for one in executions]
         write_json(journal, {"scores": scores, "histories": histories})
         self.trained.append(time.perf_counter() - started)
@@ -168,7 +164,7 @@ class Trials:
         journal: Path,
         child: "Run",
     ) -> "Progress":
-        from fashion import models, training
+        from fashion import models, training, training_log
 
         settings = self.parameters.tune.search
         hyperparameters = parse(self.model, values, f"trial {number}")
@@ -177,7 +173,7 @@ class Trials:
 
         def log(row: training.Epoch, seconds: float) -> None:
             if execution == 0:  # the curves of the first; the scores are the mean of all
-                child.log_metrics(training.metrics(row), step=int(row["epoch"]))
+                training_log.log_epochs(child, [row])
 
         with step_bar(f"{self.model} trial {number}") as on_steps:
             return training.train(

@@ -27,7 +27,7 @@ LEVELS = (
     " state progress provenance runtime",
     "augmentation kernels models training evaluation plots store tracking report differences"
     " elsewhere",
-    "tuning reference runs picture predict serve",
+    "tuning reference runs picture predict serve training_log evaluation_log refill",
     "checklist readme record verify",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -1,0 +1,161 @@
+"""What tune and train found → MLflow, from values alone.
+
+A stage logs by these functions, and `refill` by the same from a checkout's files, so that both
+leave the same runs. What was logged before is left as it is.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion import store, tracking
+from fashion.paths import ModelName
+from fashion.tracking import Run
+
+Epoch = Mapping[str, float]  # a row of a history
+Record = dict[str, Any]  # a stage's own file on what it did: key, settings, data_sha256, machine
+Counts = Mapping[str, Mapping[str, int]]  # what a run has seen: split → class name → images
+
+
+def origin(record: Record, stage: str) -> dict[str, str | int]:
+    """Return the tags that say where a result comes from, the machine that made it among them."""
+    return {
+        "stage": stage,
+        "mlflow.source.name": f"{stage.partition('@')[0]}.py",
+        **{f"data.{split}": digest for split, digest in record["data_sha256"].items()},
+        **{f"machine.{fact}": value for fact, value in record["machine"].items()},
+    }
+
+
+def training_run(root: Path, name: ModelName, record: Record) -> AbstractContextManager[Run]:
+    """Open the run of a trained model."""
+    return tracking.open_run(
+        root,
+        store.TRAINING,
+        str(name),
+        record["key"],
+        tags={**name._asdict(), **origin(record, f"train@{name}")},
+        description=f"`{name.model}` trained on the {name.data} training split",
+    )
+
+
+def log_inputs(run: Run, parameters: Mapping[str, Any], record: Record, counts: Counts) -> None:
+    """Log what a run is made from.
+
+    Args:
+        run: of a training or of a search.
+        parameters: name → value.
+        record: with the digest of each split.
+        counts: of each split that the run has seen, the first for training, then val.
+    """
+    run.log_parameters(parameters)
+    for (shown, classes), (split, digest) in zip(
+        counts.items(), record["data_sha256"].items(), strict=True
+    ):
+        context = {"train": "training", "val": "validation"}[split]
+        run.log_dataset(shown, digest, context, classes)
+
+
+def log_epochs(run: Run, history: Sequence[Epoch]) -> None:
+    """Log the curves of a history."""
+    for row in history:
+        values = {column: value for column, value in row.items() if column != "epoch"}
+        run.log_metrics(values, step=int(row["epoch"]))
+
+
+def log_training(
+    run: Run,
+    record: Record,
+    history: Sequence[Epoch],
+    scores: Mapping[str, float],
+    model: Any,
+    example: NDArray[np.uint8],
+) -> None:
+    """Log what a training ended with.
+
+    Args:
+        run: from `training_run`.
+        record: the content of reports/train/<name>/model.json.
+        history: a row per epoch.
+        scores: the content of reports/train/<name>/metrics.json.
+        model: the Keras model.
+        example: an image as it takes them, uint8 [1, 28, 28].
+    """
+    log_epochs(run, history)
+    run.log_model(model, example, int(scores["best_epoch"]))
+    run.log_parameters({name: record[name] for name in ("parameters", "flops_per_image")})
+    run.log_metrics(
+        {
+            "best_val_accuracy": scores["val_accuracy"],
+            "best_val_loss": scores["val_loss"],
+            "best_epoch": scores["best_epoch"],
+        }
+    )
+
+
+def search_run(root: Path, model: str, record: Record) -> AbstractContextManager[Run]:
+    """Open the run of a search."""
+    names = ", ".join(record["searched"]) or "nothing"
+    return tracking.open_run(
+        root,
+        store.SEARCH,
+        f"search-{model}",
+        record["key"],
+        tags={"model": model, "seed": record["seed"], **origin(record, f"tune@{model}")},
+        description=f"{record['settings']['strategy']} search over {names}; a child run per trial",
+    )
+
+
+def trial_identity(values: Mapping[str, Any], epochs: int) -> str:
+    """Return a name for what a trial is: 16 hexadecimal digits of its values and epochs."""
+    content = json.dumps([values, epochs], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def trial_run(
+    run: Run, model: str, record: Record, number: int, values: Mapping[str, Any], epochs: int
+) -> Iterator[Run]:
+    """Open the run of a trial, below that of its search, with all of its hyperparameters."""
+    key = f"{record['key']}-{trial_identity(values, epochs)}"
+    tags = {"model": model, "seed": record["seed"], **origin(record, f"tune@{model}")}
+    with run.child(f"trial-{number}", key, tags={**tags, "trial": number}) as child:
+        child.log_parameters({**values, "epochs": epochs})
+        yield child
+
+
+def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -> None:
+    """Log what a trial ended with.
+
+    Args:
+        run: from `trial_run`.
+        history: of its first execution.
+        scores: means over its executions.
+    """
+    log_epochs(run, history)
+    run.log_metrics({f"best_{name}": value for name, value in scores.items()})
+
+
+def log_search(
+    run: Run,
+    trials: tuple[Sequence[str], Sequence[Sequence[Any]]],
+    best: Mapping[str, float],
+    chosen: str,
+) -> None:
+    """Log what a search ended with.
+
+    Args:
+        run: from `search_run`.
+        trials: header and rows of reports/tune/<model>/trials.csv.
+        best: scores of the best trial.
+        chosen: the content of reports/tune/<model>/hyperparameters.json.
+    """
+    run.log_table("trials", *trials)
+    run.log_metrics({f"best_{name}": value for name, value in best.items()})
+    run.log_text("hyperparameters.json", chosen)
