@@ -112,7 +112,9 @@ def main() -> None:
             write_json(results / "model.json", made)
 
         # With the epochs that an earlier, killed process trained but could not log.
-        training_log.log_training(run, made, progress.history, scores, model, val.images[:1])
+        training_log.log_training(
+            run, name, made, counts, progress.history, scores, model, val.images[:1]
+        )
 
 
 def seed(text: str) -> int:

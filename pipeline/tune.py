@@ -62,6 +62,11 @@ def main() -> None:
         "seed": parameters.seed,
         "settings": settings.model_dump(mode="json"),
         "space": parameters.tune.models[model],
+        "fixed": {
+            name: value
+            for name, value in parameters.tune.models[model].items()
+            if name not in names
+        },
         "searched": names,
         "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
         "classes": {"train": data.class_counts(train), "val": data.class_counts(val)},
@@ -71,9 +76,7 @@ def main() -> None:
         state.resumable(paths.root, f"tune-{model}", key, [paths.hyperparameters(model)]) as folder,
         training_log.search_run(paths.root, model, made) as run,
     ):
-        training_log.log_inputs(
-            run, {**made["settings"], "space": made["space"]}, made, made["classes"]
-        )
+        training_log.log_inputs(run, training_log.search_parameters(made), made, made["classes"])
         trials = Trials(model, parameters, train, val, folder, run, made)
         outcome = tuning.search(
             space, settings, derive_seed(parameters.seed, "search"), trials.run, trials.report
@@ -88,20 +91,15 @@ def main() -> None:
             for execution, history in enumerate(executions, 1)
             for row in history
         ]
+        made |= {"best": trials.best, "trials": [asdict(trial) for trial in outcome.trials]}
         with together():
             write_csv(report / "trials.csv", header, rows)
             write_csv(paths.trial_histories(model), ["trial", "execution", *HISTORY], epochs)
-            write_json(
-                report / "search.json",
-                {
-                    **made,
-                    "best": trials.best,
-                    "trials": [asdict(trial) for trial in outcome.trials],
-                },
-            )
+            write_json(report / "search.json", made)
             write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
         text = json.dumps(chosen.model_dump(mode="json"), indent=2)
-        training_log.log_search(run, (header, rows), trials.best, text)
+        first = {number: executions[0] for number, executions in trials.histories.items()}
+        training_log.log_search(run, model, made, first, (header, rows), text)
     print(f"chosen for {model}: {json.dumps({name: outcome.best[name] for name in names})}")
 
 

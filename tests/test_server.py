@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -72,11 +73,9 @@ def database() -> Iterator[str]:
             server.wait()
 
 
-@pytest.fixture(scope="module")
-def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on that database."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("artifacts")
+@contextlib.contextmanager
+def serving(database: str, folder: Path, port: int) -> Iterator[str]:
+    """Run an MLflow server and give its address."""
     process = subprocess.Popen(
         [
             *("mlflow", "server", "--backend-store-uri", database),
@@ -97,8 +96,15 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             time.sleep(0.1)
         yield address
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on that database."""
+    with serving(database, tmp_path_factory.mktemp("artifacts"), free_port()) as address:
+        yield address
 
 
 def test_a_server_holds_what_the_own_store_would(
@@ -136,3 +142,31 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
         assert run["status"] == "FINISHED"
         assert [step for step, _ in run["metrics"]["val_accuracy"]] == [1, 2]
         assert run["models"] == 1
+
+
+def test_a_server_that_was_away_for_a_while_has_lost_nothing(
+    database: str, own: "Checkout", tmp_path: Path
+) -> None:
+    own.edit({"train.budget.mlp": {"epochs": 40, "patience": 40}})
+    port = free_port()
+    with serving(database, tmp_path, port) as address:
+        process = own.start_stage(
+            *("train", "mlp", "original", "31"), environment={"MLFLOW_TRACKING_URI": address}
+        )
+        place = (TRAINING, None, "mlp-original-31")
+        for _ in range(10 * START):
+            runs = content(MlflowClient(address))["runs"]
+            if place in runs and "val_accuracy" in runs[place]["metrics"]:
+                break
+            time.sleep(0.1)
+    time.sleep(2)
+    with serving(database, tmp_path, port) as address:
+        done = own.finish(process)
+        run = content(MlflowClient(address))["runs"][place]
+    first, *_ = done.stderr.splitlines()
+    assert "fails" in first
+    assert f"MLflow at {address} answers again" in done.stderr
+    assert "not logged" not in done.stderr
+    assert run["status"] == "FINISHED"
+    assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, 41))
+    assert run["models"] == 1

@@ -484,8 +484,8 @@ def test_an_unreachable_server_is_named_once_and_nothing_waits_for_it(
     assert output.out == ""
     assert output.err.splitlines() == [
         "warning: MLflow at http://127.0.0.1:9 fails (Connection refused): going on without it",
-        "not logged to MLflow: run: 7 metrics, 1 figure",
-        "not logged to MLflow: run: 1 parameter, 1 champion",
+        "not logged to MLflow: run: 7 metrics, 1 figure; `make refill` logs it later",
+        "not logged to MLflow: run: 1 parameter, 1 champion; `make refill` logs it later",
     ]
 
 
@@ -513,7 +513,7 @@ def test_a_locked_store_is_a_warning(root: Path, capfd: pytest.CaptureFixture[st
     place = root / "mlflow.db"
     assert capfd.readouterr().err.splitlines() == [
         f"warning: MLflow at {place} fails (database is locked): going on without it",
-        "not logged to MLflow: run: 2 metrics",
+        "not logged to MLflow: run: 2 metrics; `make refill` logs it later",
     ]
     assert [found.info.status for found in runs(root)] == ["RUNNING"]  # to be continued
 
@@ -526,7 +526,7 @@ def test_a_store_that_is_no_database_is_a_warning(
         log_a_little(run)
     first, last = capfd.readouterr().err.splitlines()
     assert "file is not a database" in first
-    assert last == "not logged to MLflow: run: 7 metrics, 1 figure"
+    assert last == "not logged to MLflow: run: 7 metrics, 1 figure; `make refill` logs it later"
 
 
 def test_a_store_that_cannot_be_created_is_a_warning(
@@ -537,7 +537,7 @@ def test_a_store_that_cannot_be_created_is_a_warning(
         log_a_little(run)
     first, last = capfd.readouterr().err.splitlines()
     assert "File exists" in first
-    assert last == "not logged to MLflow: run: 7 metrics, 1 figure"
+    assert last == "not logged to MLflow: run: 7 metrics, 1 figure; `make refill` logs it later"
 
 
 @pytest.mark.slow
@@ -556,7 +556,7 @@ def test_a_full_disk_is_a_warning(root: Path) -> None:
     assert output == "go\n"
     first, last = errors.splitlines()
     assert "(File too large): going on without it" in first
-    assert last == "not logged to MLflow: run: 1 figure, 1 metric"
+    assert last == "not logged to MLflow: run: 1 figure, 1 metric; `make refill` logs it later"
 
 
 # Models
@@ -732,7 +732,7 @@ def test_a_real_server_gets_everything_and_may_die(
             assert time.monotonic() - before < 15
     assert capfd.readouterr().err.splitlines() == [
         f"warning: MLflow at {address} fails (Connection refused): going on without it",
-        "not logged to MLflow: run: 1 metric, 1 model",
+        "not logged to MLflow: run: 1 metric, 1 model; `make refill` logs it later",
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from fashion import command, data, results
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
-from fashion.parameters import Evaluate, Parameters, Searched, read_parameters, search_space
+from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
 
@@ -45,25 +45,13 @@ def refill_search(paths: Paths, model: str) -> str:
 
     folder = paths.hyperparameters(model).parent
     record: dict[str, Any] = read_json(folder / "search.json")
-    space = search_space(model, record["space"])
-    fixed = {name: value for name, value in space.items() if not isinstance(value, Searched)}
     histories = first_executions(paths.trial_histories(model))
     with training_log.search_run(paths.root, model, record) as run:
         if run.complete:
             return "was there"
-        parameters = {**record["settings"], "space": record["space"]}
-        training_log.log_inputs(run, parameters, record, record["classes"])
-        for trial in record["trials"]:
-            if trial["scores"] is None:
-                continue  # a failed one has nothing but its row in the table
-            values = {**fixed, **trial["searched"]}
-            with training_log.trial_run(
-                run, model, record, trial["number"], values, trial["epochs"]
-            ) as child:
-                training_log.log_trial(child, histories[trial["number"]], trial["scores"])
         header, *rows = table(folder / "trials.csv")
         chosen = json.dumps(read_json(paths.hyperparameters(model)), indent=2)
-        training_log.log_search(run, (header, rows), record["best"], chosen)
+        training_log.log_search(run, model, record, histories, (header, rows), chosen)
     return "logged"
 
 
@@ -80,12 +68,11 @@ def refill_training(paths: Paths, name: ModelName) -> str:
     with training_log.training_run(paths.root, name, record) as run:
         if run.complete:
             return "was there"
-        settings = {**name._asdict(), **record["settings"]}
-        training_log.log_inputs(run, settings, record, seen(paths, name))
         model = training.load_model(paths.model(name))
         example = data.read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
-        training_log.log_training(run, record, rows, scores, model, example)
+        counts = seen(paths, name)
+        training_log.log_training(run, name, record, counts, rows, scores, model, example)
     return "logged"
 
 

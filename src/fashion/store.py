@@ -46,6 +46,9 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+# Seconds for which a failed store is left alone, doubled by each further failure: a dead server
+# takes up to 15 s to be found out.
+RETRY_AFTER, LONGEST_PAUSE = 30.0, 600.0
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
 
@@ -65,7 +68,7 @@ def store_root(root: Path) -> Path:
 
 
 class Store:
-    """An MLflow store that is given up for this process at its first failure."""
+    """An MLflow store; after a failure it is left alone for a while, ever a little longer."""
 
     def __init__(self, uri: str, folder: Path, local: bool) -> None:
         """Connect.
@@ -79,23 +82,25 @@ class Store:
         self.folder = folder
         self.local = local
         self.place = str(folder / "mlflow.db") if local else _without_password(uri)
-        self.failure: str | None = None
+        self.failure: str | None = None  # why it cannot be reached, as long as that is so
+        self._pause: float = RETRY_AFTER
+        self._retry_at = 0.0
         self.client: Any = None
         self._mlflow = _import_mlflow()
         self._experiments: dict[str, str] = {}
-        self.attempt(self._connect)
+        self.attempt(lambda: None)
 
     def entity(self, name: str) -> Any:
         """Return a class of `mlflow.entities`."""
         return getattr(self._mlflow.entities, name)
 
     def attempt(self, action: Callable[[], Any]) -> Any:
-        """Return what `action` returns, or UNREACHABLE once the store has failed.
+        """Return what `action` returns, or UNREACHABLE while the store fails.
 
         Relative artifact locations need the root as working directory, and the registry asks the
         environment for the address; both are put back at once.
         """
-        if self.failure is not None:
+        if self.failure is not None and time.monotonic() < self._retry_at:
             return UNREACHABLE
         try:
             with (
@@ -105,13 +110,27 @@ class Store:
                 # A server may take its time, and whoever presses Ctrl-C will not.
                 _signals_deferred() if self.local else contextlib.nullcontext(),
             ):
-                return action()
+                if self.client is None:
+                    self._connect()
+                result = action()
         except Exception as error:
             if not self._is_outage(error):
                 raise
-            self.failure = _reason(error)
-            say(f"warning: MLflow at {self.place} fails ({self.failure}): going on without it")
+            if self.failure is None:
+                reason = _reason(error)
+                say(f"warning: MLflow at {self.place} fails ({reason}): going on without it")
+                self.failure = reason
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return UNREACHABLE
+        if self.failure is not None:
+            say(f"MLflow at {self.place} answers again")
+            self.failure, self._pause = None, RETRY_AFTER
+        return result
+
+    def retry(self) -> None:
+        """Let the next attempt ask the store, however short ago it failed."""
+        self._retry_at = 0.0
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, created if it is not there."""
@@ -219,7 +238,7 @@ def _check_address(given: str) -> None:
             raise UserError(f"MLFLOW_TRACKING_URI={given}: {database} cannot be a database file")
 
 
-# A server found dead for one run is not asked again for the next.
+# A server found dead for one run is not asked at once for the next.
 _connect_once = functools.cache(Store)
 
 

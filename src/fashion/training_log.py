@@ -71,22 +71,28 @@ def log_epochs(run: Run, history: Sequence[Epoch]) -> None:
 
 def log_training(
     run: Run,
+    name: ModelName,
     record: Record,
+    counts: Counts,
     history: Sequence[Epoch],
     scores: Mapping[str, float],
     model: Any,
     example: NDArray[np.uint8],
 ) -> None:
-    """Log what a training ended with.
+    """Log all of a training that has ended, whatever could be logged while it ran.
 
     Args:
         run: from `training_run`.
+        name: which model.
         record: the content of reports/train/<name>/model.json.
+        counts: as for `log_inputs`.
         history: a row per epoch.
         scores: the content of reports/train/<name>/metrics.json.
         model: the Keras model.
         example: an image as it takes them, uint8 [1, 28, 28].
     """
+    run.log_anew()
+    log_inputs(run, {**name._asdict(), **record["settings"]}, record, counts)
     log_epochs(run, history)
     run.log_model(model, example, int(scores["best_epoch"]))
     run.log_parameters({name: record[name] for name in ("parameters", "flops_per_image")})
@@ -142,20 +148,39 @@ def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -
     run.log_metrics({f"best_{name}": value for name, value in scores.items()})
 
 
+def search_parameters(record: Record) -> dict[str, Any]:
+    """Return what is logged as a search's parameters."""
+    return {**record["settings"], "space": record["space"]}
+
+
 def log_search(
     run: Run,
+    model: str,
+    record: Record,
+    histories: Mapping[int, Sequence[Epoch]],
     trials: tuple[Sequence[str], Sequence[Sequence[Any]]],
-    best: Mapping[str, float],
     chosen: str,
 ) -> None:
-    """Log what a search ended with.
+    """Log all of a search that has ended, whatever could be logged while it ran.
+
+    A failed trial has nothing but its row in the table.
 
     Args:
         run: from `search_run`.
+        model: the architecture.
+        record: the content of reports/tune/<model>/search.json.
+        histories: trial → rows of its first execution.
         trials: header and rows of reports/tune/<model>/trials.csv.
-        best: scores of the best trial.
         chosen: the content of reports/tune/<model>/hyperparameters.json.
     """
+    run.log_anew()
+    log_inputs(run, search_parameters(record), record, record["classes"])
+    for trial in record["trials"]:
+        if trial["scores"] is None:
+            continue
+        number, values = trial["number"], {**record["fixed"], **trial["searched"]}
+        with trial_run(run, model, record, number, values, trial["epochs"]) as child:
+            log_trial(child, histories[number], trial["scores"])
     run.log_table("trials", *trials)
-    run.log_metrics({f"best_{name}": value for name, value in best.items()})
+    run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
     run.log_text("hyperparameters.json", chosen)
