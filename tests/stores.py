@@ -13,7 +13,8 @@ def content(client: MlflowClient) -> dict[str, Any]:
     found = {}
     for experiment in (TRAINING, SEARCH):
         known = client.get_experiment_by_name(experiment)
-        assert known
+        if known is None:
+            continue
         runs = list(client.search_runs([known.experiment_id]))
         names = {run.info.run_id: run.info.run_name for run in runs}
         for run in runs:
