@@ -18,6 +18,7 @@ from fashion.runtime import configure
 
 COMMON = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": DROPOUT,
     "batch_norm": False,
     "l2": 0.0,

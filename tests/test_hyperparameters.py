@@ -11,6 +11,7 @@ from fashion.hyperparameters import RECORDS, Hyperparameters, each, parse, read
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": 0.1,
     "batch_norm": True,
     "l2": 0.0,

@@ -38,6 +38,7 @@ SOURCES = Path(__file__).parents[1] / "src"
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": 0.0,
     "batch_norm": False,
     "l2": 0.0,
@@ -375,6 +376,7 @@ def digests() -> list[str]:
         ("val_accuracy", 2, 2, 4),  # the first of equals is kept
         ("val_loss", 2, 3, 5),
         ("val_loss", 3, 6, 6),
+        ("epoch", 1, 6, 6),
     ],
 )
 def test_it_stops_without_a_better_score_and_keeps_the_best_weights(

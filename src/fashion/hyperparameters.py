@@ -52,6 +52,7 @@ class Hyperparameters(Section):
     """What every architecture is trained with."""
 
     activation: Activation
+    kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers
     dropout: Layers[Dropout]  # after each hidden dense layer
     batch_norm: bool
     l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² of hidden layers, added to the loss

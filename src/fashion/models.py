@@ -21,6 +21,8 @@ from fashion.kernels import FusedBatchNormalization
 # of the few hundred that an epoch has.
 BATCH_NORM_MOMENTUM = 0.9
 
+MONOTONE = {"relu", "elu", "tanh"}  # activations that never fall
+
 # Keras's names for what a model computes in; the weights are float32 in both.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -93,10 +95,11 @@ def build_mlp(h: MlpHyperparameters) -> keras.Model:
 def build_cnn(h: CnnHyperparameters) -> keras.Model:
     """Return blocks of convolutions, then flatten or average, then dense layers.
 
-    In the last convolution of a block the pooling comes first, before batch norm and activation:
-    they then work on a quarter of the values. For a monotone activation without batch norm the
-    order makes no difference.
+    In the last convolution of a block the pooling comes before batch norm and activation, which
+    then work on a quarter of the values. Without batch norm that is the same as the usual order, as
+    long as the activation is monotone; for one that is not, the pooling comes last.
     """
+    pool_first = h.batch_norm or h.activation in MONOTONE
     pixels, x = _scaled_pixels()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
     blocks = len(h.filters)
@@ -111,13 +114,16 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
                 kernel,
                 padding=h.padding,
                 use_bias=not h.batch_norm,
-                kernel_initializer="he_normal",
+                kernel_initializer=h.kernel_initializer,
                 kernel_regularizer=_l2(h),
                 name=name,
             )(x)
-            if number == convolutions and (block < len(h.filters) or h.pool_last):
+            pool = number == convolutions and (block < len(h.filters) or h.pool_last)
+            if pool and pool_first:
                 x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
             x = _normalised(x, h, name)
+            if pool and not pool_first:
+                x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
         x = _dropout(x, dropout, f"block_{block}_dropout")
     if h.head == "average":
         x = layers.GlobalAveragePooling2D(name="average")(x)
@@ -152,7 +158,13 @@ def _scaled_pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
 
 
 def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> keras.KerasTensor:
-    dense = layers.Dense(units, use_bias=not h.batch_norm, kernel_regularizer=_l2(h), name=name)
+    dense = layers.Dense(
+        units,
+        use_bias=not h.batch_norm,
+        kernel_initializer=h.kernel_initializer,
+        kernel_regularizer=_l2(h),
+        name=name,
+    )
     return _normalised(dense(x), h, name)
 
 

@@ -84,7 +84,8 @@ def train(
         seed: of the order, the image changes and the dropout masks.
         epochs: the most; the cosine schedule reaches zero at the last of them.
         patience: epochs without a better `monitor` before training stops.
-        monitor: `val_accuracy` (higher is better) or `val_loss` (lower is better).
+        monitor: `val_accuracy` (higher is better), `val_loss` (lower is better), or `epoch`: the
+            last epoch counts as the best.
         on_epoch: called after each epoch that was computed, with its row and its seconds.
         on_steps: called several times an epoch with the steps done and their total.
         checkpoint: a file to resume from and to save to after each epoch.
