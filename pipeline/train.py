@@ -15,8 +15,6 @@ from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
 from fashion.parameters import Seed, read_parameters
 from fashion.paths import ModelName, Paths
-from fashion.progress import duration, step_bar
-from fashion.randomness import derive_seed
 from fashion.results import HISTORY
 from fashion.runtime import configure
 
@@ -46,7 +44,7 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from fashion import models, training, training_log
+    from fashion import models, training, training_log, training_work
 
     made: training_log.Record = {
         "key": key,
@@ -61,33 +59,18 @@ def main() -> None:
         counts = {name.data: data.class_counts(train), "val": data.class_counts(val)}
         training_log.log_inputs(run, {**name._asdict(), **settings}, made, counts)
 
-        def report(row: training.Epoch, seconds: float) -> None:
-            training_log.log_epochs(run, [row])
-            print(
-                f"{name} epoch {row['epoch']}/{budget.epochs}: loss {row['loss']:.4f},"
-                f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
-                f" {seconds:.1f} s,"
-                f" at most {duration(seconds * (budget.epochs - row['epoch']))} left",
-                flush=True,
-            )
-
-        model = models.build(name.model, record, derive_seed(name.seed, "weights"))
-        with step_bar(str(name)) as on_steps:
-            progress = training.train(
-                model,
-                record,
-                train,
-                val,
-                seed=name.seed,
-                epochs=budget.epochs,
-                patience=budget.patience,
-                monitor=monitor,
-                on_epoch=report,
-                on_steps=on_steps,
-                checkpoint=folder / "epoch.npz",
-            )
-
-        model = models.portable(model)
+        model, progress = training_work.train(
+            name.model,
+            record,
+            train,
+            val,
+            label=str(name),
+            seed=name.seed,
+            monitor=monitor,
+            run=run,
+            checkpoint=folder / "epoch.npz",
+            **budget.model_dump(),
+        )
         scores = {
             "val_accuracy": progress.best["val_accuracy"],
             "val_loss": progress.best["val_loss"],

@@ -27,7 +27,8 @@ LEVELS = (
     " state progress provenance runtime",
     "augmentation kernels models training evaluation plots store tracking report differences"
     " elsewhere",
-    "tuning reference runs picture predict serve training_log evaluation_log refill",
+    "tuning reference runs picture predict serve training_log evaluation_log refill"
+    " training_work tuning_work",
     "checklist readme record verify",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

@@ -18,8 +18,9 @@ from fashion.parameters import (
     ListRange,
     Search,
     SearchSpace,
+    searched_names,
 )
-from fashion.tuning import Outcome, Trial, Values, search, searched_names, trials_table
+from fashion.tuning import Outcome, Trial, Values, search, trials_table
 
 STRATEGIES = ("random", "bayesian", "hyperband", "grid")
 SPACE: SearchSpace = {

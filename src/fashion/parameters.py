@@ -306,6 +306,11 @@ def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
     return space
 
 
+def searched_names(space: SearchSpace) -> list[str]:
+    """Return the hyperparameters that have a range."""
+    return [name for name, value in space.items() if isinstance(value, Searched)]
+
+
 def _ends(value: Value | Searched) -> Sequence[Value]:
     return value.ends() if isinstance(value, Searched) else [value]
 

@@ -46,12 +46,13 @@ def refill_search(paths: Paths, model: str) -> str:
     folder = paths.hyperparameters(model).parent
     record: dict[str, Any] = read_json(folder / "search.json")
     histories = first_executions(paths.trial_histories(model))
-    with training_log.search_run(paths.root, model, record) as run:
+    place = training_log.search_place(model)
+    with training_log.search_run(paths.root, place, model, record) as run:
         if run.complete:
             return "was there"
         header, *rows = table(folder / "trials.csv")
         chosen = json.dumps(read_json(paths.hyperparameters(model)), indent=2)
-        training_log.log_search(run, model, record, histories, (header, rows), chosen)
+        training_log.log_search(run, place, model, record, histories, (header, rows), chosen)
     return "logged"
 
 

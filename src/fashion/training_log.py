@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,19 @@ from fashion.tracking import Run
 Epoch = Mapping[str, float]  # a row of a history
 Record = dict[str, Any]  # a stage's own file on what it did: key, settings, data_sha256, machine
 Counts = Mapping[str, Mapping[str, int]]  # what a run has seen: split → class name → images
+
+
+class Place(NamedTuple):
+    """Where a piece of work stands: in MLflow, and among the stages of DVC."""
+
+    experiment: str
+    run: str  # its name
+    stage: str  # such as tune@mlp
+
+
+def search_place(model: str) -> Place:
+    """Return where a search of the pipeline stands."""
+    return Place(store.SEARCH, f"search-{model}", f"tune@{model}")
 
 
 def origin(record: Record, stage: str) -> dict[str, str | int]:
@@ -105,15 +118,15 @@ def log_training(
     )
 
 
-def search_run(root: Path, model: str, record: Record) -> AbstractContextManager[Run]:
+def search_run(root: Path, place: Place, model: str, record: Record) -> AbstractContextManager[Run]:
     """Open the run of a search."""
     names = ", ".join(record["searched"]) or "nothing"
     return tracking.open_run(
         root,
-        store.SEARCH,
-        f"search-{model}",
+        place.experiment,
+        place.run,
         record["key"],
-        tags={"model": model, "seed": record["seed"], **origin(record, f"tune@{model}")},
+        tags={"model": model, "seed": record["seed"], **origin(record, place.stage)},
         description=f"{record['settings']['strategy']} search over {names}; a child run per trial",
     )
 
@@ -126,11 +139,17 @@ def trial_identity(values: Mapping[str, Any], epochs: int) -> str:
 
 @contextmanager
 def trial_run(
-    run: Run, model: str, record: Record, number: int, values: Mapping[str, Any], epochs: int
+    run: Run,
+    place: Place,
+    model: str,
+    record: Record,
+    number: int,
+    values: Mapping[str, Any],
+    epochs: int,
 ) -> Iterator[Run]:
     """Open the run of a trial, below that of its search, with all of its hyperparameters."""
     key = f"{record['key']}-{trial_identity(values, epochs)}"
-    tags = {"model": model, "seed": record["seed"], **origin(record, f"tune@{model}")}
+    tags = {"model": model, "seed": record["seed"], **origin(record, place.stage)}
     with run.child(f"trial-{number}", key, tags={**tags, "trial": number}) as child:
         child.log_parameters({**values, "epochs": epochs})
         yield child
@@ -155,6 +174,7 @@ def search_parameters(record: Record) -> dict[str, Any]:
 
 def log_search(
     run: Run,
+    place: Place,
     model: str,
     record: Record,
     histories: Mapping[int, Sequence[Epoch]],
@@ -167,6 +187,7 @@ def log_search(
 
     Args:
         run: from `search_run`.
+        place: of the search.
         model: the architecture.
         record: the content of reports/tune/<model>/search.json.
         histories: trial → rows of its first execution.
@@ -179,7 +200,7 @@ def log_search(
         if trial["scores"] is None:
             continue
         number, values = trial["number"], {**record["fixed"], **trial["searched"]}
-        with trial_run(run, model, record, number, values, trial["epochs"]) as child:
+        with trial_run(run, place, model, record, number, values, trial["epochs"]) as child:
             log_trial(child, histories[number], trial["scores"])
     run.log_table("trials", *trials)
     run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})

@@ -156,11 +156,6 @@ def trials_table(
     return header, rows
 
 
-def searched_names(space: SearchSpace) -> list[str]:
-    """Return the hyperparameters that have a range."""
-    return [name for name, value in space.items() if isinstance(value, Searched)]
-
-
 def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
     if settings.strategy == "hyperband":
         return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
