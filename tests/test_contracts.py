@@ -25,7 +25,7 @@ STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
     " state progress provenance runtime",
-    "augmentation kernels models training evaluation plots store tracking report differences"
+    "augmentation kernels models training evaluation plots store tracking page report differences"
     " elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work",
