@@ -80,6 +80,12 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	mkdir -p reports/reference
 	cp .state/reference/reports/evaluate/metrics.json .state/reference/reports/evaluate/comparisons.json reports/reference
 
+# A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on.
+.PHONY: replications
+replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
+	dvc repro preprocess augment
+	cd replications && dvc repro
+
 .PHONY: verify
 verify: $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
 	python -m fashion.verify

@@ -41,6 +41,8 @@ RESULTS = (
     *("data/raw", "data/processed", "data/original", "data/augmented", "data/predictions"),
     *("models", "reports", "dvc.lock"),
 )
+# What the real runs left in git.
+RECORDED = ("reports/", "dvc.lock", "replications/dvc.lock", "replications/results/")
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores
 
 # The real params.yaml with less to do: key → value.
@@ -228,7 +230,7 @@ def new_checkout(root: Path) -> Checkout:
     ).stdout.split("\0")
     # The results of the real run are no part of a pipeline that starts from nothing.
     for name in listed:
-        if name and not name.startswith(("reports/", "dvc.lock")) and (PROJECT / name).is_file():
+        if name and not name.startswith(RECORDED) and (PROJECT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, root / name)
     offer(root)

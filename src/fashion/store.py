@@ -29,10 +29,13 @@ from fashion.errors import UserError
 
 TRAINING = "fashion-mnist"
 SEARCH = "fashion-mnist-search"
+REPLICATIONS = "fashion-mnist-replications"
 EXPERIMENTS = {
     TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
     "one run that compares them. Select an MLP and a CNN and press *Compare*.",
     SEARCH: "One run per search for hyperparameters, with a child run per trial.",
+    REPLICATIONS: "The published systems, rebuilt: one run per model and seed, and one per search,"
+    " with a child run per trial. The number at the beginning of a name is the system's.",
 }
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
@@ -61,9 +64,11 @@ def store_root(root: Path) -> Path:
     `dvc exp run --temp` and queued experiments run in a throw-away copy of the project; DVC names
     the real one in DVC_ROOT.
     """
-    real = os.environ.get("DVC_ROOT")
-    if real and (Path(real) / "dvc.yaml").is_file():
-        return Path(real).resolve()
+    given = os.environ.get("DVC_ROOT")
+    if given and (Path(given) / "dvc.yaml").is_file():
+        real = Path(given).resolve()
+        if not real.is_relative_to(root.resolve()):  # as a pipeline inside the project would be
+            return real
     return root.resolve()
 
 

@@ -39,7 +39,7 @@ class SearchWork:
     best: Mapping[str, float] = field(default_factory=dict)  # scores of the best trial so far
     trials: Sequence[Trial] = ()
     histories: dict[int, Sequence[Sequence[Epoch]]] = field(default_factory=dict)  # by trial
-    trained: list[float] = field(default_factory=list)  # seconds of each trial done here and now
+    seconds: list[float] = field(default_factory=list)  # of each trial, as long as it took
 
     def do(self) -> Hyperparameters:
         """Run the search; `trials`, `best` and `histories` hold what was found on the way.
@@ -76,6 +76,7 @@ class SearchWork:
             self._train(number, values, epochs, journal)
         remembered = read_json(journal)
         self.histories[number] = remembered["histories"]
+        self.seconds.append(remembered["seconds"])
         return dict(remembered["scores"])
 
     def _train(self, number: int, values: Values, epochs: int, journal: Path) -> None:
@@ -96,8 +97,8 @@ class SearchWork:
             # With the epochs that an earlier, killed process trained but could not log.
             training_log.log_trial(child, executions[0].history, scores)
         histories = [one.history for one in executions]
-        write_json(journal, {"scores": scores, "histories": histories})
-        self.trained.append(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        write_json(journal, {"scores": scores, "histories": histories, "seconds": seconds})
 
     def _execute(
         self, number: int, execution: int, values: Values, epochs: int, journal: Path, child: Run
@@ -141,6 +142,6 @@ class SearchWork:
             self.best = trial.scores
         line = f"{place}: {objective} {score:.4f}, best so far {self.best[objective]:.4f}"
         left = total - trial.number
-        if known and left > 0 and self.trained:
-            line += f", about {duration(left * sum(self.trained) / len(self.trained))} left"
+        if known and left > 0:
+            line += f", about {duration(left * fmean(self.seconds))} left"
         print(f"{line}; {json.dumps(trial.searched)}", flush=True)
