@@ -282,6 +282,15 @@ def test_floats_on_a_log_scale_fill_every_decade() -> None:
         assert 8 < sum(lowest <= rate < 10 * lowest for rate in rates) < 35
 
 
+def test_steps_give_the_numbers_that_people_write() -> None:
+    def answer(values: Mapping[str, Any], epochs: int) -> Mapping[str, float]:
+        return {"val_accuracy": values["dropout"], "val_loss": 0.0, "epochs": epochs}
+
+    space: SearchSpace = {"dropout": FloatRange(float=FloatBounds(min=0.0, max=0.4, step=0.1))}
+    _, asked = searched(settings("grid"), answer=answer, space=space)
+    assert [values["dropout"] for _, values, _ in asked] == [0.0, 0.1, 0.2, 0.3, 0.4]
+
+
 # Failures
 
 

@@ -52,7 +52,9 @@ def figures(
     plan: Plan, models: Mapping[str, Measured], searches: Mapping[str, Found], test: Split
 ) -> dict[str, bytes]:
     """Return every figure of the page: path beside it → PNG."""
-    finals = {name: part for name, part in plan.trained.items() if not name.startswith(GRID)}
+    finals = {
+        name: part for name, part in sorted(plan.trained.items()) if not name.startswith(GRID)
+    }
     drawn = {
         "figures/accuracy.png": replication_plots.accuracies(
             {name: _printed_accuracy(part) for name, part in finals.items()},
@@ -169,7 +171,7 @@ def _summary(content: Content) -> list[Block]:
         Table(
             "What came out, system by system. Published numbers: inside, above and below the range"
             " of our seeds; claims: held, undecided, the opposite.",
-            ["System", "Models", "Searches", *_PLACES, *_OUTCOMES, "Time"],
+            ["System", "models", "searches", *_PLACES, *_OUTCOMES, "time"],
             [
                 [
                     f"{name}. {one['title']}",
@@ -212,23 +214,20 @@ def _numbers(content: Content, system: str) -> Table:
         [
             part.what,
             METRICS[metric],
+            place,
+            "inside" if one.verdict == "inside" else f"published is {one.verdict}",
             one.published,
             _number(metric, one.mean),
             _number(metric, one.deviation),
             f"{_number(metric, one.low)} … {_number(metric, one.high)}",
             str(one.seeds),
             _signed(metric, one.difference),
-            "published is " + one.verdict if one.verdict != "inside" else "inside",
-            place,
         ]
         for (part, metric), place, one in _comparisons(content, system)
     ]
-    silent = [
-        (name, part)
-        for name, part in content.plan.trained.items()
-        if part.system == system and not part.published
-    ]
-    for name, part in silent:
+    for name, part in content.plan.trained.items():
+        if part.system != system or part.published:
+            continue
         for metric in ("test_accuracy", "val_accuracy"):
             values = content.models[name].metrics[metric]
             spread = evaluation.spread(values, content.plan.confidence)
@@ -237,23 +236,23 @@ def _numbers(content: Content, system: str) -> Table:
                     part.what,
                     METRICS[metric],
                     NOTHING,
+                    "nothing published",
+                    NOTHING,
                     _number(metric, spread.mean),
                     _number(metric, spread.deviation),
                     f"{_number(metric, min(values))} … {_number(metric, max(values))}",
                     str(len(values)),
-                    NOTHING,
-                    NOTHING,
                     NOTHING,
                 ]
             )
     return Table(
         "Published and measured.",
         [
-            *("Model", "Metric", "Published", "Mean", "sd", "Range", "n", "Difference"),
-            *("Verdict", "Place"),
+            *("Model", "Metric", "Place", "Verdict"),
+            *("Published", "Mean", "sd", "Range", "n", "Difference"),
         ],
         rows,
-        text_columns=2,
+        text_columns=4,
     )
 
 

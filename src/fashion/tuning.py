@@ -190,4 +190,6 @@ def _decoded(kind: Searched, value: Any) -> Any:
     """Return a value as the record takes it; keras-tuner knows choices as their JSON text."""
     if isinstance(kind, Choice):
         return json.loads(value)
-    return int(value) if isinstance(kind, IntRange) else float(value)
+    if isinstance(kind, IntRange):
+        return int(value)
+    return float(f"{value:.12g}")  # keras-tuner's steps add up to 0.30000000000000004
