@@ -8,10 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from fashion import command, data, provenance, stage, state
+from fashion import command, data, stage
 from fashion.files import together, write_csv, write_json
 from fashion.hyperparameters import RECORDS
-from fashion.parameters import read_parameters, searched_names
+from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import generator
 from fashion.results import HISTORY
@@ -25,60 +25,30 @@ def main() -> None:
     model = parser.parse_args().model
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
-    settings, space = parameters.tune.search, parameters.tune.space(model)
+    settings = parameters.tune.search
 
     train = data.read_split(paths.split("train"))
     val = data.read_split(paths.split("val"))
     if settings.images:
         train = data.sample(train, settings.images, generator(parameters.seed, "search images"))
-    inputs = {
-        "model": model,
-        "space": parameters.tune.models[model],
-        "search": settings.model_dump(mode="json"),
-        "seed": parameters.seed,
-        "threads": parameters.threads,
-        "train": data.digest(train),
-        "val": data.digest(val),
-    }
-    key = state.work_key(paths.root, "tune", inputs)
 
     configure(parameters.threads)
     from fashion import training_log, tuning_work
 
-    names = searched_names(space)
-    record: training_log.Record = {
-        "key": key,
-        "seed": parameters.seed,
-        "settings": inputs["search"],
-        "space": inputs["space"],
-        "fixed": {name: value for name, value in inputs["space"].items() if name not in names},
-        "searched": names,
-        "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
-        "classes": {"train": data.class_counts(train), "val": data.class_counts(val)},
-        "machine": provenance.machine(parameters.threads),
-    }
-    place = training_log.search_place(model)
-    with (
-        state.resumable(paths.root, f"tune-{model}", key, [paths.hyperparameters(model)]) as folder,
-        training_log.search_run(paths.root, place, model, record) as run,
-    ):
-        training_log.log_inputs(
-            run, training_log.search_parameters(record), record, record["classes"]
-        )
-        search = tuning_work.SearchWork(
-            model=model,
-            space=space,
-            settings=settings,
-            seed=parameters.seed,
-            train=train,
-            val=val,
-            folder=folder,
-            run=run,
-            place=place,
-            record=record,
-            label=model,
-        )
+    search = tuning_work.SearchWork(
+        model=model,
+        space=parameters.tune.models[model],
+        settings=settings,
+        seed=parameters.seed,
+        threads=parameters.threads,
+        train=train,
+        val=val,
+        place=training_log.search_place(model),
+        label=model,
+    )
+    with search.opened(paths.root, paths.root, [paths.hyperparameters(model)]):
         chosen = search.do()
+        values = chosen.model_dump(mode="json")
         epochs = [
             [number, execution, *row.values()]
             for number, executions in sorted(search.histories.items())
@@ -90,10 +60,9 @@ def main() -> None:
             write_csv(report / "trials.csv", *search.table())
             write_csv(paths.trial_histories(model), ["trial", "execution", *HISTORY], epochs)
             write_json(report / "search.json", search.ended())
-            write_json(paths.hyperparameters(model), chosen.model_dump(mode="json"))
+            write_json(paths.hyperparameters(model), values)
         search.log(chosen)
-    values = chosen.model_dump(mode="json")
-    print(f"chosen for {model}: {json.dumps({name: values[name] for name in names})}")
+    print(f"chosen for {model}: {json.dumps({name: values[name] for name in search.names})}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from fashion.parameters import (
     Parameters,
     read_parameters,
     search_space,
+    searched_names,
 )
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
@@ -59,8 +60,7 @@ def test_the_shipped_parameters_are_valid_and_every_space_can_be_searched() -> N
     parameters = read_parameters(SHIPPED)
     assert parameters.seed >= 1
     for model in parameters.train.models:
-        space = parameters.tune.space(model)
-        assert any(isinstance(value, (Choice, IntRange, FloatRange)) for value in space.values())
+        assert searched_names(search_space(model, parameters.tune.models[model]))
 
 
 def test_parameters_cannot_be_changed_after_reading() -> None:

@@ -7,10 +7,9 @@ Writes: results/searches/<name>/, durations/search-<name>.json
 import sys
 from pathlib import Path
 
-from fashion import command, data, provenance, replication, stage, state
+from fashion import command, data, replication, stage
 from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
-from fashion.parameters import searched_names
 from fashion.paths import Paths
 from fashion.runtime import configure
 
@@ -26,58 +25,24 @@ def main() -> None:
     if name not in plan.searches:
         raise UserError(f"no search {name!r}: choose from {', '.join(plan.searches)}")
     part = plan.searches[name]
-
     train, val = data.read_split(paths.split("train")), data.read_split(paths.split("val"))
-    inputs = {
-        "name": name,
-        "model": part.model,
-        "space": part.space,
-        "search": part.search.model_dump(mode="json"),
-        "seed": plan.seed,
-        "threads": plan.threads,
-        "train": data.digest(train),
-        "val": data.digest(val),
-    }
-    key = state.work_key(folder, "search", inputs)
 
     configure(plan.threads)
     from fashion import store, training_log, tuning_work
 
-    space = part.ranges()
-    names = searched_names(space)
-    record: training_log.Record = {
-        "key": key,
-        "seed": plan.seed,
-        "settings": inputs["search"],
-        "space": part.space,
-        "fixed": {key: value for key, value in part.space.items() if key not in names},
-        "searched": names,
-        "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
-        "classes": {"train": data.class_counts(train), "val": data.class_counts(val)},
-        "machine": provenance.machine(plan.threads),
-    }
-    place = training_log.Place(store.REPLICATIONS, f"{name}-search", f"search@{name}")
+    search = tuning_work.SearchWork(
+        model=part.model,
+        space=part.space,
+        settings=part.search,
+        seed=plan.seed,
+        threads=plan.threads,
+        train=train,
+        val=val,
+        place=training_log.Place(store.REPLICATIONS, f"{name}-search", f"search@{name}"),
+        label=name,
+    )
     results = folder / "results/searches" / name
-    outputs = [results / "hyperparameters.json"]
-    with (
-        state.resumable(folder, f"search-{name}", key, outputs) as work,
-        training_log.search_run(paths.root, place, part.model, record) as run,
-    ):
-        settings = training_log.search_parameters(record)
-        training_log.log_inputs(run, settings, record, record["classes"])
-        search = tuning_work.SearchWork(
-            model=part.model,
-            space=space,
-            settings=part.search,
-            seed=plan.seed,
-            train=train,
-            val=val,
-            folder=work,
-            run=run,
-            place=place,
-            record=record,
-            label=name,
-        )
+    with search.opened(paths.root, folder, [results / "hyperparameters.json"]):
         chosen = search.do()
         with together():
             write_csv(results / "trials.csv", *search.table())

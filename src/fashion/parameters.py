@@ -212,10 +212,6 @@ class Tune(Section):
     search: Search
     models: dict[str, dict[str, Any]]  # checked and turned into search spaces by `search_space`
 
-    def space(self, model: str) -> SearchSpace:
-        """Return the search space of one architecture."""
-        return search_space(model, self.models[model])
-
 
 class Budget(Section):
     epochs: Count

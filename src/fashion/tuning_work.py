@@ -2,17 +2,18 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from fashion import models, training, training_log, tuning
-from fashion.data import Split
+from fashion import models, provenance, state, training, training_log, tuning
+from fashion.data import Split, class_counts, digest
 from fashion.files import read_json, write_json
 from fashion.hyperparameters import Hyperparameters, parse
-from fashion.parameters import Search, SearchSpace, searched_names
+from fashion.parameters import Search, search_space, searched_names
 from fashion.progress import duration, step_bar
 from fashion.randomness import derive_seed
 from fashion.tracking import Run
@@ -25,21 +26,72 @@ class SearchWork:
     """A search: trains its trials, remembers what is done, and says how it goes."""
 
     model: str  # the architecture, a key of RECORDS
-    space: SearchSpace
+    space: dict[str, Any]  # hyperparameter → value or range, as it stands in params.yaml
     settings: Search
     seed: int
+    threads: int
     train: Split
     val: Split
-    folder: Path  # of what survives a kill
-    run: Run
     place: training_log.Place
-    record: training_log.Record  # what the search's file says before it has ended
     label: str  # begins every line that is printed
+
+    # Set by `opened`: the folder that survives a kill, the run, and the search's record so far.
+    folder: Path = field(init=False)
+    run: Run = field(init=False)
+    record: training_log.Record = field(init=False)
 
     best: Mapping[str, float] = field(default_factory=dict)  # scores of the best trial so far
     trials: Sequence[Trial] = ()
     histories: dict[int, Sequence[Sequence[Epoch]]] = field(default_factory=dict)  # by trial
     seconds: list[float] = field(default_factory=list)  # of each trial, as long as it took
+
+    @contextmanager
+    def opened(self, root: Path, graph: Path, outputs: Sequence[Path]) -> Iterator[None]:
+        """Open the search's run and its folder.
+
+        Args:
+            root: the checkout, whose MLflow store gets the run.
+            graph: folder of the dvc.yaml that has the stage.
+            outputs: the stage's, as for `state.resumable`.
+
+        Raises:
+            UserError: another process is at the same search.
+        """
+        inputs = {
+            "model": self.model,
+            "space": self.space,
+            "search": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "threads": self.threads,
+            "train": digest(self.train),
+            "val": digest(self.val),
+        }
+        stage, _, item = self.place.stage.partition("@")
+        key = state.work_key(graph, stage, inputs)
+        names = self.names
+        self.record = {
+            "key": key,
+            "seed": self.seed,
+            "settings": inputs["search"],
+            "space": self.space,
+            "fixed": {name: value for name, value in self.space.items() if name not in names},
+            "searched": names,
+            "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
+            "classes": {"train": class_counts(self.train), "val": class_counts(self.val)},
+            "machine": provenance.machine(self.threads),
+        }
+        with (
+            state.resumable(graph, f"{stage}-{item}", key, outputs) as self.folder,
+            training_log.search_run(root, self.place, self.model, self.record) as self.run,
+        ):
+            parameters = training_log.search_parameters(self.record)
+            training_log.log_inputs(self.run, parameters, self.record, self.record["classes"])
+            yield
+
+    @property
+    def names(self) -> list[str]:
+        """The hyperparameters that are searched."""
+        return searched_names(search_space(self.model, self.space))
 
     def do(self) -> Hyperparameters:
         """Run the search; `trials`, `best` and `histories` hold what was found on the way.
@@ -47,14 +99,19 @@ class SearchWork:
         Raises:
             UserError: no trial gave a result.
         """
-        seed = derive_seed(self.seed, "search")
-        outcome = tuning.search(self.space, self.settings, seed, self._trial, self._report)
+        outcome = tuning.search(
+            search_space(self.model, self.space),
+            self.settings,
+            derive_seed(self.seed, "search"),
+            self._trial,
+            self._report,
+        )
         self.trials = outcome.trials
         return parse(self.model, outcome.best, f"tune.models.{self.model}")
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Return header and rows of all trials."""
-        return tuning.trials_table(self.trials, searched_names(self.space))
+        return tuning.trials_table(self.trials, self.names)
 
     def ended(self) -> training_log.Record:
         """Return the record of the search that has ended."""
