@@ -22,7 +22,7 @@ import requests
 
 from fashion import provenance
 from fashion.errors import UserError
-from fashion.store import SEARCH, TRAINING, store_root
+from fashion.store import EXPERIMENTS, SEARCH, TRAINING, described, store_root
 from fashion.tracking import Images, Run, open_run, register_champion, reopen_run
 
 SOURCES = Path(__file__).parents[1] / "src"
@@ -141,6 +141,29 @@ def test_a_run_holds_what_was_logged(root: Path) -> None:
     artifacts = root / found.info.artifact_uri
     assert (artifacts / "figures/curves.png").read_bytes() == b"\x89PNG"
     assert (artifacts / "summary/layers.txt").read_text() == "Dense\n"
+
+
+def test_a_new_store_holds_our_experiments_alone(root: Path) -> None:
+    names = {experiment.name for experiment in client(root).search_experiments()}
+    assert names == {TRAINING, SEARCH}
+
+
+def test_an_experiments_description_leads_to_the_columns_that_matter(root: Path) -> None:
+    found = client(root).get_experiment_by_name(TRAINING)
+    address = f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=columns"
+    assert f"({address})" in found.tags["mlflow.note.content"]
+    view = json.loads(found.tags["mlflow.sharedViewState.columns"])
+    assert view["orderByKey"] == "metrics.`test_accuracy`"
+    assert {"metrics.`test_accuracy`", "params.`model`", "params.`data`"} <= {
+        *view["selectedColumns"]
+    }
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_a_view(name: str) -> None:
+    tags = described(name, "7")
+    assert "(#/experiments/7/runs" in tags["mlflow.note.content"]
+    assert len(json.loads(tags["mlflow.sharedViewState.columns"])["selectedColumns"]) > 5
 
 
 def test_experiments_say_what_they_hold(root: Path) -> None:

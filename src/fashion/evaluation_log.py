@@ -64,14 +64,16 @@ def log_evaluation(
         description="All models on the test split, side by side; `report.html` tells it whole",
     ) as run:
         run.log_parameters({**record["settings"], "models": sorted(map(str, trainings))})
-        for one in comparisons:
-            pair = f"{one['second']} minus {one['first']}"
-            run.log_metrics(
-                {
-                    f"{pair}/test_accuracy": one["accuracy_difference"],
-                    f"{pair}/mcnemar_p_value": one["mcnemar_p_value"],
-                }
-            )
+        # A table, because as metrics they would stand among the charts of the models' own.
+        counts = ("accuracy_difference", "only_first_right", "only_second_right", "mcnemar_p_value")
+        run.log_table(
+            "comparisons",
+            ["first", "second", *counts, "low", "high"],
+            [
+                [one["first"], one["second"], *(one[name] for name in counts), *one["interval"]]
+                for one in comparisons
+            ],
+        )
         for file, png in figures.items():
             run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
         run.log_table("per_class", *evaluation.per_class_table(scored))

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import importlib
+import json
 import logging
 import os
 import re
@@ -30,13 +31,25 @@ from fashion.errors import UserError
 TRAINING = "fashion-mnist"
 SEARCH = "fashion-mnist-search"
 REPLICATIONS = "fashion-mnist-replications"
-EXPERIMENTS = {
+EXPERIMENTS = {  # name → description; {view} becomes the address of its view below
     TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
-    "one run that compares them. Select an MLP and a CNN and press *Compare*.",
-    SEARCH: "One run per search for hyperparameters, with a child run per trial.",
+    "one run that compares them. [Scores side by side]({view}). Select an MLP and a CNN and press "
+    "*Compare*.",
+    SEARCH: "One run per search for hyperparameters, with a child run per trial."
+    " [Trials with their scores]({view}).",
     REPLICATIONS: "The published systems, rebuilt: one run per model and seed, and one per search,"
-    " with a child run per trial. The number at the beginning of a name is the system's.",
+    " with a child run per trial. The number at the beginning of a name is the system's."
+    " [Scores side by side]({view}).",
 }
+_SCORES = ("test_accuracy", "test_f1_macro", "test_log_loss", "best_val_accuracy", "best_epoch")
+_TRIAL_SCORES = ("best_val_accuracy", "best_val_loss", "best_epochs")
+# The columns that matter: experiment → metrics, by the first of which it is sorted, and parameters.
+COLUMNS = {
+    TRAINING: (_SCORES, ("model", "data", "seed", "learning_rate", "dropout", "parameters")),
+    SEARCH: (_TRIAL_SCORES, ("learning_rate", "dropout", "hidden_units", "filters", "epochs")),
+    REPLICATIONS: (_SCORES, ("model", "data", "seed", "optimizer", "learning_rate", "batch_size")),
+}
+VIEW = "columns"  # what the view is called in its address
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
 # (MLflow's own defaults wait for minutes).
@@ -54,6 +67,8 @@ LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the st
 RETRY_AFTER, LONGEST_PAUSE = 30.0, 600.0
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
+VIEW_TAG = "mlflow.sharedViewState."  # what the UI keeps for an address that people share
+DEFAULT = "0"  # the experiment that MLflow puts into every new store
 
 UNREACHABLE: Any = object()  # the answer of a store that is out of reach
 
@@ -148,9 +163,11 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             place = str(self.folder / "mlruns" / name) if self.local else None
-            tags = {NOTE_TAG: EXPERIMENTS.get(name, ""), KIND_TAG: "custom_model_development"}
+            tags = {KIND_TAG: "custom_model_development"}
             try:
-                self.client.create_experiment(name, artifact_location=place, tags=tags)
+                new = self.client.create_experiment(name, artifact_location=place, tags=tags)
+                for tag, value in described(name, new).items():
+                    self.client.set_experiment_tag(new, tag, value)
             except self._mlflow.MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
                     raise
@@ -181,7 +198,8 @@ class Store:
             new = self.folder / "mlruns" / ".new.db"
             for leftover in (new, new.with_name(f"{new.name}-journal")):
                 leftover.unlink(missing_ok=True)  # a stale journal would be replayed
-            self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            client = self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            client.delete_experiment(DEFAULT)  # it would stay empty
             os.replace(new, database)
 
     def _make_locations_relative(self) -> None:
@@ -221,6 +239,36 @@ class Store:
             importlib.import_module("alembic.util").CommandError,
         )
         return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
+
+
+def described(experiment: str, number: str) -> dict[str, str]:
+    """Return the tags that describe an experiment and hold its view; none for one unknown.
+
+    Args:
+        experiment: its name.
+        number: its id.
+    """
+    if experiment not in EXPERIMENTS:
+        return {}
+    metrics, parameters = COLUMNS[experiment]
+    view = {
+        "searchFilter": "",
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in metrics),
+            *(f"params.`{name}`" for name in parameters),
+        ],
+    }
+    address = f"#/experiments/{number}/runs?viewStateShareKey={VIEW}"
+    return {
+        NOTE_TAG: EXPERIMENTS[experiment].format(view=address),
+        f"{VIEW_TAG}{VIEW}": json.dumps(view),
+    }
 
 
 def open_store(folder: Path) -> Store:
