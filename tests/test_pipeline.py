@@ -336,7 +336,9 @@ def test_the_store_holds_a_run_per_search_with_a_child_per_trial(reproduced: "Ch
         children = [
             run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
         ]
-        assert sorted(run.info.run_name for run in children) == ["trial-1", "trial-2"]
+        model = parent.info.run_name.removeprefix("search-")
+        names = sorted(run.info.run_name for run in children)
+        assert names == [f"{model}-trial-1", f"{model}-trial-2"]
         for child in children:
             assert "learning_rate" in child.data.params
             assert {*CURVES, "best_val_accuracy"} <= set(child.data.metrics)

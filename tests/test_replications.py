@@ -117,7 +117,9 @@ def test_runs_are_in_the_projects_store_under_their_own_experiment(
         assert experiment
         runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
         curve = client.get_metric_history(runs["3-tyler-1"].info.run_id, "val_accuracy")
-    assert {"1-dropout-search", "1-dropout-1", "1-dropout-2", "3-tyler-2", "trial-1"} <= {*runs}
+    assert {"1-dropout-search", "1-dropout-1", "1-dropout-2", "3-tyler-2", "1-dropout-trial-1"} <= {
+        *runs
+    }
     tyler = runs["3-tyler-1"]
     assert tyler.data.tags["system"] == "3"
     assert tyler.data.params["hidden_units"] == "[128, 128, 128, 128, 128]"

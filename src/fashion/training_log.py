@@ -30,6 +30,11 @@ class Place(NamedTuple):
     run: str  # its name
     stage: str  # such as tune@mlp
 
+    @property
+    def item(self) -> str:
+        """What the stage works on, such as mlp."""
+        return self.stage.partition("@")[2]
+
 
 def search_place(model: str) -> Place:
     """Return where a search of the pipeline stands."""
@@ -150,7 +155,7 @@ def trial_run(
     """Open the run of a trial, below that of its search, with all of its hyperparameters."""
     key = f"{record['key']}-{trial_identity(values, epochs)}"
     tags = {"model": model, "seed": record["seed"], **origin(record, place.stage)}
-    with run.child(f"trial-{number}", key, tags={**tags, "trial": number}) as child:
+    with run.child(f"{place.item}-trial-{number}", key, tags={**tags, "trial": number}) as child:
         child.log_parameters({**values, "epochs": epochs})
         yield child
 

@@ -66,7 +66,7 @@ class SearchWork:
             "train": digest(self.train),
             "val": digest(self.val),
         }
-        stage, _, item = self.place.stage.partition("@")
+        stage = self.place.stage.partition("@")[0]
         key = state.work_key(graph, stage, inputs)
         names = self.names
         self.record = {
@@ -81,7 +81,7 @@ class SearchWork:
             "machine": provenance.machine(self.threads),
         }
         with (
-            state.resumable(graph, f"{stage}-{item}", key, outputs) as self.folder,
+            state.resumable(graph, f"{stage}-{self.place.item}", key, outputs) as self.folder,
             training_log.search_run(root, self.place, self.model, self.record) as self.run,
         ):
             parameters = training_log.search_parameters(self.record)
