@@ -56,12 +56,12 @@ smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.stat
 	$(call copy_to,.state/smoke)
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/fashion/smoke.txt) && dvc metrics show
 
-# A CNN that averages, more epochs, shifts and cutout, as an experiment beside the results: it runs
+# A CNN that averages, more epochs and cutout, as an experiment beside the results: it runs
 # in a folder of its own, its runs land in MLflow, `dvc exp show` lists it, and its scores are kept
 # for the README.
 THOROUGH := -S train.models=[cnn] -S train.data=[original] \
   -S train.budget.cnn.epochs=40 -S train.budget.cnn.patience=20 \
-  -S tune.models.cnn.head=average -S tune.models.cnn.shift=1 -S tune.models.cnn.cutout=8
+  -S tune.models.cnn.head=average -S tune.models.cnn.cutout=8
 
 .PHONY: thorough
 thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experiment
