@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fashion.data import Split
+from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.hyperparameters import Hyperparameters, parse
 from fashion.results import HISTORY
@@ -32,7 +32,7 @@ import keras  # noqa: E402  # TensorFlow must be configured before anything load
 import tensorflow as tf  # noqa: E402
 
 from fashion import models, training  # noqa: E402
-from fashion.training import Epoch, Progress  # noqa: E402
+from fashion.training import Epoch, Progress, change_images  # noqa: E402
 
 SOURCES = Path(__file__).parents[1] / "src"
 
@@ -193,6 +193,31 @@ def test_the_progress_of_an_epoch_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         on_steps=lambda done, total: told.append((done, total)),
     )
     assert told == [(4, 10), (8, 10), (10, 10)] * 2
+
+
+def test_an_epoch_shows_every_image_once_each_time_in_another_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    numbered = np.zeros((300, 28, 28), np.uint8)
+    numbered[:, 0, 0], numbered[:, 0, 1] = np.arange(300) % 256, np.arange(300) // 256
+    batches: list[list[int]] = []
+
+    def keep(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        batches.append((images[:, 0, 0] + 256 * images[:, 0, 1].astype(int)).tolist())
+        return images
+
+    def watched(images: tf.Tensor, seed: tf.Tensor, **changes: Any) -> tf.Tensor:
+        kept = tf.numpy_function(keep, [images], tf.uint8)
+        return tf.ensure_shape(kept, [None, 28, 28])
+
+    monkeypatch.setattr(training, "change_images", watched)
+    fit(epochs=2, train=Split(numbered, TRAIN.labels))
+    assert [len(batch) for batch in batches] == ([32] * 9 + [12]) * 2
+    first = [image for batch in batches[:10] for image in batch]
+    second = [image for batch in batches[10:] for image in batch]
+    assert sorted(first) == sorted(second) == list(range(300))
+    assert first != second
+    assert first != sorted(first)
 
 
 def test_a_batch_may_be_larger_than_the_data() -> None:
@@ -559,9 +584,87 @@ def test_a_model_too_large_for_the_memory_is_refused_in_one_line(
 
 
 def test_a_batch_too_large_for_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "batches", exhausted)
+    monkeypatch.setattr(training, "change_images", exhausted)
     with pytest.raises(UserError, match="the memory does not suffice"):
-        fit(epochs=1)
+        fit(epochs=1, flip=True)
+
+
+# Changed images
+
+
+def changed(
+    images: NDArray[np.uint8], seed: tuple[int, int] = (1, 0), **options: Any
+) -> NDArray[np.uint8]:
+    options = {"flip": False, "shift": 0, "cutout": 0} | options
+    return np.asarray(change_images(tf.constant(images), tf.constant(seed), **options))
+
+
+IMAGES = np.random.default_rng(5).integers(1, 256, (400, 28, 28), dtype=np.uint8)
+
+
+def test_images_are_left_alone_by_default() -> None:
+    assert np.array_equal(changed(IMAGES), IMAGES)
+
+
+def test_half_of_the_images_are_mirrored_exactly() -> None:
+    mirrored = 0
+    for image, result in zip(IMAGES, changed(IMAGES, flip=True), strict=True):
+        turned = np.array_equal(result, image[:, ::-1])
+        assert turned or np.array_equal(result, image)
+        mirrored += turned
+    assert 160 < mirrored < 240
+
+
+@pytest.mark.parametrize("shift", [1, 3, 14])
+def test_images_are_moved_by_whole_pixels_each_way_alike(shift: int) -> None:
+    results = changed(IMAGES, shift=shift)
+    found = []
+    for image, result in zip(IMAGES, results, strict=True):
+        padded = np.pad(image, shift)
+        rows, columns = np.flatnonzero(result.any(1)), np.flatnonzero(result.any(0))
+        down = rows[0] if rows[0] else rows[-1] - 27
+        right = columns[0] if columns[0] else columns[-1] - 27
+        top, left = shift - down, shift - right
+        assert np.array_equal(result, padded[top : top + 28, left : left + 28])
+        found.append((down, right))
+    moves = np.array(found)
+    assert (moves.min(0) == -shift).all()
+    assert (moves.max(0) == shift).all()
+    assert len(np.unique(moves[:, 0])) == 2 * shift + 1
+    assert (np.abs(moves.mean(0)) < 0.15 * shift).all()
+    assert abs(np.corrcoef(moves.T)[0, 1]) < 0.2  # down and right are drawn apart
+
+
+@pytest.mark.parametrize("side", [1, 8, 28])
+def test_a_square_of_each_image_becomes_background(side: int) -> None:
+    sizes = []
+    for image, result in zip(IMAGES, changed(IMAGES, cutout=side), strict=True):
+        hidden = result == 0
+        rows, columns = np.flatnonzero(hidden.any(1)), np.flatnonzero(hidden.any(0))
+        height, width = len(rows), len(columns)
+        assert hidden[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert hidden.sum() == height * width
+        assert np.array_equal(result[~hidden], image[~hidden])
+        # Only the frame cuts a square short.
+        assert height == side or rows[0] == 0 or rows[-1] == 27
+        assert width == side or columns[0] == 0 or columns[-1] == 27
+        sizes.append((height, width))
+    assert np.array(sizes).min() >= 1
+    assert np.array(sizes).max() == side if side < 28 else np.array(sizes).max() > 20
+
+
+def test_changes_follow_from_the_seed_alone() -> None:
+    options: dict[str, Any] = {"flip": True, "shift": 2, "cutout": 5}
+    first = changed(IMAGES, (3, 4), **options)
+    tf.random.uniform([3])
+    assert np.array_equal(changed(IMAGES, (3, 4), **options), first)
+    for other in ((3, 5), (4, 4)):
+        assert not np.array_equal(changed(IMAGES, other, **options), first)
+    # What is switched on beside it does not change where an image is moved to.
+    assert np.array_equal(
+        changed(changed(IMAGES, (3, 4), flip=True), (3, 4), shift=2),
+        changed(IMAGES, (3, 4), flip=True, shift=2),
+    )
 
 
 # What it costs
@@ -571,7 +674,7 @@ def operations(network: keras.Model, record: Hyperparameters) -> Counter[str]:
     """Return how often each TensorFlow operation stands in the function that trains."""
     optimizer = training._optimizer(record)
     optimizer.build(network.trainable_variables)
-    run_steps = training._step_function(network, optimizer, [], record)
+    run_steps = training._step_function(network, optimizer, [], record, TRAIN, 1, 10)
     graph = run_steps.get_concrete_function().graph.as_graph_def()  # type: ignore[attr-defined]
     nodes = [node for function in graph.library.function for node in function.node_def]
     return Counter(node.op for node in nodes)
@@ -593,24 +696,28 @@ def test_a_step_is_one_kernel_per_variable_and_two_per_batch_norm(model: str) ->
     assert count["AssignVariableOp"] == 2 + len(kernels) + 2 * len(norms)
 
 
-def test_no_image_is_drawn_or_changed_inside_tensorflow() -> None:
-    record = parse("mlp", MLP | EVERYTHING, "test")
-    count = operations(models.build("mlp", record, 1), record)
-    assert not {"ReverseV2", "Pad", "PadV2", "StatelessRandomUniformIntV2"} & {*count}
-
-
 def test_a_training_traces_its_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "STEPS_PER_CALL", 4)  # of ten: calls of four and of two steps
     traced: list[int] = []
-    one_hot = tf.one_hot
 
-    def watched(*args: Any, **options: Any) -> tf.Tensor:
+    def watched(images: tf.Tensor, seed: tf.Tensor, **changes: Any) -> tf.Tensor:
         traced.append(1)
-        return one_hot(*args, **options)
+        return change_images(images, seed, **changes)
 
-    monkeypatch.setattr(tf, "one_hot", watched)
+    monkeypatch.setattr(training, "change_images", watched)
     fit(epochs=2)
     assert len(traced) == 1
+
+
+def test_images_are_used_where_they_lie(tmp_path: Path) -> None:
+    write_split(tmp_path / "x.npz", TRAIN)
+    images = read_split(tmp_path / "x.npz").images
+    tensor = training._in_place(images)
+    images[0, 0, 0] ^= 255  # seen by both: it is the same memory
+    assert np.array_equal(tensor.numpy(), images)
+    shifted = np.empty(images.nbytes + 1, np.uint8)[1:].reshape(images.shape)
+    shifted[:] = images
+    assert np.array_equal(training._in_place(shifted).numpy(), images)  # as a copy
 
 
 @pytest.mark.parametrize("model", TINY)

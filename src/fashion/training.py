@@ -23,8 +23,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from fashion.batches import batches
-from fashion.data import CLASSES, IMAGE_SIZE, Split
+from fashion.data import ALIGNMENT, CLASSES, IMAGE_SIZE, Split
 from fashion.errors import UserError
 from fashion.files import write_bytes
 from fashion.hyperparameters import Hyperparameters
@@ -102,7 +101,9 @@ def train(
     )
     optimizer = _optimizer(hyperparameters)
     optimizer.build(model.trainable_variables)
-    run_steps = _step_function(model, optimizer, averages, hyperparameters)
+    run_steps = _step_function(
+        model, optimizer, averages, hyperparameters, train_split, seed, steps
+    )
     predict = _prediction_function(model)
     state = [*model.variables, *optimizer.variables, *averages]
     best_state = [v.numpy() for v in model.variables]
@@ -113,18 +114,20 @@ def train(
         started = time.perf_counter()
         number = progress.epochs
         _seed_dropout(model, seed, number * steps)
-        sums, done = np.zeros(2), 0
-        for images, labels in batches(train_split, hyperparameters, seed, number, STEPS_PER_CALL):
-            stop = min(done + STEPS_PER_CALL, steps)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(train_split)), seed=[derive_seed(seed, "order"), number]
+        )
+        sums = np.zeros(2)
+        for start in range(0, steps, STEPS_PER_CALL):
+            stop = min(start + STEPS_PER_CALL, steps)
             rates = [
                 _learning_rate(hyperparameters, (number * steps + step) / steps, epochs)
-                for step in range(done, stop)
+                for step in range(start, stop)
             ]
             sums += run_steps(
-                tf.constant(images), tf.constant(labels), tf.constant(rates, tf.float32)
+                order, tf.constant(number), tf.constant(start), tf.constant(rates, tf.float32)
             ).numpy()
-            done = stop
-            on_steps(done, steps)
+            on_steps(stop, steps)
         loss, accuracy = sums / len(train_split.labels)
         with _averaged(model, averages):
             val_loss, val_accuracy = _score(predict, val_split)
@@ -243,26 +246,41 @@ def _step_function(
     optimizer: keras.optimizers.Optimizer,
     averages: list[tf.Variable],
     h: Hyperparameters,
+    split: Split,
+    seed: int,
+    steps: int,
 ) -> Callable[..., tf.Tensor]:
-    """Return f(images, labels, learning rate of each step) → [Σ cross-entropy, number right]."""
+    """Return f(order, epoch, first step, learning rates) → [Σ cross-entropy, number right]."""
     logits_model = keras.Model(model.inputs, model.get_layer("logits").output)
+    images, labels = _in_place(split.images), tf.constant(split.labels)
+    image_seed = derive_seed(seed, "image changes")
     variables = model.trainable_variables
     decayed = [variable for variable in variables if variable.name == "kernel" and h.weight_decay]
 
     @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
         input_signature=[  # traced once, however many steps a call has
-            tf.TensorSpec([None, IMAGE_SIZE, IMAGE_SIZE], tf.uint8),
-            tf.TensorSpec([None], tf.uint8),
+            tf.TensorSpec([len(split)], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
             tf.TensorSpec([None], tf.float32),
         ]
     )
-    def run_steps(images: tf.Tensor, labels: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
+    def run_steps(
+        order: tf.Tensor, epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor
+    ) -> tf.Tensor:
         sums = tf.zeros(2)
         for index in tf.range(tf.size(rates)):
             optimizer.learning_rate.assign(rates[index])
-            start = index * h.batch_size
-            pixels = images[start : start + h.batch_size]
-            truth = labels[start : start + h.batch_size]
+            step = start + index
+            batch = order[step * h.batch_size : (step + 1) * h.batch_size]
+            pixels = change_images(
+                tf.gather(images, batch),
+                tf.stack([image_seed, epoch * steps + step]),
+                flip=h.flip,
+                shift=h.shift,
+                cutout=h.cutout,
+            )
+            truth = tf.gather(labels, batch)
             target = tf.one_hot(truth, CLASSES)
             smooth = target * (1 - h.label_smoothing) + h.label_smoothing / CLASSES
             with tf.GradientTape() as tape:
@@ -281,6 +299,48 @@ def _step_function(
         return sums
 
     return cast(Callable[..., tf.Tensor], run_steps)
+
+
+def _in_place(images: NDArray[np.uint8]) -> tf.Tensor:
+    """Return the images as a tensor, without a copy of them where TensorFlow allows that."""
+    aligned = images.ctypes.data % ALIGNMENT == 0 and images.flags.c_contiguous
+    if not aligned or tf.config.list_logical_devices("GPU"):
+        return tf.constant(images)
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+
+
+def change_images(
+    images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: int, cutout: int
+) -> tf.Tensor:
+    """Return a batch changed at random, uint8 [N, 28, 28]; a function of images and seed alone.
+
+    Args:
+        images: uint8 [N, 28, 28].
+        seed: two integers, different for every batch.
+        flip: mirror half of the images left to right.
+        shift: most pixels an image is moved each way; background comes in.
+        cutout: side in pixels of a square of background around a random place (DeVries & Taylor
+            2017); 0 is none.
+    """
+    count = tf.shape(images)[0]
+    flip_seed, shift_seed, cutout_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    pixels = tf.range(IMAGE_SIZE)
+    if flip:
+        mirrored = tf.random.stateless_uniform([count, 1, 1], flip_seed) < 0.5
+        images = tf.where(mirrored, tf.reverse(images, [2]), images)
+    if shift:
+        moves = tf.random.stateless_uniform([count, 2], shift_seed, 0, 2 * shift + 1, tf.int32)
+        padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift]])
+        rows = tf.gather(padded, moves[:, :1] + pixels, axis=1, batch_dims=1)
+        images = tf.gather(rows, moves[:, 1:] + pixels, axis=2, batch_dims=1)
+    if cutout:
+        corners = tf.random.stateless_uniform(
+            [count, 2], cutout_seed, 1 - cutout, IMAGE_SIZE, tf.int32
+        )
+        inside = (pixels >= corners[:, :, None]) & (pixels < corners[:, :, None] + cutout)
+        square = inside[:, 0, :, None] & inside[:, 1, None, :]
+        images = tf.where(square, tf.zeros_like(images), images)
+    return images
 
 
 def _prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
