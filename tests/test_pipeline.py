@@ -385,11 +385,11 @@ def test_a_run_has_the_scores_of_metrics_json(reproduced: "Checkout", name: str)
 def test_a_run_holds_figures_tables_and_its_model(reproduced: "Checkout", name: str) -> None:
     run = by_name(reproduced, TRAINING)[name]
     with store(reproduced) as client:
-        figures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
+        figures = {item.path for item in client.list_artifacts(run.info.run_id)}
         tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
         model = client.get_logged_model(model_id(run))
         assert (Path(model.artifact_location) / "MLmodel").is_file()
-    assert "figures/confusion.png" in figures
+    assert "confusion.png" in figures  # in no folder: then the UI shows two runs' side by side
     assert {f"tables/{table}.json" for table in ("confusion", "per_class", "calibration")} <= tables
     description = yaml.safe_load(
         (reproduced.root / model.artifact_location / "MLmodel").read_text()
@@ -522,7 +522,7 @@ def test_a_bare_mlflow_ui_shows_everything_in_a_moved_checkout(own: "Checkout") 
     found = by_name(own, TRAINING)
     run = found["cnn-original-1"]
     # What is served comes from here, and not from where the checkout was before.
-    (figure,) = own.root.glob(f"mlruns/*/{run.info.run_id}/artifacts/figures/confusion.png")
+    (figure,) = own.root.glob(f"mlruns/*/{run.info.run_id}/artifacts/confusion.png")
     figure.write_bytes(b"the moved one")
     moved = type(own)(own.root.with_name("moved to"))
     own.root.rename(moved.root)
@@ -533,13 +533,9 @@ def test_a_bare_mlflow_ui_shows_everything_in_a_moved_checkout(own: "Checkout") 
             {"experiment_ids": [run.info.experiment_id], "max_results": 100},
         )
         assert {each["info"]["run_name"] for each in answer["runs"]} == set(found)
-        listed = json.loads(
-            server.get("/api/2.0/mlflow/artifacts/list", run_id=run.info.run_id, path="figures")
-        )
-        assert "figures/confusion.png" in {file["path"] for file in listed["files"]}
-        artifact = server.get(
-            "/get-artifact", run_uuid=run.info.run_id, path="figures/confusion.png"
-        )
+        listed = json.loads(server.get("/api/2.0/mlflow/artifacts/list", run_id=run.info.run_id))
+        assert "confusion.png" in {file["path"] for file in listed["files"]}
+        artifact = server.get("/get-artifact", run_uuid=run.info.run_id, path="confusion.png")
         assert artifact == b"the moved one"
         assert b"<html" in server.get("/")
     after = sorted(path.name for path in moved.root.iterdir())

@@ -139,7 +139,7 @@ def test_a_run_holds_what_was_logged(root: Path) -> None:
     assert (dataset.dataset.name, dataset.dataset.digest) == ("train", "ab" * 8)
     assert {tag.key: tag.value for tag in dataset.tags} == {"mlflow.data.context": "training"}
     artifacts = root / found.info.artifact_uri
-    assert (artifacts / "figures/curves.png").read_bytes() == b"\x89PNG"
+    assert (artifacts / "curves.png").read_bytes() == b"\x89PNG"
     assert (artifacts / "summary/layers.txt").read_text() == "Dense\n"
 
 

@@ -81,13 +81,27 @@ def log_evaluation(
 
 
 def card(result: ModelResult) -> str:
-    """Return what the registry says of a family's best model."""
+    """Return what the registry says of a family's best model, in Markdown.
+
+    After Mitchell et al. 2019, Model Cards for Model Reporting, as far as it applies.
+    """
     low, high = result.accuracy_interval
-    return (
-        f"Classifies 28×28 grey pictures of clothes (raw pixels, 0 is background) into ten classes."
-        f" Trained on the {result.name.data} Fashion-MNIST training split, seed"
-        f" {result.name.seed}; the best of its family by validation accuracy"
-        f" ({result.val['accuracy']:.4f}). Test accuracy {result.scores['accuracy']:.4f}"
-        f" [{low:.4f}, {high:.4f}]. Not meant for photographs: it has seen nothing but centred"
-        f" products on an empty background."
+    hardest = sorted(result.classes, key=lambda one: one.f1)[:2]
+    return "\n\n".join(
+        [
+            "**Intended use**: to tell ten kinds of clothes apart in pictures like Fashion-MNIST's:"
+            " 28×28 pixels, grey, raw values from 0 (background) to 255. For teaching and for"
+            " comparing methods.",
+            f"**Data**: the {result.name.data} training split of Fashion-MNIST, seed"
+            f" {result.name.seed}; the best of its family by validation accuracy"
+            f" ({result.val['accuracy']:.4f}).",
+            f"**Scores** on {len(result.labels):,} test images: accuracy"
+            f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"
+            f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; weakest in"
+            f" {hardest[0].name} (F1 {hardest[0].f1:.2f}) and {hardest[1].name}"
+            f" ({hardest[1].f1:.2f}).",
+            "**Limits**: it has seen nothing but centred products on an empty background, and has an"
+            " answer for every picture, clothes or not. Not meant for photographs, nor for any"
+            " decision about people.",
+        ]
     )

@@ -227,8 +227,11 @@ class Run:
                     self._known.setdefault(name, {})[step] = value
 
     def log_figure(self, name: str, png: bytes) -> None:
-        """Log a picture as `figures/<name>.png`."""
-        self._attempt("figure", 1, lambda: self._write(f"figures/{name}.png", png))
+        """Log a picture as `<name>.png`.
+
+        The UI shows those of two runs side by side if they have the same name, in no folder.
+        """
+        self._attempt("figure", 1, lambda: self._write(f"{name}.png", png))
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text file; `name` has an ending and may have folders."""
