@@ -122,6 +122,10 @@ benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; noth
 runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 	python -m fashion.runs
 
+.PHONY: tour
+tour: $(INSTALLED) ## photograph MLflow's pages and the report, for docs/tour.md (needs chromium, chromium-driver)
+	python -m fashion.tour
+
 .PHONY: refill
 refill: $(INSTALLED) ## log whatever the checkout holds and MLflow does not
 	python -m fashion.refill

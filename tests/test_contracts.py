@@ -32,7 +32,7 @@ LEVELS = (
     " state progress provenance runtime",
     "augmentation kernels models training evaluation plots store tracking page report differences"
     " elsewhere",
-    "tuning reference runs picture predict serve training_log evaluation_log refill"
+    "tuning reference runs picture predict serve tour training_log evaluation_log refill"
     " training_work tuning_work replication verdicts replication_plots replication_results"
     " replication_report replicas",
     "checklist readme record verify",

@@ -97,11 +97,11 @@ def card(result: ModelResult) -> str:
             f" ({result.val['accuracy']:.4f}).",
             f"**Scores** on {len(result.labels):,} test images: accuracy"
             f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"
-            f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; weakest in"
-            f" {hardest[0].name} (F1 {hardest[0].f1:.2f}) and {hardest[1].name}"
+            f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; weakest"
+            f" in {hardest[0].name} (F1 {hardest[0].f1:.2f}) and {hardest[1].name}"
             f" ({hardest[1].f1:.2f}).",
-            "**Limits**: it has seen nothing but centred products on an empty background, and has an"
-            " answer for every picture, clothes or not. Not meant for photographs, nor for any"
+            "**Limits**: it has seen nothing but centred products on an empty background, and has"
+            " an answer for every picture, clothes or not. Not meant for photographs, nor for any"
             " decision about people.",
         ]
     )

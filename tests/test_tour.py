@@ -1,0 +1,42 @@
+"""The pages that people look at, in a real browser: Debian's chromium."""
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashion.tour import DESKTOP, PHONE, Page, document
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+
+def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
+    text = document([Page("runs", "The runs", "Sorted.", "http://x", "x")])
+    assert "## The runs\n\nSorted.\n\n![The runs](tour/runs.png)\n" in text
+
+
+@pytest.mark.slow
+def test_without_runs_it_says_how_to_get_some(reproduced: "Checkout", own: "Checkout") -> None:
+    (own.root / "mlflow.db").unlink()
+    done = own.run(*("python", "-m", "fashion.tour"), environment={"PYTHONPATH": "src"}, fails=True)
+    assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
+    own.run("python", "-m", "fashion.tour", environment={"PYTHONPATH": "src"})
+    pictures = sorted((own.root / "docs/tour").glob("*.png"))
+    text = (own.root / "docs/tour.md").read_text()
+    assert len(pictures) == 11
+    assert all(f"tour/{picture.name}" in text for picture in pictures)
+    for picture in pictures:
+        with Image.open(io.BytesIO(picture.read_bytes())) as image:
+            assert image.size == (PHONE if picture.stem == "report-phone" else DESKTOP)
+            pixels = np.asarray(image.convert("L"))
+        assert len(np.unique(pixels)) > 50, picture  # neither empty nor a line of text
+        dark = pixels.mean() < 100
+        assert dark == (picture.stem == "report-dark"), picture
