@@ -37,7 +37,8 @@ def changed(tmp_path: Path, key: str, value: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", PLAN.models)
+# The rows of the grid are the two final MLPs with other optimizers.
+@pytest.mark.parametrize("name", [name for name in PLAN.models if "-grid-" not in name])
 def test_a_printed_number_of_parameters_is_that_of_the_model(name: str) -> None:
     part = PLAN.models[name]
     printed = {m: v for one in part.published for m, v in one.values.items()}.get("parameters")

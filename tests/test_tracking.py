@@ -166,12 +166,6 @@ def test_every_experiment_has_a_view(name: str) -> None:
     assert len(json.loads(tags["mlflow.sharedViewState.columns"])["selectedColumns"]) > 5
 
 
-def test_experiments_say_what_they_hold(root: Path) -> None:
-    for name in (TRAINING, SEARCH):
-        found = client(root).get_experiment_by_name(name)
-        assert found.tags["mlflow.note.content"]
-
-
 def test_artifact_locations_are_relative_and_the_working_directory_stays(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
