@@ -36,7 +36,7 @@ KINDS: Mapping[str, str] = {
     r"importlib/|<frozen importlib|_bootstrap": "imports",
     r"fashion/(tracking|store)\.py|mlflow/": "logging",
     r"(_save|_restore|save_model|_canonical) \(\S*fashion/training|fashion/files\.py": "saving",
-    r"fashion/(plots|report)\.py": "figures and report",
+    r"fashion/(plots|report|page)\.py": "figures and report",
     r"(_score|_predict) \(\S*fashion/training": "validation",
     r"get_concrete_function|_maybe_define_function|trace_function": "tracing",
     r"train \(\S*fashion/training": "training steps",
