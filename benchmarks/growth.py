@@ -36,7 +36,7 @@ from fashion.runtime import configure
 ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 2, 5, 10)
 IMAGES = {"mlp": 48_000, "cnn": 12_000}  # that are repeated
-ROUNDS = 3
+ROUNDS = 2
 RUNS = 10_000
 EPOCHS = 20  # whose metrics a run logs
 VAL_IMAGES = 500  # one batch: the validation split does not grow

@@ -5,6 +5,7 @@ that runs the tests. Nothing of the product is replaced but the sizes and checks
 """
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import os
@@ -13,7 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -351,20 +352,40 @@ class Reproductions:
     """The whole pipeline, run twice from nothing."""
 
     here: Checkout
-    output: str  # of `dvc repro`
+    output: Path  # a file with what `dvc repro` printed
     elsewhere: Checkout
     records: Path  # stage name.json → what that stage read, in the second
 
 
 @pytest.fixture(scope="session")
-def reproductions(
-    checkout_from: Callable[..., Checkout], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Reproductions]:
-    """Run `dvc repro` in two checkouts at once, the second under other circumstances."""
-    here, elsewhere = checkout_from(), checkout_from()
+def reproductions(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Reproductions:
+    """Run `dvc repro` in two checkouts at once, the second under other circumstances.
+
+    With several processes of tests the first one that asks does it, and all of them use it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "reproductions"
+    output = folder / "output.txt"
+    made = Reproductions(
+        Checkout(folder / "a checkout/fashion mnist"),
+        output,
+        Checkout(folder / "another checkout/fashion mnist"),
+        folder / "records",
+    )
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what failed in the other process
+            made.records.mkdir(parents=True)
+            output.write_text(_reproduced_twice(made))
+    return made
+
+
+def _reproduced_twice(into: Reproductions) -> str:
+    """Make both checkouts and run the pipeline in them; return what the first run printed."""
+    here, elsewhere = new_checkout(into.here.root), new_checkout(into.elsewhere.root)
     (elsewhere.root / "src/sitecustomize.py").write_text(SITECUSTOMIZE + RECORDER)
-    records = tmp_path_factory.mktemp("records")
-    environment = {**ELSEWHERE, "RECORDS": str(records)}
+    environment = {**ELSEWHERE, "RECORDS": str(into.records)}
     first = here.start("dvc", "repro")
     second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment)
     try:
@@ -373,7 +394,7 @@ def reproductions(
     finally:
         kill_all(first)
         kill_all(second)
-    yield Reproductions(here, output, elsewhere, records)
+    return output
 
 
 @pytest.fixture(scope="session")

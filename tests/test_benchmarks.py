@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fashion.hyperparameters import parse
@@ -14,9 +15,11 @@ from benchmarks import (  # noqa: E402  # TensorFlow must be configured before a
     contender_keras,
     figures,
     overheads,
+    profile,
     training,
     workloads,
 )
+from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: E402
 
 from fashion import models  # noqa: E402
 
@@ -91,3 +94,47 @@ def test_results_become_pictures(tmp_path: Path) -> None:
     picture = figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
     assert picture.startswith(PNG)
     assert picture == figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+
+
+def trace(*events: tuple[str, float]) -> bytes:
+    """Return what TensorFlow's profiler writes of events: name and seconds."""
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add()
+    line = plane.lines.add()
+    for number, (name, seconds) in enumerate(events, 1):
+        plane.event_metadata[number].name = name
+        line.events.add(metadata_id=number, duration_ps=round(seconds * 1e12))
+    return space.SerializeToString()
+
+
+def test_kernels_are_summed_by_their_operation() -> None:
+    found = profile.kernels(
+        trace(
+            ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 2.0),
+            ("while/gradient_tape/MatMul_1:_FusedMatMul", 1.0),
+            ("while/adam/ResourceApplyAdam:ResourceApplyAdam", 0.5),
+            ("$training.py:147 train", 9.0),  # Python's
+            ("ExecutorState::Process", 9.0),
+            ("ThreadpoolListener::StartRegion", 9.0),
+        )
+    )
+    assert found == {"_FusedMatMul": 3.0, "ResourceApplyAdam": 0.5}
+
+
+def test_an_operation_within_which_others_run_is_not_counted() -> None:
+    assert not profile.kernels(trace(("PartitionedCall:PartitionedCall", 9.0), ("w:While", 9.0)))
+
+
+def test_what_an_operation_is_for_follows_from_its_name() -> None:
+    names = ("_FusedMatMul", "Conv2DBackpropFilter", "StatelessRandomUniformV2", "Mul", "Foo")
+    products = "matrix products and convolutions"
+    wanted = [products, products, "random numbers", "dropout masks", profile.REST]
+    assert [profile.kind(name) for name in names] == wanted
+
+
+@pytest.mark.slow
+def test_a_real_training_is_profiled() -> None:
+    images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
+    found = profile.profiled(workloads.Workload("mlp", 32, images, labels))
+    kinds = {profile.kind(operation) for operation in found}
+    assert {"matrix products and convolutions", "Adam", "random numbers"} <= kinds

@@ -29,13 +29,13 @@ REPLICATED: Mapping[str, Any] = {
 # A module imports from its own level or a lower one.
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
-    " state progress provenance runtime",
+    " state progress provenance runtime browser",
     "augmentation kernels models training evaluation plots store tracking page report differences"
     " elsewhere",
-    "tuning reference runs picture predict serve tour training_log evaluation_log refill"
+    "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work replication verdicts replication_plots replication_results"
     " replication_report replicas",
-    "checklist readme record verify",
+    "checklist readme record verify tour",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 
@@ -44,6 +44,7 @@ ONLY_USERS = {
     "matplotlib": {"plots", "replication_plots"},
     "mlflow": {"store", "tracking"},
     "keras_tuner": {"tuning"},
+    "selenium": {"browser"},
 }
 LARGE = ("tensorflow", "keras", "keras_tuner", "mlflow")
 

@@ -82,7 +82,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_every_stage_runs_once_in_an_order_that_works(reproductions: "Reproductions") -> None:
-    assert sorted(stages_run(reproductions.output)) == sorted(
+    assert sorted(stages_run(reproductions.output.read_text())) == sorted(
         ["download", "preprocess", "augment", "evaluate"]
         + [f"tune@{model}" for model in MODELS]
         + [f"train@{name}" for name in NAMES]

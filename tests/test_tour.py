@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fashion.tour import DESKTOP, PHONE, Page, document
+from fashion.browser import DESKTOP, PHONE
+from fashion.tour import Listing, Page, document
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
     text = document([Page("runs", "The runs", "Sorted.", "http://x", "x")])
     assert "## The runs\n\nSorted.\n\n![The runs](tour/runs.png)\n" in text
+
+
+def test_what_a_command_prints_stands_below_it() -> None:
+    text = document([Listing("Scores", "", "dvc metrics show --md", "| a |\n| - |\n")])
+    assert "## Scores\n\n```sh\ndvc metrics show --md\n```\n\n| a |\n| - |\n" in text
 
 
 @pytest.mark.slow
@@ -31,7 +37,7 @@ def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
     own.run("python", "-m", "fashion.tour", environment={"PYTHONPATH": "src"})
     pictures = sorted((own.root / "docs/tour").glob("*.png"))
     text = (own.root / "docs/tour.md").read_text()
-    assert len(pictures) == 11
+    assert len(pictures) == 15
     assert all(f"tour/{picture.name}" in text for picture in pictures)
     for picture in pictures:
         with Image.open(io.BytesIO(picture.read_bytes())) as image:

@@ -1,13 +1,15 @@
-"""Fill the tables of README.md from the files of the last run: `python -m fashion.readme`.
+"""Fill the tables of the pages from the files of the last run: `python -m fashion.readme`.
 
-The head of params.yaml and reports/reproducibility.md are made with them. A table stands between
-`<!-- name -->` and `<!-- /name -->`; nothing between the two is written by hand.
+The pages are README.md and docs/speed.md; the head of params.yaml and reports/reproducibility.md
+are made with them. A table stands between `<!-- name -->` and `<!-- /name -->`; nothing between the
+two is written by hand.
 """
 
 import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fashion.paths import ModelName, Paths
 from fashion.progress import duration
 from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
+PAGES = ("README.md", "docs/speed.md")
 THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
 
 
@@ -30,7 +33,7 @@ def main() -> None:
     check = parser.parse_args().check
     paths = Paths(Path(__file__).resolve().parents[2])
     made = (
-        (paths.root / "README.md", filled),
+        *((paths.root / page, partial(filled, page=page)) for page in PAGES),
         (paths.params, expected),
         (paths.report("reproducibility.md"), lambda _, paths: checklist.render(paths.root)),
     )
@@ -43,8 +46,8 @@ def main() -> None:
             write_text(path, new)
 
 
-def filled(text: str, paths: Paths) -> str:
-    """Return the text with every table made anew.
+def filled(text: str, paths: Paths, page: str = PAGES[0]) -> str:
+    """Return the text of a page with every table made anew.
 
     Raises:
         UserError: a table is unknown, or a file it is made from is missing.
@@ -53,18 +56,17 @@ def filled(text: str, paths: Paths) -> str:
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in TABLES:
-            raise UserError(f"README.md: unknown table {name!r}: choose from {', '.join(TABLES)}")
+            raise UserError(f"{page}: unknown table {name!r}: choose from {', '.join(TABLES)}")
         try:
             return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"README.md: table {name!r} cannot be made: a file in reports/ is damaged"
-                f" ({error!r})"
+                f"{page}: table {name!r} cannot be made: a file in reports/ is damaged ({error!r})"
             ) from None
 
     for name in re.findall(r"<!-- ([a-z-]+) -->", text):
         if f"<!-- /{name} -->" not in text:
-            raise UserError(f"README.md: table {name!r} has no end: add <!-- /{name} -->")
+            raise UserError(f"{page}: table {name!r} has no end: add <!-- /{name} -->")
     return re.sub(r"<!-- (?P<name>[a-z-]+) -->.*?<!-- /(?P=name) -->", fill, text, flags=re.DOTALL)
 
 
@@ -214,6 +216,18 @@ def speed(paths: Paths) -> str:
     )
 
 
+def profile(paths: Paths) -> str:
+    """Return where a training step's time goes: a row per kind of work, a column per model."""
+    measured = read_json(paths.report("benchmarks") / "profile.json")["models"]
+    kinds = dict.fromkeys(kind for found in measured.values() for kind in found["shares"])
+    header = [f"{model}, batch {found['batch_size']}" for model, found in measured.items()]
+    rows = [
+        [kind, *(f"{found['shares'].get(kind, 0):.0%}" for found in measured.values())]
+        for kind in kinds
+    ]
+    return table(["share of the kernels' time", *header], rows)
+
+
 def precision(paths: Paths) -> str:
     """Return what bfloat16 changes, a row per model."""
     measured = read_json(paths.report("benchmarks") / "precision.json")["models"]
@@ -286,6 +300,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "durations": durations,
     "determinism": determinism,
     "speed": speed,
+    "profile": profile,
     "precision": precision,
     "overheads": overheads,
     "growth": growth,

@@ -1,37 +1,49 @@
 """Photograph what a user sees, in a real browser, and write docs/tour.md: `make tour`.
 
-MLflow's UI on the runs of this checkout, DVC's plots and the report, on a screen and on a phone. It
-needs Debian's packages chromium and chromium-driver, and the results of `make repro`.
+MLflow's UI on the runs of this checkout, what DVC shows of them and of an experiment, made in a
+clone, and the report, on a screen and on a phone. It needs Debian's packages chromium and
+chromium-driver, and the results of `make repro`.
 """
 
 import contextlib
 import json
 import os
-import shutil
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
-from fashion import command
+from fashion import browser, command, verify
+from fashion.browser import DESKTOP, PATIENCE, PHONE, Driver
 from fashion.errors import UserError
 from fashion.files import write_bytes, write_text
 from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, Store, open_store
 
-BROWSER, DRIVER = "chromium", "chromedriver"
-DESKTOP, PHONE = (1440, 1000), (390, 844)  # CSS pixels
-PATIENCE = 60  # seconds for a page to show what it is waited for
 # MLflow's own settings, as its UI keeps them: the pages for training, no assistant beside them.
 SETTINGS = {
     "mlflow.workflowType_v1": '"machine_learning"',
     "mlflow.assistant.panelOpen_v1": "false",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
 }
+
+
+# What is tried in the clone, so that DVC has two things to compare.
+EXPERIMENT = ("train.models=[mlp]", "train.data=[original]", "train.budget.mlp.epochs=5")
+
+
+class Listing(NamedTuple):
+    """What a command prints."""
+
+    title: str
+    text: str  # what the reader should see
+    command: str
+    output: str
 
 
 class Page(NamedTuple):
@@ -53,12 +65,18 @@ def main() -> None:
     root = Path(__file__).resolve().parents[2]
     if not (root / "mlflow.db").exists():
         raise UserError("there is nothing to show: run `make repro`")
-    with ui(root) as address, browser() as driver:
-        pages = [*mlflow_pages(open_store(root), address), *file_pages(root)]
-        for page in pages:
-            write_bytes(root / "docs/tour" / f"{page.name}.png", photograph(driver, page, address))
-            print(f"{page.name}: {page.title}", flush=True)
-    write_text(root / "docs/tour.md", document(pages))
+    with tempfile.TemporaryDirectory() as folder, ui(root) as address, browser.opened() as driver:
+        parts = [
+            *mlflow_pages(open_store(root), address),
+            *dvc_parts(root, Path(folder)),
+            *file_pages(root),
+        ]
+        for part in parts:
+            print(part.title, flush=True)
+            if isinstance(part, Page):
+                picture = photograph(driver, part, address)
+                write_bytes(root / "docs/tour" / f"{part.name}.png", picture)
+    write_text(root / "docs/tour.md", document(parts))
 
 
 def mlflow_pages(store: Store, address: str) -> list[Page]:
@@ -83,6 +101,8 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
     pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
     if len(pair) < 2:
         raise UserError("MLflow lacks the runs of mlp-original-1 and cnn-original-1: `make refill`")
+    trials = [run for name, run in found[SEARCH].items() if name.startswith("cnn-trial-")]
+    (model, *_) = store.client.get_run(runs["cnn-original-1"]).outputs.model_outputs
     training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
     both = quote(json.dumps([runs[name] for name in pair]))
     compared = (
@@ -134,11 +154,26 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
             "About this run",
         ),
         Page(
+            "model",
+            "Its model",
+            "What goes in and what comes out, the scores, and the data it saw.",
+            f"{training}/models/{model.model_id}",
+            "Registered models",
+        ),
+        Page(
             "search",
             "A search and its trials",
             "Sorted by validation accuracy.",
             f"{search}/runs?viewStateShareKey={VIEW}",
             "trial-1",
+        ),
+        Page(
+            "trials",
+            "Its trials, as parallel coordinates",
+            "Select trials and press *Compare*.",
+            f"{address}/#/compare-runs?runs={quote(json.dumps(trials))}"
+            f"&experiments={quote(json.dumps([numbers[SEARCH]]))}",
+            "Parallel Coordinates Plot",
         ),
         Page(
             "registry",
@@ -148,6 +183,67 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
             "Intended use",
         ),
     ]
+
+
+def dvc_parts(root: Path, folder: Path) -> list[Page | Listing]:
+    """Return what DVC shows of the results, and of an experiment beside them.
+
+    Args:
+        root: the checkout.
+        folder: an empty one, for the pages that DVC writes and for the clone of the experiment.
+
+    Raises:
+        UserError: a command of DVC's fails.
+    """
+    clone = verify.clone(root, folder / "clone")
+    verify.fill_from_cache(clone, root)
+    settings = [word for value in EXPERIMENT for word in ("-S", value)]
+    dvc(clone, "exp", "run", "--name", "shorter", *settings)
+    show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]
+    for name, words, checkout in (("plots", show, root), ("plots-diff", diff, clone)):
+        dvc(checkout, *words, "--out", str(folder / name))
+    changed = ["exp", "show", "--md", "--only-changed", "--drop", "Created|^(src|pipeline|data)/"]
+    metrics = ["metrics", "diff", "--md"]
+    return [
+        Page(
+            "plots",
+            "`dvc plots show`",
+            "Curves, confusion matrices and figures of all models on one page, without internet.",
+            (folder / "plots/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Page(
+            "plots-diff",
+            "`dvc plots diff`",
+            f"An experiment, `dvc exp run {' '.join(settings)}`, and what it changed.",
+            (folder / "plots-diff/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Listing(
+            "`dvc exp show`",
+            "The same experiment beside what it was made from.",
+            shlex.join(["dvc", *changed]),
+            dvc(clone, *changed),
+        ),
+        Listing(
+            "`dvc metrics diff`",
+            "Its scores.",
+            shlex.join(["dvc", *metrics]),
+            dvc(clone, *metrics),
+        ),
+    ]
+
+
+def dvc(folder: Path, *words: str) -> str:
+    """Return what DVC prints.
+
+    Raises:
+        UserError: it fails.
+    """
+    done = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def file_pages(root: Path) -> list[Page]:
@@ -168,17 +264,21 @@ def file_pages(root: Path) -> list[Page]:
     ]  # fmt: skip
 
 
-def document(pages: list[Page]) -> str:
+def document(parts: Sequence[Page | Listing]) -> str:
     """Return docs/tour.md."""
-    parts = [
+    lines = [
         "# A tour",
         "What a user sees after `make repro`. The pictures are taken by `make tour`.",
     ]
-    for page in pages:
-        parts.append(f"## {page.title}")
-        parts += [page.text] if page.text else []
-        parts.append(f"![{page.title}](tour/{page.name}.png)")
-    return "\n\n".join(parts) + "\n"
+    for part in parts:
+        lines.append(f"## {part.title}")
+        lines += [part.text] if part.text else []
+        if isinstance(part, Page):
+            lines.append(f"![{part.title}](tour/{part.name}.png)")
+        else:
+            table = part.output.strip()  # in Markdown
+            lines += [f"```sh\n{part.command}\n```", table]
+    return "\n\n".join(lines) + "\n"
 
 
 @contextlib.contextmanager
@@ -214,57 +314,20 @@ def ui(root: Path) -> Iterator[str]:
         process.wait()
 
 
-@contextlib.contextmanager
-def browser() -> Iterator[Any]:
-    """Give a headless browser.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    from selenium import webdriver  # noqa: PLC0415 (for development; not needed to train)
-    from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
-
-    places = {name: shutil.which(name) for name in (BROWSER, DRIVER)}
-    if not all(places.values()):
-        raise UserError("chromium is missing: on Debian, apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(places[BROWSER])
-    with tempfile.TemporaryDirectory() as profile:
-        for switch in (
-            *("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars"),
-            *("disable-background-networking", "disable-component-update", "disable-sync"),
-            f"user-data-dir={profile}",
-        ):
-            options.add_argument(f"--{switch}")
-        driver = webdriver.Chrome(options=options, service=Service(places[DRIVER]))
-        try:
-            yield driver
-        finally:
-            driver.quit()
-
-
-def photograph(driver: Any, page: Page, address: str) -> bytes:
+def photograph(driver: Driver, page: Page, address: str) -> bytes:
     """Return a page's picture as PNG.
 
     Raises:
         UserError: it did not show what it was waited for.
     """
-    width, height = page.size
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": page.size == PHONE},
-    )
-    scheme = "dark" if page.dark else "light"
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
+    browser.resize(driver, page.size)
+    browser.prefer(driver, "dark" if page.dark else "light")
     if page.address.startswith(address):
         driver.get(f"{address}/favicon.ico")  # of the same origin, whose settings these are
         for name, value in SETTINGS.items():
             driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
     driver.get(page.address)
-    wait_for(driver, page.shows)
+    browser.wait_for(driver, page.shows)
     if page.click:
         element = driver.find_element("xpath", f"//*[text()='{page.click}']")
         element.click()
@@ -272,19 +335,6 @@ def photograph(driver: Any, page: Page, address: str) -> bytes:
     time.sleep(3)  # charts and pictures come in after the text
     png: bytes = driver.get_screenshot_as_png()
     return png
-
-
-def wait_for(driver: Any, text: str) -> None:
-    """Wait until a text stands on the page.
-
-    Raises:
-        UserError: it did not come.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while text not in driver.find_element("tag name", "body").text:
-        if time.monotonic() > deadline:
-            raise UserError(f"{driver.current_url} does not show {text!r}")
-        time.sleep(0.2)
 
 
 if __name__ == "__main__":
