@@ -31,6 +31,11 @@ def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
     return checkout.run(*command, **options).stdout
 
 
+def make(checkout: "Checkout") -> None:
+    """Run `make replications` in the environment of the tests."""
+    checkout.run("make", "--assume-old", ".venv/installed", "replications")
+
+
 def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
     command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
     return checkout.run(*command, *arguments, environment=ENVIRONMENT, **options)
@@ -47,21 +52,14 @@ def results(checkout: "Checkout") -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(checkout_from: "Callable[..., Checkout]") -> "Checkout":
-    """A checkout with its data split and augmented, and the whole plan made small."""
+def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
+    """A checkout after `make replications` of a part of the plan; for reading only."""
     checkout = checkout_from()
-    checkout.run("dvc", "repro", "preprocess", "augment")
     content = replicating.shrink(checkout)
     replicating.keep(content, *FEW)
     replicating.write(checkout, content)
+    make(checkout)
     return checkout
-
-
-@pytest.fixture(scope="module")
-def replicated(prepared: "Checkout") -> "Checkout":
-    """The same after `dvc repro`; for reading only."""
-    dvc(prepared, "repro")
-    return prepared
 
 
 @pytest.mark.timeout(900)
@@ -181,11 +179,9 @@ def test_a_changed_published_number_trains_nothing_again(
 @pytest.mark.timeout(3600)
 def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
     checkout = checkout_from()
-    checkout.run("dvc", "repro", "preprocess", "augment")
     content = replicating.shrink(checkout)
     replicating.write(checkout, content)
-    for part in ("search", "train", "winner", "compare"):  # each within the limit of a command
-        dvc(checkout, "repro", part)
+    make(checkout)
     told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
     assert sum(one["models"] for one in told.values()) == len(content["models"]) + len(
         content["winners"]

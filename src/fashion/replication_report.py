@@ -462,8 +462,9 @@ def _time(content: Content) -> list[Block]:
     rows.append(["All", duration(sum(content.seconds.values()))])
     return [
         Table(
-            f"Searches, trainings and scoring, one after the other, on"
-            f" {' and '.join(content.processors)}, {content.plan.threads} threads.",
+            f"Time in searches, trainings and scoring on {' and '.join(content.processors)}, threads"
+            f" of each process: {content.plan.threads}. `make replications` runs two processes at a"
+            " time and needs about half of the sum.",
             ["System", "Time"],
             rows,
         )
