@@ -35,7 +35,7 @@ from fashion.runtime import configure
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 2, 5, 10)
-IMAGES = {"mlp": 48_000, "cnn": 12_000}  # that are repeated
+IMAGES = {"mlp": 48_000, "cnn": 6_000}  # that are repeated
 ROUNDS = 2
 RUNS = 10_000
 EPOCHS = 20  # whose metrics a run logs

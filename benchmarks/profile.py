@@ -7,6 +7,7 @@ Reads:  data/processed/train.npz
 Writes: reports/benchmarks/profile.json
 """
 
+import math
 import os
 import re
 import tempfile
@@ -15,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from benchmarks import contender_fashion
 from benchmarks.training import BATCH_SIZES, IMAGES
 from benchmarks.workloads import ROOT, Workload
@@ -58,7 +58,7 @@ def main() -> None:
         whole = found.total()
         result["models"][model] = {
             "batch_size": work.batch_size,
-            "milliseconds_of_kernels_per_step": 1000 * whole / np.ceil(images / work.batch_size),
+            "milliseconds_of_kernels_per_step": 1000 * whole / math.ceil(images / work.batch_size),
             "shares": {name: seconds / whole for name, seconds in found.most_common()},
         }
         print(model, result["models"][model], flush=True)
