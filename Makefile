@@ -80,11 +80,11 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	cp .state/reference/reports/evaluate/metrics.json .state/reference/reports/evaluate/comparisons.json reports/reference
 
 # A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on. Two
-# stages run at a time, in the order of dvc.yaml: the searches are done long before their winners.
+# stages run at a time; what one of them could not do because of the other, the last line does.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
 	dvc repro preprocess augment
-	cd replications && dvc stage list --name-only | grep -v '^compare$$' | \
+	-cd replications && dvc stage list --name-only | grep -v '^compare$$' | \
 	  xargs -n 1 -P 2 dvc --wait-for-lock repro --single-item
 	cd replications && dvc repro
 
@@ -161,7 +161,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
-test-system: $(INSTALLED) ## run the tests with real servers: S3, PostgreSQL (Debian's package), MLflow, make serve
+test-system: $(INSTALLED) ## run the tests with real servers and a browser (Debian's postgresql, chromium, chromium-driver)
 	pytest -m system
 
 .PHONY: test-crash

@@ -8,7 +8,6 @@ Reads:  the last commit
 Writes: reports/benchmarks/overheads.json
 """
 
-import os
 import re
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.paths import Paths
-from fashion.verify import clone, forget_results
+from fashion.verify import clone, forget_results, own_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 SPY = ROOT / ".venv-peers/bin/py-spy"
@@ -60,7 +59,9 @@ def main() -> None:
         spy = [str(SPY), "record", "--subprocesses", "--idle", "--threads"]
         output = ["--format", "raw", "--rate", str(RATE), "--output", str(samples)]
         started = time.monotonic()
-        subprocess.run([*spy, *output, "--", "dvc", "repro"], cwd=checkout, check=True)
+        line = [*spy, *output, "--", "dvc", "repro"]
+        if subprocess.run(line, cwd=checkout, env=own_environment(), check=False).returncode:
+            raise UserError("`dvc repro` failed in a clone of the last commit")
         whole = time.monotonic() - started
         stages = by_stage(samples.read_text(encoding="utf-8").splitlines())
         in_stages = sum(sum(kinds.values()) for kinds in stages.values())
@@ -98,7 +99,10 @@ def by_stage(lines: Iterable[str]) -> dict[str, dict[str, float]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for line in lines:
         stack, _, count = line.rpartition(" ")
-        main_thread = re.match(r'process (\d+):"[^"]*pipeline/(\w+)\.py[^"]*";thread \(\1\)', stack)
+        # The processes that started it stand before it.
+        main_thread = re.search(
+            r'process (\d+):"[^"]*pipeline/(\w+)\.py[^"]*";thread \(\1\)', stack
+        )
         if main_thread:
             found[main_thread[2]][kind(stack.split(";"))] += int(count)
     return {
@@ -122,9 +126,13 @@ def timed(line: list[str], folder: Path) -> float:
     taken = []
     for _ in range(TIMES):
         started = time.monotonic()
-        environment = {**os.environ, "PYTHONPATH": "src"}
-        subprocess.run(line, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        environment = {**own_environment(), "PYTHONPATH": "src"}
+        done = subprocess.run(
+            line, cwd=folder, env=environment, check=False, stdout=subprocess.DEVNULL
+        )
         taken.append(time.monotonic() - started)
+        if done.returncode:
+            raise UserError(f"`{' '.join(line)}` failed")
     return median(taken)
 
 

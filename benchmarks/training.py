@@ -53,6 +53,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     if not PEERS.exists():
         raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
+    # Keras sets no number of threads; its frameworks take as many as there are cores to run on.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: workloads.THREADS])
     rates: list[float] = []
     cases = [(model, size) for model, sizes in BATCH_SIZES.items() for size in sizes]
     found: dict[tuple[str, int], dict[str, list[float]]] = {

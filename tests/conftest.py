@@ -43,7 +43,11 @@ RESULTS = (
     *("models", "reports", "dvc.lock"),
 )
 # What the real runs left in git.
-RECORDED = ("reports/", "dvc.lock", "replications/dvc.lock", "replications/results/")
+RECORDED = (
+    *("reports/", "dvc.lock"),
+    *(f"replications/{name}" for name in ("dvc.lock", "results/", "durations/", "figures/")),
+    *(f"replications/{name}" for name in ("report.md", "report.html", "summary.json")),
+)
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores
 
 # The real params.yaml with less to do: key → value.
@@ -147,11 +151,11 @@ class Checkout:
         )
 
     def finish(
-        self, process: "subprocess.Popen[str]", *, fails: bool = False
+        self, process: "subprocess.Popen[str]", *, fails: bool = False, limit: float = LIMIT
     ) -> "subprocess.CompletedProcess[str]":
         """Wait for a command; it has to succeed, or to fail."""
         try:
-            out, error = process.communicate(timeout=LIMIT)
+            out, error = process.communicate(timeout=limit)
         finally:
             kill_all(process)
         done = subprocess.CompletedProcess(process.args, process.returncode, out, error)
@@ -161,9 +165,9 @@ class Checkout:
         return done
 
     def run(
-        self, *command: str, fails: bool = False, **options: Any
+        self, *command: str, fails: bool = False, limit: float = LIMIT, **options: Any
     ) -> "subprocess.CompletedProcess[str]":
-        return self.finish(self.start(*command, **options), fails=fails)
+        return self.finish(self.start(*command, **options), fails=fails, limit=limit)
 
     def stage(
         self, script: str, *arguments: str, fails: bool = False, **options: Any
@@ -205,7 +209,10 @@ class Checkout:
         }
 
     def copy(self, target: Path) -> "Checkout":
-        shutil.copytree(self.root, target, symlinks=True)
+        # Another process of tests may be at it, and Python then writes files that come and go.
+        shutil.copytree(
+            self.root, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
         return Checkout(target)
 
     def forget_runs(self) -> None:

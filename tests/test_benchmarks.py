@@ -52,7 +52,8 @@ def test_medians_are_held_against_ours_and_against_the_limit() -> None:
 
 
 def sample(stack: str, count: int, script: str = "train.py mlp", thread: int = 7) -> str:
-    return f'process 7:"python pipeline/{script}";thread ({thread}): MainThread;{stack} {count}'
+    outer = 'process 5:"/bin/sh /a/bin/dvc repro"'
+    return f'{outer};process 7:"python pipeline/{script}";thread ({thread}): MainThread;{stack} {count}'
 
 
 MAIN = "<module> (train.py:1);main (train.py:9)"

@@ -31,9 +31,9 @@ def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
     return checkout.run(*command, **options).stdout
 
 
-def make(checkout: "Checkout") -> None:
+def make(checkout: "Checkout", **options: Any) -> None:
     """Run `make replications` in the environment of the tests."""
-    checkout.run("make", "--assume-old", ".venv/installed", "replications")
+    checkout.run("make", "--assume-old", ".venv/installed", "replications", **options)
 
 
 def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
@@ -143,6 +143,7 @@ def test_a_killed_training_goes_on_where_it_was(
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
     again = script(own, "train", "3-tyler").stdout
     assert "seed 1 epoch" not in again
@@ -181,7 +182,7 @@ def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
     checkout = checkout_from()
     content = replicating.shrink(checkout)
     replicating.write(checkout, content)
-    make(checkout)
+    make(checkout, limit=3600)
     told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
     assert sum(one["models"] for one in told.values()) == len(content["models"]) + len(
         content["winners"]

@@ -44,6 +44,9 @@ def main() -> None:
         },
     )
     html, markdown = replication_report.render(content)
+    drawn = {folder / file for file in content.figures}
+    for former in set((folder / "figures").glob("*")) - drawn:
+        former.unlink()  # of a model that has left the plan
     with together():
         for file, png in content.figures.items():
             write_bytes(folder / file, png)

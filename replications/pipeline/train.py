@@ -54,6 +54,7 @@ def main() -> None:
                     record,
                     splits,
                     seed=seed,
+                    stage=f"{'winner' if name in plan.winners else 'train'}@{name}",
                     provenance={
                         "key": f"{key}-{seed}",
                         "settings": settings,

@@ -21,9 +21,10 @@ def opened() -> Iterator[Driver]:
     """Give a headless browser for as long as the block lasts.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or does not start.
     """
     from selenium import webdriver  # noqa: PLC0415 (for development; not needed to train)
+    from selenium.common.exceptions import WebDriverException  # noqa: PLC0415
     from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
 
     places = {name: shutil.which(name) for name in (BROWSER, DRIVER)}
@@ -31,14 +32,19 @@ def opened() -> Iterator[Driver]:
         raise UserError("chromium is missing: on Debian, apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = str(places[BROWSER])
-    with tempfile.TemporaryDirectory() as profile:
+    # Its processes may still write there when it has quit.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for switch in (
             *("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars"),
             *("disable-background-networking", "disable-component-update", "disable-sync"),
             f"user-data-dir={profile}",
         ):
             options.add_argument(f"--{switch}")
-        driver = webdriver.Chrome(options=options, service=Service(places[DRIVER]))
+        try:
+            driver = webdriver.Chrome(options=options, service=Service(places[DRIVER]))
+        except WebDriverException as error:
+            reason = (error.msg or "no reason given").splitlines()[0]
+            raise UserError(f"chromium does not start: {reason}") from None
         try:
             yield driver
         finally:

@@ -181,9 +181,21 @@ def seeds(paths: Paths) -> str:
     )
 
 
+def benchmark(paths: Paths, name: str) -> Any:
+    """Return what a benchmark found.
+
+    Raises:
+        UserError: it was not run.
+    """
+    path = paths.report("benchmarks") / f"{name}.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run `make benchmark`")
+    return read_json(path)
+
+
 def determinism(paths: Paths) -> str:
     """Return a sentence on what determinism costs."""
-    measured = read_json(paths.report("benchmarks") / "determinism.json")
+    measured = benchmark(paths, "determinism")
     costs = ", ".join(
         f"{100 * found['cost']:+.1f} % for the {model}"
         for model, found in measured["models"].items()
@@ -196,7 +208,7 @@ def determinism(paths: Paths) -> str:
 
 def speed(paths: Paths) -> str:
     """Return seconds per epoch of this project's training beside other ways to write it."""
-    measured = read_json(paths.report("benchmarks") / "training.json")
+    measured = benchmark(paths, "training")
     own, *others = measured["cases"][0]["medians"]
     rows = [
         [
@@ -218,7 +230,7 @@ def speed(paths: Paths) -> str:
 
 def profile(paths: Paths) -> str:
     """Return where a training step's time goes: a row per kind of work, a column per model."""
-    measured = read_json(paths.report("benchmarks") / "profile.json")["models"]
+    measured = benchmark(paths, "profile")["models"]
     kinds = dict.fromkeys(kind for found in measured.values() for kind in found["shares"])
     header = [f"{model}, batch {found['batch_size']}" for model, found in measured.items()]
     rows = [
@@ -230,7 +242,7 @@ def profile(paths: Paths) -> str:
 
 def precision(paths: Paths) -> str:
     """Return what bfloat16 changes, a row per model."""
-    measured = read_json(paths.report("benchmarks") / "precision.json")["models"]
+    measured = benchmark(paths, "precision")["models"]
     rows = [
         [
             f"{model}, {kind}",
@@ -246,7 +258,7 @@ def precision(paths: Paths) -> str:
 
 def overheads(paths: Paths) -> str:
     """Return where the time of `make repro` goes, a row per stage."""
-    measured = read_json(paths.report("benchmarks") / "overheads.json")
+    measured = benchmark(paths, "overheads")
     stages = measured["stages"]
     sums = Counter[str]()
     for found in stages.values():
@@ -261,14 +273,15 @@ def overheads(paths: Paths) -> str:
     )
     return (
         f"{table(['seconds', *kinds], rows)}\n\n{measured['overhead']:.1%} of the time is no"
-        f" training; logging to MLflow takes {measured['logging_of_training']:.1%} of it in"
-        f" tune and train. Commands that do next to nothing: {short}."
+        " training. In tune and train, logging to MLflow takes"
+        f" {measured['logging_of_training']:.1%} of the time of all training. Commands that do next"
+        f" to nothing: {short}."
     )
 
 
 def growth(paths: Paths) -> str:
     """Return how time and memory grow with the data, a row per model and size."""
-    measured = read_json(paths.report("benchmarks") / "growth.json")
+    measured = benchmark(paths, "growth")
     rows = []
     for model, sizes in measured["data"].items():
         first = sizes[0]

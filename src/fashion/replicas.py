@@ -25,6 +25,7 @@ def train(
     splits: Mapping[str, Split],
     *,
     seed: int,
+    stage: str,
     provenance: training_log.Record,
     checkpoint: Path,
 ) -> Replica:
@@ -37,6 +38,7 @@ def train(
         record: its hyperparameters.
         splits: train, val and test; which epoch is kept follows from val alone.
         seed: of the weights, the order and the dropout masks.
+        stage: as dvc.yaml names it.
         provenance: key, settings, digests and machine, for the run.
         checkpoint: a file to resume from and to save to.
 
@@ -53,7 +55,7 @@ def train(
             "model": part.model,
             "data": part.data,
             "seed": seed,
-            **training_log.origin(provenance, f"train@{name}"),
+            **training_log.origin(provenance, stage),
         },
         description=f"System {part.system}: {part.what}",
     ) as run:

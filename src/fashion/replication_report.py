@@ -350,7 +350,9 @@ def _claim_table(content: Content, system: str) -> list[Block]:
         interval = NOTHING if math.isnan(low) else f"{low:+.4f} … {high:+.4f}"
         size = NOTHING
         if claim.by is not None:
-            size = f"{claim.by:+.4f}" + (" (inside)" if low <= claim.by <= high else " (outside)")
+            size = f"{claim.by:+.4f}"
+            if not math.isnan(low):
+                size += " (inside)" if low <= claim.by <= high else " (outside)"
         rows.append(
             [
                 f"{claim.text} ({claim.place})",
@@ -462,9 +464,9 @@ def _time(content: Content) -> list[Block]:
     rows.append(["All", duration(sum(content.seconds.values()))])
     return [
         Table(
-            f"Time in searches, trainings and scoring on {' and '.join(content.processors)}, threads"
-            f" of each process: {content.plan.threads}. `make replications` runs two processes at a"
-            " time and needs about half of the sum.",
+            f"Time in searches, trainings and scoring on {' and '.join(content.processors)},"
+            f" threads of each process: {content.plan.threads}. `make replications` runs two"
+            " processes at a time and needs about half of the sum.",
             ["System", "Time"],
             rows,
         )

@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,8 @@ from fashion import browser, command, verify
 from fashion.browser import DESKTOP, PATIENCE, PHONE, Driver
 from fashion.errors import UserError
 from fashion.files import write_bytes, write_text
-from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, Store, open_store
+from fashion.serve import champion
+from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, open_store
 
 # MLflow's own settings, as its UI keeps them: the pages for training, no assistant beside them.
 SETTINGS = {
@@ -63,11 +66,12 @@ def main() -> None:
     """Take all pictures and write the page."""
     command.parser(__doc__).parse_args()
     root = Path(__file__).resolve().parents[2]
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # this checkout's own store is shown
     if not (root / "mlflow.db").exists():
         raise UserError("there is nothing to show: run `make repro`")
     with tempfile.TemporaryDirectory() as folder, ui(root) as address, browser.opened() as driver:
         parts = [
-            *mlflow_pages(open_store(root), address),
+            *mlflow_pages(root, address),
             *dvc_parts(root, Path(folder)),
             *file_pages(root),
         ]
@@ -79,17 +83,24 @@ def main() -> None:
     write_text(root / "docs/tour.md", document(parts))
 
 
-def mlflow_pages(store: Store, address: str) -> list[Page]:
+def mlflow_pages(root: Path, address: str) -> list[Page]:
     """Return what to look at in MLflow's UI.
+
+    Args:
+        root: the checkout, whose store the UI shows.
+        address: of the UI.
 
     Raises:
         UserError: the store cannot be reached, or lacks a run.
     """
+    store = open_store(root)
     found = store.attempt(
         lambda: {
             name: {
                 run.info.run_name: run.info.run_id
-                for run in store.client.search_runs([store.experiment(name)])
+                for run in store.client.search_runs(
+                    [store.experiment(name)], order_by=["attributes.start_time ASC"]
+                )
             }
             for name in (TRAINING, SEARCH)
         }
@@ -102,7 +113,11 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
     if len(pair) < 2:
         raise UserError("MLflow lacks the runs of mlp-original-1 and cnn-original-1: `make refill`")
     trials = [run for name, run in found[SEARCH].items() if name.startswith("cnn-trial-")]
-    (model, *_) = store.client.get_run(runs["cnn-original-1"]).outputs.model_outputs
+    models = store.client.get_run(runs["cnn-original-1"]).outputs.model_outputs
+    if not models or not trials:
+        raise UserError("MLflow lacks a model or the trials of the CNN: `make refill`")
+    registered = f"{TRAINING}-cnn"
+    _, version = champion(root, registered)
     training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
     both = quote(json.dumps([runs[name] for name in pair]))
     compared = (
@@ -157,7 +172,7 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
             "model",
             "Its model",
             "What goes in and what comes out, the scores, and the data it saw.",
-            f"{training}/models/{model.model_id}",
+            f"{training}/models/{models[0].model_id}",
             "Registered models",
         ),
         Page(
@@ -179,7 +194,7 @@ def mlflow_pages(store: Store, address: str) -> list[Page]:
             "registry",
             "The registered model",
             "The best CNN, with its model card.",
-            f"{address}/#/models/{TRAINING}-cnn/versions/1",
+            f"{address}/#/models/{registered}/versions/{version}",
             "Intended use",
         ),
     ]
@@ -197,6 +212,7 @@ def dvc_parts(root: Path, folder: Path) -> list[Page | Listing]:
     """
     clone = verify.clone(root, folder / "clone")
     verify.fill_from_cache(clone, root)
+    shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # `make install` made it
     settings = [word for value in EXPERIMENT for word in ("-S", value)]
     dvc(clone, "exp", "run", "--name", "shorter", *settings)
     show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]
@@ -310,7 +326,8 @@ def ui(root: Path) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, 15)
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()
 
 
