@@ -52,8 +52,8 @@ def test_medians_are_held_against_ours_and_against_the_limit() -> None:
 
 
 def sample(stack: str, count: int, script: str = "train.py mlp", thread: int = 7) -> str:
-    outer = 'process 5:"/bin/sh /a/bin/dvc repro"'
-    return f'{outer};process 7:"python pipeline/{script}";thread ({thread}): MainThread;{stack} {count}'
+    process = f'process 5:"/bin/sh /a/bin/dvc repro";process 7:"python pipeline/{script}"'
+    return f"{process};thread ({thread}): MainThread;{stack} {count}"
 
 
 MAIN = "<module> (train.py:1);main (train.py:9)"
@@ -105,7 +105,8 @@ def trace(*events: tuple[str, float]) -> bytes:
     for number, (name, seconds) in enumerate(events, 1):
         plane.event_metadata[number].name = name
         line.events.add(metadata_id=number, duration_ps=round(seconds * 1e12))
-    return space.SerializeToString()
+    content: bytes = space.SerializeToString()
+    return content
 
 
 def test_kernels_are_summed_by_their_operation() -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")
     check = parser.parse_args().check
     paths = Paths(Path(__file__).resolve().parents[2])
-    made = (
+    made: tuple[tuple[Path, Callable[[str, Paths], str]], ...] = (
         *((paths.root / page, partial(filled, page=page)) for page in PAGES),
         (paths.params, expected),
         (paths.report("reproducibility.md"), lambda _, paths: checklist.render(paths.root)),
