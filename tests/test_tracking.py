@@ -747,10 +747,11 @@ def test_a_real_server_gets_everything_and_may_die(
             run.log_metrics({"loss": 1.0}, step=1)
             run.log_model(model, PIXELS[:1], step=1)
             assert time.monotonic() - before < 15
-    assert capfd.readouterr().err.splitlines() == [
-        f"warning: MLflow at {address} fails (Connection refused): going on without it",
-        "not logged to MLflow: run: 1 metric, 1 model; `make refill` logs it later",
-    ]
+    warning, lost = capfd.readouterr().err.splitlines()
+    # The reason depends on how far the dying server had come with the connection.
+    assert warning.startswith(f"warning: MLflow at {address} fails (")
+    assert warning.endswith("): going on without it")
+    assert lost == "not logged to MLflow: run: 1 metric, 1 model; `make refill` logs it later"
 
 
 # Provenance
