@@ -56,10 +56,12 @@ smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.stat
 	$(call copy_to,.state/smoke)
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/fashion/smoke.txt) && dvc metrics show
 
-# More epochs and cutout for the CNN, as an experiment beside the results: it runs in a folder of its own, its
-# runs land in MLflow, `dvc exp show` lists it, and its scores are kept for the README.
+# A CNN that averages, more epochs and cutout, as an experiment beside the results: it runs
+# in a folder of its own, its runs land in MLflow, `dvc exp show` lists it, and its scores are kept
+# for the README.
 THOROUGH := -S train.models=[cnn] -S train.data=[original] \
-  -S train.budget.cnn.epochs=40 -S train.budget.cnn.patience=20 -S tune.models.cnn.cutout=8
+  -S train.budget.cnn.epochs=40 -S train.budget.cnn.patience=20 \
+  -S tune.models.cnn.head=average -S tune.models.cnn.cutout=8
 
 .PHONY: thorough
 thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experiment
@@ -76,6 +78,15 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	mkdir -p reports/reference
 	cp .state/reference/reports/evaluate/metrics.json .state/reference/reports/evaluate/comparisons.json reports/reference
+
+# A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on. Two
+# stages run at a time; what one of them could not do because of the other, the last line does.
+.PHONY: replications
+replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
+	dvc repro preprocess augment
+	-cd replications && dvc stage list --name-only | grep -v '^compare$$' | \
+	  xargs -n 1 -P 2 dvc --wait-for-lock repro --single-item
+	cd replications && dvc repro
 
 .PHONY: verify
 verify: $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
@@ -94,13 +105,34 @@ record: $(INSTALLED) ## run all from nothing in a clone and keep its results and
 readme: $(INSTALLED) ## fill the tables of README.md from reports/
 	python -m fashion.readme
 
+# Other frameworks, for `make benchmark` alone, beside the environment and not in its lock. PyPI's
+# PyTorch brings CUDA's libraries; with a CPU wheel in a folder, UV_FIND_LINKS=<folder> takes that.
+PEERS := .venv-peers
+$(PEERS)/installed: pyproject.toml $(INSTALLED)
+	uv venv --quiet --allow-existing --python $(VENV)/bin/python $(PEERS)
+	uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --group peers
+	touch $@
+
+.PHONY: peers
+peers: $(PEERS)/installed ## set up .venv-peers: PyTorch, JAX and a profiler
+
 .PHONY: benchmark
-benchmark: $(INSTALLED) ## measure what determinism costs; nothing else may run meanwhile
-	python benchmarks/determinism.py
+benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; nothing else may run meanwhile)
+	dvc repro preprocess augment
+	for name in training profile determinism growth precision overheads; do python -m benchmarks.$$name || exit; done
+	python -m fashion.readme
 
 .PHONY: runs
 runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
 	python -m fashion.runs
+
+.PHONY: tour
+tour: $(INSTALLED) ## photograph MLflow's pages and the report, for docs/tour.md (needs chromium, chromium-driver)
+	python -m fashion.tour
+
+.PHONY: refill
+refill: $(INSTALLED) ## log whatever the checkout holds and MLflow does not
+	python -m fashion.refill
 
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
@@ -129,7 +161,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
-test-system: $(INSTALLED) ## run the tests with real servers: S3, PostgreSQL (Debian's package), MLflow, make serve
+test-system: $(INSTALLED) ## run the tests with real servers and a browser (Debian's postgresql, chromium, chromium-driver)
 	pytest -m system
 
 .PHONY: test-crash

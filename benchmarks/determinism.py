@@ -62,7 +62,7 @@ def describe(found: dict[str, list[float]]) -> str:
 def measure(model: str, kind: str) -> float:
     """Return the seconds of an epoch in a process of its own."""
     done = subprocess.run(
-        [sys.executable, __file__, "--once", model, kind],
+        [sys.executable, "-m", "benchmarks.determinism", "--once", model, kind],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,

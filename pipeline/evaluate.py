@@ -12,10 +12,21 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from fashion import command, data, evaluation, hyperparameters, report, results, stage, state
+from fashion import (
+    command,
+    data,
+    evaluation,
+    hyperparameters,
+    provenance,
+    report,
+    results,
+    stage,
+    state,
+)
 from fashion.errors import UserError
-from fashion.evaluation import Comparison, ModelResult
+from fashion.evaluation import ModelResult
 from fashion.files import (
+    read_json,
     sha256,
     together,
     write_bytes,
@@ -44,7 +55,7 @@ def main() -> None:
         name: results.read_record(paths.training(name) / "metrics.json", results.TrainingScores)
         for name in names
     }
-    keys = {name: trained_key(paths, name) for name in names}
+    trainings = {name: training_record(paths, name) for name in names}
     objective = parameters.tune.search.objective
     searches = [
         report.SearchTable(
@@ -87,8 +98,11 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
+    compared = evaluation.comparisons_content(comparisons)
+    made = evaluation_record(paths, parameters, names, data.digest(test))
     with together():
-        write_tables(folder, scored, comparisons, histories)
+        write_tables(folder, scored, compared, histories)
+        write_json(folder / "evaluation.json", made)
         for one in scored:
             table = evaluation.predictions_table(one.labels, one.probabilities)
             write_csv(paths.predictions(one.name), *table)
@@ -98,7 +112,9 @@ def main() -> None:
         write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
-    log(paths, parameters, content, html, keys, data.digest(test))
+    from fashion import evaluation_log
+
+    evaluation_log.log_evaluation(paths.root, made, trainings, scored, compared, figures, html)
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
@@ -109,19 +125,21 @@ def keep_only(folder: Path, kept: Set[Path]) -> None:
             path.unlink()
 
 
-def trained_key(paths: Paths, name: ModelName) -> str:
-    """Return the key of the training that made a model's file.
+def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:
+    """Return what is recorded of the training that made a model's file.
 
     Raises:
         UserError: the file is missing, or another than the one that was trained.
     """
-    record = results.read_record(paths.training(name) / "model.json", results.TrainedModel)
+    file = paths.training(name) / "model.json"
+    record = results.read_record(file, results.TrainedModel)
     if sha256(paths.model(name)) != record.file_sha256:
         raise UserError(
             f"{paths.model(name)} is not the model that reports/train/{name} describes:"
             f" run `dvc repro --force --single-item train@{name}`"
         )
-    return record.key
+    content: dict[str, Any] = read_json(file)
+    return content
 
 
 def read_counts(paths: Paths) -> dict[str, list[int]]:
@@ -166,10 +184,37 @@ def score(
     return result
 
 
+def evaluation_record(
+    paths: Paths, parameters: Parameters, names: Sequence[ModelName], test: str
+) -> dict[str, Any]:
+    """Return what this evaluation is: its key, settings, data and machine.
+
+    Args:
+        paths: the checkout's.
+        parameters: all of them.
+        names: the models.
+        test: digest of the test split.
+    """
+    inputs: dict[str, Any] = {
+        "models": {str(name): sha256(paths.model(name)) for name in names},
+        "test": test,
+        "settings": parameters.evaluate.model_dump(mode="json"),
+        "seed": parameters.seed,
+        "threads": parameters.threads,
+    }
+    return {
+        "key": state.work_key(paths.root, "evaluate", inputs),
+        "seed": parameters.seed,
+        "settings": inputs["settings"],
+        "data_sha256": {"test": test},
+        "machine": provenance.machine(parameters.threads),
+    }
+
+
 def write_tables(
     folder: Path,
     results: Sequence[ModelResult],
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[Mapping[str, Any]],
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
 ) -> None:
     """Write what others may want to compute with."""
@@ -185,7 +230,7 @@ def write_tables(
             for name, scores in metrics.items()
         },
     )
-    write_json(folder / "comparisons.json", evaluation.comparisons_content(comparisons))
+    write_json(folder / "comparisons.json", comparisons)
     write_csv(folder / "per_class.csv", *evaluation.per_class_table(results))
     write_csv(folder / "confusion.csv", *evaluation.confusion_table(results))
     write_csv(folder / "calibration.csv", *evaluation.calibration_table(results))
@@ -199,87 +244,6 @@ def write_tables(
             for name, history in histories.items()
             for values in zip(*history.values(), strict=True)
         ],
-    )
-
-
-def log(
-    paths: Paths,
-    parameters: Parameters,
-    content: report.Content,
-    html: str,
-    keys: Mapping[ModelName, str],
-    test: str,
-) -> None:
-    """Add the test scores to each model's run, make the comparison's run, name the champions."""
-    from fashion import store, tracking
-
-    scored, figures = content.results, content.figures
-    digests = {str(result.name): sha256(paths.model(result.name)) for result in scored}
-    inputs: dict[str, Any] = {
-        "models": digests,
-        "test": test,
-        "settings": parameters.evaluate.model_dump(mode="json"),
-        "seed": parameters.seed,
-        "threads": parameters.threads,
-    }
-    key = state.work_key(paths.root, "evaluate", inputs)
-    short = evaluation.keys(result.name for result in scored)
-    champions = {
-        model: report.best([one for one in scored if one.name.model == model])
-        for model in parameters.train.models
-    }
-    for result in scored:
-        name = result.name
-        with tracking.reopen_run(
-            paths.root,
-            store.TRAINING,
-            str(name),
-            keys[name],
-            evaluated=key,
-            tags={**name._asdict(), "threads": parameters.threads},
-        ) as run:
-            run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
-            run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
-            run.log_table("confusion", *evaluation.confusion_table([result]))
-            run.log_table("per_class", *evaluation.per_class_table([result]))
-            run.log_table("calibration", *evaluation.calibration_table([result]))
-            if champions[name.model] is result:
-                tracking.register_champion(
-                    run, f"fashion-mnist-{name.model}", result.val["accuracy"], card(result)
-                )
-    with tracking.open_run(
-        paths.root,
-        store.TRAINING,
-        "comparison",
-        key,
-        tags={"seed": parameters.seed, "threads": parameters.threads, "data.test": test},
-        description="All models on the test split, side by side; `report.html` tells it whole",
-    ) as run:
-        run.log_parameters(inputs["settings"] | {"models": sorted(digests)})
-        for one in content.comparisons:
-            pair = f"{one.second} minus {one.first}"
-            run.log_metrics(
-                {
-                    f"{pair}/test_accuracy": one.difference,
-                    f"{pair}/mcnemar_p_value": one.p_value,
-                }
-            )
-        for file, png in figures.items():
-            run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
-        run.log_table("per_class", *evaluation.per_class_table(scored))
-        run.log_text("report.html", html)
-
-
-def card(result: ModelResult) -> str:
-    """Return what the registry says of a family's best model."""
-    low, high = result.accuracy_interval
-    return (
-        f"Classifies 28×28 grey pictures of clothes (raw pixels, 0 is background) into ten classes."
-        f" Trained on the {result.name.data} Fashion-MNIST training split, seed"
-        f" {result.name.seed}; the best of its family by validation accuracy"
-        f" ({result.val['accuracy']:.4f}). Test accuracy {result.scores['accuracy']:.4f}"
-        f" [{low:.4f}, {high:.4f}]. Not meant for photographs: it has seen nothing but centred"
-        f" products on an empty background."
     )
 
 

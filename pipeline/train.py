@@ -15,8 +15,6 @@ from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
 from fashion.parameters import Seed, read_parameters
 from fashion.paths import ModelName, Paths
-from fashion.progress import duration, step_bar
-from fashion.randomness import derive_seed
 from fashion.results import HISTORY
 from fashion.runtime import configure
 
@@ -46,60 +44,39 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from fashion import models, store, tracking, training
+    from fashion import models, training, training_log, training_work
 
+    made: training_log.Record = {
+        "key": key,
+        "data_sha256": digests,
+        "settings": settings,
+        "machine": provenance.machine(parameters.threads),
+    }
     with (
         state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        tracking.open_run(
-            paths.root,
-            store.TRAINING,
-            str(name),
-            key,
-            tags={
-                **name._asdict(),
-                "threads": parameters.threads,
-                **{f"data.{split}": digest for split, digest in digests.items()},
-            },
-            description=f"`{name.model}` trained on the {name.data} training split",
-        ) as run,
+        training_log.training_run(paths.root, name, made) as run,
     ):
-        run.log_parameters({**name._asdict(), **settings})
-        run.log_dataset(name.data, digests["train"], "training", data.class_counts(train))
-        run.log_dataset("val", digests["val"], "validation", data.class_counts(val))
+        counts = {name.data: data.class_counts(train), "val": data.class_counts(val)}
+        training_log.log_inputs(run, {**name._asdict(), **settings}, made, counts)
 
-        def report(row: training.Epoch, seconds: float) -> None:
-            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
-            print(
-                f"{name} epoch {row['epoch']}/{budget.epochs}: loss {row['loss']:.4f},"
-                f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
-                f" {seconds:.1f} s,"
-                f" at most {duration(seconds * (budget.epochs - row['epoch']))} left",
-                flush=True,
-            )
-
-        model = models.build(name.model, record, derive_seed(name.seed, "weights"))
-        with step_bar(str(name)) as on_steps:
-            progress = training.train(
-                model,
-                record,
-                train,
-                val,
-                seed=name.seed,
-                epochs=budget.epochs,
-                patience=budget.patience,
-                monitor=monitor,
-                on_epoch=report,
-                on_steps=on_steps,
-                checkpoint=folder / "epoch.npz",
-            )
-
+        model, progress = training_work.train(
+            name.model,
+            record,
+            train,
+            val,
+            label=str(name),
+            seed=name.seed,
+            monitor=monitor,
+            run=run,
+            checkpoint=folder / "epoch.npz",
+            **budget.model_dump(),
+        )
         scores = {
             "val_accuracy": progress.best["val_accuracy"],
             "val_loss": progress.best["val_loss"],
             "best_epoch": progress.best_epoch,
             "epochs": progress.epochs,
         }
-        size = {"parameters": model.count_params(), "flops_per_image": models.flops(model)}
         results = paths.training(name)
         with together():
             file_sha256 = training.save_model(paths.model(name), model)
@@ -109,30 +86,17 @@ def main() -> None:
                 [list(row.values()) for row in progress.history],
             )
             write_json(results / "metrics.json", scores)
-            write_json(
-                results / "model.json",
-                {
-                    "key": key,
-                    "weights_sha256": training.weights_digest(model),
-                    "file_sha256": file_sha256,
-                    **size,
-                    "data_sha256": digests,
-                    "settings": settings,
-                    "machine": provenance.machine(parameters.threads),
-                },
-            )
-
-        # Epochs that an earlier, killed process trained but could not log are logged here.
-        for row in progress.history:
-            run.log_metrics(training.metrics(row), step=int(row["epoch"]))
-        run.log_model(model, val.images[:1], progress.best_epoch)
-        run.log_parameters(size)
-        run.log_metrics(
-            {
-                "best_val_accuracy": scores["val_accuracy"],
-                "best_val_loss": scores["val_loss"],
-                "best_epoch": progress.best_epoch,
+            made |= {
+                "weights_sha256": training.weights_digest(model),
+                "file_sha256": file_sha256,
+                "parameters": model.count_params(),
+                "flops_per_image": models.flops(model),
             }
+            write_json(results / "model.json", made)
+
+        # With the epochs that an earlier, killed process trained but could not log.
+        training_log.log_training(
+            run, name, made, counts, progress.history, scores, model, val.images[:1]
         )
 
 

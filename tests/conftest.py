@@ -5,6 +5,7 @@ that runs the tests. Nothing of the product is replaced but the sizes and checks
 """
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import os
@@ -13,7 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
 RESULTS = (
     *("data/raw", "data/processed", "data/original", "data/augmented", "data/predictions"),
     *("models", "reports", "dvc.lock"),
+)
+# What the real runs left in git.
+RECORDED = (
+    *("reports/", "dvc.lock"),
+    *(f"replications/{name}" for name in ("dvc.lock", "results/", "durations/", "figures/")),
+    *(f"replications/{name}" for name in ("report.md", "report.html", "summary.json")),
 )
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores
 
@@ -144,11 +151,11 @@ class Checkout:
         )
 
     def finish(
-        self, process: "subprocess.Popen[str]", *, fails: bool = False
+        self, process: "subprocess.Popen[str]", *, fails: bool = False, limit: float = LIMIT
     ) -> "subprocess.CompletedProcess[str]":
         """Wait for a command; it has to succeed, or to fail."""
         try:
-            out, error = process.communicate(timeout=LIMIT)
+            out, error = process.communicate(timeout=limit)
         finally:
             kill_all(process)
         done = subprocess.CompletedProcess(process.args, process.returncode, out, error)
@@ -158,9 +165,9 @@ class Checkout:
         return done
 
     def run(
-        self, *command: str, fails: bool = False, **options: Any
+        self, *command: str, fails: bool = False, limit: float = LIMIT, **options: Any
     ) -> "subprocess.CompletedProcess[str]":
-        return self.finish(self.start(*command, **options), fails=fails)
+        return self.finish(self.start(*command, **options), fails=fails, limit=limit)
 
     def stage(
         self, script: str, *arguments: str, fails: bool = False, **options: Any
@@ -202,7 +209,10 @@ class Checkout:
         }
 
     def copy(self, target: Path) -> "Checkout":
-        shutil.copytree(self.root, target, symlinks=True)
+        # Another process of tests may be at it, and Python then writes files that come and go.
+        shutil.copytree(
+            self.root, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
         return Checkout(target)
 
     def forget_runs(self) -> None:
@@ -228,7 +238,7 @@ def new_checkout(root: Path) -> Checkout:
     ).stdout.split("\0")
     # The results of the real run are no part of a pipeline that starts from nothing.
     for name in listed:
-        if name and not name.startswith(("reports/", "dvc.lock")) and (PROJECT / name).is_file():
+        if name and not name.startswith(RECORDED) and (PROJECT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, root / name)
     offer(root)
@@ -349,20 +359,40 @@ class Reproductions:
     """The whole pipeline, run twice from nothing."""
 
     here: Checkout
-    output: str  # of `dvc repro`
+    output: Path  # a file with what `dvc repro` printed
     elsewhere: Checkout
     records: Path  # stage name.json → what that stage read, in the second
 
 
 @pytest.fixture(scope="session")
-def reproductions(
-    checkout_from: Callable[..., Checkout], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Reproductions]:
-    """Run `dvc repro` in two checkouts at once, the second under other circumstances."""
-    here, elsewhere = checkout_from(), checkout_from()
+def reproductions(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Reproductions:
+    """Run `dvc repro` in two checkouts at once, the second under other circumstances.
+
+    With several processes of tests the first one that asks does it, and all of them use it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "reproductions"
+    output = folder / "output.txt"
+    made = Reproductions(
+        Checkout(folder / "a checkout/fashion mnist"),
+        output,
+        Checkout(folder / "another checkout/fashion mnist"),
+        folder / "records",
+    )
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what failed in the other process
+            made.records.mkdir(parents=True)
+            output.write_text(_reproduced_twice(made))
+    return made
+
+
+def _reproduced_twice(into: Reproductions) -> str:
+    """Make both checkouts and run the pipeline in them; return what the first run printed."""
+    here, elsewhere = new_checkout(into.here.root), new_checkout(into.elsewhere.root)
     (elsewhere.root / "src/sitecustomize.py").write_text(SITECUSTOMIZE + RECORDER)
-    records = tmp_path_factory.mktemp("records")
-    environment = {**ELSEWHERE, "RECORDS": str(records)}
+    environment = {**ELSEWHERE, "RECORDS": str(into.records)}
     first = here.start("dvc", "repro")
     second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment)
     try:
@@ -371,7 +401,7 @@ def reproductions(
     finally:
         kill_all(first)
         kill_all(second)
-    yield Reproductions(here, output, elsewhere, records)
+    return output
 
 
 @pytest.fixture(scope="session")

@@ -545,5 +545,5 @@ def test_a_search_that_is_stopped_goes_on_to_the_same_result(own: "Checkout") ->
         assert own.results() == before
     own.stage("tune", "mlp")
     assert own.results() == before
-    for name in ("search-mlp", "trial-1", "trial-2"):
+    for name in ("search-mlp", "mlp-trial-1", "mlp-trial-2"):
         assert statuses(own, name) == ["FINISHED"]

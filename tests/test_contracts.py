@@ -20,22 +20,31 @@ PACKAGE = PROJECT / "src/fashion"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 SCRIPTS = sorted(path.stem for path in (PROJECT / "pipeline").glob("*.py"))
 STAGES: Mapping[str, Any] = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+REPLICATIONS = PROJECT / "replications"
+REPLICATED: Mapping[str, Any] = {
+    stage: content.get("do", content)
+    for stage, content in yaml.safe_load((REPLICATIONS / "dvc.yaml").read_text())["stages"].items()
+}
 
 # A module imports from its own level or a lower one.
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
-    " state progress provenance runtime",
-    "augmentation models training evaluation plots store tracking report differences elsewhere",
-    "tuning reference runs picture predict serve",
-    "checklist readme record verify",
+    " state progress provenance runtime browser",
+    "augmentation kernels models training evaluation plots store tracking page report differences"
+    " elsewhere",
+    "tuning reference runs picture predict serve training_log evaluation_log refill"
+    " training_work tuning_work replication verdicts replication_plots replication_results"
+    " replication_report replicas",
+    "checklist readme record verify tour",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 
 # Who alone may import what is large, or would be hard to replace.
 ONLY_USERS = {
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "replication_plots"},
     "mlflow": {"store", "tracking"},
     "keras_tuner": {"tuning"},
+    "selenium": {"browser"},
 }
 LARGE = ("tensorflow", "keras", "keras_tuner", "mlflow")
 
@@ -114,13 +123,15 @@ def test_no_module_needs_itself(name: str) -> None:
 
 
 def test_nothing_imports_a_stage() -> None:
-    for path in [*PACKAGE.glob("*.py"), *(PROJECT / "pipeline").glob("*.py")]:
+    scripts = [*(PROJECT / "pipeline").glob("*.py"), *REPLICATIONS.glob("pipeline/*.py")]
+    for path in [*PACKAGE.glob("*.py"), *scripts]:
         assert not packages(path) & {"pipeline", *SCRIPTS}, path
 
 
 @pytest.mark.parametrize("package", ONLY_USERS)
 def test_a_large_package_has_known_users(package: str) -> None:
     files = [*PACKAGE.glob("*.py"), *(PROJECT / "pipeline").glob("*.py")]
+    files += REPLICATIONS.glob("pipeline/*.py")
     assert {path.stem for path in files if package in packages(path)} == ONLY_USERS[package]
 
 
@@ -193,6 +204,30 @@ def test_a_stage_depends_on_its_script_and_the_modules_it_imports(stage: str) ->
     assert listed[1:] == sorted(listed[1:]), f"dvc.yaml, {stage}: modules out of order"
 
 
+# Modules of theirs that decide no number: they print, log, or handle a kill.
+NO_NUMBERS = {
+    *("command", "paths", "progress", "provenance", "stage", "state", "store", "tracking"),
+    "training_log",
+}
+
+
+@pytest.mark.parametrize("stage", REPLICATED)
+def test_a_replication_depends_on_the_modules_that_decide_its_numbers(stage: str) -> None:
+    script = {"winner": "train"}.get(stage, stage)
+    modules = closure(REPLICATIONS / f"pipeline/{script}.py") - NO_NUMBERS
+    needed = {f"pipeline/{script}.py"} | {
+        f"../src/fashion/{path.name}"
+        for path in PACKAGE.iterdir()
+        if path.is_file() and path.name.split(".")[0] in modules
+    }
+    listed = [
+        name for name in REPLICATED[stage]["deps"] if name.startswith(("pipeline/", "../src/"))
+    ]
+    missing, unused = sorted(needed - set(listed)), sorted(set(listed) - needed)
+    assert not (missing or unused), f"replications, {stage}: add {missing}, remove {unused}"
+    assert len(listed) == len(set(listed))
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_says_what_it_does(stage: str) -> None:
     assert len(STAGES[stage]["desc"].split()) > 3
@@ -260,7 +295,9 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
 def test_direct_dependencies_are_locked() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"]]
-    wanted += itertools.chain(*project["dependency-groups"].values())
+    groups = project["dependency-groups"]
+    # What the benchmarks alone compare with is no part of the environment.
+    wanted += itertools.chain(*(groups[name] for name in groups if name != "peers"))
     lock = (PROJECT / "requirements.lock").read_text().lower()
     for requirement in wanted:
         name = re.split(r"[\[=<>]", requirement)[0].lower()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-POINTS = 3  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
+POINTS = 2  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
 STAGES: Mapping[str, list[str]] = {
     "download": [],
     "preprocess": [],

@@ -1,5 +1,9 @@
+import io
+import math
 import struct
+import zipfile
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +210,17 @@ def test_pixel_statistics_match_their_definitions() -> None:
     assert found == pytest.approx(expected)
 
 
+def test_pixel_statistics_have_the_same_last_digit_on_every_processor() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (200, 28, 28), dtype=np.uint8)
+    pixels = [int(pixel) for pixel in images.reshape(-1)]
+    mean = Fraction(sum(pixels), len(pixels))
+    variance = Fraction(sum(pixel**2 for pixel in pixels), len(pixels)) - mean**2
+    found = data.pixel_statistics(images)
+    assert found["mean"] == float(mean)
+    assert found["standard_deviation"] == math.sqrt(variance)
+    assert found["background"] == pixels.count(0) / len(pixels)
+
+
 def test_duplicates_are_counted_within_and_across_splits() -> None:
     splits = {"train": only([1, 1, 1, 2], [0, 0, 5, 6]), "val": only([2, 3, 1], [6, 6, 4])}
     assert data.count_duplicates(splits) == [
@@ -308,6 +323,35 @@ def test_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None])
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.npz is missing: run `dvc repro`"):
+        data.read_split(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("images", [2, 2000])  # less and more than is read at once
+def test_images_lie_where_tensorflow_can_use_them(tmp_path: Path, images: int) -> None:
+    split = Split(
+        np.random.default_rng(1).integers(0, 256, (images, 28, 28), dtype=np.uint8),
+        np.zeros(images, np.uint8),
+    )
+    data.write_split(tmp_path / "x.npz", split)
+    found = data.read_split(tmp_path / "x.npz")
+    assert equal(found, split)
+    assert found.images.ctypes.data % data.ALIGNMENT == 0
+
+
+def test_an_array_in_another_order_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=np.asfortranarray(GOOD.images), labels=GOOD.labels)
+    with pytest.raises(UserError, match="is no readable split: images is no plain array"):
+        data.read_split(tmp_path / "x.npz")
+
+
+def test_an_array_that_ends_too_early_is_refused(tmp_path: Path) -> None:
+    lying = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        lying, {"descr": "|u1", "fortran_order": False, "shape": (10**4, 28, 28)}
+    )
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("images.npy", lying.getvalue() + bytes(28 * 28))
+    with pytest.raises(UserError, match="is no readable split: images ends too early"):
         data.read_split(tmp_path / "x.npz")
 
 

@@ -7,10 +7,11 @@ import pytest
 from fashion import hyperparameters
 from fashion.errors import UserError
 from fashion.files import write_json
-from fashion.hyperparameters import RECORDS, Hyperparameters, parse, read
+from fashion.hyperparameters import RECORDS, Hyperparameters, each, parse, read
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": 0.1,
     "batch_norm": True,
     "l2": 0.0,
@@ -25,6 +26,7 @@ COMMON: dict[str, Any] = {
     "shift": 1,
     "cutout": 0,
     "weight_averaging": 0.0,
+    "precision": "float32",
 }
 MLP = COMMON | {"hidden_units": [64, 32], "input_dropout": 0.0}
 CNN = COMMON | {
@@ -73,6 +75,12 @@ def test_every_hyperparameter_must_be_given(model: str) -> None:
         ("mlp", {"optimizer": "rmsprop"}, "optimizer: .*'adam', 'sgd' or 'nesterov'.*'rmsprop'"),
         ("cnn", {"padding": "full"}, "padding: Input should be 'same' or 'valid', not 'full'"),
         ("cnn", {"kernel_size": 0}, "kernel_size: .* not 0"),
+        ("cnn", {"kernel_size": [3, 8]}, "kernel_size.1: .* not 8"),
+        ("cnn", {"kernel_size": [3]}, "kernel_size has 1 values for 2 blocks"),
+        ("cnn", {"block_dropout": [0.1]}, "block_dropout has 1 values for 2 blocks"),
+        ("cnn", {"block_dropout": []}, "block_dropout: .*at least 1 item"),
+        ("mlp", {"hidden_units": [8, 8], "dropout": [0.1]}, "dropout has 1 values for 2 hidden"),
+        ("mlp", {"hidden_units": [8], "dropout": [1.5]}, "dropout.0: .* not 1.5"),
         ("cnn", {"hidden_units": [3]}, "hidden_units: unknown key"),
     ],
 )
@@ -80,6 +88,22 @@ def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expe
     with pytest.raises(UserError, match=f"^x: {expected}") as caught:
         parse(model, VALID[model] | change, "x")
     assert "\n" not in str(caught.value)
+
+
+def test_one_value_stands_for_all_layers_and_a_list_for_each() -> None:
+    assert each(0.1, 3) == [0.1, 0.1, 0.1]
+    assert each((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # what is too much goes unused
+    with pytest.raises(ValueError, match="dropout has 2 values for 3 layers"):
+        each((0.1, 0.2), 3, "dropout", "layers")
+
+
+def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
+    values = CNN | {"kernel_size": [3, 5], "block_dropout": [0.1, 0.2], "dropout": 0.3}
+    record = parse("cnn", values, "x")
+    write_json(tmp_path / "h.json", record.model_dump(mode="json"))
+    assert read("cnn", tmp_path / "h.json") == record
+    assert record.model_dump(mode="json")["kernel_size"] == [3, 5]
+    assert record.model_dump(mode="json")["dropout"] == 0.3
 
 
 @pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])

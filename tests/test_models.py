@@ -17,6 +17,7 @@ from fashion import models  # noqa: E402
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": 0.0,
     "batch_norm": False,
     "l2": 0.0,
@@ -31,6 +32,7 @@ COMMON: dict[str, Any] = {
     "shift": 0,
     "cutout": 0,
     "weight_averaging": 0.0,
+    "precision": "float32",
 }
 MLP = COMMON | {"hidden_units": [16, 8], "input_dropout": 0.0}
 CNN = COMMON | {
@@ -177,6 +179,16 @@ def test_the_layers_of_a_cnn_are_named_after_their_block() -> None:
     ]  # fmt: skip
 
 
+def test_each_layer_may_have_its_own_dropout_and_kernel() -> None:
+    mlp = built(dropout=[0.1, 0.0, 0.5])  # of two layers; the third value goes unused
+    rates = {layer.name: layer.rate for layer in mlp.layers if hasattr(layer, "rate")}
+    assert rates == {"hidden_1_dropout": 0.1}
+    cnn = built("cnn", kernel_size=[5, 3], block_dropout=[0.0, 0.3])
+    sides = [layer.kernel_size[0] for layer in cnn.layers if hasattr(layer, "kernel_size")]
+    assert sides == [5, 3, 3]
+    assert [layer.name for layer in cnn.layers if hasattr(layer, "rate")] == ["block_2_dropout"]
+
+
 def test_the_last_block_is_pooled_when_asked() -> None:
     assert "block_2_pool" not in names(built("cnn"))
     assert "block_2_pool" in names(built("cnn", pool_last=True))
@@ -195,6 +207,13 @@ def test_pooling_before_a_monotone_activation_changes_nothing() -> None:
     raw = keras.Model(pixels, network.get_layer("block_1_conv_1").output)(images())
     pooled_last = keras.layers.MaxPooling2D()(keras.activations.relu(raw))
     assert np.array_equal(np.asarray(pooled_first), np.asarray(pooled_last))
+
+
+def test_an_activation_that_falls_somewhere_comes_before_the_pooling() -> None:
+    last = ["block_1_conv_1", "block_1_conv_1_gelu", "block_1_pool"]
+    assert names(built("cnn", activation="gelu"))[3:6] == last
+    first = ["block_1_conv_1", "block_1_pool", "block_1_conv_1_norm", "block_1_conv_1_gelu"]
+    assert names(built("cnn", activation="gelu", batch_norm=True))[3:7] == first
 
 
 def test_hidden_layers_alone_are_penalised() -> None:
@@ -226,6 +245,22 @@ def test_the_layers_of_one_model_start_differently() -> None:
     network = built(hidden_units=[16, 16, 16])
     second, third = (np.asarray(network.get_layer(f"hidden_{n}").kernel) for n in (2, 3))
     assert not np.array_equal(second, third)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "deviation"),  # Glorot & Bengio 2010, equation 16; He et al. 2015, section 2.2
+    [("glorot_uniform", (2 / (784 + 512)) ** 0.5), ("he_normal", (2 / 784) ** 0.5)],
+)
+def test_hidden_kernels_are_drawn_as_asked(initializer: str, deviation: float) -> None:
+    network = built(hidden_units=[512], kernel_initializer=initializer)
+    assert np.asarray(network.get_layer("hidden_1").kernel).std() == pytest.approx(
+        deviation, rel=0.01
+    )
+    cnn = built("cnn", filters=[256], convolutions=[1], kernel_initializer=initializer)
+    fans = {"glorot_uniform": (9 + 9 * 256) / 2, "he_normal": 9}
+    assert np.asarray(cnn.get_layer("block_1_conv_1").kernel).std() == pytest.approx(
+        fans[initializer] ** -0.5 * (2**0.5 if initializer == "he_normal" else 1), rel=0.05
+    )
 
 
 # More architectures

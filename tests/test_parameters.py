@@ -10,9 +10,11 @@ from fashion.parameters import (
     Choice,
     FloatRange,
     IntRange,
+    ListRange,
     Parameters,
     read_parameters,
     search_space,
+    searched_names,
 )
 
 SHIPPED = Path(__file__).parents[1] / "params.yaml"
@@ -58,8 +60,7 @@ def test_the_shipped_parameters_are_valid_and_every_space_can_be_searched() -> N
     parameters = read_parameters(SHIPPED)
     assert parameters.seed >= 1
     for model in parameters.train.models:
-        space = parameters.tune.space(model)
-        assert any(isinstance(value, (Choice, IntRange, FloatRange)) for value in space.values())
+        assert searched_names(search_space(model, parameters.tune.models[model]))
 
 
 def test_parameters_cannot_be_changed_after_reading() -> None:
@@ -179,7 +180,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("tune.models.mlp.activation", "ReLU", "'relu', 'gelu', 'silu', 'elu' or 'tanh'"),
         ("tune.models.cnn.head", "max", "'flatten' or 'average'"),
         ("train.data", ["augmentd"], "'original' or 'augmented'"),
-        ("train.monitor", "val_acc", "'val_accuracy' or 'val_loss'"),
+        ("tune.models.cnn.kernel_initializer", "zeros", "'glorot_uniform' or 'he_normal'"),
+        ("train.monitor", "val_acc", "'val_accuracy', 'val_loss' or 'epoch'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(
@@ -316,6 +318,41 @@ def test_a_space_holds_fixed_values_and_ranges() -> None:
     assert isinstance(space["batch_size"], IntRange)
     assert isinstance(space["hidden_units"], Choice)
     assert space["hidden_units"].ends() == [[64], [64, 32]]
+
+
+UNITS = {"choice": [64, 32]}
+
+
+def test_a_list_is_searched_item_by_item() -> None:
+    units = {"list": {"items": [UNITS, {"int": {"min": 16, "max": 48, "step": 16}}], "shortest": 1}}
+    values = shipped()["tune"]["models"]["mlp"] | {"hidden_units": units, "dropout": 0.1}
+    found = search_space("mlp", values)["hidden_units"]
+    assert isinstance(found, ListRange)
+    assert list(found.parts("u")) == ["u.length", "u.1", "u.2"]
+    assert found.assembled("u", {"u.length": 1, "u.1": 64, "u.2": 48}) == [64]
+    assert found.assembled("u", {"u.length": 2, "u.1": 64, "u.2": 48}) == [64, 48]
+    assert list(found.ends()) == [[64, 16], [64], [32, 16], [64, 48]]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"items": []}, "at least 1 item"),
+        ({"items": [UNITS], "shortest": 2}, "shortest 2 is above the 1 items"),
+        ({"items": [UNITS], "shortest": 0}, "greater than or equal to 1"),
+        (
+            {"items": [{"choice": [0]}]},
+            "hidden_units.0: Input should be greater than or equal to 1",
+        ),
+        ({"items": [UNITS, {"choice": [8, 0]}]}, "hidden_units.1: Input should be greater"),
+        ({"items": UNITS}, "items"),
+        ({}, "items: is missing"),
+    ],
+)
+def test_an_impossible_list_is_refused(
+    tmp_path: Path, value: dict[str, Any], expected: str
+) -> None:
+    assert expected in refusal(tmp_path, changed("tune.models.mlp.hidden_units", {"list": value}))
 
 
 @pytest.mark.parametrize("content", ["seed: [1", "a: b: c", "\tseed: 1"])

@@ -82,7 +82,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_every_stage_runs_once_in_an_order_that_works(reproductions: "Reproductions") -> None:
-    assert sorted(stages_run(reproductions.output)) == sorted(
+    assert sorted(stages_run(reproductions.output.read_text())) == sorted(
         ["download", "preprocess", "augment", "evaluate"]
         + [f"tune@{model}" for model in MODELS]
         + [f"train@{name}" for name in NAMES]
@@ -303,7 +303,8 @@ def test_an_experiment_in_a_temporary_folder_logs_into_the_projects_store(
     assert newest.data.params["bootstrap_samples"] == "300"
     assert not list((experiment.root / ".dvc/tmp/exps").rglob("mlflow.db"))
     with store(experiment) as client:
-        assert client.list_artifacts(newest.info.run_id, "figures")
+        logged = {file.path for file in client.list_artifacts(newest.info.run_id)}
+    assert {"accuracy.png", "report.html"} <= logged
 
 
 def test_an_experiment_leaves_the_workspace_alone(experiment: "Checkout") -> None:
@@ -336,7 +337,9 @@ def test_the_store_holds_a_run_per_search_with_a_child_per_trial(reproduced: "Ch
         children = [
             run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
         ]
-        assert sorted(run.info.run_name for run in children) == ["trial-1", "trial-2"]
+        model = parent.info.run_name.removeprefix("search-")
+        names = sorted(run.info.run_name for run in children)
+        assert names == [f"{model}-trial-1", f"{model}-trial-2"]
         for child in children:
             assert "learning_rate" in child.data.params
             assert {*CURVES, "best_val_accuracy"} <= set(child.data.metrics)
@@ -383,11 +386,11 @@ def test_a_run_has_the_scores_of_metrics_json(reproduced: "Checkout", name: str)
 def test_a_run_holds_figures_tables_and_its_model(reproduced: "Checkout", name: str) -> None:
     run = by_name(reproduced, TRAINING)[name]
     with store(reproduced) as client:
-        figures = {item.path for item in client.list_artifacts(run.info.run_id, "figures")}
+        figures = {item.path for item in client.list_artifacts(run.info.run_id)}
         tables = {item.path for item in client.list_artifacts(run.info.run_id, "tables")}
         model = client.get_logged_model(model_id(run))
         assert (Path(model.artifact_location) / "MLmodel").is_file()
-    assert "figures/confusion.png" in figures
+    assert "confusion.png" in figures  # in no folder: then the UI shows two runs' side by side
     assert {f"tables/{table}.json" for table in ("confusion", "per_class", "calibration")} <= tables
     description = yaml.safe_load(
         (reproduced.root / model.artifact_location / "MLmodel").read_text()
@@ -520,7 +523,7 @@ def test_a_bare_mlflow_ui_shows_everything_in_a_moved_checkout(own: "Checkout") 
     found = by_name(own, TRAINING)
     run = found["cnn-original-1"]
     # What is served comes from here, and not from where the checkout was before.
-    (figure,) = own.root.glob(f"mlruns/*/{run.info.run_id}/artifacts/figures/confusion.png")
+    (figure,) = own.root.glob(f"mlruns/*/{run.info.run_id}/artifacts/confusion.png")
     figure.write_bytes(b"the moved one")
     moved = type(own)(own.root.with_name("moved to"))
     own.root.rename(moved.root)
@@ -531,13 +534,9 @@ def test_a_bare_mlflow_ui_shows_everything_in_a_moved_checkout(own: "Checkout") 
             {"experiment_ids": [run.info.experiment_id], "max_results": 100},
         )
         assert {each["info"]["run_name"] for each in answer["runs"]} == set(found)
-        listed = json.loads(
-            server.get("/api/2.0/mlflow/artifacts/list", run_id=run.info.run_id, path="figures")
-        )
-        assert "figures/confusion.png" in {file["path"] for file in listed["files"]}
-        artifact = server.get(
-            "/get-artifact", run_uuid=run.info.run_id, path="figures/confusion.png"
-        )
+        listed = json.loads(server.get("/api/2.0/mlflow/artifacts/list", run_id=run.info.run_id))
+        assert "confusion.png" in {file["path"] for file in listed["files"]}
+        artifact = server.get("/get-artifact", run_uuid=run.info.run_id, path="confusion.png")
         assert artifact == b"the moved one"
         assert b"<html" in server.get("/")
     after = sorted(path.name for path in moved.root.iterdir())

@@ -7,7 +7,7 @@ import pytest
 from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.paths import Paths
-from fashion.readme import expected, filled, table
+from fashion.readme import PAGES, TABLES, expected, filled, table
 
 PROJECT = Paths(Path(__file__).resolve().parents[1])
 README = (PROJECT.root / "README.md").read_text(encoding="utf-8")
@@ -22,8 +22,15 @@ def committed() -> None:
 
 
 @pytest.mark.usefixtures("committed")
-def test_the_readme_says_what_the_files_say() -> None:
-    assert filled(README, PROJECT) == README, "run `make readme`"
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_what_the_files_say(page: str) -> None:
+    text = (PROJECT.root / page).read_text(encoding="utf-8")
+    assert filled(text, PROJECT, page) == text, "run `make readme`"
+
+
+def test_every_table_stands_on_a_page() -> None:
+    pages = [(PROJECT.root / page).read_text(encoding="utf-8") for page in PAGES]
+    assert all(any(f"<!-- {name} -->" in page for page in pages) for name in TABLES)
 
 
 @pytest.mark.usefixtures("committed")

@@ -39,7 +39,7 @@ def run(
 
 def test_a_complete_run_lacks_nothing() -> None:
     assert lacks(TRAINING, run()) == []
-    assert lacks(SEARCH, run(name="trial-1")) == []
+    assert lacks(SEARCH, run(name="mlp-trial-1")) == []
     assert lacks(TRAINING, run({"data.train": None, "data.test": "x"}, "comparison")) == []
 
 

@@ -3,19 +3,21 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
 from mlflow import MlflowClient
+from tests.stores import content
 
-from fashion.store import SEARCH, TRAINING
+from fashion.store import TRAINING
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -71,11 +73,9 @@ def database() -> Iterator[str]:
             server.wait()
 
 
-@pytest.fixture(scope="module")
-def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on that database."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("artifacts")
+@contextlib.contextmanager
+def serving(database: str, folder: Path, port: int) -> Iterator[str]:
+    """Run an MLflow server and give its address."""
     process = subprocess.Popen(
         [
             *("mlflow", "server", "--backend-store-uri", database),
@@ -96,59 +96,15 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             time.sleep(0.1)
         yield address
     finally:
-        os.killpg(process.pid, 15)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def content(client: MlflowClient) -> dict[str, Any]:
-    """Return what a store holds, by the names that people see."""
-    found = {}
-    for experiment in (TRAINING, SEARCH):
-        known = client.get_experiment_by_name(experiment)
-        assert known
-        runs = list(client.search_runs([known.experiment_id]))
-        names = {run.info.run_id: run.info.run_name for run in runs}
-        for run in runs:
-            parent = names.get(run.data.tags.get("mlflow.parentRunId", ""))
-            points = {
-                name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics
-            }
-            inputs = run.inputs.dataset_inputs if run.inputs else []
-            place = (experiment, parent, run.info.run_name)
-            assert place not in found
-            found[place] = {
-                "status": run.info.status,
-                "parameters": run.data.params,
-                "metrics": {
-                    name: sorted({(point.step, point.value) for point in curve})
-                    for name, curve in points.items()
-                },
-                "files": sorted(files(client, run.info.run_id)),
-                "data": sorted(entry.dataset.name for entry in inputs),
-                "models": len(run.outputs.model_outputs) if run.outputs else 0,
-            }
-    champions = {
-        model.name: found_version(client, model.name) for model in client.search_registered_models()
-    }
-    return {"runs": found, "champions": champions}
-
-
-def found_version(client: MlflowClient, name: str) -> Mapping[str, str]:
-    version = client.get_model_version_by_alias(name, "champion")
-    assert version.run_id
-    return {
-        "run": str(client.get_run(version.run_id).info.run_name),
-        "card": str(version.description),
-        **version.tags,
-    }
-
-
-def files(client: MlflowClient, run: str, folder: str | None = None) -> Iterator[str]:
-    for entry in client.list_artifacts(run, folder):
-        if entry.is_dir:
-            yield from files(client, run, entry.path)
-        else:
-            yield entry.path
+@pytest.fixture(scope="module")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on that database."""
+    with serving(database, tmp_path_factory.mktemp("artifacts"), free_port()) as address:
+        yield address
 
 
 def test_a_server_holds_what_the_own_store_would(
@@ -186,3 +142,31 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
         assert run["status"] == "FINISHED"
         assert [step for step, _ in run["metrics"]["val_accuracy"]] == [1, 2]
         assert run["models"] == 1
+
+
+def test_a_server_that_was_away_for_a_while_has_lost_nothing(
+    database: str, own: "Checkout", tmp_path: Path
+) -> None:
+    own.edit({"train.budget.mlp": {"epochs": 40, "patience": 40}})
+    port = free_port()
+    with serving(database, tmp_path, port) as address:
+        process = own.start_stage(
+            *("train", "mlp", "original", "31"), environment={"MLFLOW_TRACKING_URI": address}
+        )
+        place = (TRAINING, None, "mlp-original-31")
+        for _ in range(10 * START):
+            runs = content(MlflowClient(address))["runs"]
+            if place in runs and "val_accuracy" in runs[place]["metrics"]:
+                break
+            time.sleep(0.1)
+    time.sleep(2)
+    with serving(database, tmp_path, port) as address:
+        done = own.finish(process)
+        run = content(MlflowClient(address))["runs"][place]
+    first, *_ = done.stderr.splitlines()
+    assert "fails" in first
+    assert f"MLflow at {address} answers again" in done.stderr
+    assert "not logged" not in done.stderr
+    assert run["status"] == "FINISHED"
+    assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, 41))
+    assert run["models"] == 1

@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fashion.data import Split
+from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
-from fashion.hyperparameters import parse
+from fashion.hyperparameters import Hyperparameters, parse
 from fashion.results import HISTORY
 from fashion.runtime import configure
 
@@ -37,6 +38,7 @@ SOURCES = Path(__file__).parents[1] / "src"
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
     "dropout": 0.0,
     "batch_norm": False,
     "l2": 0.0,
@@ -51,6 +53,7 @@ COMMON: dict[str, Any] = {
     "shift": 0,
     "cutout": 0,
     "weight_averaging": 0.0,
+    "precision": "float32",
 }
 MLP = COMMON | {"hidden_units": [16], "input_dropout": 0.0}
 CNN = COMMON | {
@@ -268,18 +271,17 @@ def test_l2_shrinks_the_kernels() -> None:
     assert size(fit(l2=0.1)[0]) < 0.7 * size(plain()[0])
 
 
-def test_weight_decay_leaves_biases_and_batch_norm_alone() -> None:
-    record = parse("mlp", MLP | {"batch_norm": True, "weight_decay": 0.5}, "test")
-    network = models.build("mlp", record, 1)
-    optimizer = training._optimizer(record)
-    variables = network.trainable_variables
-    for variable in variables:
-        variable.assign(tf.ones_like(variable))
-    optimizer.build(variables)
-    optimizer.apply([tf.zeros_like(variable) for variable in variables], variables)
-    for variable in variables:
-        expected = 1 - 0.5 * 0.01 if variable.name == "kernel" else 1.0
-        assert np.asarray(variable) == pytest.approx(expected, abs=1e-7), variable.path
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "nesterov"])
+def test_weight_decay_shrinks_kernels_and_leaves_batch_norm_alone(optimizer: str) -> None:
+    # Black images have no gradient in the first layer: what changes there is decay.
+    black = Split(np.zeros_like(TRAIN.images), TRAIN.labels)
+    changes: dict[str, Any] = {"optimizer": optimizer, "schedule": "constant", "warmup_epochs": 0}
+    record = parse("mlp", MLP | {"batch_norm": True}, "test")
+    initial = models.build("mlp", record, 1)
+    trained, _ = fit(train=black, epochs=1, batch_norm=True, weight_decay=0.5, **changes)
+    before, after = (np.asarray(m.get_layer("hidden_1").kernel) for m in (initial, trained))
+    assert after == pytest.approx(before * (1 - 0.5 * 0.01) ** 10, rel=1e-5)
+    assert np.array_equal(np.asarray(trained.get_layer("hidden_1_norm").gamma), np.ones(16))
 
 
 def test_the_validated_and_kept_weights_are_the_averaged_ones() -> None:
@@ -374,6 +376,7 @@ def digests() -> list[str]:
         ("val_accuracy", 2, 2, 4),  # the first of equals is kept
         ("val_loss", 2, 3, 5),
         ("val_loss", 3, 6, 6),
+        ("epoch", 1, 6, 6),
     ],
 )
 def test_it_stops_without_a_better_score_and_keeps_the_best_weights(
@@ -664,6 +667,72 @@ def test_changes_follow_from_the_seed_alone() -> None:
     )
 
 
+# What it costs
+
+
+def operations(network: keras.Model, record: Hyperparameters) -> Counter[str]:
+    """Return how often each TensorFlow operation stands in the function that trains."""
+    optimizer = training._optimizer(record)
+    optimizer.build(network.trainable_variables)
+    run_steps = training._step_function(network, optimizer, [], record, TRAIN, 1, 10)
+    graph = run_steps.get_concrete_function().graph.as_graph_def()  # type: ignore[attr-defined]
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    return Counter(node.op for node in nodes)
+
+
+@pytest.mark.parametrize("model", TINY)
+def test_a_step_is_one_kernel_per_variable_and_two_per_batch_norm(model: str) -> None:
+    record = parse(model, TINY[model] | {"batch_norm": True, "weight_decay": 0.1}, "test")
+    network = models.build(model, record, 1)
+    count = operations(network, record)
+    norms = [layer for layer in network.layers if "BatchNorm" in type(layer).__name__]
+    assert norms
+    assert count["ResourceApplyAdam"] == len(network.trainable_variables)
+    assert count["FusedBatchNormV3"] == count["FusedBatchNormGradV3"] == len(norms)
+    # What Adam and batch norm are composed of where they are not fused:
+    assert count["SquaredDifference"] == count["Sqrt"] == 0
+    kernels = [v for v in network.trainable_variables if v.name == "kernel"]
+    # Learning rate and step, the decay of each kernel, the two running values of each batch norm.
+    assert count["AssignVariableOp"] == 2 + len(kernels) + 2 * len(norms)
+
+
+def test_a_training_traces_its_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "STEPS_PER_CALL", 4)  # of ten: calls of four and of two steps
+    traced: list[int] = []
+
+    def watched(images: tf.Tensor, seed: tf.Tensor, **changes: Any) -> tf.Tensor:
+        traced.append(1)
+        return change_images(images, seed, **changes)
+
+    monkeypatch.setattr(training, "change_images", watched)
+    fit(epochs=2)
+    assert len(traced) == 1
+
+
+def test_images_are_used_where_they_lie(tmp_path: Path) -> None:
+    write_split(tmp_path / "x.npz", TRAIN)
+    images = read_split(tmp_path / "x.npz").images
+    tensor = training._in_place(images)
+    images[0, 0, 0] ^= 255  # seen by both: it is the same memory
+    assert np.array_equal(tensor.numpy(), images)
+    shifted = np.empty(images.nbytes + 1, np.uint8)[1:].reshape(images.shape)
+    shifted[:] = images
+    assert np.array_equal(training._in_place(shifted).numpy(), images)  # as a copy
+
+
+@pytest.mark.parametrize("model", TINY)
+def test_in_half_the_precision_it_learns_too(model: str) -> None:
+    changes: dict[str, Any] = {"precision": "bfloat16", "batch_norm": True, "dropout": 0.1}
+    network, progress = fit(model, epochs=4, **changes)
+    assert progress.best["val_accuracy"] > 0.6
+    assert {weight.dtype for weight in network.weights} == {"float32"}
+    assert training.predict(network, VAL.images).dtype == np.float32
+    hidden = network.get_layer("hidden_1" if model == "mlp" else "block_1_conv_1")
+    assert hidden.compute_dtype == "bfloat16"
+    again, _ = fit(model, epochs=4, **changes)
+    assert training.weights_digest(again) == training.weights_digest(network)
+
+
 # Saved models
 
 
@@ -687,7 +756,7 @@ def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
 ) -> None:
     path = tmp_path / "m.keras"
     network = models.build(model, parse(model, TINY[model] | {"batch_norm": True}, "test"), 1)
-    training.save_model(path, network)
+    training.save_model(path, models.portable(network))
     expected = training.predict(network, VAL.images)
     digest = training.weights_digest(network)
     for loaded in (keras.saving.load_model(path), training.load_model(path)):

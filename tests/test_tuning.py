@@ -14,10 +14,13 @@ from fashion.parameters import (
     FloatRange,
     IntBounds,
     IntRange,
+    ListBounds,
+    ListRange,
     Search,
     SearchSpace,
+    searched_names,
 )
-from fashion.tuning import Outcome, Trial, Values, search, searched_names, trials_table
+from fashion.tuning import Outcome, Trial, Values, search, trials_table
 
 STRATEGIES = ("random", "bayesian", "hyperband", "grid")
 SPACE: SearchSpace = {
@@ -258,11 +261,34 @@ def test_choices_keep_their_type(values: tuple[Any, ...]) -> None:
     assert sorted(map(repr, found)) == sorted(map(repr, values))
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_list_of_searched_length_has_searched_items(strategy: str) -> None:
+    item = Choice(choice=(64, 32))
+    units = ListRange(list=ListBounds(items=(item, item, Choice(choice=(8,))), shortest=2))
+    space: SearchSpace = {"hidden_units": units, "learning_rate": 0.01, "dropout": 0.0}
+    outcome, asked = searched(settings(strategy, trials=12), space=space)
+    found = [values["hidden_units"] for _, values, _ in asked]
+    assert {len(value) for value in found} == {2, 3}
+    assert {unit for value in found for unit in value[:2]} == {64, 32}
+    assert {value[2] for value in found if len(value) == 3} == {8}
+    assert outcome.best["hidden_units"] in found
+    assert all(set(trial.searched) <= set(SPACE) for trial in outcome.trials)
+
+
 def test_floats_on_a_log_scale_fill_every_decade() -> None:
     _, asked = searched(settings(trials=60))
     rates = [values["learning_rate"] for _, values, _ in asked]
     for lowest in (0.0005, 0.005, 0.05):
         assert 8 < sum(lowest <= rate < 10 * lowest for rate in rates) < 35
+
+
+def test_steps_give_the_numbers_that_people_write() -> None:
+    def answer(values: Mapping[str, Any], epochs: int) -> Mapping[str, float]:
+        return {"val_accuracy": values["dropout"], "val_loss": 0.0, "epochs": epochs}
+
+    space: SearchSpace = {"dropout": FloatRange(float=FloatBounds(min=0.0, max=0.4, step=0.1))}
+    _, asked = searched(settings("grid"), answer=answer, space=space)
+    assert [values["dropout"] for _, values, _ in asked] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
 # Failures

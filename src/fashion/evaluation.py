@@ -513,10 +513,9 @@ def read_predictions(path: Path) -> Predictions:
     for index, row in enumerate(rows):
         try:
             table[index] = [float(value) for value in row.values()]
-        except (TypeError, ValueError):
-            raise UserError(
-                f"{path}: row {index + 1} is not {len(PREDICTION_COLUMNS)} numbers"
-            ) from None
+        except ValueError:
+            columns = len(PREDICTION_COLUMNS)
+            raise UserError(f"{path}: row {index + 1} is not {columns} numbers") from None
         if table[index, 0] != index:
             raise UserError(f"{path}: row {index + 1} has index {row['index']}, expected {index}")
     if not np.isin(table[:, 1:3], np.arange(CLASSES)).all():

@@ -4,10 +4,19 @@
 new architecture is a record here, an entry in RECORDS, and a builder in `models`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from fashion.data import IMAGE_SIZE
 from fashion.errors import UserError
@@ -15,8 +24,20 @@ from fashion.files import read_json
 
 Units = Annotated[int, Field(ge=1, le=8192)]
 Dropout = Annotated[float, Field(ge=0, le=0.9)]  # share of the values set to zero
+Kernel = Annotated[int, Field(ge=1, le=7)]  # side in pixels
+
 Activation = Literal["relu", "gelu", "silu", "elu", "tanh"]
 
+
+# One value for all layers, or a list with one for each. The tags keep the two apart, so that an
+# error speaks of the one that was given.
+ALL, EACH = "<all>", "<each>"
+Kind = TypeVar("Kind")
+List = Annotated[tuple[Kind, ...], Field(strict=False, min_length=1)]
+Layers = Annotated[
+    Annotated[Kind, Tag(ALL)] | Annotated[List[Kind], Tag(EACH)],
+    Discriminator(lambda value: EACH if isinstance(value, (list, tuple)) else ALL),
+]
 
 SHOWN = 80  # characters of a key or a value in an error message
 
@@ -31,7 +52,8 @@ class Hyperparameters(Section):
     """What every architecture is trained with."""
 
     activation: Activation
-    dropout: Dropout
+    kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers
+    dropout: Layers[Dropout]  # after each hidden dense layer
     batch_norm: bool
     l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² of hidden layers, added to the loss
     optimizer: Literal["adam", "sgd", "nesterov"]  # nesterov: sgd with Nesterov momentum 0.9
@@ -45,6 +67,7 @@ class Hyperparameters(Section):
     shift: Annotated[int, Field(ge=0, le=14)]  # pixels at most, each way, anew every epoch
     cutout: Annotated[int, Field(ge=0, le=28)]  # side in pixels of a random square set to zero
     weight_averaging: Annotated[float, Field(ge=0, lt=1)]  # decay per step; 0 is none
+    precision: Literal["float32", "bfloat16"]  # of the layers; weights and logits are float32
 
 
 class MlpHyperparameters(Hyperparameters):
@@ -52,6 +75,11 @@ class MlpHyperparameters(Hyperparameters):
 
     hidden_units: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=16)]
     input_dropout: Dropout
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        each(self.dropout, len(self.hidden_units), "dropout", "hidden layers")
+        return self
 
 
 class CnnHyperparameters(Hyperparameters):
@@ -61,12 +89,12 @@ class CnnHyperparameters(Hyperparameters):
     convolutions: Annotated[  # per block, as many as `filters`
         tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(strict=False, min_length=1)
     ]
-    kernel_size: Annotated[int, Field(ge=1, le=7)]
+    kernel_size: Layers[Kernel]  # in each block
     padding: Literal["same", "valid"]
     pool_last: bool  # max pooling after the last block too
     head: Literal["flatten", "average"]  # what becomes of the last block's feature maps
     dense_units: Annotated[int, Field(ge=0, le=8192)]  # 0: no hidden dense layer
-    block_dropout: Dropout  # after each block
+    block_dropout: Layers[Dropout]  # after each block
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -74,10 +102,16 @@ class CnnHyperparameters(Hyperparameters):
             raise ValueError(
                 f"convolutions has {len(self.convolutions)} blocks, filters {len(self.filters)}"
             )
+        blocks = len(self.filters)
+        each(self.dropout, 1, "dropout", "hidden dense layers")
+        each(self.block_dropout, blocks, "block_dropout", "blocks")
+        kernels = each(self.kernel_size, blocks, "kernel_size", "blocks")
         size = IMAGE_SIZE
-        for block, convolutions in enumerate(self.convolutions, 1):
+        for block, (convolutions, kernel) in enumerate(
+            zip(self.convolutions, kernels, strict=True), 1
+        ):
             if self.padding == "valid":
-                size -= convolutions * (self.kernel_size - 1)
+                size -= convolutions * (kernel - 1)
             if block < len(self.filters) or self.pool_last:
                 size //= 2
             if size < 1:
@@ -86,6 +120,27 @@ class CnnHyperparameters(Hyperparameters):
                     " padding same, fewer convolutions or a smaller kernel_size"
                 )
         return self
+
+
+Number = TypeVar("Number", int, float)
+
+
+def each(
+    value: Number | Sequence[Number], count: int, name: str = "", what: str = ""
+) -> list[Number]:
+    """Return a value for each of `count` layers, from one for all or one by one.
+
+    A list may be longer, and its end goes unused, so that a search over the number of layers can
+    search a value for each.
+
+    Raises:
+        ValueError: a list is too short; the message names it.
+    """
+    if not isinstance(value, Sequence):
+        return [value] * count
+    if len(value) < count:
+        raise ValueError(f"{name} has {len(value)} values for {count} {what}")
+    return list(value[:count])
 
 
 RECORDS: dict[str, type[Hyperparameters]] = {"mlp": MlpHyperparameters, "cnn": CnnHyperparameters}
@@ -130,7 +185,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
     for problem in problems:
         if problem["type"] == "too_short" and problem["loc"] in places:
             continue  # what is wrong with its items has been said
-        key = ".".join(_shown(part) for part in problem["loc"])
+        key = ".".join(_shown(part) for part in problem["loc"] if part not in (ALL, EACH))
         key = ".".join(part for part in (prefix, key) if part)
         message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list")
         if problem["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
 """The architectures: hyperparameters → an untrained Keras model.
 
 Every model takes raw pixels (uint8 [N, 28, 28]), scales them inside, in this one place, and ends in
-a layer `logits` followed by the softmax, so that a saved model gives probabilities.
+a layer `logits` followed by the softmax, both float32, so that a saved model gives probabilities.
 """
 
 import contextlib
@@ -14,11 +14,17 @@ from keras import layers
 
 from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.errors import UserError
-from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters
+from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters, each
+from fashion.kernels import FusedBatchNormalization
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
 # of the few hundred that an epoch has.
 BATCH_NORM_MOMENTUM = 0.9
+
+MONOTONE = {"relu", "elu", "tanh"}  # activations that never fall
+
+# Keras's names for what a model computes in; the weights are float32 in both.
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextlib.contextmanager
@@ -53,7 +59,25 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    return BUILDERS[model](hyperparameters)
+    keras.config.set_dtype_policy(POLICIES[hyperparameters.precision])
+    try:
+        return BUILDERS[model](hyperparameters)
+    finally:
+        keras.config.set_dtype_policy(POLICIES["float32"])
+
+
+def portable(model: keras.Model) -> keras.Model:
+    """Return the same model, with the same weights, of Keras's own layers alone."""
+
+    def own(layer: keras.Layer) -> keras.Layer:
+        kind = type(layer)
+        if kind is FusedBatchNormalization:
+            kind = layers.BatchNormalization
+        return kind.from_config(layer.get_config())
+
+    result = keras.models.clone_model(model, clone_function=own)
+    result.set_weights(model.get_weights())
+    return result
 
 
 def build_mlp(h: MlpHyperparameters) -> keras.Model:
@@ -61,44 +85,53 @@ def build_mlp(h: MlpHyperparameters) -> keras.Model:
     pixels, x = _scaled_pixels()
     x = layers.Flatten(name="flatten")(x)
     x = _dropout(x, h.input_dropout, "input_dropout")
-    for number, units in enumerate(h.hidden_units, 1):
+    dropouts = each(h.dropout, len(h.hidden_units))
+    for number, (units, dropout) in enumerate(zip(h.hidden_units, dropouts, strict=True), 1):
         x = _dense(x, units, h, f"hidden_{number}")
-        x = _dropout(x, h.dropout, f"hidden_{number}_dropout")
+        x = _dropout(x, dropout, f"hidden_{number}_dropout")
     return _classifier(pixels, x, "mlp")
 
 
 def build_cnn(h: CnnHyperparameters) -> keras.Model:
     """Return blocks of convolutions, then flatten or average, then dense layers.
 
-    In the last convolution of a block the pooling comes first, before batch norm and activation:
-    they then work on a quarter of the values. For a monotone activation without batch norm the
-    order makes no difference.
+    In the last convolution of a block the pooling comes before batch norm and activation, which
+    then work on a quarter of the values. Without batch norm that is the same as the usual order, as
+    long as the activation is monotone; for one that is not, the pooling comes last.
     """
+    pool_first = h.batch_norm or h.activation in MONOTONE
     pixels, x = _scaled_pixels()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
-    for block, (filters, convolutions) in enumerate(zip(h.filters, h.convolutions, strict=True), 1):
+    blocks = len(h.filters)
+    kernels, dropouts = each(h.kernel_size, blocks), each(h.block_dropout, blocks)
+    for block, (filters, convolutions, kernel, dropout) in enumerate(
+        zip(h.filters, h.convolutions, kernels, dropouts, strict=True), 1
+    ):
         for number in range(1, convolutions + 1):
             name = f"block_{block}_conv_{number}"
             x = layers.Conv2D(
                 filters,
-                h.kernel_size,
+                kernel,
                 padding=h.padding,
                 use_bias=not h.batch_norm,
-                kernel_initializer="he_normal",
+                kernel_initializer=h.kernel_initializer,
                 kernel_regularizer=_l2(h),
                 name=name,
             )(x)
-            if number == convolutions and (block < len(h.filters) or h.pool_last):
+            pool = number == convolutions and (block < len(h.filters) or h.pool_last)
+            if pool and pool_first:
                 x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
             x = _normalised(x, h, name)
-        x = _dropout(x, h.block_dropout, f"block_{block}_dropout")
+            if pool and not pool_first:
+                x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
+        x = _dropout(x, dropout, f"block_{block}_dropout")
     if h.head == "average":
         x = layers.GlobalAveragePooling2D(name="average")(x)
     else:
         x = layers.Flatten(name="flatten")(x)
     if h.dense_units:
         x = _dense(x, h.dense_units, h, "hidden")
-    x = _dropout(x, h.dropout, "dropout")
+    x = _dropout(x, each(h.dropout, 1)[0], "dropout")
     return _classifier(pixels, x, "cnn")
 
 
@@ -125,13 +158,19 @@ def _scaled_pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
 
 
 def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> keras.KerasTensor:
-    dense = layers.Dense(units, use_bias=not h.batch_norm, kernel_regularizer=_l2(h), name=name)
+    dense = layers.Dense(
+        units,
+        use_bias=not h.batch_norm,
+        kernel_initializer=h.kernel_initializer,
+        kernel_regularizer=_l2(h),
+        name=name,
+    )
     return _normalised(dense(x), h, name)
 
 
 def _normalised(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
     if h.batch_norm:
-        x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
+        x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
     return layers.Activation(h.activation, name=f"{name}_{h.activation}")(x)
 
 
@@ -144,6 +183,6 @@ def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
 
 
 def _classifier(pixels: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:
-    logits = layers.Dense(CLASSES, name="logits")(x)
-    probabilities = layers.Softmax(name="probabilities")(logits)
+    logits = layers.Dense(CLASSES, dtype="float32", name="logits")(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(pixels, probabilities, name=name)

@@ -1,6 +1,7 @@
 """`params.yaml` as closed, range-checked objects; nothing is trained on a typing error."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from fashion.hyperparameters import RECORDS, Section, explain
 Seed = Annotated[int, Field(ge=1, le=2**31 - 1)]  # keras-tuner takes 0 for "random"
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Metric = Literal["val_accuracy", "val_loss"]
+Monitor = Literal[Metric, "epoch"]  # epoch: the last one is kept
 Scalar = int | float | str | bool
 Value = Scalar | list[Any]  # a list for hyperparameters that take one, such as hidden_units
 
@@ -76,10 +78,26 @@ class Augment(Section):
         return self
 
 
-class Choice(Section):
+class Searched(Section):
+    """A range of values, or several together."""
+
+    def ends(self) -> Sequence[Value]:
+        """Return values that are possible if the whole range is."""
+        raise NotImplementedError
+
+    def parts(self, name: str) -> "Mapping[str, Searched]":
+        """Return what is drawn for the hyperparameter `name`: name of each part → its range."""
+        return {name: self}
+
+    def assembled(self, name: str, drawn: Mapping[str, Any]) -> Any:
+        """Return the hyperparameter's value from what was drawn for its parts."""
+        return drawn[name]
+
+
+class Choice(Searched):
     choice: Annotated[tuple[Value, ...], Field(strict=False, min_length=1)]
 
-    def ends(self) -> list[Value]:
+    def ends(self) -> Sequence[Value]:
         """Return every value."""
         return list(self.choice)
 
@@ -111,30 +129,73 @@ class FloatBounds(Section):
         return self
 
 
-class IntRange(Section):
+class IntRange(Searched):
     int: IntBounds
 
-    def ends(self) -> list[Value]:
+    def ends(self) -> Sequence[Value]:
         """Return the lowest and the highest value."""
         return [self.int.min, self.int.max]
 
 
-class FloatRange(Section):
+class FloatRange(Searched):
     float: FloatBounds
 
-    def ends(self) -> list[Value]:
+    def ends(self) -> Sequence[Value]:
         """Return the lowest and the highest value."""
         return [self.float.min, self.float.max]
 
 
 Range = Choice | IntRange | FloatRange
-RANGES: dict[str, type[Choice] | type[IntRange] | type[FloatRange]] = {
+
+
+class ListBounds(Section):
+    items: Annotated[tuple[Range, ...], Field(strict=False, min_length=1, max_length=16)]
+    shortest: Annotated[int, Field(ge=1)] | None = None  # None: the list has all items
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.shortest is not None and self.shortest > len(self.items):
+            raise ValueError(f"shortest {self.shortest} is above the {len(self.items)} items")
+        return self
+
+
+class ListRange(Searched):
+    """A list whose items, and if wanted its length, are searched one by one."""
+
+    list: ListBounds
+
+    def parts(self, name: str) -> Mapping[str, Searched]:
+        """Return the range of each item, counted from 1, and of the length."""
+        items = {f"{name}.{i}": item for i, item in enumerate(self.list.items, 1)}
+        if self.list.shortest is None:
+            return items
+        bounds = IntBounds(min=self.list.shortest, max=len(self.list.items))
+        return {f"{name}.length": IntRange(int=bounds), **items}
+
+    def assembled(self, name: str, drawn: Mapping[str, Any]) -> Any:
+        """Return the list; what was drawn for items beyond its length goes unused."""
+        length = drawn.get(f"{name}.length", len(self.list.items))
+        return [drawn[f"{name}.{i}"] for i in range(1, length + 1)]
+
+    def ends(self) -> Sequence[Value]:
+        """Return the longest and the shortest list of first values, and each other value once."""
+        ends = [item.ends() for item in self.list.items]
+        first = [values[0] for values in ends]
+        lists: Sequence[Value] = [first, first[: self.list.shortest]]
+        for place, values in enumerate(ends):
+            others = [[*first[:place], value, *first[place + 1 :]] for value in values[1:]]
+            lists = [*lists, *others]
+        return lists
+
+
+RANGES: dict[str, type[Choice] | type[IntRange] | type[FloatRange] | type[ListRange]] = {
     "choice": Choice,
     "int": IntRange,
     "float": FloatRange,
+    "list": ListRange,
 }
 CHECKED = 2000  # combinations of a search space; in a larger one, all values but not all pairs
-SearchSpace = dict[str, Value | Range]  # hyperparameter → its fixed value, or what to search
+SearchSpace = dict[str, Value | Searched]  # hyperparameter → its fixed value, or what to search
 
 
 class Search(Section):
@@ -151,10 +212,6 @@ class Tune(Section):
     search: Search
     models: dict[str, dict[str, Any]]  # checked and turned into search spaces by `search_space`
 
-    def space(self, model: str) -> SearchSpace:
-        """Return the search space of one architecture."""
-        return search_space(model, self.models[model])
-
 
 class Budget(Section):
     epochs: Count
@@ -165,7 +222,7 @@ class Train(Section):
     models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     data: Annotated[tuple[Literal["original", "augmented"], ...], Field(strict=False, min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
-    monitor: Metric
+    monitor: Monitor
     budget: dict[str, Budget]
 
     @model_validator(mode="after")
@@ -245,8 +302,13 @@ def search_space(model: str, values: dict[str, Any]) -> SearchSpace:
     return space
 
 
-def _ends(value: Value | Range) -> list[Value]:
-    return value.ends() if isinstance(value, (Choice, IntRange, FloatRange)) else [value]
+def searched_names(space: SearchSpace) -> list[str]:
+    """Return the hyperparameters that have a range."""
+    return [name for name, value in space.items() if isinstance(value, Searched)]
+
+
+def _ends(value: Value | Searched) -> Sequence[Value]:
+    return value.ends() if isinstance(value, Searched) else [value]
 
 
 def _check(model: str, values: dict[str, Value]) -> None:

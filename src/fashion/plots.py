@@ -53,7 +53,7 @@ Bin = tuple[float, float, int, float, float]  # low, high, images, confidence, a
 Arguments = ParamSpec("Arguments")
 
 
-def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
     """Draw in the project's style and return the PNG."""
 
     @wraps(draw)
@@ -73,7 +73,7 @@ def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
     return png
 
 
-@_styled
+@styled
 def samples(split: Split, per_class: int, seed: int) -> Figure:
     """Return a grid of images drawn at random: a row per class, at most `per_class` in it."""
     random = generator(seed, "samples")
@@ -94,7 +94,7 @@ def samples(split: Split, per_class: int, seed: int) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def before_after(sources: Images, results: Images, labels: Labels) -> Figure:
     """Return pairs of images: a training image, and beside it the new one made from it.
 
@@ -118,7 +118,7 @@ def before_after(sources: Images, results: Images, labels: Labels) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
     """Return a confusion matrix: counts in the cells, coloured by their share of the row.
 
@@ -154,7 +154,7 @@ def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = None) -> Figure:
     """Return loss and accuracy over the epochs, all models in one figure.
 
@@ -196,7 +196,7 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
     return figure
 
 
-@_styled
+@styled
 def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
     """Return how often each model is right where it says a probability, and how often it says it.
 
@@ -231,7 +231,7 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def predictions(
     images: Images, labels: Labels, predicted: Labels, probabilities: Probabilities, title: str
 ) -> Figure:
@@ -266,7 +266,7 @@ def predictions(
     return figure
 
 
-@_styled
+@styled
 def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
     """Return a dot per trial and the best so far, a panel per model.
 
@@ -294,7 +294,7 @@ def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
     """Return how every class's F1 differs in each comparison.
 
@@ -321,7 +321,7 @@ def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def accuracy_intervals(
     names: Sequence[str],
     values: Sequence[float],

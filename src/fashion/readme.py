@@ -1,12 +1,15 @@
-"""Fill the tables of README.md from the files of the last run: `python -m fashion.readme`.
+"""Fill the tables of the pages from the files of the last run: `python -m fashion.readme`.
 
-The head of params.yaml and reports/reproducibility.md are made with them. A table stands between
-`<!-- name -->` and `<!-- /name -->`; nothing between the two is written by hand.
+The pages are README.md and docs/speed.md; the head of params.yaml and reports/reproducibility.md
+are made with them. A table stands between `<!-- name -->` and `<!-- /name -->`; nothing between the
+two is written by hand.
 """
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from fashion.paths import ModelName, Paths
 from fashion.progress import duration
 from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
+PAGES = ("README.md", "docs/speed.md")
 THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
 
 
@@ -28,8 +32,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; fail if out of date")
     check = parser.parse_args().check
     paths = Paths(Path(__file__).resolve().parents[2])
-    made = (
-        (paths.root / "README.md", filled),
+    made: tuple[tuple[Path, Callable[[str, Paths], str]], ...] = (
+        *((paths.root / page, partial(filled, page=page)) for page in PAGES),
         (paths.params, expected),
         (paths.report("reproducibility.md"), lambda _, paths: checklist.render(paths.root)),
     )
@@ -42,8 +46,8 @@ def main() -> None:
             write_text(path, new)
 
 
-def filled(text: str, paths: Paths) -> str:
-    """Return the text with every table made anew.
+def filled(text: str, paths: Paths, page: str = PAGES[0]) -> str:
+    """Return the text of a page with every table made anew.
 
     Raises:
         UserError: a table is unknown, or a file it is made from is missing.
@@ -52,18 +56,17 @@ def filled(text: str, paths: Paths) -> str:
     def fill(match: re.Match[str]) -> str:
         name = match["name"]
         if name not in TABLES:
-            raise UserError(f"README.md: unknown table {name!r}: choose from {', '.join(TABLES)}")
+            raise UserError(f"{page}: unknown table {name!r}: choose from {', '.join(TABLES)}")
         try:
             return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"README.md: table {name!r} cannot be made: a file in reports/ is damaged"
-                f" ({error!r})"
+                f"{page}: table {name!r} cannot be made: a file in reports/ is damaged ({error!r})"
             ) from None
 
     for name in re.findall(r"<!-- ([a-z-]+) -->", text):
         if f"<!-- /{name} -->" not in text:
-            raise UserError(f"README.md: table {name!r} has no end: add <!-- /{name} -->")
+            raise UserError(f"{page}: table {name!r} has no end: add <!-- /{name} -->")
     return re.sub(r"<!-- (?P<name>[a-z-]+) -->.*?<!-- /(?P=name) -->", fill, text, flags=re.DOTALL)
 
 
@@ -178,9 +181,21 @@ def seeds(paths: Paths) -> str:
     )
 
 
+def benchmark(paths: Paths, name: str) -> Any:
+    """Return what a benchmark found.
+
+    Raises:
+        UserError: it was not run.
+    """
+    path = paths.report("benchmarks") / f"{name}.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run `make benchmark`")
+    return read_json(path)
+
+
 def determinism(paths: Paths) -> str:
     """Return a sentence on what determinism costs."""
-    measured = read_json(paths.report("benchmarks") / "determinism.json")
+    measured = benchmark(paths, "determinism")
     costs = ", ".join(
         f"{100 * found['cost']:+.1f} % for the {model}"
         for model, found in measured["models"].items()
@@ -191,6 +206,105 @@ def determinism(paths: Paths) -> str:
     )
 
 
+def speed(paths: Paths) -> str:
+    """Return seconds per epoch of this project's training beside other ways to write it."""
+    measured = benchmark(paths, "training")
+    own, *others = measured["cases"][0]["medians"]
+    rows = [
+        [
+            f"{case['model']}, batch {case['batch_size']}",
+            f"**{case['medians'][own]:.2f}**",
+            *(f"{case['medians'][o]:.2f} ({case['times_faster'][o]:.1f}×)" for o in others),
+            f"{case['share_of_matrix_product']:.0%}",
+        ]
+        for case in measured["cases"]
+    ]
+    header = ["seconds per epoch", own, *others, "of the matrix product's rate"]
+    machine = measured["machine"]
+    return (
+        f"{table(header, rows)}\n\nMedians of {measured['rounds']} rounds on"
+        f" {machine['cores']} cores ({machine['processor']}), where a large float32 matrix product"
+        f" reaches {measured['matrix_product_gflops']:.0f} GFLOP/s."
+    )
+
+
+def profile(paths: Paths) -> str:
+    """Return where a training step's time goes: a row per kind of work, a column per model."""
+    measured = benchmark(paths, "profile")["models"]
+    kinds = dict.fromkeys(kind for found in measured.values() for kind in found["shares"])
+    header = [f"{model}, batch {found['batch_size']}" for model, found in measured.items()]
+    rows = [
+        [kind, *(f"{found['shares'].get(kind, 0):.0%}" for found in measured.values())]
+        for kind in kinds
+    ]
+    return table(["share of the kernels' time", *header], rows)
+
+
+def precision(paths: Paths) -> str:
+    """Return what bfloat16 changes, a row per model."""
+    measured = benchmark(paths, "precision")["models"]
+    rows = [
+        [
+            f"{model}, {kind}",
+            f"{found['seconds_per_epoch']:.1f}",
+            f"{found['val_accuracy']:.4f}",
+            f"{found['val_loss']:.4f}",
+        ]
+        for model, kinds in measured.items()
+        for kind, found in kinds.items()
+    ]
+    return table(["precision", "seconds per epoch", "val accuracy", "val loss"], rows)
+
+
+def overheads(paths: Paths) -> str:
+    """Return where the time of `make repro` goes, a row per stage."""
+    measured = benchmark(paths, "overheads")
+    stages = measured["stages"]
+    sums = Counter[str]()
+    for found in stages.values():
+        sums.update(found)
+    kinds = [kind for kind, _ in sums.most_common()]
+    rows = [
+        [name, *(f"{found[kind]:.1f}" if kind in found else "" for kind in kinds)]
+        for name, found in [*stages.items(), ("sum", sums)]
+    ]
+    short = ", ".join(
+        f"`{what}` {taken:.2f} s" for what, taken in measured["short_commands"].items()
+    )
+    return (
+        f"{table(['seconds', *kinds], rows)}\n\n{measured['overhead']:.1%} of the time is no"
+        " training. In tune and train, logging to MLflow takes"
+        f" {measured['logging_of_training']:.1%} of the time of all training. Commands that do next"
+        f" to nothing: {short}."
+    )
+
+
+def growth(paths: Paths) -> str:
+    """Return how time and memory grow with the data, a row per model and size."""
+    measured = benchmark(paths, "growth")
+    rows = []
+    for model, sizes in measured["data"].items():
+        first = sizes[0]
+        for size in sizes:
+            ratio = size["seconds"] / first["seconds"] / size["factor"]
+            rows.append(
+                [
+                    f"{model}, {size['factor']} times the data",
+                    f"{size['seconds']:.1f}",
+                    f"{ratio - 1:+.1%}",
+                    f"{size['mib'] - first['mib']:.0f}",
+                    f"{size['peak_memory_mib'] - first['peak_memory_mib']:.0f}",
+                ]
+            )
+    store = measured["store"]
+    logging = ", ".join(
+        f"to {what} {1000 * store['full'][what]:.0f} ms instead of {1000 * seconds:.0f}"
+        for what, seconds in store["empty"].items()
+    )
+    header = ["size", "seconds per epoch", "beyond linear", "MiB of pixels added", "MiB used more"]
+    return f"{table(header, rows)}\n\nWith {store['runs']:,} runs in MLflow it takes {logging}."
+
+
 TABLES: dict[str, Callable[[Paths], str]] = {
     "scores": scores,
     "seeds": seeds,
@@ -198,6 +312,11 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "models": models,
     "durations": durations,
     "determinism": determinism,
+    "speed": speed,
+    "profile": profile,
+    "precision": precision,
+    "overheads": overheads,
+    "growth": growth,
 }
 
 

@@ -1,23 +1,14 @@
-"""Results → one report, as a self-contained HTML page and as Markdown.
+"""Results → one report: what stands on the page, section by section."""
 
-The report is a list of sections made of a few kinds of blocks; both formats are made from it.
-"""
-
-import base64
 import json
 import math
-import re
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
-from fashion import plots
+from fashion import page, plots
 from fashion.data import CLASS_NAMES, Split
 from fashion.evaluation import (
     DEFINITIONS,
@@ -29,9 +20,9 @@ from fashion.evaluation import (
     spread,
 )
 from fashion.hyperparameters import RECORDS
+from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.paths import ModelName
 
-TEMPLATE = "report.html.jinja"  # lies beside this module
 SHOWN_PREDICTIONS = 30
 SHOWN_PAIRS = 10
 NOTHING = "–"
@@ -63,66 +54,6 @@ class Content:
     samples: int  # of the bootstrap
     bins: int  # of the calibration
     figures: Mapping[str, bytes]  # path beside the report → PNG
-
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph; **strong** and `code` are marked so, here and in Bullets."""
-
-    kind: ClassVar[str] = "text"
-    text: str
-
-
-@dataclass(frozen=True)
-class Bullets:
-    """A list of sentences."""
-
-    kind: ClassVar[str] = "bullets"
-    items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Words with their meaning."""
-
-    kind: ClassVar[str] = "terms"
-    terms: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are shown."""
-
-    kind: ClassVar[str] = "table"
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: int = 1  # so many from the left hold words, the rest numbers
-    marked: Sequence[int] = ()  # rows that stand out
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture that lies beside the report."""
-
-    kind: ClassVar[str] = "figure"
-    file: str
-    width: int  # CSS pixels, at 96 to the inch
-    height: int
-    alt: str
-    caption: str
-
-
-Block = Text | Bullets | Terms | Table | Figure
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and what stands below it."""
-
-    id: str
-    title: str
-    blocks: Sequence[Block]
 
 
 def best(results: Sequence[ModelResult]) -> ModelResult:
@@ -199,70 +130,7 @@ def render(content: Content) -> tuple[str, str]:
     title = "Fashion-MNIST: " + " against ".join(
         dict.fromkeys(result.name.model for result in content.results)
     )
-    return _html(title, sections, content.figures), _markdown(title, sections)
-
-
-def _html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["inline"] = _inline
-    environment.filters["breakable"] = _breakable
-    addresses = {
-        file: "data:image/png;base64," + base64.b64encode(content).decode()
-        for file, content in images.items()
-    }
-    page = environment.get_template(TEMPLATE)
-    return page.render(title=title, sections=sections, images=addresses).strip() + "\n"
-
-
-def _inline(text: str) -> Markup:
-    marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
-    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", marked))  # noqa: S704 (escaped above)
-
-
-def _breakable(text: str) -> Markup:
-    return escape(text).replace("_", Markup("_<wbr>"))
-
-
-def _markdown(title: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {title}"]
-    for section in sections:
-        parts.append(f"## {section.title}")
-        parts += [_markdown_block(block) for block in section.blocks]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_block(block: Block) -> str:
-    match block:
-        case Text():
-            return block.text
-        case Bullets():
-            return "\n".join(f"- {item}" for item in block.items)
-        case Terms():
-            return "\n".join(f"- `{term}`: {meaning}" for term, meaning in block.terms)
-        case Figure():
-            return f"![{block.alt}]({block.file})\n\n*{block.caption}*"
-        case Table():
-            rule = [
-                "---" if column < block.text_columns else "---:"
-                for column in range(len(block.header))
-            ]
-            rows = [
-                [f"**{cell}**" if index in block.marked else cell for cell in map(_cell, row)]
-                for index, row in enumerate(block.rows)
-            ]
-            lines = [list(map(_cell, block.header)), rule, *rows]
-            table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-            return f"{block.caption}\n\n{table}"
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"([\\|*<`\[\]])", r"\\\1", text.replace("\n", " "))
+    return page.html(title, sections, content.figures), page.markdown(title, sections)
 
 
 def _sections(content: Content) -> list[Section]:
@@ -796,10 +664,7 @@ def _files() -> list[str]:
 
 
 def _figure(content: Content, file: str, alt: str, caption: str) -> Figure:
-    # The size stands in a PNG's first chunk; with it the page does not jump while it loads.
-    width, height = struct.unpack(">II", content.figures[file][16:24])
-    scale = 96 / plots.DPI
-    return Figure(file, round(width * scale), round(height * scale), alt, caption)
+    return page.figure(content.figures[file], file, alt, caption)
 
 
 def _of_seed(results: Iterable[ModelResult], seed: int) -> list[ModelResult]:

@@ -7,7 +7,7 @@ with them.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,17 @@ def every_run(root: Path) -> Iterator[tuple[str, Any]]:
             [store.experiment(name)], order_by=["attributes.start_time ASC"], page_token=token
         )
 
-    for name in EXPERIMENTS:
+    def asked(action: Callable[[], Any]) -> Any:
+        answer = store.attempt(action)
+        if answer is UNREACHABLE:
+            raise UserError(f"MLflow at {store.place} cannot be reached: {store.failure}")
+        return answer
+
+    there = {one.name for one in asked(lambda: list(store.client.search_experiments()))}
+    for name in filter(there.__contains__, EXPERIMENTS):
         token = None
         while token != "":
-            found = store.attempt(functools.partial(page, name, token))
-            if found is UNREACHABLE:
-                raise UserError(f"MLflow at {store.place} cannot be reached: {store.failure}")
+            found = asked(functools.partial(page, name, token))
             yield from ((name, run) for run in found)
             token = found.token or ""
 

@@ -29,6 +29,8 @@ def configure(threads: int) -> None:
         keras.config.set_floatx("float32")
         keras.config.set_epsilon(1e-7)
         keras.config.set_image_data_format("channels_last")
+        # That a function is traced again, for the next model, is no fault.
+        tf.get_logger().setLevel("ERROR")
         tf.config.list_logical_devices()  # looks for a GPU now, and not in the middle of the work
 
 

@@ -5,6 +5,7 @@ ran, DVC would record the new ones beside a result that the old ones made; so th
 """
 
 import hashlib
+import os
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from fashion.files import read_yaml
 GRAPH = "dvc.yaml"
 PARAMETERS = "params.yaml"
 LOCK = "dvc.lock"
+CODE = (".py", ".jinja")
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -24,11 +26,11 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
 
     Args:
         main: the stage's work.
-        script: path of the script, which lies one folder below the project's root.
+        script: path of the script, which lies one folder below that of its dvc.yaml.
         arguments: its command line, without the script.
     """
     path = Path(script).resolve()
-    root, name = path.parents[1], path.stem
+    root, name = path.parents[1], os.environ.get("DVC_STAGE", path.stem).partition("@")[0]
 
     def watched() -> None:
         before = ingredients(root, name, arguments)
@@ -48,8 +50,8 @@ def code(root: Path, stage: str) -> dict[str, str]:
     """Return file → SHA-256 of the code that dvc.yaml lists for a stage, sorted by file."""
     return {
         file: _digest(root / file)
-        for file in sorted(_graph(root)[stage]["deps"])
-        if file.startswith(("pipeline/", "src/"))
+        for file in sorted(_entry(root, stage)["deps"])
+        if Path(file).suffix in CODE
     }
 
 
@@ -61,7 +63,7 @@ def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
         stage: the name of the stage's script.
         arguments: of the script; they choose the item of the stage's matrix.
     """
-    entry = _graph(root)[stage]
+    entry = _entry(root, stage)
     placeholders = shlex.split(entry["cmd"].partition(".py")[2])
     content = _content(root / PARAMETERS)
     values = {}
@@ -91,12 +93,13 @@ def recorded_outputs(root: Path) -> dict[str, str]:
         raise UserError(f"{LOCK} is damaged: run `dvc repro` to make it again") from None
 
 
-def _graph(root: Path) -> dict[str, Any]:
+def _entry(root: Path, stage: str) -> dict[str, Any]:
     content = read_yaml(root / GRAPH)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{GRAPH} has no stages")
-    stages: dict[str, Any] = content["stages"]
-    return stages
+    entry: dict[str, Any] = content["stages"][stage]
+    repeated: dict[str, Any] = entry.get("do", entry)  # below `do` stands what `foreach` repeats
+    return repeated
 
 
 def _digest(path: Path) -> str:

@@ -81,7 +81,8 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
 
 def forget_recorded(root: Path) -> None:
     """Delete the folders of work whose result dvc.lock holds: if asked for again, it is redone."""
-    for done in (root / FOLDER).glob(f"*/*/{DONE}"):
-        recorded = stages.recorded_outputs(root)
+    finished = list((root / FOLDER).glob(f"*/*/{DONE}"))
+    recorded = stages.recorded_outputs(root) if finished else {}
+    for done in finished:
         if all(recorded.get(output) == digest for output, digest in read_json(done).items()):
             shutil.rmtree(done.parent)

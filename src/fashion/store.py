@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import importlib
+import json
 import logging
 import os
 import re
@@ -29,11 +30,26 @@ from fashion.errors import UserError
 
 TRAINING = "fashion-mnist"
 SEARCH = "fashion-mnist-search"
-EXPERIMENTS = {
+REPLICATIONS = "fashion-mnist-replications"
+EXPERIMENTS = {  # name → description; {view} becomes the address of its view below
     TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
-    "one run that compares them. Select an MLP and a CNN and press *Compare*.",
-    SEARCH: "One run per search for hyperparameters, with a child run per trial.",
+    "one run that compares them. [Scores side by side]({view}). Select an MLP and a CNN and press "
+    "*Compare*.",
+    SEARCH: "One run per search for hyperparameters, with a child run per trial."
+    " [Trials with their scores]({view}).",
+    REPLICATIONS: "The published systems, rebuilt: one run per model and seed, and one per search,"
+    " with a child run per trial. The number at the beginning of a name is the system's."
+    " [Scores side by side]({view}).",
 }
+_SCORES = ("test_accuracy", "test_f1_macro", "test_log_loss", "best_val_accuracy", "best_epoch")
+_TRIAL_SCORES = ("best_val_accuracy", "best_val_loss", "best_epochs")
+# The columns that matter: experiment → metrics, by the first of which it is sorted, and parameters.
+COLUMNS = {
+    TRAINING: (_SCORES, ("model", "data", "seed", "learning_rate", "dropout", "parameters")),
+    SEARCH: (_TRIAL_SCORES, ("learning_rate", "dropout", "hidden_units", "filters", "epochs")),
+    REPLICATIONS: (_SCORES, ("model", "data", "seed", "optimizer", "learning_rate", "batch_size")),
+}
+VIEW = "columns"  # what the view is called in its address
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
 # (MLflow's own defaults wait for minutes).
@@ -46,8 +62,13 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+# Seconds for which a failed store is left alone, doubled by each further failure: a dead server
+# takes up to 15 s to be found out.
+RETRY_AFTER, LONGEST_PAUSE = 30.0, 600.0
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
+VIEW_TAG = "mlflow.sharedViewState."  # what the UI keeps for an address that people share
+DEFAULT = "0"  # the experiment that MLflow puts into every new store
 
 UNREACHABLE: Any = object()  # the answer of a store that is out of reach
 
@@ -58,14 +79,16 @@ def store_root(root: Path) -> Path:
     `dvc exp run --temp` and queued experiments run in a throw-away copy of the project; DVC names
     the real one in DVC_ROOT.
     """
-    real = os.environ.get("DVC_ROOT")
-    if real and (Path(real) / "dvc.yaml").is_file():
-        return Path(real).resolve()
+    given = os.environ.get("DVC_ROOT")
+    if given and (Path(given) / "dvc.yaml").is_file():
+        real = Path(given).resolve()
+        if not real.is_relative_to(root.resolve()):  # as a pipeline inside the project would be
+            return real
     return root.resolve()
 
 
 class Store:
-    """An MLflow store that is given up for this process at its first failure."""
+    """An MLflow store; after a failure it is left alone for a while, ever a little longer."""
 
     def __init__(self, uri: str, folder: Path, local: bool) -> None:
         """Connect.
@@ -79,23 +102,25 @@ class Store:
         self.folder = folder
         self.local = local
         self.place = str(folder / "mlflow.db") if local else _without_password(uri)
-        self.failure: str | None = None
+        self.failure: str | None = None  # why it cannot be reached, as long as that is so
+        self._pause: float = RETRY_AFTER
+        self._retry_at = 0.0
         self.client: Any = None
         self._mlflow = _import_mlflow()
         self._experiments: dict[str, str] = {}
-        self.attempt(self._connect)
+        self.attempt(lambda: None)
 
     def entity(self, name: str) -> Any:
         """Return a class of `mlflow.entities`."""
         return getattr(self._mlflow.entities, name)
 
     def attempt(self, action: Callable[[], Any]) -> Any:
-        """Return what `action` returns, or UNREACHABLE once the store has failed.
+        """Return what `action` returns, or UNREACHABLE while the store fails.
 
         Relative artifact locations need the root as working directory, and the registry asks the
         environment for the address; both are put back at once.
         """
-        if self.failure is not None:
+        if self.failure is not None and time.monotonic() < self._retry_at:
             return UNREACHABLE
         try:
             with (
@@ -105,13 +130,27 @@ class Store:
                 # A server may take its time, and whoever presses Ctrl-C will not.
                 _signals_deferred() if self.local else contextlib.nullcontext(),
             ):
-                return action()
+                if self.client is None:
+                    self._connect()
+                result = action()
         except Exception as error:
             if not self._is_outage(error):
                 raise
-            self.failure = _reason(error)
-            say(f"warning: MLflow at {self.place} fails ({self.failure}): going on without it")
+            if self.failure is None:
+                reason = _reason(error)
+                say(f"warning: MLflow at {self.place} fails ({reason}): going on without it")
+                self.failure = reason
+            self._retry_at = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return UNREACHABLE
+        if self.failure is not None:
+            say(f"MLflow at {self.place} answers again")
+            self.failure, self._pause = None, RETRY_AFTER
+        return result
+
+    def retry(self) -> None:
+        """Let the next attempt ask the store, however short ago it failed."""
+        self._retry_at = 0.0
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, created if it is not there."""
@@ -124,9 +163,11 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             place = str(self.folder / "mlruns" / name) if self.local else None
-            tags = {NOTE_TAG: EXPERIMENTS.get(name, ""), KIND_TAG: "custom_model_development"}
+            tags = {KIND_TAG: "custom_model_development"}
             try:
-                self.client.create_experiment(name, artifact_location=place, tags=tags)
+                new = self.client.create_experiment(name, artifact_location=place, tags=tags)
+                for tag, value in described(name, new).items():
+                    self.client.set_experiment_tag(new, tag, value)
             except self._mlflow.MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
                     raise
@@ -157,7 +198,8 @@ class Store:
             new = self.folder / "mlruns" / ".new.db"
             for leftover in (new, new.with_name(f"{new.name}-journal")):
                 leftover.unlink(missing_ok=True)  # a stale journal would be replayed
-            self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            client = self._mlflow.MlflowClient(f"sqlite:///{new}")  # makes all tables
+            client.delete_experiment(DEFAULT)  # it would stay empty
             os.replace(new, database)
 
     def _make_locations_relative(self) -> None:
@@ -199,6 +241,36 @@ class Store:
         return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
 
 
+def described(experiment: str, number: str) -> dict[str, str]:
+    """Return the tags that describe an experiment and hold its view; none for one unknown.
+
+    Args:
+        experiment: its name.
+        number: its id.
+    """
+    if experiment not in EXPERIMENTS:
+        return {}
+    metrics, parameters = COLUMNS[experiment]
+    view = {
+        "searchFilter": "",
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in metrics),
+            *(f"params.`{name}`" for name in parameters),
+        ],
+    }
+    address = f"#/experiments/{number}/runs?viewStateShareKey={VIEW}"
+    return {
+        NOTE_TAG: EXPERIMENTS[experiment].format(view=address),
+        f"{VIEW_TAG}{VIEW}": json.dumps(view),
+    }
+
+
 def open_store(folder: Path) -> Store:
     """Return the process's store for the project at `folder`, wherever the environment puts it."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
@@ -219,7 +291,7 @@ def _check_address(given: str) -> None:
             raise UserError(f"MLFLOW_TRACKING_URI={given}: {database} cannot be a database file")
 
 
-# A server found dead for one run is not asked again for the next.
+# A server found dead for one run is not asked at once for the next.
 _connect_once = functools.cache(Store)
 
 

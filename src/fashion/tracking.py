@@ -227,8 +227,11 @@ class Run:
                     self._known.setdefault(name, {})[step] = value
 
     def log_figure(self, name: str, png: bytes) -> None:
-        """Log a picture as `figures/<name>.png`."""
-        self._attempt("figure", 1, lambda: self._write(f"figures/{name}.png", png))
+        """Log a picture as `<name>.png`.
+
+        The UI shows those of two runs side by side if they have the same name, in no folder.
+        """
+        self._attempt("figure", 1, lambda: self._write(f"{name}.png", png))
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text file; `name` has an ending and may have folders."""
@@ -308,6 +311,14 @@ class Run:
         ) as run:
             yield run
 
+    def log_anew(self) -> None:
+        """Forget what could not be logged: what follows logs it all again.
+
+        The store is asked, even if it failed a moment ago.
+        """
+        self._store.retry()
+        self._missed.clear()
+
     def register(self, family: str, val_accuracy: float, description: str) -> None:
         """Do what `register_champion` says."""
         model = self._model
@@ -327,7 +338,7 @@ class Run:
         """Do one piece of logging; return whether it is in the store now."""
         if self.complete:
             return False
-        if self._store.attempt(action) is not UNREACHABLE and self.run_id is not None:
+        if self.run_id is not None and self._store.attempt(action) is not UNREACHABLE:
             return True
         self._missed[what] += count
         return False
@@ -513,7 +524,7 @@ def _work(
     if content is not None and not complete and store.local:
         for leftover in (store.folder / content.info.artifact_uri).rglob(f"{UPLOADING}*"):
             leftover.unlink()
-    status = "FINISHED"
+    status, ended, missed_before = "FINISHED", UNREACHABLE, missed.total()
     try:
         yield run
     except BaseException as error:
@@ -525,17 +536,19 @@ def _work(
         raise
     finally:
         if content is not None and not complete:
+            whole = status == "FINISHED" and missed.total() == missed_before
 
             def end() -> None:
                 if own:
                     store.client.set_terminated(run.run_id, status)
-                if status == "FINISHED":  # last: a run with the mark is never touched again
+                if whole:  # last: a run with the mark is never touched again
                     store.client.set_tag(run.run_id, *mark)
 
-            store.attempt(end)
-        if parent is None and store.failure is not None and not complete:
+            ended = store.attempt(end)
+        if parent is None and not complete and (missed or ended is UNREACHABLE):
             counts = [f"{n} {what}{'s' * (n != 1)}" for what, n in missed.items()]
-            say(f"not logged to MLflow: {name}: {', '.join(counts) or 'its end'}")
+            what = ", ".join(counts) or "its end"
+            say(f"not logged to MLflow: {name}: {what}; `make refill` logs it later")
 
 
 def _find(

@@ -23,10 +23,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from fashion.data import CLASSES, IMAGE_SIZE, Split
+from fashion.data import ALIGNMENT, CLASSES, IMAGE_SIZE, Split
 from fashion.errors import UserError
 from fashion.files import write_bytes
 from fashion.hyperparameters import Hyperparameters
+from fashion.kernels import FusedAdam
 from fashion.models import memory_errors_named
 from fashion.randomness import derive_seed
 from fashion.results import HISTORY
@@ -83,7 +84,8 @@ def train(
         seed: of the order, the image changes and the dropout masks.
         epochs: the most; the cosine schedule reaches zero at the last of them.
         patience: epochs without a better `monitor` before training stops.
-        monitor: `val_accuracy` (higher is better) or `val_loss` (lower is better).
+        monitor: `val_accuracy` (higher is better), `val_loss` (lower is better), or `epoch`: the
+            last epoch counts as the best.
         on_epoch: called after each epoch that was computed, with its row and its seconds.
         on_steps: called several times an epoch with the steps done and their total.
         checkpoint: a file to resume from and to save to after each epoch.
@@ -112,6 +114,9 @@ def train(
         started = time.perf_counter()
         number = progress.epochs
         _seed_dropout(model, seed, number * steps)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(train_split)), seed=[derive_seed(seed, "order"), number]
+        )
         sums = np.zeros(2)
         for start in range(0, steps, STEPS_PER_CALL):
             stop = min(start + STEPS_PER_CALL, steps)
@@ -120,7 +125,7 @@ def train(
                 for step in range(start, stop)
             ]
             sums += run_steps(
-                tf.constant(number), tf.constant(start), tf.constant(rates, tf.float32)
+                order, tf.constant(number), tf.constant(start), tf.constant(rates, tf.float32)
             ).numpy()
             on_steps(stop, steps)
         loss, accuracy = sums / len(train_split.labels)
@@ -217,16 +222,10 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _optimizer(h: Hyperparameters) -> keras.optimizers.Optimizer:
-    decay = h.weight_decay or None
     if h.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(h.learning_rate, weight_decay=decay)
-    else:
-        momentum = 0.9 if h.optimizer == "nesterov" else 0.0
-        optimizer = keras.optimizers.SGD(
-            h.learning_rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay
-        )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+        return FusedAdam(h.learning_rate)
+    momentum = 0.9 if h.optimizer == "nesterov" else 0.0
+    return keras.optimizers.SGD(h.learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
 def _learning_rate(h: Hyperparameters, epoch: float, epochs: int) -> float:
@@ -251,18 +250,24 @@ def _step_function(
     seed: int,
     steps: int,
 ) -> Callable[..., tf.Tensor]:
-    """Return f(epoch, first step, learning rates) → [Σ cross-entropy, number right]."""
+    """Return f(order, epoch, first step, learning rates) → [Σ cross-entropy, number right]."""
     logits_model = keras.Model(model.inputs, model.get_layer("logits").output)
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
-    order_seed = derive_seed(seed, "order")
+    images, labels = _in_place(split.images), tf.constant(split.labels)
     image_seed = derive_seed(seed, "image changes")
     variables = model.trainable_variables
+    decayed = [variable for variable in variables if variable.name == "kernel" and h.weight_decay]
 
-    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def run_steps(epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(split)), seed=tf.stack([order_seed, epoch])
-        )
+    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        input_signature=[  # traced once, however many steps a call has
+            tf.TensorSpec([len(split)], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+        ]
+    )
+    def run_steps(
+        order: tf.Tensor, epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor
+    ) -> tf.Tensor:
         sums = tf.zeros(2)
         for index in tf.range(tf.size(rates)):
             optimizer.learning_rate.assign(rates[index])
@@ -282,7 +287,10 @@ def _step_function(
                 logits = logits_model(pixels, training=True)
                 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
                 objective = tf.add_n([loss, *logits_model.losses])
-            optimizer.apply(tape.gradient(objective, variables), variables)
+            gradients = tape.gradient(objective, variables)
+            for variable in decayed:  # Loshchilov & Hutter 2019, algorithm 2; in one pass
+                variable.assign(variable * (1 - rates[index] * h.weight_decay))
+            optimizer.apply(gradients, variables)
             for average, variable in zip(averages, variables, strict=False):
                 average.assign_sub((average - variable) * (1 - h.weight_averaging))
             right = tf.argmax(logits, 1, tf.int32) == tf.cast(truth, tf.int32)
@@ -291,6 +299,14 @@ def _step_function(
         return sums
 
     return cast(Callable[..., tf.Tensor], run_steps)
+
+
+def _in_place(images: NDArray[np.uint8]) -> tf.Tensor:
+    """Return the images as a tensor, without a copy of them where TensorFlow allows that."""
+    aligned = images.ctypes.data % ALIGNMENT == 0 and images.flags.c_contiguous
+    if not aligned or tf.config.list_logical_devices("GPU"):
+        return tf.constant(images)
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
 def change_images(
@@ -311,7 +327,7 @@ def change_images(
     pixels = tf.range(IMAGE_SIZE)
     if flip:
         mirrored = tf.random.stateless_uniform([count, 1, 1], flip_seed) < 0.5
-        images = tf.where(mirrored, images[:, :, ::-1], images)
+        images = tf.where(mirrored, tf.reverse(images, [2]), images)
     if shift:
         moves = tf.random.stateless_uniform([count, 2], shift_seed, 0, 2 * shift + 1, tf.int32)
         padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift]])

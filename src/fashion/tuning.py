@@ -11,7 +11,7 @@ from typing import Any
 import keras_tuner
 
 from fashion.errors import UserError
-from fashion.parameters import Choice, IntRange, Range, Search, SearchSpace
+from fashion.parameters import Choice, FloatRange, IntRange, Search, Searched, SearchSpace
 
 Values = dict[str, Any]  # hyperparameter → value, all of a record
 
@@ -60,19 +60,20 @@ def search(
     Raises:
         UserError: no trial gave a result.
     """
-    fixed = {name: value for name, value in space.items() if not isinstance(value, Range)}
-    ranges = {name: value for name, value in space.items() if isinstance(value, Range)}
+    fixed = {name: value for name, value in space.items() if not isinstance(value, Searched)}
+    searched = {name: value for name, value in space.items() if isinstance(value, Searched)}
+    ranges = {part: r for name, value in searched.items() for part, r in value.parts(name).items()}
     trials: list[Trial] = []
     by_id: dict[str, Trial] = {}
 
-    def run(searched: Values, epochs: int) -> Trial:
+    def run(values: Values, epochs: int) -> Trial:
         number = len(trials) + 1
         try:
-            scores = run_trial(number, {**fixed, **searched}, epochs)
+            scores = run_trial(number, {**fixed, **values}, epochs)
         except UserError as error:
-            trials.append(Trial(number, searched, epochs, None, str(error)))
+            trials.append(Trial(number, values, epochs, None, str(error)))
         else:
-            trials.append(Trial(number, searched, epochs, scores))
+            trials.append(Trial(number, values, epochs, scores))
         on_trial(trials[-1])
         return trials[-1]
 
@@ -85,11 +86,12 @@ def search(
 
     class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
         def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-            drawn = trial.hyperparameters.values
+            values = trial.hyperparameters.values
+            drawn = {part: _decoded(kind, values[part]) for part, kind in ranges.items()}
             try:
                 done = run(
-                    {name: _decoded(ranges[name], drawn[name]) for name in ranges},
-                    int(drawn.get("tuner/epochs", settings.epochs)),
+                    {name: value.assembled(name, drawn) for name, value in searched.items()},
+                    int(values.get("tuner/epochs", settings.epochs)),
                 )
             except Exception as error:  # a full disk, say: keras-tuner would go on without it
                 raise keras_tuner.errors.FatalError from error
@@ -154,11 +156,6 @@ def trials_table(
     return header, rows
 
 
-def searched_names(space: SearchSpace) -> list[str]:
-    """Return the hyperparameters that have a range."""
-    return [name for name, value in space.items() if isinstance(value, Range)]
-
-
 def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
     if settings.strategy == "hyperband":
         return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
@@ -170,14 +167,14 @@ def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
     return strategies[settings.strategy], {"max_trials": settings.trials}
 
 
-def _declared(ranges: Mapping[str, Range]) -> keras_tuner.HyperParameters:
+def _declared(ranges: Mapping[str, Searched]) -> keras_tuner.HyperParameters:
     declared = keras_tuner.HyperParameters()
     for name, value in ranges.items():
         if isinstance(value, Choice):
             declared.Choice(name, [json.dumps(item) for item in value.choice])
         elif isinstance(value, IntRange):
             declared.Int(name, value.int.min, value.int.max, step=value.int.step)
-        else:
+        elif isinstance(value, FloatRange):
             bounds = value.float
             declared.Float(
                 name,
@@ -189,8 +186,10 @@ def _declared(ranges: Mapping[str, Range]) -> keras_tuner.HyperParameters:
     return declared
 
 
-def _decoded(kind: Range, value: Any) -> Any:
+def _decoded(kind: Searched, value: Any) -> Any:
     """Return a value as the record takes it; keras-tuner knows choices as their JSON text."""
     if isinstance(kind, Choice):
         return json.loads(value)
-    return int(value) if isinstance(kind, IntRange) else float(value)
+    if isinstance(kind, IntRange):
+        return int(value)
+    return float(f"{value:.12g}")  # keras-tuner's steps add up to 0.30000000000000004

@@ -1,0 +1,75 @@
+"""This project's training: order and image access inside TensorFlow, fused kernels, determinism."""
+
+from collections.abc import Callable
+
+from benchmarks import workloads
+from benchmarks.workloads import (
+    DENSE_UNITS,
+    DROPOUT,
+    FILTERS,
+    HIDDEN_UNITS,
+    LEARNING_RATE,
+    Workload,
+)
+
+from fashion.data import Split
+from fashion.hyperparameters import parse
+from fashion.runtime import configure
+
+COMMON = {
+    "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
+    "dropout": DROPOUT,
+    "batch_norm": False,
+    "l2": 0.0,
+    "optimizer": "adam",
+    "learning_rate": LEARNING_RATE,
+    "schedule": "constant",
+    "warmup_epochs": 0,
+    "weight_decay": 0.0,
+    "label_smoothing": 0.0,
+    "flip": False,
+    "shift": 0,
+    "cutout": 0,
+    "weight_averaging": 0.0,
+    "precision": "float32",
+}
+MODELS = {
+    "mlp": {"hidden_units": HIDDEN_UNITS, "input_dropout": 0.0},
+    "cnn": {
+        "filters": FILTERS,
+        "convolutions": (1,) * len(FILTERS),
+        "kernel_size": 3,
+        "padding": "valid",
+        "pool_last": False,
+        "head": "flatten",
+        "dense_units": DENSE_UNITS,
+        "block_dropout": 0.0,
+    },
+}
+
+
+def train(work: Workload, on_epoch: Callable[[], None]) -> None:
+    """Train for two epochs."""
+    configure(workloads.THREADS)
+    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    record = parse(
+        work.model, {**COMMON, **MODELS[work.model], "batch_size": work.batch_size}, "benchmark"
+    )
+    split = Split(work.images, work.labels)
+    training.train(
+        models.build(work.model, record, 1),
+        record,
+        split,
+        Split(work.images[:1], work.labels[:1]),  # the others validate on nothing
+        seed=1,
+        epochs=2,
+        patience=2,
+        monitor="val_loss",
+        on_epoch=lambda row, seconds: on_epoch(),
+    )
+
+
+if __name__ == "__main__":
+    workloads.measure(train)

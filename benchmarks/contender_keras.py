@@ -1,0 +1,60 @@
+"""Keras's `fit` as the notebooks write it: float32 arrays in memory, nothing else set.
+
+KERAS_BACKEND chooses TensorFlow or JAX.
+"""
+
+import os
+from collections.abc import Callable
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+import keras
+from benchmarks import workloads
+from benchmarks.workloads import (
+    CLASSES,
+    DENSE_UNITS,
+    DROPOUT,
+    FILTERS,
+    HIDDEN_UNITS,
+    LEARNING_RATE,
+    Workload,
+)
+from keras import layers
+
+
+def train(work: Workload, on_epoch: Callable[[], None]) -> None:
+    """Train for two epochs."""
+    images = work.images.astype("float32")[..., None] / 255
+    model = {"mlp": mlp, "cnn": cnn}[work.model]()
+    model.compile(
+        keras.optimizers.Adam(LEARNING_RATE),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch())
+    model.fit(images, work.labels, work.batch_size, epochs=2, verbose=0, callbacks=[callback])
+
+
+def mlp() -> keras.Model:
+    """Return dense layers with dropout."""
+    stack = [keras.Input((28, 28, 1)), layers.Flatten()]
+    for units in HIDDEN_UNITS:
+        stack += [layers.Dense(units, activation="relu"), layers.Dropout(DROPOUT)]
+    return keras.Sequential([*stack, layers.Dense(CLASSES, activation="softmax")])
+
+
+def cnn() -> keras.Model:
+    """Return convolutions, the first two pooled, and a dense layer."""
+    stack = [keras.Input((28, 28, 1))]
+    for block, filters in enumerate(FILTERS, 1):
+        stack.append(layers.Conv2D(filters, 3, activation="relu"))
+        if block < len(FILTERS):
+            stack.append(layers.MaxPooling2D())
+    stack += [layers.Flatten(), layers.Dense(DENSE_UNITS, activation="relu")]
+    return keras.Sequential(
+        [*stack, layers.Dropout(DROPOUT), layers.Dense(CLASSES, activation="softmax")]
+    )
+
+
+if __name__ == "__main__":
+    workloads.measure(train)

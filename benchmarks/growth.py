@@ -1,0 +1,188 @@
+"""How time and memory grow with the data, and whether a full MLflow store slows the pipeline.
+
+Each training is a process of its own on the training split repeated 1, 2, 5 and 10 times; its
+second epoch is timed, and its peak memory is the operating system's count. The store is filled
+through MLflow's own interface; then what a training asks of it is timed in an empty and in the
+full one by turns.
+
+Reads:  data/processed/train.npz, params.yaml, reports/tune/
+Writes: reports/benchmarks/growth.{json,png}
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from benchmarks import figures
+
+from fashion import command, data, hyperparameters
+from fashion.errors import UserError
+from fashion.files import write_bytes, write_json
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.progress import step_bar
+from fashion.provenance import processor_name
+from fashion.randomness import generator
+from fashion.results import HISTORY
+from fashion.runtime import configure
+
+ROOT = Path(__file__).resolve().parents[1]
+FACTORS = (1, 2, 5, 10)
+IMAGES = {"mlp": 48_000, "cnn": 6_000}  # that are repeated
+ROUNDS = 2
+RUNS = 10_000
+EPOCHS = 20  # whose metrics a run logs
+VAL_IMAGES = 500  # one batch: the validation split does not grow
+
+
+def main() -> None:
+    """Measure and write the results, or with --once train once and print seconds and MiB."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--once", nargs=2, metavar=("MODEL", "SPLIT"), help="train once")
+    once = parser.parse_args().once
+    if once:
+        print(*train(once[0], Path(once[1])))
+        return
+    result = {
+        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "data": {model: grown(model, images) for model, images in IMAGES.items()},
+        "store": stores(),
+    }
+    folder = Paths(ROOT).report("benchmarks")
+    write_json(folder / "growth.json", result)
+    write_bytes(folder / "growth.png", figures.growth(result))
+
+
+def grown(model: str, images: int) -> list[dict[str, float]]:
+    """Return a row per size of the data: seconds of an epoch, peak memory."""
+    split = data.sample(
+        data.read_split(Paths(ROOT).split("train")), images, generator(1, "benchmark")
+    )
+    found: dict[int, list[tuple[float, float]]] = {factor: [] for factor in FACTORS}
+    with tempfile.TemporaryDirectory() as folder:
+        for factor in FACTORS:
+            repeated = data.Split(
+                np.tile(split.images, (factor, 1, 1)), np.tile(split.labels, factor)
+            )
+            data.write_split(Path(folder) / f"{factor}.npz", repeated)
+        for round_ in range(1, ROUNDS + 1):
+            for factor, measured in found.items():
+                measured.append(measure(model, Path(folder) / f"{factor}.npz"))
+            print(
+                f"{model}, round {round_}/{ROUNDS}: "
+                + ", ".join(f"{f} times {m[-1][0]:.1f} s" for f, m in found.items()),
+                flush=True,
+            )
+    return [
+        {
+            "factor": factor,
+            "mib": factor * split.images.nbytes / 2**20,
+            "seconds": median(seconds for seconds, _ in measured),
+            "peak_memory_mib": median(memory for _, memory in measured),
+        }
+        for factor, measured in found.items()
+    ]
+
+
+def measure(model: str, split: Path) -> tuple[float, float]:
+    """Return seconds and MiB of a training in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.growth", "--once", model, split],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
+    seconds, memory = map(float, done.stdout.splitlines()[-1].split())
+    return seconds, memory
+
+
+def train(model: str, path: Path) -> tuple[float, float]:
+    """Train the default model for two epochs; return the second's seconds and the peak MiB."""
+    paths = Paths(ROOT)
+    record = hyperparameters.read(model, paths.hyperparameters(model))
+    split = data.read_split(path)
+    configure(read_parameters(paths.params).threads)
+    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    taken: list[float] = []
+    training.train(
+        models.build(model, record, 1),
+        record,
+        split,
+        data.sample(split, VAL_IMAGES, generator(1, "benchmark")),
+        seed=1,
+        epochs=2,
+        patience=2,
+        monitor="val_accuracy",
+        on_epoch=lambda row, seconds: taken.append(seconds),
+    )
+    return taken[-1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def stores() -> dict[str, Any]:
+    """Return the seconds of what a training asks of MLflow, in an empty store and in a full one."""
+    from fashion import store, tracking  # noqa: PLC0415 (MLflow takes its time to load)
+
+    with tempfile.TemporaryDirectory() as name:
+        roots = {state: Path(name) / state for state in ("empty", "full")}
+        for root in roots.values():
+            root.mkdir()
+            with tracking.open_run(root, store.TRAINING, "first", "first"):
+                pass
+        fill(roots["full"])
+        found: dict[str, dict[str, list[float]]] = {state: {} for state in roots}
+        for turn in range(2 * ROUNDS):
+            for state, root in roots.items():
+                for what, seconds in logged(root, f"key-{turn}").items():
+                    found[state].setdefault(what, []).append(seconds)
+    return {
+        "runs": RUNS,
+        **{
+            state: {what: median(taken) for what, taken in times.items()}
+            for state, times in found.items()
+        },
+    }
+
+
+def logged(root: Path, key: str) -> dict[str, float]:
+    """Log a run as a training does and return the seconds of each part."""
+    from fashion import store, tracking  # noqa: PLC0415 (MLflow takes its time to load)
+
+    times = [time.perf_counter()]
+    with tracking.open_run(root, store.TRAINING, "run", key) as run:
+        times.append(time.perf_counter())
+        for epoch in range(EPOCHS):
+            run.log_metrics(dict.fromkeys(HISTORY, 0.5), step=epoch)
+        times.append(time.perf_counter())
+    times.append(time.perf_counter())
+    opened, epochs, closed = np.diff(times).tolist()
+    return {"open a run": opened, "log an epoch": epochs / EPOCHS, "close the run": closed}
+
+
+def fill(root: Path) -> None:
+    """Put RUNS runs into a project's store."""
+    from mlflow import MlflowClient  # noqa: PLC0415 (MLflow takes its time to load)
+
+    from fashion.store import TRAINING  # noqa: PLC0415 (likewise)
+
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.search_experiments(filter_string=f"name = '{TRAINING}'")[0].experiment_id
+    with step_bar("filling the store") as bar:
+        for number in range(1, RUNS + 1):
+            run = client.create_run(experiment, run_name=f"run-{number}").info.run_id
+            client.log_metric(run, "val_accuracy", number / RUNS)
+            client.set_terminated(run)
+            bar(number, RUNS)
+
+
+if __name__ == "__main__":
+    command.run(main)

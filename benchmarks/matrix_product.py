@@ -1,0 +1,29 @@
+"""The limit: the rate of a large float32 matrix product in TensorFlow, in operations per second."""
+
+import time
+
+from benchmarks import workloads
+
+from fashion.runtime import configure
+
+SIZE = 2048
+TIMES = 20
+
+
+def main() -> None:
+    """Print the rate of the median product."""
+    configure(workloads.THREADS)
+    import tensorflow as tf  # noqa: PLC0415 (has to be configured first)
+
+    matrix = tf.ones([SIZE, SIZE])
+    product = tf.function(lambda: tf.matmul(matrix, matrix))
+    seconds = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        product().numpy()
+        seconds.append(time.perf_counter() - started)
+    print(2 * SIZE**3 / sorted(seconds)[TIMES // 2])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What bfloat16 changes: speed, and accuracy on the validation split.
+
+The default models are trained in both precisions, with the budget of params.yaml and the same seed,
+each training in a process of its own. How much another seed alone would change stands in
+reports/reference.
+
+Reads:  params.yaml, reports/tune/, data/processed/{train,val}.npz
+Writes: reports/benchmarks/precision.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from fashion import command, data, hyperparameters
+from fashion.errors import UserError
+from fashion.files import write_json
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.provenance import processor_name
+from fashion.randomness import derive_seed
+from fashion.runtime import configure
+
+ROOT = Path(__file__).resolve().parents[1]
+PRECISIONS = ("float32", "bfloat16")
+
+
+def main() -> None:
+    """Measure and write the results, or with --once train once and print the result."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--once", nargs=2, metavar=("MODEL", "PRECISION"), help="train once")
+    once = parser.parse_args().once
+    if once:
+        print(json.dumps(train(*once)))
+        return
+    paths = Paths(ROOT)
+    result: dict[str, Any] = {
+        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "models": {},
+    }
+    for model in read_parameters(paths.params).train.models:
+        result["models"][model] = {precision: measure(model, precision) for precision in PRECISIONS}
+        for precision, found in result["models"][model].items():
+            print(
+                f"{model}, {precision}: val_accuracy {found['val_accuracy']:.4f},"
+                f" {found['seconds_per_epoch']:.1f} s per epoch",
+                flush=True,
+            )
+    write_json(paths.report("benchmarks") / "precision.json", result)
+
+
+def measure(model: str, precision: str) -> dict[str, float]:
+    """Return the scores and the seconds per epoch of a training in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.precision", "--once", model, precision],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def train(model: str, precision: str) -> dict[str, float]:
+    """Train a default model in one precision."""
+    paths = Paths(ROOT)
+    parameters = read_parameters(paths.params)
+    settings = hyperparameters.read(model, paths.hyperparameters(model)).model_dump(mode="json")
+    record = hyperparameters.parse(model, settings | {"precision": precision}, "benchmark")
+    splits = [data.read_split(paths.split(name)) for name in ("train", "val")]
+    configure(parameters.threads)
+    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    seed, budget = parameters.train.seeds[0], parameters.train.budget[model]
+    taken: list[float] = []
+    progress = training.train(
+        models.build(model, record, derive_seed(seed, "weights")),
+        record,
+        *splits,
+        seed=seed,
+        epochs=budget.epochs,
+        patience=budget.patience,
+        monitor=parameters.train.monitor,
+        on_epoch=lambda row, seconds: taken.append(seconds),
+    )
+    return {
+        "val_accuracy": progress.best["val_accuracy"],
+        "val_loss": progress.best["val_loss"],
+        "epochs": progress.epochs,
+        "seconds_per_epoch": median(taken),
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,136 @@
+"""Time an epoch of this project's training beside what a user would write instead.
+
+Each measurement is a process of its own; the contenders take turns, round by round, so that
+whatever else the machine does meets all of them. Each trains the same network on the same images
+with dropout, a new order every epoch and accuracy as a metric; this project also has deterministic
+kernels, as always. PyTorch and JAX need `make peers` first.
+
+Reads:  data/processed/train.npz
+Writes: reports/benchmarks/training.{json,png}
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import figures, workloads
+from benchmarks.workloads import ROOT
+
+from fashion import command
+from fashion.errors import UserError
+from fashion.files import write_bytes, write_json
+from fashion.paths import Paths
+from fashion.provenance import processor_name
+
+OWN = "this project"
+PEERS = ROOT / ".venv-peers/bin/python"
+# Name → interpreter, module of this folder, environment.
+CONTENDERS: Mapping[str, tuple[Path, str, dict[str, str]]] = {
+    OWN: (Path(sys.executable), "contender_fashion", {}),
+    "Keras on TensorFlow": (
+        Path(sys.executable),
+        "contender_keras",
+        {"KERAS_BACKEND": "tensorflow"},
+    ),
+    "Keras on JAX": (PEERS, "contender_keras", {"KERAS_BACKEND": "jax"}),
+    "PyTorch": (PEERS, "contender_pytorch", {}),
+}
+BATCH_SIZES = {"mlp": (32, 128, 256), "cnn": (64, 128)}  # the last is the default
+IMAGES = {"mlp": 48_000, "cnn": 12_000}  # of an epoch; all of the training split, and a quarter
+EPOCH = 48_000  # images, for which the seconds are given
+ROUNDS = 3
+
+
+def main() -> None:
+    """Measure everything and write the results."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured")
+    rounds = parser.parse_args().rounds
+    if not PEERS.exists():
+        raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
+    # Keras sets no number of threads; its frameworks take as many as there are cores to run on.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: workloads.THREADS])
+    rates: list[float] = []
+    cases = [(model, size) for model, sizes in BATCH_SIZES.items() for size in sizes]
+    found: dict[tuple[str, int], dict[str, list[float]]] = {
+        case: {name: [] for name in CONTENDERS} for case in cases
+    }
+    for round_ in range(1, rounds + 1):
+        rates.append(run(Path(sys.executable), "matrix_product"))
+        for (model, size), times in found.items():
+            images = IMAGES[model]
+            for name, (python, module, environment) in CONTENDERS.items():
+                seconds = run(python, module, model, size, images, environment=environment)
+                times[name].append(seconds * EPOCH / images)
+            print(
+                f"round {round_}/{rounds}, {model}, batch {size}: "
+                + ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in times.items()),
+                flush=True,
+            )
+    rate = median(rates)
+    result = {
+        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "threads": workloads.THREADS,
+        "rounds": rounds,
+        "matrix_product_gflops": rate / 1e9,
+        "cases": [
+            {
+                "model": model,
+                "batch_size": size,
+                "seconds": times,
+                **summary(model, times, rate),
+            }
+            for (model, size), times in found.items()
+        ],
+    }
+    folder = Paths(ROOT).report("benchmarks")
+    write_json(folder / "training.json", result)
+    write_bytes(folder / "training.png", figures.training(result))
+
+
+def summary(model: str, times: Mapping[str, list[float]], rate: float) -> dict[str, Any]:
+    """Return medians, how much faster this project is, and its share of the matrix product's rate.
+
+    Args:
+        model: mlp or cnn.
+        times: contender → seconds per epoch.
+        rate: of the matrix product, operations per second.
+    """
+    medians = {name: median(taken) for name, taken in times.items()}
+    own = medians[OWN]
+    return {
+        "medians": medians,
+        "times_faster": {name: taken / own for name, taken in medians.items() if name != OWN},
+        "share_of_matrix_product": workloads.operations(model, EPOCH) / own / rate,
+    }
+
+
+def run(
+    python: Path, module: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> float:
+    """Run a module of this folder and return the number that it prints last.
+
+    Raises:
+        UserError: it fails.
+    """
+    done = subprocess.run(
+        [python, "-m", f"benchmarks.{module}", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": "src", **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"{module} {' '.join(map(str, arguments))} failed: {reason}")
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,61 @@
+"""Hold what the replications measured against what was published, and write the page.
+
+Reads:  results/, durations/, ../data/processed/test.npz, ../reports/preprocess/
+Writes: report.html, report.md, figures/, summary.json
+"""
+
+import sys
+from pathlib import Path
+
+from fashion import command, data, replication, replication_report, replication_results, stage
+from fashion.files import together, write_bytes, write_json, write_text
+from fashion.paths import Paths
+from fashion.results import read_class_counts
+
+
+def main() -> None:
+    """Run the stage."""
+    command.parser(__doc__).parse_args()
+    folder = Path(__file__).resolve().parents[1]
+    paths = Paths(folder.parent)
+    plan = replication.read_plan(folder / "params.yaml")
+    models = {
+        name: replication_results.read_model(folder / "results/models" / name)
+        for name in plan.trained
+    }
+    searches = {
+        name: replication_results.read_search(
+            folder / "results/searches" / name, part.model, part.search.objective
+        )
+        for name, part in plan.searches.items()
+    }
+    test = data.read_split(paths.split("test"))
+    report = paths.report("preprocess")
+    content = replication_report.Content(
+        plan=plan,
+        models=models,
+        searches=searches,
+        counts=read_class_counts(report / "classes.csv", ("train", "val", "test")),
+        seconds=replication_results.read_durations(folder / "durations", plan),
+        processors=replication_results.read_processors(folder / "durations"),
+        figures={
+            **replication_report.figures(plan, models, searches, test),
+            "figures/samples.png": (report / "samples.png").read_bytes(),
+        },
+    )
+    html, markdown = replication_report.render(content)
+    drawn = {folder / file for file in content.figures}
+    for former in set((folder / "figures").glob("*")) - drawn:
+        former.unlink()  # of a model that has left the plan
+    with together():
+        for file, png in content.figures.items():
+            write_bytes(folder / file, png)
+        write_text(folder / "report.html", html)
+        write_text(folder / "report.md", markdown)
+        write_json(folder / "summary.json", replication_report.summary(content))
+    for name, system in replication_report.summary(content).items():
+        print(f"system {name}: {system['published']}, claims {system['claims']}")
+
+
+if __name__ == "__main__":
+    stage.run(main, __file__, sys.argv[1:])

@@ -1,0 +1,55 @@
+"""Run one of the published searches or sweeps.
+
+Reads:  ../data/processed/{train,val}.npz
+Writes: results/searches/<name>/, durations/search-<name>.json
+"""
+
+import sys
+from pathlib import Path
+
+from fashion import command, data, replication, stage
+from fashion.errors import UserError
+from fashion.files import together, write_csv, write_json
+from fashion.paths import Paths
+from fashion.runtime import configure
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = command.parser(__doc__)
+    parser.add_argument("name", help="a key of `searches` in params.yaml")
+    name = parser.parse_args().name
+    folder = Path(__file__).resolve().parents[1]
+    paths = Paths(folder.parent)
+    plan = replication.read_plan(folder / "params.yaml")
+    if name not in plan.searches:
+        raise UserError(f"no search {name!r}: choose from {', '.join(plan.searches)}")
+    part = plan.searches[name]
+    train, val = data.read_split(paths.split("train")), data.read_split(paths.split("val"))
+
+    configure(plan.threads)
+    from fashion import store, training_log, tuning_work
+
+    search = tuning_work.SearchWork(
+        model=part.model,
+        space=part.space,
+        settings=part.search,
+        seed=plan.seed,
+        threads=plan.threads,
+        train=train,
+        val=val,
+        place=training_log.Place(store.REPLICATIONS, f"{name}-search", f"search@{name}"),
+        label=name,
+    )
+    results = folder / "results/searches" / name
+    with search.opened(paths.root, folder, [results / "hyperparameters.json"]):
+        chosen = search.do()
+        with together():
+            write_csv(results / "trials.csv", *search.table())
+            write_json(results / "hyperparameters.json", chosen.model_dump(mode="json"))
+        replication.write_duration(folder, f"search-{name}", search.seconds)
+        search.log(chosen)
+
+
+if __name__ == "__main__":
+    stage.run(main, __file__, sys.argv[1:])

@@ -1,0 +1,160 @@
+"""Fill MLflow from the files of a checkout: a new store, a lost one, or one that was out of reach.
+
+Every search, training and evaluation in reports/, with its curves, figures, models and registered
+champions. The data and models have to be there (`dvc repro`, or `dvc pull`). What MLflow holds
+already is left as it is, so that a second time changes nothing.
+"""
+
+import itertools
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from fashion import command, data, results
+from fashion.errors import UserError
+from fashion.files import read_csv, read_json
+from fashion.parameters import Evaluate, Parameters, read_parameters
+from fashion.paths import ModelName, Paths
+from fashion.runtime import configure
+
+Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
+
+
+def main() -> None:
+    """Log everything that is not in MLflow."""
+    command.parser(__doc__).parse_args()
+    paths = Paths(Path(__file__).resolve().parents[2])
+    parameters = read_parameters(paths.params)
+    named = parameters.train
+    names = [
+        ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
+    ]
+    configure(parameters.threads)
+    for model in named.models:
+        print(f"search-{model}: {refill_search(paths, model)}", flush=True)
+    for name in names:
+        print(f"{name}: {refill_training(paths, name)}", flush=True)
+    refill_evaluation(paths, parameters, names)
+    print("comparison: in MLflow, and the champions are registered")
+
+
+def refill_search(paths: Paths, model: str) -> str:
+    """Log a search with its trials; return what was to be done."""
+    from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
+
+    folder = paths.hyperparameters(model).parent
+    record: dict[str, Any] = read_json(folder / "search.json")
+    histories = first_executions(paths.trial_histories(model))
+    place = training_log.search_place(model)
+    with training_log.search_run(paths.root, place, model, record) as run:
+        if run.complete:
+            return "was there"
+        header, *rows = table(folder / "trials.csv")
+        chosen = json.dumps(read_json(paths.hyperparameters(model)), indent=2)
+        training_log.log_search(run, place, model, record, histories, (header, rows), chosen)
+    return "logged"
+
+
+def refill_training(paths: Paths, name: ModelName) -> str:
+    """Log a trained model; return what was to be done."""
+    from fashion import training, training_log  # noqa: PLC0415 (TensorFlow loads in seconds)
+
+    folder = paths.training(name)
+    record: dict[str, Any] = read_json(folder / "model.json")
+    history = results.read_history(folder / "history.csv")
+    rows = [
+        dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
+    ]
+    with training_log.training_run(paths.root, name, record) as run:
+        if run.complete:
+            return "was there"
+        model = training.load_model(paths.model(name))
+        example = data.read_split(paths.split("val")).images[:1]
+        scores = read_json(folder / "metrics.json")
+        counts = seen(paths, name)
+        training_log.log_training(run, name, record, counts, rows, scores, model, example)
+    return "logged"
+
+
+def refill_evaluation(paths: Paths, parameters: Parameters, names: list[ModelName]) -> None:
+    """Log the test scores, the comparison and the champions."""
+    from fashion import evaluation_log  # noqa: PLC0415 (MLflow loads in seconds)
+
+    folder = paths.report("evaluate")
+    evaluation_log.log_evaluation(
+        paths.root,
+        read_json(folder / "evaluation.json"),
+        {name: read_json(paths.training(name) / "model.json") for name in names},
+        [scored(paths, parameters.evaluate, name) for name in names],
+        read_json(folder / "comparisons.json"),
+        {
+            file.relative_to(folder).as_posix(): file.read_bytes()
+            for file in sorted((folder / "figures").rglob("*.png"))
+        },
+        (folder / "report.html").read_text(encoding="utf-8"),
+    )
+
+
+def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:
+    """Return a model's result from its predictions."""
+    from fashion import evaluation  # noqa: PLC0415 (scikit-learn loads in seconds)
+
+    predictions = evaluation.read_predictions(paths.predictions(name))
+    trained = results.read_record(paths.training(name) / "metrics.json", results.TrainingScores)
+    return evaluation.evaluate(
+        name,
+        predictions.labels,
+        predictions.probabilities,
+        val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
+        bins=settings.calibration_bins,
+        confidence=settings.confidence,
+    )
+
+
+def seen(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
+    """Return how many images of each class a model was trained and validated on."""
+    counts = results.read_class_counts(paths.report("preprocess") / "classes.csv", ("train", "val"))
+    by_class = {
+        split: dict(zip(data.CLASS_NAMES, found, strict=True)) for split, found in counts.items()
+    }
+    if name.data == "augmented":
+        summary = paths.report("augment") / "summary.json"
+        by_class["train"] = results.read_record(summary, results.AugmentedData).classes
+    return {name.data: by_class["train"], "val": by_class["val"]}
+
+
+def first_executions(path: Path) -> Histories:
+    """Return the curves of each trial's first execution.
+
+    Raises:
+        UserError: the file is missing, or is no table of epochs.
+    """
+    found: Histories = defaultdict(list)
+    for row in read_csv(path, ("trial", "execution", *results.HISTORY)):
+        if row["execution"] == "1":
+            try:
+                found[int(row["trial"])].append({c: float(row[c]) for c in results.HISTORY})
+            except ValueError:
+                raise UserError(f"{path}: a row is not numbers") from None
+    return found
+
+
+def table(path: Path) -> list[list[Any]]:
+    """Return header and rows of a table, numbers as numbers."""
+    rows = read_csv(path)
+    return [list(rows[0]), *([number(cell) for cell in row.values()] for row in rows)]
+
+
+def number(text: str) -> int | float | str:
+    """Return a cell as the number it is, or as it stands."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,164 @@
+"""One model of a published system, from one seed: trained, scored on every split, logged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fashion import evaluation, store, tracking, training, training_log, training_work
+from fashion.data import CLASS_NAMES, Split, class_counts
+from fashion.files import together, write_csv
+from fashion.hyperparameters import Hyperparameters
+from fashion.replication import SCORES, SystemModel
+from fashion.results import HISTORY
+
+FILES = ("scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv")
+SHOWN = 30  # test images whose predictions are kept, for the picture that system 4 prints
+
+Replica = dict[str, Any]  # what a training gave, as JSON
+
+
+def train(
+    root: Path,
+    name: str,
+    part: SystemModel,
+    record: Hyperparameters,
+    splits: Mapping[str, Split],
+    *,
+    seed: int,
+    stage: str,
+    provenance: training_log.Record,
+    checkpoint: Path,
+) -> Replica:
+    """Return scores, history and predictions of a model trained from one seed.
+
+    Args:
+        root: the checkout, whose MLflow store gets the run.
+        name: of the model, a key of the plan.
+        part: what it is.
+        record: its hyperparameters.
+        splits: train, val and test; which epoch is kept follows from val alone.
+        seed: of the weights, the order and the dropout masks.
+        stage: as dvc.yaml names it.
+        provenance: key, settings, digests and machine, for the run.
+        checkpoint: a file to resume from and to save to.
+
+    Raises:
+        UserError: as `training.train` raises it.
+    """
+    with tracking.open_run(
+        root,
+        store.REPLICATIONS,
+        f"{name}-{seed}",
+        provenance["key"],
+        tags={
+            "system": part.system,
+            "model": part.model,
+            "data": part.data,
+            "seed": seed,
+            **training_log.origin(provenance, stage),
+        },
+        description=f"System {part.system}: {part.what}",
+    ) as run:
+        counts = {part.data: class_counts(splits["train"]), "val": class_counts(splits["val"])}
+        parameters = {
+            "model": part.model,
+            "data": part.data,
+            "seed": seed,
+            **provenance["settings"],
+        }
+        training_log.log_inputs(run, parameters, provenance, counts)
+        model, progress = training_work.train(
+            part.model,
+            record,
+            splits["train"],
+            splits["val"],
+            label=f"{name} seed {seed}",
+            seed=seed,
+            run=run,
+            checkpoint=checkpoint,
+            **part.training.model_dump(),
+        )
+        scores = {"parameters": model.count_params(), "epochs": progress.epochs}
+        scores |= {f"fit_{metric}": progress.best[metric] for metric in ("loss", "accuracy")}
+        for split, images in splits.items():
+            probabilities = training.predict(model, images.images)
+            predicted = evaluation.predict(probabilities)
+            scores[f"{split}_loss"] = evaluation.log_loss(images.labels, probabilities)
+            scores[f"{split}_accuracy"] = float((predicted == images.labels).mean())
+        classes = evaluation.class_scores(images.labels, predicted)  # of the last split, test
+        run.log_anew()
+        training_log.log_epochs(run, progress.history)
+        run.log_metrics(
+            {
+                "best_val_accuracy": scores["val_accuracy"],
+                "best_val_loss": scores["val_loss"],
+                "best_epoch": progress.best_epoch,
+                "test_accuracy": scores["test_accuracy"],
+                "test_log_loss": scores["test_loss"],
+                "test_f1_macro": sum(one.f1 for one in classes) / len(classes),
+            }
+        )
+        return {
+            "scores": scores,
+            "best_epoch": progress.best_epoch,
+            "weights_sha256": training.weights_digest(model),
+            "history": progress.history,
+            "classes": [[one.precision, one.recall, one.f1] for one in classes],
+            "confusion": evaluation.confusion(images.labels, predicted).tolist(),
+            "predictions": [
+                [int(label), *row]
+                for label, row in zip(
+                    images.labels[:SHOWN], probabilities[:SHOWN].tolist(), strict=True
+                )
+            ],
+        }
+
+
+def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica]) -> None:
+    """Write what all seeds gave, as the tables of FILES."""
+    pairs = list(zip(seeds, found, strict=True))
+    with together():
+        write_csv(
+            folder / "scores.csv",
+            ["seed", *SCORES, "best_epoch", "weights_sha256"],
+            [
+                [
+                    seed,
+                    *(one["scores"][name] for name in SCORES),
+                    one["best_epoch"],
+                    one["weights_sha256"],
+                ]
+                for seed, one in pairs
+            ],
+        )
+        write_csv(
+            folder / "histories.csv",
+            ["seed", *HISTORY],
+            [[seed, *(row[c] for c in HISTORY)] for seed, one in pairs for row in one["history"]],
+        )
+        write_csv(
+            folder / "classes.csv",
+            ["seed", "class", "precision", "recall", "f1"],
+            [
+                [seed, label, *row]
+                for seed, one in pairs
+                for label, row in zip(CLASS_NAMES, one["classes"], strict=True)
+            ],
+        )
+        write_csv(
+            folder / "confusion.csv",
+            ["seed", "true", *CLASS_NAMES],
+            [
+                [seed, label, *row]
+                for seed, one in pairs
+                for label, row in zip(CLASS_NAMES, one["confusion"], strict=True)
+            ],
+        )
+        write_csv(
+            folder / "predictions.csv",
+            ["true", *CLASS_NAMES],
+            [
+                [CLASS_NAMES[label], *probabilities]
+                for label, *probabilities in found[0]["predictions"]
+            ],
+        )

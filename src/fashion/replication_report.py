@@ -1,0 +1,586 @@
+"""The replications' page: every published number and claim beside what was measured."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fashion import evaluation, page, plots, replication_plots, verdicts
+from fashion.data import CLASS_NAMES, Split
+from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
+from fashion.parameters import searched_names
+from fashion.progress import duration
+from fashion.replication import Claim, Plan, SystemModel
+from fashion.replication_results import Found, Measured
+
+NOTHING = "–"
+OVERVIEW = "data"  # id of the section on the data
+GRID = "4-grid-"  # how the names of the rows of system 4's grid begin
+SWEPT = {  # hyperparameter → how an axis names it
+    "dropout": "Dropout",
+    "learning_rate": "Learning rate",
+    "batch_size": "Batch size",
+}
+METRICS = {  # as the page calls them
+    "test_accuracy": "test accuracy",
+    "test_loss": "test loss",
+    "val_accuracy": "validation accuracy",
+    "val_loss": "validation loss",
+    "fit_accuracy": "training accuracy",
+    "fit_loss": "training loss",
+    "parameters": "parameters",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Everything the page tells."""
+
+    plan: Plan
+    models: Mapping[str, Measured]
+    searches: Mapping[str, Found]
+    counts: Mapping[str, Sequence[int]]  # split → images per class
+    seconds: Mapping[str, float]  # system → what its searches and trainings took
+    processors: Sequence[str]
+    figures: Mapping[str, bytes]  # path beside the page → PNG
+
+
+def figures(
+    plan: Plan, models: Mapping[str, Measured], searches: Mapping[str, Found], test: Split
+) -> dict[str, bytes]:
+    """Return every figure of the page: path beside it → PNG."""
+    finals = {
+        name: part for name, part in sorted(plan.trained.items()) if not name.startswith(GRID)
+    }
+    drawn = {
+        "figures/accuracy.png": replication_plots.accuracies(
+            {name: _printed_accuracy(part) for name, part in finals.items()},
+            {name: models[name].metrics["test_accuracy"] for name in finals},
+        )
+    }
+    grid = {name: plan.models[name] for name in plan.models if name.startswith(GRID)}
+    if grid:
+        parts: dict[str, list[tuple[float, float]]] = {}
+        for name, row in grid.items():
+            pair = (float(_values(row)["test_accuracy"]), models[name].metrics["test_accuracy"][0])
+            layers = len(row.hyperparameters["hidden_units"])
+            parts.setdefault(f"{layers} hidden layers", []).append(pair)
+        drawn["figures/grid.png"] = replication_plots.agreement(parts)
+    if panels := _sweeps(plan, models, searches):
+        drawn["figures/sweeps.png"] = replication_plots.sweeps(panels)
+    f1 = {name: part for name, part in plan.models.items() if "f1" in _values(part)}
+    if f1:
+        drawn["figures/f1.png"] = replication_plots.class_f1(
+            {name: [float(x) for x in _values(part)["f1"].split()] for name, part in f1.items()},
+            {name: models[name].f1 for name in f1},
+        )
+    for one in plan.claims:
+        if one.metric == "val_loss_changes":
+            lines = {
+                f"{name} seed {seed}": (name, history)
+                for name in (one.second, one.first)
+                for seed, history in models[name].histories.items()
+            }
+            drawn[f"figures/curves-{one.second}.png"] = plots.curves(
+                {label: history for label, (_, history) in lines.items()},
+                {label: name for label, (name, _) in lines.items()},
+            )
+    for name, part in plan.models.items():
+        if part.system == "3":
+            drawn[f"figures/confusion-{name}.png"] = plots.confusion_matrix(
+                models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
+            )
+    last = [name for name, part in plan.models.items() if part.system == "4"]
+    cnns = [name for name in last if plan.models[name].model == "cnn"]
+    if cnns:
+        shown = models[cnns[-1]]
+        drawn["figures/predictions.png"] = plots.predictions(
+            test.images[: len(shown.labels)],
+            shown.labels,
+            evaluation.predict(shown.probabilities),
+            shown.probabilities,
+            f"The first test images: {plan.models[cnns[-1]].what}",
+        )
+    return drawn
+
+
+def render(content: Content) -> tuple[str, str]:
+    """Return the page as (HTML, Markdown)."""
+    title = "Five published systems, rebuilt"
+    sections = [
+        Section("summary", "In short", _summary(content)),
+        *(
+            Section(f"system-{name}", f"{name}. {system.title}", _system(content, name))
+            for name, system in content.plan.systems.items()
+        ),
+        Section(OVERVIEW, "Data", _data(content)),
+        Section("time", "Run time", _time(content)),
+        Section("terms", "How to read the tables", [_terms(content)]),
+    ]
+    return page.html(title, sections, content.figures), page.markdown(title, sections)
+
+
+def summary(content: Content) -> dict[str, Any]:
+    """Return the page's short version, for the README: system → what came out."""
+    found: dict[str, Any] = {}
+    for name, system in content.plan.systems.items():
+        inside = [one.verdict for _, _, one in _comparisons(content, name) if one.seeds > 1]
+        claims = [one.verdict for _, one in _claims(content, name)]
+        found[name] = {
+            "title": system.title,
+            "models": sum(part.system == name for part in content.plan.trained.values()),
+            "searches": sum(part.system == name for part in content.plan.searches.values()),
+            "published": {verdict: inside.count(verdict) for verdict in _PLACES},
+            "claims": {verdict: claims.count(verdict) for verdict in _OUTCOMES},
+            "seconds": round(content.seconds[name]),
+        }
+    return found
+
+
+_PLACES = ("inside", "above", "below")
+_OUTCOMES = ("held", "undecided", "opposite")
+
+
+def _summary(content: Content) -> list[Block]:
+    plan, told = content.plan, summary(content)
+    runs = sum(len(part.seeds) for part in plan.trained.values())
+    trials = sum(len(one.trials) for one in content.searches.values())
+    places = {
+        verdict: sum(one["published"][verdict] for one in told.values()) for verdict in _PLACES
+    }
+    claims = {
+        verdict: sum(one["claims"][verdict] for one in told.values()) for verdict in _OUTCOMES
+    }
+    blocks: list[Block] = [
+        Bullets(
+            [
+                f"{len(plan.trained)} models of {len(plan.systems)} published systems were trained"
+                f" {runs} times, and {len(plan.searches)} searches and sweeps with {trials} trials"
+                " were run, all by one pipeline on the same split of the data.",
+                f"Of {sum(places.values())} published numbers that several seeds can be held"
+                f" against, **{places['inside']}** lie inside our range, {places['above']} above it"
+                f" and {places['below']} below it.",
+                f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
+                f" {claims['undecided']} could not be decided and {claims['opposite']} turned out"
+                " the other way round.",
+            ]
+        ),
+        Table(
+            "What came out, system by system. Published numbers: inside, above and below the range"
+            " of our seeds; claims: held, undecided, the opposite.",
+            ["System", "models", "searches", *_PLACES, *_OUTCOMES, "time"],
+            [
+                [
+                    f"{name}. {one['title']}",
+                    str(one["models"]),
+                    str(one["searches"]),
+                    *(str(one["published"][verdict]) for verdict in _PLACES),
+                    *(str(one["claims"][verdict]) for verdict in _OUTCOMES),
+                    duration(one["seconds"]),
+                ]
+                for name, one in told.items()
+            ],
+        ),
+        _figure(
+            content,
+            "figures/accuracy.png",
+            "Test accuracy of every model, measured seed by seed, beside the published one",
+            "Every final model: each seed of ours, and the published accuracy if one is printed.",
+        ),
+    ]
+    return blocks
+
+
+def _system(content: Content, system: str) -> list[Block]:
+    described = content.plan.systems[system]
+    blocks: list[Block] = [
+        Text(f"Document: {described.document}. Where it is silent or contradicts itself:"),
+        Bullets(described.choices),
+        _numbers(content, system),
+    ]
+    blocks += _class_table(content, system)
+    blocks += _grid(content, system)
+    blocks += _claim_table(content, system)
+    blocks += _search_table(content, system)
+    blocks += _system_figures(content, system)
+    return blocks
+
+
+def _numbers(content: Content, system: str) -> Table:
+    rows = [
+        [
+            part.what,
+            METRICS[metric],
+            place,
+            "inside" if one.verdict == "inside" else f"published is {one.verdict}",
+            one.published,
+            _number(metric, one.mean),
+            _number(metric, one.deviation),
+            f"{_number(metric, one.low)} … {_number(metric, one.high)}",
+            str(one.seeds),
+            _signed(metric, one.difference),
+        ]
+        for (part, metric), place, one in _comparisons(content, system)
+    ]
+    for name, part in content.plan.trained.items():
+        if part.system != system or part.published:
+            continue
+        for metric in ("test_accuracy", "val_accuracy"):
+            values = content.models[name].metrics[metric]
+            spread = evaluation.spread(values, content.plan.confidence)
+            rows.append(
+                [
+                    part.what,
+                    METRICS[metric],
+                    NOTHING,
+                    "nothing published",
+                    NOTHING,
+                    _number(metric, spread.mean),
+                    _number(metric, spread.deviation),
+                    f"{_number(metric, min(values))} … {_number(metric, max(values))}",
+                    str(len(values)),
+                    NOTHING,
+                ]
+            )
+    return Table(
+        "Published and measured.",
+        [
+            *("Model", "Metric", "Place", "Verdict"),
+            *("Published", "Mean", "sd", "Range", "n", "Difference"),
+        ],
+        rows,
+        text_columns=4,
+    )
+
+
+def _class_table(content: Content, system: str) -> list[Block]:
+    blocks: list[Block] = []
+    for name, part in content.plan.models.items():
+        printed = _values(part).get("f1")
+        if part.system != system or not printed:
+            continue
+        rows = []
+        for place, published in enumerate(printed.split()):
+            one = verdicts.compare(published, content.models[name].f1[:, place].tolist())
+            rows.append(
+                [
+                    CLASS_NAMES[place],
+                    published,
+                    f"{one.mean:.3f}",
+                    _number("f1", one.deviation),
+                    f"{one.low:.3f} … {one.high:.3f}",
+                    f"{one.difference:+.3f}",
+                    one.verdict,
+                ]
+            )
+        where = next(one.place for one in part.published if "f1" in one.values)
+        blocks.append(
+            Table(
+                f"F1 of each class: {part.what} ({where}; n = {len(part.seeds)}).",
+                ["Class", "Published", "Mean", "sd", "Range", "Difference", "Published is"],
+                rows,
+            )
+        )
+    return blocks
+
+
+def _grid(content: Content, system: str) -> list[Block]:
+    blocks: list[Block] = []
+    rows_of: dict[int, list[str]] = {}
+    for name, part in content.plan.models.items():
+        if part.system == system and name.startswith(GRID):
+            rows_of.setdefault(len(part.hyperparameters["hidden_units"]), []).append(name)
+    shown = ("test_accuracy", "val_accuracy", "fit_accuracy", "test_loss", "val_loss", "fit_loss")
+    for layers, names in rows_of.items():
+        rows = []
+        for name in names:
+            h, printed = (
+                content.plan.models[name].hyperparameters,
+                _values(content.plan.models[name]),
+            )
+            ours = {metric: content.models[name].metrics[metric][0] for metric in shown}
+            rows.append(
+                [
+                    f"{h['optimizer']} {h['learning_rate']:g}, batch {h['batch_size']}",
+                    *(
+                        cell
+                        for metric in shown
+                        for cell in (printed[metric], _number(metric, ours[metric]))
+                    ),
+                    _signed(
+                        "test_accuracy", ours["test_accuracy"] - float(printed["test_accuracy"])
+                    ),
+                ]
+            )
+        pairs = [
+            (
+                float(_values(content.plan.models[name])["test_accuracy"]),
+                content.models[name].metrics["test_accuracy"][0],
+            )
+            for name in names
+        ]
+        both = verdicts.agreement(*zip(*pairs, strict=True))
+        blocks.append(
+            Table(
+                f"The grid with {layers} hidden layers, a training per row. Test accuracies: rank"
+                f" correlation {both.rank_correlation:.2f}, mean difference"
+                f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}.",
+                [
+                    "Row",
+                    *(
+                        f"{METRICS[metric]}, {whose}"
+                        for metric in shown
+                        for whose in ("published", "measured")
+                    ),
+                    "difference in test accuracy",
+                ],
+                rows,
+            )
+        )
+    return blocks
+
+
+def _claim_table(content: Content, system: str) -> list[Block]:
+    rows = []
+    for claim, one in _claims(content, system):
+        low, high = one.interval
+        interval = NOTHING if math.isnan(low) else f"{low:+.4f} … {high:+.4f}"
+        size = NOTHING
+        if claim.by is not None:
+            size = f"{claim.by:+.4f}"
+            if not math.isnan(low):
+                size += " (inside)" if low <= claim.by <= high else " (outside)"
+        rows.append(
+            [
+                f"{claim.text} ({claim.place})",
+                f"{claim.first} {claim.direction} than {claim.second}: {claim.metric}",
+                one.verdict,
+                f"{one.difference:+.4f}",
+                interval,
+                NOTHING if math.isnan(one.p_value) else f"{one.p_value:.3g}",
+                size,
+            ]
+        )
+    if not rows:
+        return []
+    level = f"{100 * content.plan.confidence:g} %"
+    return [
+        Table(
+            "What the document says in words, and whether it held.",
+            ["Claim", "Tested", "Verdict", "Difference", f"{level} interval", "p", "Printed size"],
+            rows,
+            text_columns=3,
+        )
+    ]
+
+
+def _search_table(content: Content, system: str) -> list[Block]:
+    rows = []
+    for name, part in content.plan.searches.items():
+        if part.system != system:
+            continue
+        found = content.searches[name]
+        names = searched_names(part.ranges())
+        objective = part.search.objective
+        scores = [float(trial[objective]) for trial in found.trials if trial[objective]]
+        best = min(scores) if objective == "val_loss" else max(scores)
+        rows.append(
+            [
+                part.what,
+                ", ".join(f"{key} {json.dumps(found.best[key])}" for key in names),
+                part.search.strategy,
+                str(len(found.trials)),
+                f"{METRICS[objective]} {best:.4f}",
+            ]
+        )
+    if not rows:
+        return []
+    return [
+        Table(
+            "Searches and sweeps, each run once.",
+            ["Search", "Best found", "Strategy", "Trials", "Its score"],
+            rows,
+            text_columns=3,
+        )
+    ]
+
+
+def _system_figures(content: Content, system: str) -> list[Block]:
+    told = {
+        "figures/f1.png": ("2", "F1 of each class, measured and published, of four models"),
+        "figures/sweeps.png": (
+            "3",
+            "Validation accuracy over dropout, learning rate, batch size and epochs, with and"
+            " without L2",
+        ),
+        "figures/grid.png": ("4", "Published against measured test accuracy of every grid row"),
+        "figures/predictions.png": ("4", "Thirty test images with predicted and true classes"),
+    }
+    for name, part in content.plan.models.items():
+        told[f"figures/confusion-{name}.png"] = (part.system, f"Confusion matrix of {part.what}")
+        told[f"figures/curves-{name}.png"] = (
+            part.system,
+            f"Curves of {part.what}, with original and augmented data",
+        )
+    return [
+        _figure(content, file, text, f"{text}.")
+        for file, (whose, text) in told.items()
+        if whose == system and file in content.figures
+    ]
+
+
+def _data(content: Content) -> list[Block]:
+    return [
+        Text(
+            "The documents describe 60,000 training and 10,000 test images of 28 by 28 pixels, grey"
+            " values from 0 to 255, and ten classes that are evenly distributed. So it is, in every"
+            " split:"
+        ),
+        Table(
+            "Images of each class.",
+            ["Class", *content.counts],
+            [
+                [name, *(f"{counts[place]:,}" for counts in content.counts.values())]
+                for place, name in enumerate(CLASS_NAMES)
+            ],
+        ),
+        _figure(
+            content,
+            "figures/samples.png",
+            "Images of each class from the training split",
+            "Images of each class, drawn at random from the training split.",
+        ),
+    ]
+
+
+def _time(content: Content) -> list[Block]:
+    rows = [
+        [f"{name}. {content.plan.systems[name].title}", duration(seconds)]
+        for name, seconds in content.seconds.items()
+    ]
+    rows.append(["All", duration(sum(content.seconds.values()))])
+    return [
+        Table(
+            f"Time in searches, trainings and scoring on {' and '.join(content.processors)},"
+            f" threads of each process: {content.plan.threads}. `make replications` runs two"
+            " processes at a time and needs about half of the sum.",
+            ["System", "Time"],
+            rows,
+        )
+    ]
+
+
+def _terms(content: Content) -> Terms:
+    level = f"{100 * content.plan.confidence:g} %"
+    return Terms(
+        [
+            ("Published", "As printed; it stands for everything that is rounded to it."),
+            ("Mean, sd, Range, n", "Of the same model trained from n seeds; sd is the sample's."),
+            ("Difference", "Mean less published."),
+            (
+                "Verdict",
+                "Where the published number lies: inside our seeds' range, above it or below it.",
+            ),
+            (
+                "held, opposite, undecided",
+                f"By Welch's t test over the seeds, two-sided, at {level}; undecided is what the"
+                " seeds cannot tell apart.",
+            ),
+            (
+                "training loss, training accuracy",
+                "Of the kept epoch, with dropout on, as Keras prints them while it trains.",
+            ),
+            (
+                "gap",
+                "Accuracy on the training split without dropout, less validation accuracy.",
+            ),
+            (
+                "val_loss_changes, val_accuracy_changes",
+                "Mean size of the step from epoch to epoch, after the fifth epoch.",
+            ),
+        ]
+    )
+
+
+def _comparisons(
+    content: Content, system: str
+) -> Iterator[tuple[tuple[SystemModel, str], str, verdicts.Comparison]]:
+    """Give (model, metric), place and comparison of every single number but the grid's."""
+    for name, part in content.plan.trained.items():
+        if part.system != system or name.startswith(GRID):
+            continue
+        for published in part.published:
+            for metric, value in published.values.items():
+                if metric != "f1":
+                    measured = content.models[name].metrics[metric]
+                    yield (part, metric), published.place, verdicts.compare(value, measured)
+
+
+def _claims(content: Content, system: str) -> Iterator[tuple[Claim, verdicts.Difference]]:
+    for claim in content.plan.claims:
+        if claim.system == system:
+            first, second = (
+                content.models[name].metrics[claim.metric] for name in (claim.first, claim.second)
+            )
+            yield (
+                claim,
+                verdicts.difference(first, second, claim.direction, content.plan.confidence),
+            )
+
+
+def _sweeps(
+    plan: Plan, models: Mapping[str, Measured], searches: Mapping[str, Found]
+) -> dict[str, dict[str, replication_plots.Curve]]:
+    """Return what system 3 varies: axis → with or without L2 → values and validation accuracy."""
+    panels: dict[str, dict[str, replication_plots.Curve]] = {}
+    for name, part in plan.searches.items():
+        if part.search.strategy != "grid":
+            continue
+        (varied,) = (key for key in searched_names(part.ranges()) if key != "l2")
+        lines: dict[str, replication_plots.Curve] = {}
+        for l2 in ("0.0", "0.001"):
+            trials = [trial for trial in searches[name].trials if trial["l2"] == l2]
+            pairs = sorted((float(one[varied]), float(one["val_accuracy"])) for one in trials)
+            places, values = zip(*pairs, strict=True)
+            lines[_l2(float(l2))] = (places, values)
+        panels[SWEPT[varied]] = lines
+    if not panels:
+        return {}
+    epochs: dict[str, replication_plots.Curve] = {}
+    for name, model in plan.models.items():
+        if model.system == "3" and name.startswith("3-tyler"):
+            curves = [one["val_accuracy"] for one in models[name].histories.values()]
+            mean = np.mean(curves, axis=0).tolist()
+            epochs[_l2(model.hyperparameters["l2"])] = (range(1, len(mean) + 1), mean)
+    panels["Epochs (mean of the seeds)"] = epochs
+    return panels
+
+
+def _l2(value: float) -> str:
+    return f"L2 {value:g}" if value else "without L2"
+
+
+def _values(part: SystemModel) -> dict[str, str]:
+    return {metric: text for one in part.published for metric, text in one.values.items()}
+
+
+def _printed_accuracy(part: SystemModel) -> float | None:
+    text = _values(part).get("test_accuracy")
+    return float(text) if text else None
+
+
+def _figure(content: Content, file: str, alt: str, caption: str) -> Figure:
+    return page.figure(content.figures[file], file, alt, caption)
+
+
+def _number(metric: str, value: float) -> str:
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:,.0f}" if metric == "parameters" else f"{value:.4f}"
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{value:+,.0f}" if metric == "parameters" else f"{value:+.4f}"

@@ -1,0 +1,132 @@
+"""What the replications' searches and trainings wrote, read back and checked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion import hyperparameters, results
+from fashion.data import CLASS_NAMES, CLASSES
+from fashion.errors import UserError
+from fashion.files import read_csv, read_json
+from fashion.replication import SCORES, Plan
+from fashion.results import HISTORY
+
+SETTLED = 5  # epochs after which the fall of the first ones is over, for the size of the steps
+
+History = dict[str, list[float]]  # column → value per epoch
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A model of a published system, over its seeds."""
+
+    metrics: Mapping[str, Sequence[float]]  # every score and derived metric → value per seed
+    histories: Mapping[int, History]  # seed → history
+    confusion: NDArray[np.int64]  # of the first seed, [10, 10], row = true class
+    labels: NDArray[np.uint8]  # of the first test images
+    probabilities: NDArray[np.float64]  # of these images, by the first seed
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Return the F1 of each class, [seeds, 10]."""
+        return np.array([self.metrics[f"f1.{name}"] for name in CLASS_NAMES]).T
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found."""
+
+    trials: Sequence[Mapping[str, str]]  # a row each, as in trials.csv
+    best: Mapping[str, Any]  # hyperparameters
+
+
+def read_model(folder: Path) -> Measured:
+    """Return what was measured of a model.
+
+    Args:
+        folder: results/models/<name>.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    scores = _by_seed(folder / "scores.csv", SCORES)
+    classes = _by_seed(folder / "classes.csv", ("f1",))
+    histories = {
+        seed: {c: [row[c] for row in rows] for c in HISTORY}
+        for seed, rows in _by_seed(folder / "histories.csv", HISTORY).items()
+    }
+    metrics: dict[str, list[float]] = {
+        name: [rows[0][name] for rows in scores.values()] for name in SCORES
+    }
+    for place, name in enumerate(CLASS_NAMES):
+        metrics[f"f1.{name}"] = [rows[place]["f1"] for rows in classes.values()]
+    metrics["macro_f1"] = [sum(row["f1"] for row in rows) / len(rows) for rows in classes.values()]
+    pairs = zip(metrics["train_accuracy"], metrics["val_accuracy"], strict=True)
+    metrics["gap"] = [train - val for train, val in pairs]
+    for column in ("val_loss", "val_accuracy"):
+        metrics[f"{column}_changes"] = [changes(one[column]) for one in histories.values()]
+    confusion = read_csv(folder / "confusion.csv", ("seed", "true", *CLASS_NAMES))[:CLASSES]
+    predictions = read_csv(folder / "predictions.csv", ("true", *CLASS_NAMES))
+    return Measured(
+        metrics,
+        histories,
+        np.array([[int(row[name]) for name in CLASS_NAMES] for row in confusion]),
+        np.array([CLASS_NAMES.index(row["true"]) for row in predictions], np.uint8),
+        np.array([[float(row[name]) for name in CLASS_NAMES] for row in predictions]),
+    )
+
+
+def changes(values: Sequence[float]) -> float:
+    """Return the mean size of the step from epoch to epoch, without the first epochs."""
+    steps = np.abs(np.diff(values[SETTLED:] if len(values) > SETTLED + 1 else values))
+    return float(steps.mean()) if len(steps) else 0.0
+
+
+def read_search(folder: Path, model: str, objective: str) -> Found:
+    """Return what a search found; the arguments: results/searches/<name>, architecture, metric.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    best = hyperparameters.read(model, folder / "hyperparameters.json").model_dump(mode="json")
+    return Found(results.read_trials(folder / "trials.csv", objective), best)
+
+
+def read_durations(folder: Path, plan: Plan) -> dict[str, float]:
+    """Return system → seconds of its searches and trainings.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    found = dict.fromkeys(plan.systems, 0.0)
+    for kind, parts in (("search", plan.searches), ("train", plan.trained)):
+        for name, part in parts.items():
+            path = folder / f"{kind}-{name}.json"
+            content = read_json(path)
+            if not isinstance(content, dict) or not isinstance(content.get("seconds"), float):
+                raise UserError(f"{path}: expected seconds")
+            found[part.system] += content["seconds"]
+    return found
+
+
+def read_processors(folder: Path) -> list[str]:
+    """Return the processors that did the work, each once."""
+    files = sorted(folder.glob("*.json"))
+    return sorted({str(read_json(file).get("processor")) for file in files})
+
+
+def _by_seed(path: Path, columns: Sequence[str]) -> dict[int, list[dict[str, float]]]:
+    found: dict[int, list[dict[str, float]]] = {}
+    for row in read_csv(path, ("seed", *columns)):
+        try:
+            values = {column: float(row[column]) for column in columns}
+            found.setdefault(int(row["seed"]), []).append(values)
+        except ValueError:
+            raise UserError(f"{path}: a row is not numbers") from None
+    if not found:
+        raise UserError(f"{path} has no rows")
+    return found

@@ -1,0 +1,358 @@
+"""Photograph what a user sees, in a real browser, and write docs/tour.md: `make tour`.
+
+MLflow's UI on the runs of this checkout, what DVC shows of them and of an experiment, made in a
+clone, and the report, on a screen and on a phone. It needs Debian's packages chromium and
+chromium-driver, and the results of `make repro`.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fashion import browser, command, verify
+from fashion.browser import DESKTOP, PATIENCE, PHONE, Driver
+from fashion.errors import UserError
+from fashion.files import write_bytes, write_text
+from fashion.serve import champion
+from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, open_store
+
+# MLflow's own settings, as its UI keeps them: the pages for training, no assistant beside them.
+SETTINGS = {
+    "mlflow.workflowType_v1": '"machine_learning"',
+    "mlflow.assistant.panelOpen_v1": "false",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+}
+
+
+# What is tried in the clone, so that DVC has two things to compare.
+EXPERIMENT = ("train.models=[mlp]", "train.data=[original]", "train.budget.mlp.epochs=5")
+
+
+class Listing(NamedTuple):
+    """What a command prints."""
+
+    title: str
+    text: str  # what the reader should see
+    command: str
+    output: str
+
+
+class Page(NamedTuple):
+    """One thing to look at."""
+
+    name: str  # of the picture
+    title: str
+    text: str  # what the reader should see
+    address: str
+    shows: str  # a text on the page; when it is there, the page has loaded
+    click: str = ""  # a text to be clicked before the picture is taken, and scrolled to
+    size: tuple[int, int] = DESKTOP
+    dark: bool = False
+
+
+def main() -> None:
+    """Take all pictures and write the page."""
+    command.parser(__doc__).parse_args()
+    root = Path(__file__).resolve().parents[2]
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # this checkout's own store is shown
+    if not (root / "mlflow.db").exists():
+        raise UserError("there is nothing to show: run `make repro`")
+    with tempfile.TemporaryDirectory() as folder, ui(root) as address, browser.opened() as driver:
+        parts = [
+            *mlflow_pages(root, address),
+            *dvc_parts(root, Path(folder)),
+            *file_pages(root),
+        ]
+        for part in parts:
+            print(part.title, flush=True)
+            if isinstance(part, Page):
+                picture = photograph(driver, part, address)
+                write_bytes(root / "docs/tour" / f"{part.name}.png", picture)
+    write_text(root / "docs/tour.md", document(parts))
+
+
+def mlflow_pages(root: Path, address: str) -> list[Page]:
+    """Return what to look at in MLflow's UI.
+
+    Args:
+        root: the checkout, whose store the UI shows.
+        address: of the UI.
+
+    Raises:
+        UserError: the store cannot be reached, or lacks a run.
+    """
+    store = open_store(root)
+    found = store.attempt(
+        lambda: {
+            name: {
+                run.info.run_name: run.info.run_id
+                for run in store.client.search_runs(
+                    [store.experiment(name)], order_by=["attributes.start_time ASC"]
+                )
+            }
+            for name in (TRAINING, SEARCH)
+        }
+    )
+    if found is UNREACHABLE:
+        raise UserError(f"MLflow at {store.place} cannot be reached")
+    numbers = {name: store.experiment(name) for name in (TRAINING, SEARCH)}
+    runs = found[TRAINING]
+    pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
+    if len(pair) < 2:
+        raise UserError("MLflow lacks the runs of mlp-original-1 and cnn-original-1: `make refill`")
+    trials = [run for name, run in found[SEARCH].items() if name.startswith("cnn-trial-")]
+    models = store.client.get_run(runs["cnn-original-1"]).outputs.model_outputs
+    if not models or not trials:
+        raise UserError("MLflow lacks a model or the trials of the CNN: `make refill`")
+    registered = f"{TRAINING}-cnn"
+    _, version = champion(root, registered)
+    training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
+    both = quote(json.dumps([runs[name] for name in pair]))
+    compared = (
+        f"{address}/#/compare-runs?runs={both}&experiments={quote(json.dumps([numbers[TRAINING]]))}"
+    )
+    return [
+        Page(
+            "experiments",
+            "The experiments",
+            "Each says what it holds.",
+            f"{address}/#/experiments",
+            TRAINING,
+        ),
+        Page(
+            "runs",
+            "The trained models",
+            "The link in the experiment's description leads here: sorted by test accuracy, the"
+            " columns that matter.",
+            f"{training}/runs?viewStateShareKey={VIEW}",
+            "cnn-original-1",
+        ),
+        Page(
+            "curves",
+            "Curves, overlaid",
+            "The second of the three buttons: every metric of all runs in one chart.",
+            f"{training}/runs?compareRunsMode=CHART",
+            "val_accuracy",
+        ),
+        Page(
+            "compare",
+            "Two runs compared",
+            "What differs is marked.",
+            compared,
+            "Run details",
+        ),
+        Page(
+            "confusion",
+            "Their confusion matrices",
+            "Further down on the same page, under *Artifacts*.",
+            compared,
+            "confusion.png",
+            click="confusion.png",
+        ),
+        Page(
+            "run",
+            "One run",
+            "Where it comes from: commit, machine, data, seeds.",
+            f"{training}/runs/{runs['cnn-original-1']}",
+            "About this run",
+        ),
+        Page(
+            "model",
+            "Its model",
+            "What goes in and what comes out, the scores, and the data it saw.",
+            f"{training}/models/{models[0].model_id}",
+            "Registered models",
+        ),
+        Page(
+            "search",
+            "A search and its trials",
+            "Sorted by validation accuracy.",
+            f"{search}/runs?viewStateShareKey={VIEW}",
+            "trial-1",
+        ),
+        Page(
+            "trials",
+            "Its trials, as parallel coordinates",
+            "Select trials and press *Compare*.",
+            f"{address}/#/compare-runs?runs={quote(json.dumps(trials))}"
+            f"&experiments={quote(json.dumps([numbers[SEARCH]]))}",
+            "Parallel Coordinates Plot",
+        ),
+        Page(
+            "registry",
+            "The registered model",
+            "The best CNN, with its model card.",
+            f"{address}/#/models/{registered}/versions/{version}",
+            "Intended use",
+        ),
+    ]
+
+
+def dvc_parts(root: Path, folder: Path) -> list[Page | Listing]:
+    """Return what DVC shows of the results, and of an experiment beside them.
+
+    Args:
+        root: the checkout.
+        folder: an empty one, for the pages that DVC writes and for the clone of the experiment.
+
+    Raises:
+        UserError: a command of DVC's fails.
+    """
+    clone = verify.clone(root, folder / "clone")
+    verify.fill_from_cache(clone, root)
+    shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # `make install` made it
+    settings = [word for value in EXPERIMENT for word in ("-S", value)]
+    dvc(clone, "exp", "run", "--name", "shorter", *settings)
+    show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]
+    for name, words, checkout in (("plots", show, root), ("plots-diff", diff, clone)):
+        dvc(checkout, *words, "--out", str(folder / name))
+    changed = ["exp", "show", "--md", "--only-changed", "--drop", "Created|^(src|pipeline|data)/"]
+    metrics = ["metrics", "diff", "--md"]
+    return [
+        Page(
+            "plots",
+            "`dvc plots show`",
+            "Curves, confusion matrices and figures of all models on one page, without internet.",
+            (folder / "plots/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Page(
+            "plots-diff",
+            "`dvc plots diff`",
+            f"An experiment, `dvc exp run {' '.join(settings)}`, and what it changed.",
+            (folder / "plots-diff/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Listing(
+            "`dvc exp show`",
+            "The same experiment beside what it was made from.",
+            shlex.join(["dvc", *changed]),
+            dvc(clone, *changed),
+        ),
+        Listing(
+            "`dvc metrics diff`",
+            "Its scores.",
+            shlex.join(["dvc", *metrics]),
+            dvc(clone, *metrics),
+        ),
+    ]
+
+
+def dvc(folder: Path, *words: str) -> str:
+    """Return what DVC prints.
+
+    Raises:
+        UserError: it fails.
+    """
+    done = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def file_pages(root: Path) -> list[Page]:
+    """Return what to look at among the files.
+
+    Raises:
+        UserError: the report has not been made.
+    """
+    report = root / "reports/evaluate/report.html"
+    if not report.exists():
+        raise UserError(f"{report.relative_to(root)} is missing: run `make repro`")
+    shown = "In short"
+    return [
+        Page("report", "The report", "On a screen.", report.as_uri(), shown),
+        Page("report-dark", "The report at night", "As the system asks.", report.as_uri(), shown,
+             dark=True),
+        Page("report-phone", "The report on a phone", "", report.as_uri(), shown, size=PHONE),
+    ]  # fmt: skip
+
+
+def document(parts: Sequence[Page | Listing]) -> str:
+    """Return docs/tour.md."""
+    lines = [
+        "# A tour",
+        "What a user sees after `make repro`. The pictures are taken by `make tour`.",
+    ]
+    for part in parts:
+        lines.append(f"## {part.title}")
+        lines += [part.text] if part.text else []
+        if isinstance(part, Page):
+            lines.append(f"![{part.title}](tour/{part.name}.png)")
+        else:
+            table = part.output.strip()  # in Markdown
+            lines += [f"```sh\n{part.command}\n```", table]
+    return "\n\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def ui(root: Path) -> Iterator[str]:
+    """Give the address of an `mlflow ui` on loopback, for as long as the block lasts.
+
+    Raises:
+        UserError: it did not start.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", "--port", str(port)],
+        cwd=root,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise UserError("`mlflow ui` did not start")
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def photograph(driver: Driver, page: Page, address: str) -> bytes:
+    """Return a page's picture as PNG.
+
+    Raises:
+        UserError: it did not show what it was waited for.
+    """
+    browser.resize(driver, page.size)
+    browser.prefer(driver, "dark" if page.dark else "light")
+    if page.address.startswith(address):
+        driver.get(f"{address}/favicon.ico")  # of the same origin, whose settings these are
+        for name, value in SETTINGS.items():
+            driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
+    driver.get(page.address)
+    browser.wait_for(driver, page.shows)
+    if page.click:
+        element = driver.find_element("xpath", f"//*[text()='{page.click}']")
+        element.click()
+        driver.execute_script("arguments[0].scrollIntoView({block: 'start'})", element)
+    time.sleep(3)  # charts and pictures come in after the text
+    png: bytes = driver.get_screenshot_as_png()
+    return png
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,204 @@
+"""A search as a stage runs it: remembers its finished trials, says how it goes, logs them."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from fashion import models, provenance, state, training, training_log, tuning
+from fashion.data import Split, class_counts, digest
+from fashion.files import read_json, write_json
+from fashion.hyperparameters import Hyperparameters, parse
+from fashion.parameters import Search, search_space, searched_names
+from fashion.progress import duration, step_bar
+from fashion.randomness import derive_seed
+from fashion.tracking import Run
+from fashion.training import Epoch, Progress
+from fashion.tuning import Trial, Values
+
+
+@dataclass
+class SearchWork:
+    """A search: trains its trials, remembers what is done, and says how it goes."""
+
+    model: str  # the architecture, a key of RECORDS
+    space: dict[str, Any]  # hyperparameter → value or range, as it stands in params.yaml
+    settings: Search
+    seed: int
+    threads: int
+    train: Split
+    val: Split
+    place: training_log.Place
+    label: str  # begins every line that is printed
+
+    # Set by `opened`: the folder that survives a kill, the run, and the search's record so far.
+    folder: Path = field(init=False)
+    run: Run = field(init=False)
+    record: training_log.Record = field(init=False)
+
+    best: Mapping[str, float] = field(default_factory=dict)  # scores of the best trial so far
+    trials: Sequence[Trial] = ()
+    histories: dict[int, Sequence[Sequence[Epoch]]] = field(default_factory=dict)  # by trial
+    seconds: list[float] = field(default_factory=list)  # of each trial, as long as it took
+
+    @contextmanager
+    def opened(self, root: Path, graph: Path, outputs: Sequence[Path]) -> Iterator[None]:
+        """Open the search's run and its folder.
+
+        Args:
+            root: the checkout, whose MLflow store gets the run.
+            graph: folder of the dvc.yaml that has the stage.
+            outputs: the stage's, as for `state.resumable`.
+
+        Raises:
+            UserError: another process is at the same search.
+        """
+        inputs = {
+            "model": self.model,
+            "space": self.space,
+            "search": self.settings.model_dump(mode="json"),
+            "seed": self.seed,
+            "threads": self.threads,
+            "train": digest(self.train),
+            "val": digest(self.val),
+        }
+        stage = self.place.stage.partition("@")[0]
+        key = state.work_key(graph, stage, inputs)
+        names = self.names
+        self.record = {
+            "key": key,
+            "seed": self.seed,
+            "settings": inputs["search"],
+            "space": self.space,
+            "fixed": {name: value for name, value in self.space.items() if name not in names},
+            "searched": names,
+            "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
+            "classes": {"train": class_counts(self.train), "val": class_counts(self.val)},
+            "machine": provenance.machine(self.threads),
+        }
+        with (
+            state.resumable(graph, f"{stage}-{self.place.item}", key, outputs) as self.folder,
+            training_log.search_run(root, self.place, self.model, self.record) as self.run,
+        ):
+            parameters = training_log.search_parameters(self.record)
+            training_log.log_inputs(self.run, parameters, self.record, self.record["classes"])
+            yield
+
+    @property
+    def names(self) -> list[str]:
+        """The hyperparameters that are searched."""
+        return searched_names(search_space(self.model, self.space))
+
+    def do(self) -> Hyperparameters:
+        """Run the search; `trials`, `best` and `histories` hold what was found on the way.
+
+        Raises:
+            UserError: no trial gave a result.
+        """
+        outcome = tuning.search(
+            search_space(self.model, self.space),
+            self.settings,
+            derive_seed(self.seed, "search"),
+            self._trial,
+            self._report,
+        )
+        self.trials = outcome.trials
+        return parse(self.model, outcome.best, f"tune.models.{self.model}")
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return header and rows of all trials."""
+        return tuning.trials_table(self.trials, self.names)
+
+    def ended(self) -> training_log.Record:
+        """Return the record of the search that has ended."""
+        trials = [asdict(trial) for trial in self.trials]
+        return self.record | {"best": self.best, "trials": trials}
+
+    def log(self, chosen: Hyperparameters) -> None:
+        """Log the search that has ended."""
+        text = json.dumps(chosen.model_dump(mode="json"), indent=2)
+        first = {number: executions[0] for number, executions in self.histories.items()}
+        training_log.log_search(
+            self.run, self.place, self.model, self.ended(), first, self.table(), text
+        )
+
+    def _trial(self, number: int, values: Values, epochs: int) -> Mapping[str, float]:
+        """Return the mean scores of a trial's executions; a trial done before is not repeated."""
+        journal = self.folder / f"{training_log.trial_identity(values, epochs)}.json"
+        if not journal.exists():
+            self._train(number, values, epochs, journal)
+        remembered = read_json(journal)
+        self.histories[number] = remembered["histories"]
+        self.seconds.append(remembered["seconds"])
+        return dict(remembered["scores"])
+
+    def _train(self, number: int, values: Values, epochs: int, journal: Path) -> None:
+        """Train a trial and write its scores and histories to the journal."""
+        started = time.perf_counter()
+        with training_log.trial_run(
+            self.run, self.place, self.model, self.record, number, values, epochs
+        ) as child:
+            executions = [
+                self._execute(number, execution, values, epochs, journal, child)
+                for execution in range(self.settings.executions_per_trial)
+            ]
+            scores = {
+                name: fmean(one.best[name] for one in executions)
+                for name in ("val_accuracy", "val_loss")
+            }
+            scores["epochs"] = fmean(one.epochs for one in executions)
+            # With the epochs that an earlier, killed process trained but could not log.
+            training_log.log_trial(child, executions[0].history, scores)
+        histories = [one.history for one in executions]
+        seconds = time.perf_counter() - started
+        write_json(journal, {"scores": scores, "histories": histories, "seconds": seconds})
+
+    def _execute(
+        self, number: int, execution: int, values: Values, epochs: int, journal: Path, child: Run
+    ) -> Progress:
+        hyperparameters = parse(self.model, values, f"trial {number}")
+        # The same for every trial: a difference between trials is not one of luck.
+        seed = derive_seed(self.seed, "trial", execution)
+
+        def log(row: Epoch, seconds: float) -> None:
+            if execution == 0:  # the curves of the first; the scores are the mean of all
+                training_log.log_epochs(child, [row])
+
+        with step_bar(f"{self.label} trial {number}") as on_steps:
+            return training.train(
+                models.build(self.model, hyperparameters, derive_seed(seed, "weights")),
+                hyperparameters,
+                self.train,
+                self.val,
+                seed=seed,
+                epochs=epochs,
+                patience=self.settings.patience,
+                monitor=self.settings.objective,
+                on_epoch=log,
+                on_steps=on_steps,
+                checkpoint=journal.with_name(f"{journal.stem}-{execution}.npz"),
+            )
+
+    def _report(self, trial: Trial) -> None:
+        """Print a line: this trial, the best so far, the time left."""
+        settings = self.settings
+        total = settings.trials if trial.searched else 1
+        known = settings.strategy != "hyperband"  # whose brackets decide how many there are
+        place = f"{self.label} trial {trial.number}" + (f"/{total}" if known else "")
+        if trial.scores is None:
+            print(f"{place}: failed: {trial.failure}", flush=True)
+            return
+        objective = settings.objective
+        score = trial.scores[objective]
+        sign = -1 if objective == "val_loss" else 1
+        if not self.best or sign * score > sign * self.best[objective]:
+            self.best = trial.scores
+        line = f"{place}: {objective} {score:.4f}, best so far {self.best[objective]:.4f}"
+        left = total - trial.number
+        if known and left > 0:
+            line += f", about {duration(left * fmean(self.seconds))} left"
+        print(f"{line}; {json.dumps(trial.searched)}", flush=True)

@@ -1,0 +1,107 @@
+"""Published numbers and sentences held against measured distributions."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from fashion.evaluation import Interval
+
+
+class Comparison(NamedTuple):
+    """A published number beside what several seeds gave."""
+
+    published: str  # as printed
+    mean: float
+    deviation: float  # sample standard deviation; NaN with one seed
+    low: float  # of the seeds
+    high: float
+    seeds: int
+    difference: float  # mean less published
+    verdict: str  # where the published number lies: "inside", "above" or "below" ours
+
+
+class Difference(NamedTuple):
+    """A metric of one model less that of another, over their seeds."""
+
+    difference: float
+    interval: Interval  # of the difference of the means, Welch's
+    p_value: float  # two-sided; NaN where there are too few seeds
+    verdict: str  # "held", "opposite" or "undecided"
+
+
+class Agreement(NamedTuple):
+    """Two columns of numbers for the same rows."""
+
+    rank_correlation: float  # Spearman's; NaN where a column is constant
+    mean_difference: float  # measured less published
+    largest_difference: float  # in size
+
+
+def compare(published: str, measured: Sequence[float]) -> Comparison:
+    """Hold a printed number against measured ones.
+
+    A printed number stands for all that are rounded to it: it counts as inside when that interval
+    and the range of ours meet.
+    """
+    value = float(published)
+    rounding = rounding_of(published)
+    values = np.asarray(measured, np.float64)
+    low, high = float(values.min()), float(values.max())
+    if value + rounding < low:
+        verdict = "below"
+    elif value - rounding > high:
+        verdict = "above"
+    else:
+        verdict = "inside"
+    mean = float(values.mean())
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    return Comparison(published, mean, deviation, low, high, len(values), mean - value, verdict)
+
+
+def rounding_of(published: str) -> float:
+    """Return half a unit of the last digit printed."""
+    digits = len(published.partition(".")[2])
+    return 0.5 * 10.0**-digits * (1 + 1e-9)  # what is rounded up to it is just inside
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], direction: str, confidence: float
+) -> Difference:
+    """Test whether the first model's metric is higher, or lower, than the second's.
+
+    Welch's t test, two-sided, so that the opposite of a claim can be found as well.
+
+    Args:
+        first: the metric of the first model, a value per seed.
+        second: of the second.
+        direction: "higher" or "lower", as claimed of the first.
+        confidence: of the interval and the verdict.
+    """
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    gap = float(one.mean() - other.mean())
+    if min(len(one), len(other)) < 2:
+        return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
+    if one.std() == 0 and other.std() == 0:  # the test divides by both
+        p_value, interval = (1.0 if gap == 0 else 0.0), Interval(gap, gap)
+    else:
+        test = stats.ttest_ind(one, other, equal_var=False)
+        p_value = float(test.pvalue)
+        found = test.confidence_interval(confidence)
+        interval = Interval(float(found.low), float(found.high))
+    if p_value >= 1 - confidence:
+        verdict = "undecided"
+    else:
+        verdict = "held" if (gap > 0) == (direction == "higher") else "opposite"
+    return Difference(gap, interval, p_value, verdict)
+
+
+def agreement(published: Sequence[float], measured: Sequence[float]) -> Agreement:
+    """Return how two columns go together."""
+    theirs, ours = np.asarray(published, np.float64), np.asarray(measured, np.float64)
+    gaps = ours - theirs
+    constant = np.ptp(theirs) == 0 or np.ptp(ours) == 0
+    correlation = math.nan if constant else float(stats.spearmanr(theirs, ours).statistic)
+    return Agreement(correlation, float(gaps.mean()), float(np.abs(gaps).max()))

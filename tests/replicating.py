@@ -1,0 +1,46 @@
+"""The published systems at a size that takes seconds: the same plan with less to do."""
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+
+def plan(checkout: "Checkout") -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(
+        (checkout.root / "replications/params.yaml").read_text()
+    )
+    return content
+
+
+def shrink(checkout: "Checkout") -> dict[str, Any]:
+    """Give every model at most two seeds and epochs, and searches two trials; return the plan."""
+    content = plan(checkout)
+    for part in content["searches"].values():
+        part["search"] |= {"executions_per_trial": 1, "epochs": 1}
+        if part["search"]["strategy"] == "hyperband":
+            part["search"]["epochs"] = 2
+        if part["search"]["strategy"] != "grid":
+            part["search"]["trials"] = 2
+    for group in ("models", "winners"):
+        for part in content[group].values():
+            part["seeds"] = [1, 2] if len(part["seeds"]) > 1 else [1]
+            part["training"] |= {"epochs": 2, "patience": 2}
+    write(checkout, content)
+    return content
+
+
+def keep(content: dict[str, Any], *names: str) -> None:
+    """Leave out of a plan every search, model and claim that is not, or not all, named."""
+    for group in ("searches", "models", "winners"):
+        content[group] = {name: part for name, part in content[group].items() if name in names}
+    content["claims"] = [
+        claim for claim in content["claims"] if {claim["first"], claim["second"]} <= {*names}
+    ]
+
+
+def write(checkout: "Checkout", content: dict[str, Any]) -> None:
+    text = yaml.safe_dump(content, sort_keys=False)
+    (checkout.root / "replications/params.yaml").write_text(text)

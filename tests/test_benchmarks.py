@@ -1,0 +1,142 @@
+"""That the benchmarks compare like with like, and count right."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fashion.hyperparameters import parse
+from fashion.runtime import configure
+
+configure(2)
+
+from benchmarks import (  # noqa: E402  # TensorFlow must be configured before anything loads it
+    contender_fashion,
+    contender_keras,
+    figures,
+    overheads,
+    profile,
+    training,
+    workloads,
+)
+from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: E402
+
+from fashion import models  # noqa: E402
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_contenders_train_the_same_network(model: str) -> None:
+    settings = contender_fashion.COMMON | contender_fashion.MODELS[model] | {"batch_size": 32}
+    own = models.build(model, parse(model, settings, "benchmark"), 1)
+    other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
+    assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
+    dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]
+    assert dropouts[0] == dropouts[1] != []
+    assert models.flops(own) == workloads.FORWARD[model]
+
+
+def test_the_backward_pass_counts_twice() -> None:
+    assert workloads.operations("mlp", 48_000) == pytest.approx(163e9, rel=0.01)
+    assert workloads.operations("cnn", 48_000) == pytest.approx(932e9, rel=0.01)
+
+
+def test_medians_are_held_against_ours_and_against_the_limit() -> None:
+    times = {training.OWN: [2.0, 1.0, 9.0], "PyTorch": [4.0, 5.0, 3.0]}
+    rate = workloads.operations("mlp", training.EPOCH) / 1.0  # an epoch in a second
+    found = training.summary("mlp", times, rate)
+    assert found["medians"] == {training.OWN: 2.0, "PyTorch": 4.0}
+    assert found["times_faster"] == {"PyTorch": 2.0}
+    assert found["share_of_matrix_product"] == 0.5
+
+
+def sample(stack: str, count: int, script: str = "train.py mlp", thread: int = 7) -> str:
+    process = f'process 5:"/bin/sh /a/bin/dvc repro";process 7:"python pipeline/{script}"'
+    return f"{process};thread ({thread}): MainThread;{stack} {count}"
+
+
+MAIN = "<module> (train.py:1);main (train.py:9)"
+TRAIN = f"{MAIN};train (fashion/training.py:9)"
+
+
+def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
+    found = overheads.by_stage(
+        [
+            sample(f"{MAIN};configure (fashion/runtime.py:2);_load (<frozen importlib>:1)", 40),
+            sample(f"{TRAIN};__call__ (tensorflow/python/eager/polymorphic_function.py:1)", 100),
+            sample(f"{TRAIN};_score (fashion/training.py:3);numpy (ops.py:1)", 20),
+            sample(f"{TRAIN};_save (fashion/training.py:3);write (fashion/files.py:1)", 10),
+            sample(f"{TRAIN};report (train.py:3);log_metrics (fashion/tracking.py:3)", 6),
+            sample(TRAIN, 1000, thread=8),  # another thread of the same process
+            sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
+            sample(f"{MAIN};samples (fashion/plots.py:3)", 4, script="preprocess.py"),
+            sample("somewhere (else.py:1)", 2, script="preprocess.py"),
+        ]
+    )
+    assert found == {
+        "preprocess": {"figures and report": 0.2, "rest": 0.1},
+        "train": {
+            "training steps": 5.0,
+            "imports": 2.0,
+            "validation": 1.0,
+            "saving": 0.5,
+            "logging": 0.3,
+        },
+    }
+
+
+def test_results_become_pictures(tmp_path: Path) -> None:
+    case = {"model": "mlp", "batch_size": 32, "medians": {training.OWN: 1.0, "PyTorch": 2.0}}
+    cases = [case, case | {"batch_size": 64}, case | {"model": "cnn"}]
+    assert figures.training({"cases": cases}).startswith(PNG)
+    rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": 500 + f} for f in (1, 10)]
+    store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
+    picture = figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+    assert picture.startswith(PNG)
+    assert picture == figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+
+
+def trace(*events: tuple[str, float]) -> bytes:
+    """Return what TensorFlow's profiler writes of events: name and seconds."""
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add()
+    line = plane.lines.add()
+    for number, (name, seconds) in enumerate(events, 1):
+        plane.event_metadata[number].name = name
+        line.events.add(metadata_id=number, duration_ps=round(seconds * 1e12))
+    content: bytes = space.SerializeToString()
+    return content
+
+
+def test_kernels_are_summed_by_their_operation() -> None:
+    found = profile.kernels(
+        trace(
+            ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 2.0),
+            ("while/gradient_tape/MatMul_1:_FusedMatMul", 1.0),
+            ("while/adam/ResourceApplyAdam:ResourceApplyAdam", 0.5),
+            ("$training.py:147 train", 9.0),  # Python's
+            ("ExecutorState::Process", 9.0),
+            ("ThreadpoolListener::StartRegion", 9.0),
+        )
+    )
+    assert found == {"_FusedMatMul": 3.0, "ResourceApplyAdam": 0.5}
+
+
+def test_an_operation_within_which_others_run_is_not_counted() -> None:
+    assert not profile.kernels(trace(("PartitionedCall:PartitionedCall", 9.0), ("w:While", 9.0)))
+
+
+def test_what_an_operation_is_for_follows_from_its_name() -> None:
+    names = ("_FusedMatMul", "Conv2DBackpropFilter", "StatelessRandomUniformV2", "Mul", "Foo")
+    products = "matrix products and convolutions"
+    wanted = [products, products, "random numbers", "dropout masks", profile.REST]
+    assert [profile.kind(name) for name in names] == wanted
+
+
+@pytest.mark.slow
+def test_a_real_training_is_profiled() -> None:
+    images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
+    found = profile.profiled(workloads.Workload("mlp", 32, images, labels))
+    kinds = {profile.kind(operation) for operation in found}
+    assert {"matrix products and convolutions", "Adam", "random numbers"} <= kinds

@@ -1,0 +1,83 @@
+import contextlib
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mlflow import MlflowClient
+from tests.stores import content
+
+from fashion.errors import UserError
+from fashion.refill import first_executions, table
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+
+def store(checkout: "Checkout") -> dict[str, Any]:
+    with contextlib.chdir(checkout.root):
+        return content(MlflowClient(f"sqlite:///{checkout.root}/mlflow.db"))
+
+
+def refill(checkout: "Checkout", **options: Any) -> str:
+    done = checkout.run(
+        "python", "-m", "fashion.refill", environment={"PYTHONPATH": "src"}, **options
+    )
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_lost_store_is_filled_again_and_a_full_one_left_alone(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    own.forget_runs()
+    assert "logged" in refill(own)
+    found = store(own)
+    expected = store(reproduced)
+    assert found["runs"].keys() == expected["runs"].keys()
+    for place, run in expected["runs"].items():
+        assert found["runs"][place] == run, place
+    assert found["champions"] == expected["champions"]
+    assert "logged" not in refill(own)
+    assert store(own) == found
+    assert own.results() == reproduced.results()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_what_the_pipeline_logged_is_left_alone(own: "Checkout") -> None:
+    before = store(own)
+    assert "logged" not in refill(own)
+    assert store(own) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_clone_without_its_models_is_told_how_to_get_them(own: "Checkout") -> None:
+    own.forget_runs()
+    shutil.rmtree(own.root / "models")
+    message = refill(own, fails=True)
+    assert message.startswith("refill: error: ")
+    assert "is missing" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:
+    path = tmp_path / "trials.csv"
+    path.write_text(
+        "trial,execution,epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n"
+        "1,1,1,0.5,0.6,0.7,0.8,0.001\n1,2,1,9,9,9,9,9\n1,1,2,0.4,0.7,0.6,0.9,0.0\n"
+    )
+    found = first_executions(path)
+    assert [row["epoch"] for row in found[1]] == [1, 2]
+    assert [row["loss"] for row in found[1]] == [0.5, 0.4]
+    path.write_text(path.read_text().replace("0.5", "much"))
+    with pytest.raises(UserError, match="a row is not numbers"):
+        first_executions(path)
+
+
+def test_numbers_in_a_table_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "trials.csv"
+    path.write_text('trial,hidden_units,dropout,score\n1,"[8, 4]",0.1,\n')
+    assert table(path) == [["trial", "hidden_units", "dropout", "score"], [1, "[8, 4]", 0.1, ""]]

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from fashion.data import CLASS_NAMES
+from fashion.errors import UserError
+from fashion.files import write_csv, write_json
+from fashion.replication import SCORES, read_plan
+from fashion.replication_results import changes, read_durations, read_model, read_processors
+from fashion.results import HISTORY
+
+PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
+SEEDS = (1, 2)
+
+
+def write(folder: Path) -> Path:
+    """Write the files of a model of two seeds; the second seed's numbers are twice the first's."""
+    write_csv(
+        folder / "scores.csv",
+        ["seed", *SCORES],
+        [[seed, *(seed * 0.1 * place for place, _ in enumerate(SCORES, 1))] for seed in SEEDS],
+    )
+    write_csv(
+        folder / "histories.csv",
+        ["seed", *HISTORY],
+        [[seed, epoch, *(seed * 0.1,) * 5] for seed in SEEDS for epoch in (1, 2, 3)],
+    )
+    write_csv(
+        folder / "classes.csv",
+        ["seed", "class", "f1"],
+        [
+            [seed, name, seed * 0.01 * place]
+            for seed in SEEDS
+            for place, name in enumerate(CLASS_NAMES)
+        ],
+    )
+    counts = [[seed, name, *range(10)] for seed in SEEDS for name in CLASS_NAMES]
+    write_csv(folder / "confusion.csv", ["seed", "true", *CLASS_NAMES], counts)
+    write_csv(folder / "predictions.csv", ["true", *CLASS_NAMES], [["Bag", *(0.1,) * 10]])
+    return folder
+
+
+def test_a_model_is_read_seed_by_seed(tmp_path: Path) -> None:
+    found = read_model(write(tmp_path))
+    assert found.metrics["train_loss"] == pytest.approx([0.1, 0.2])
+    assert found.metrics["gap"] == pytest.approx([0.2 - 0.4, 0.4 - 0.8])
+    assert found.metrics["macro_f1"] == pytest.approx([0.045, 0.09])
+    assert found.metrics["f1.Ankle boot"] == pytest.approx([0.09, 0.18])
+    assert found.f1.shape == (2, 10)
+    assert found.histories[2]["val_loss"] == pytest.approx([0.2, 0.2, 0.2])
+    assert found.metrics["val_loss_changes"] == pytest.approx([0, 0])
+    assert found.confusion.shape == (10, 10)
+    assert found.labels.tolist() == [8]
+    assert found.probabilities.shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    "file", ["scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv"]
+)
+def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
+    (write(tmp_path) / file).unlink()
+    with pytest.raises(UserError, match=file):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["seed,f1\n", "seed,f1\n1,much\n", "seed,class\n1,Bag\n"])
+def test_a_damaged_table_is_named(tmp_path: Path, text: str) -> None:
+    (write(tmp_path) / "classes.csv").write_text(text)
+    with pytest.raises(UserError, match=r"classes\.csv"):
+        read_model(tmp_path)
+
+
+def test_volatility_is_the_size_of_the_steps_after_the_first_epochs() -> None:
+    falling = [9.0, 7.0, 5.0, 3.0, 2.0]
+    assert changes([*falling, 1.0, 1.5, 0.5]) == pytest.approx(0.75)
+    assert changes([3.0, 1.0, 2.0]) == pytest.approx(1.5)  # too short to leave any out
+    assert changes([3.0]) == 0
+
+
+def test_durations_are_added_up_by_system(tmp_path: Path) -> None:
+    for kind, named in (("search", [*PLAN.searches]), ("train", [*PLAN.trained])):
+        for name in named:
+            content = {"seconds": 10.0, "processor": "B" if kind == "train" else "A"}
+            write_json(tmp_path / f"{kind}-{name}.json", content)
+    found = read_durations(tmp_path, PLAN)
+    assert found == {"1": 50.0, "2": 100.0, "3": 70.0, "4": 290.0, "5": 40.0}
+    assert read_processors(tmp_path) == ["A", "B"]
+    write_json(tmp_path / "train-3-tyler.json", {"seconds": "long"})
+    with pytest.raises(UserError, match=r"train-3-tyler\.json: expected seconds"):
+        read_durations(tmp_path, PLAN)

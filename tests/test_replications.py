@@ -1,0 +1,190 @@
+"""The replications' pipeline, run by DVC on a few hundred made-up images."""
+
+import contextlib
+import hashlib
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from tests import replicating
+
+from fashion.files import read_csv, read_json
+from fashion.store import REPLICATIONS
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+ENVIRONMENT = {"PYTHONPATH": "../src"}
+# Of every system something, of every kind of stage one; what the claims need of system 3.
+FEW = (
+    *("1-dropout", "2-cnn-augmented", "3-tyler", "3-tyler-l2", "3-batch-size"),
+    *("4-cnn-adam-dropout", "4-grid-2-sgd-01-512", "4-grid-2-adam-0001-512", "5-baseline"),
+)
+pytestmark = pytest.mark.slow
+
+
+def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
+    command = ("sh", "-c", 'cd replications && exec dvc "$@"', "sh", *arguments)
+    return checkout.run(*command, **options).stdout
+
+
+def make(checkout: "Checkout", **options: Any) -> None:
+    """Run `make replications` in the environment of the tests."""
+    checkout.run("make", "--assume-old", ".venv/installed", "replications", **options)
+
+
+def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
+    command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
+    return checkout.run(*command, *arguments, environment=ENVIRONMENT, **options)
+
+
+def results(checkout: "Checkout") -> dict[str, str]:
+    """Return the SHA-256 of every file of the replications' results, by its path."""
+    folder = checkout.root / "replications/results"
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
+
+
+@pytest.fixture(scope="module")
+def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
+    """A checkout after `make replications` of a part of the plan; for reading only."""
+    checkout = checkout_from()
+    content = replicating.shrink(checkout)
+    replicating.keep(content, *FEW)
+    replicating.write(checkout, content)
+    make(checkout)
+    return checkout
+
+
+@pytest.mark.timeout(900)
+def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> None:
+    folder = replicated.root / "replications"
+    plan = replicating.plan(replicated)
+    markdown = (folder / "report.md").read_text()
+    for group in ("searches", "models", "winners"):
+        for part in plan[group].values():
+            assert part["what"] in markdown or part["what"].startswith("Row of the grid")
+    for system in plan["systems"].values():
+        assert system["title"] in markdown
+        assert all(choice in markdown for choice in system["choices"])
+    for claim in plan["claims"]:
+        assert claim["text"] in markdown
+    assert len(plan["claims"]) == 2
+    html = (folder / "report.html").read_text()
+    assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
+    told = read_json(folder / "summary.json")
+    assert [one["models"] for one in told.values()] == [1, 1, 2, 3, 1]
+
+
+def test_results_are_small_tables_with_a_row_per_seed(replicated: "Checkout") -> None:
+    folder = replicated.root / "replications/results"
+    for name, part in replicating.plan(replicated)["models"].items():
+        rows = read_csv(folder / "models" / name / "scores.csv")
+        assert [int(row["seed"]) for row in rows] == part["seeds"]
+        digests = {row["weights_sha256"] for row in rows}
+        assert len(digests) == len(rows)
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    assert max(sizes) < 20_000
+
+
+def test_a_second_time_there_is_nothing_to_do(replicated: "Checkout") -> None:
+    before = (replicated.root / "replications/dvc.lock").read_bytes()
+    assert "Data and pipelines are up to date" in dvc(replicated, "repro")
+    assert (replicated.root / "replications/dvc.lock").read_bytes() == before
+
+
+def test_the_main_pipeline_does_not_see_them(replicated: "Checkout") -> None:
+    listed = replicated.run("dvc", "stage", "list", "--all").stdout
+    assert "train@cnn-augmented-1" in listed
+    assert "train@3-tyler" not in listed
+
+
+def test_runs_are_in_the_projects_store_under_their_own_experiment(
+    replicated: "Checkout",
+) -> None:
+    assert not (replicated.root / "replications/mlflow.db").exists()
+    with contextlib.chdir(replicated.root):
+        client = MlflowClient(f"sqlite:///{replicated.root}/mlflow.db")
+        experiment = client.get_experiment_by_name(REPLICATIONS)
+        assert experiment
+        runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+        curve = client.get_metric_history(runs["3-tyler-1"].info.run_id, "val_accuracy")
+    assert {"1-dropout-search", "1-dropout-1", "1-dropout-2", "3-tyler-2", "1-dropout-trial-1"} <= {
+        *runs
+    }
+    tyler = runs["3-tyler-1"]
+    assert tyler.data.tags["system"] == "3"
+    assert tyler.data.params["hidden_units"] == "[128, 128, 128, 128, 128]"
+    scores = read_csv(replicated.root / "replications/results/models/3-tyler/scores.csv")
+    assert tyler.data.metrics["test_accuracy"] == float(scores[0]["test_accuracy"])
+    assert len(curve) == 2
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_training_goes_on_where_it_was(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    expected = results(own)
+    process = own.start(
+        *("sh", "-c", 'cd replications && exec "$@"', "sh", "python", "pipeline/train.py"),
+        "3-tyler",
+        environment=ENVIRONMENT,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "seed 2 epoch 1/" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
+    again = script(own, "train", "3-tyler").stdout
+    assert "seed 1 epoch" not in again
+    assert "seed 2 epoch 1/" not in again
+    assert results(own) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("search", "no search '9-nothing': choose from 1-dropout"), ("train", "no model '9-nothing'")],
+)
+def test_an_unknown_name_is_refused_in_one_line(
+    replicated: "Checkout", name: str, message: str
+) -> None:
+    error = script(replicated, name, "9-nothing", fails=True).stderr
+    assert error.startswith(f"{name}: error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_changed_published_number_trains_nothing_again(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    content = replicating.plan(own)
+    content["models"]["3-tyler"]["published"][0]["values"] = {"test_accuracy": "0.12345"}
+    replicating.write(own, content)
+    output = dvc(own, "repro")
+    assert "Running stage 'compare'" in output
+    assert output.count("Running stage") == 1
+    assert "0.12345" in (own.root / "replications/report.md").read_text()
+
+
+@pytest.mark.system
+@pytest.mark.timeout(3600)
+def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
+    checkout = checkout_from()
+    content = replicating.shrink(checkout)
+    replicating.write(checkout, content)
+    make(checkout, limit=3600)
+    told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
+    assert sum(one["models"] for one in told.values()) == len(content["models"]) + len(
+        content["winners"]
+    )
+    assert yaml.safe_load((checkout.root / "replications/dvc.lock").read_text())

@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fashion.verdicts import agreement, compare, difference
+
+
+@pytest.mark.parametrize(
+    ("published", "verdict"),
+    [
+        ("0.895", "inside"),
+        ("0.890", "inside"),  # the ends belong to the range
+        ("0.8895", "below"),
+        ("0.889", "below"),
+        ("0.89", "inside"),
+        ("0.88", "below"),  # stands for 0.875 … 0.885
+        ("0.901", "above"),
+        ("0.9006", "above"),
+        ("1", "inside"),  # stands for 0.5 … 1.5
+    ],
+)
+def test_a_published_number_lies_inside_above_or_below_our_range(
+    published: str, verdict: str
+) -> None:
+    assert compare(published, [0.89, 0.90, 0.895]).verdict == verdict
+
+
+def test_a_published_number_stands_for_all_that_is_rounded_to_it() -> None:
+    assert compare("0.88", [0.8849, 0.886]).verdict == "inside"
+    assert compare("0.88", [0.8851, 0.886]).verdict == "below"
+    assert compare("0.880", [0.8849, 0.886]).verdict == "below"
+
+
+def test_mean_deviation_and_range_are_those_of_the_seeds() -> None:
+    one = compare("0.9", [0.8, 0.9, 1.0])
+    assert one[1:5] == pytest.approx((0.9, 0.1, 0.8, 1.0))
+    assert one.seeds == 3
+    assert one.difference == pytest.approx(0.0)
+    assert math.isnan(compare("0.9", [0.8]).deviation)
+
+
+HIGH, LOW = [0.90, 0.91, 0.92, 0.91], [0.80, 0.81, 0.82]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "direction", "verdict"),
+    [
+        (HIGH, LOW, "higher", "held"),
+        (LOW, HIGH, "lower", "held"),
+        (LOW, HIGH, "higher", "opposite"),
+        (HIGH, LOW, "lower", "opposite"),
+        ([0.1, 0.9, 0.5], [0.2, 0.8, 0.4], "higher", "undecided"),
+        ([0.9], LOW, "higher", "undecided"),  # one seed tells nothing
+        ([0.9, 0.9], [0.8, 0.8], "higher", "held"),  # no spread at all
+        ([0.9, 0.9], [0.9, 0.9], "higher", "undecided"),
+    ],
+)
+def test_a_claim_holds_is_undecided_or_is_the_other_way_round(
+    first: list[float], second: list[float], direction: str, verdict: str
+) -> None:
+    assert difference(first, second, direction, 0.95).verdict == verdict
+
+
+def test_the_difference_has_welchs_interval() -> None:
+    one = difference(HIGH, LOW, "higher", 0.9)
+    # Welch 1947: the variances of the means, and their degrees of freedom
+    a, b = np.var(HIGH, ddof=1) / len(HIGH), np.var(LOW, ddof=1) / len(LOW)
+    freedom = (a + b) ** 2 / (a**2 / (len(HIGH) - 1) + b**2 / (len(LOW) - 1))
+    reach = stats.t.ppf(0.95, freedom) * (a + b) ** 0.5
+    assert one.difference == pytest.approx(0.1)
+    assert tuple(one.interval) == pytest.approx((0.1 - reach, 0.1 + reach))
+    p_value = 2 * stats.t.sf(one.difference / (a + b) ** 0.5, freedom)
+    assert one.p_value == pytest.approx(p_value)
+
+
+def test_agreement_tells_order_from_size() -> None:
+    same_order = agreement([0.86, 0.88, 0.9], [0.87, 0.885, 0.901])
+    assert same_order == pytest.approx((1.0, 0.016 / 3, 0.01))
+    assert agreement([0.86, 0.88, 0.9], [0.9, 0.88, 0.86]).rank_correlation == pytest.approx(-1)
+    assert math.isnan(agreement([0.9, 0.9], [0.8, 0.9]).rank_correlation)
