@@ -26,7 +26,7 @@ def test_what_a_command_prints_stands_below_it() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_without_runs_it_says_how_to_get_some(reproduced: "Checkout", own: "Checkout") -> None:
+def test_without_runs_it_says_how_to_get_some(own: "Checkout") -> None:
     (own.root / "mlflow.db").unlink()
     done = own.run(*("python", "-m", "fashion.tour"), environment={"PYTHONPATH": "src"}, fails=True)
     assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"

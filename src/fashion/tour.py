@@ -171,9 +171,9 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "model",
             "Its model",
-            "What goes in and what comes out, the scores, and the data it saw.",
+            "Its scores, and the run that it comes from.",
             f"{training}/models/{models[0].model_id}",
-            "Registered models",
+            "test_accuracy",
         ),
         Page(
             "search",
