@@ -14,7 +14,6 @@ from fashion.hyperparameters import RECORDS
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import generator
-from fashion.results import HISTORY
 from fashion.runtime import configure
 
 
@@ -46,20 +45,16 @@ def main() -> None:
         place=training_log.search_place(model),
         label=model,
     )
-    with search.opened(paths.root, paths.root, [paths.hyperparameters(model)]):
+    report = paths.hyperparameters(model).parent
+    trials, record = report / "trials.csv", report / "search.json"
+    outputs = [trials, record, paths.trial_histories(model), paths.hyperparameters(model)]
+    with search.opened(paths.root, paths.root, outputs):
         chosen = search.do()
         values = chosen.model_dump(mode="json")
-        epochs = [
-            [number, execution, *row.values()]
-            for number, executions in sorted(search.histories.items())
-            for execution, history in enumerate(executions, 1)
-            for row in history
-        ]
-        report = paths.hyperparameters(model).parent
         with together():
-            write_csv(report / "trials.csv", *search.table())
-            write_csv(paths.trial_histories(model), ["trial", "execution", *HISTORY], epochs)
-            write_json(report / "search.json", search.ended())
+            write_csv(trials, *search.table())
+            write_json(record, search.ended())
+            write_csv(paths.trial_histories(model), *search.epochs())
             write_json(paths.hyperparameters(model), values)
         search.log(chosen)
     print(f"chosen for {model}: {json.dumps({name: values[name] for name in search.names})}")

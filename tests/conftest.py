@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fashion import provenance
 from fashion.data import (
     CLASSES,
     IMAGE_SIZE,
@@ -41,12 +42,6 @@ TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
 RESULTS = (
     *("data/raw", "data/processed", "data/original", "data/augmented", "data/predictions"),
     *("models", "reports", "dvc.lock"),
-)
-# What the real runs left in git.
-RECORDED = (
-    *("reports/", "dvc.lock"),
-    *(f"replications/{name}" for name in ("dvc.lock", "results/", "durations/", "figures/")),
-    *(f"replications/{name}" for name in ("report.md", "report.html", "summary.json")),
 )
 LIMIT = 900  # seconds for one command; the whole pipeline takes 60 on two idle cores
 
@@ -209,10 +204,7 @@ class Checkout:
         }
 
     def copy(self, target: Path) -> "Checkout":
-        # Another process of tests may be at it, and Python then writes files that come and go.
-        shutil.copytree(
-            self.root, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(self.root, target, symlinks=True)
         return Checkout(target)
 
     def forget_runs(self) -> None:
@@ -238,7 +230,7 @@ def new_checkout(root: Path) -> Checkout:
     ).stdout.split("\0")
     # The results of the real run are no part of a pipeline that starts from nothing.
     for name in listed:
-        if name and not name.startswith(RECORDED) and (PROJECT / name).is_file():
+        if name and not name.startswith(provenance.RESULTS) and (PROJECT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, root / name)
     offer(root)
@@ -368,7 +360,8 @@ class Reproductions:
 def reproductions(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Reproductions:
     """Run `dvc repro` in two checkouts at once, the second under other circumstances.
 
-    With several processes of tests the first one that asks does it, and all of them use it.
+    With several processes of tests the first one that asks does it, and all of them read it. No
+    command runs in it afterwards: even `git status` writes files that come and go.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "reproductions"
@@ -405,9 +398,9 @@ def _reproduced_twice(into: Reproductions) -> str:
 
 
 @pytest.fixture(scope="session")
-def reproduced(reproductions: Reproductions) -> Checkout:
-    """A checkout after `dvc repro`; for reading only."""
-    return reproductions.here
+def reproduced(reproductions: Reproductions, checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A checkout after `dvc repro`, this process's own; for commands that change nothing."""
+    return checkout_from(reproductions.here)
 
 
 @pytest.fixture

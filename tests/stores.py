@@ -5,13 +5,13 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from fashion.store import SEARCH, TRAINING
+from fashion.store import REPLICATIONS, SEARCH, TRAINING
 
 
 def content(client: MlflowClient) -> dict[str, Any]:
     """Return what a store holds, by the names that people see."""
     found = {}
-    for experiment in (TRAINING, SEARCH):
+    for experiment in (TRAINING, SEARCH, REPLICATIONS):
         known = client.get_experiment_by_name(experiment)
         if known is None:
             continue

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from mlflow import MlflowClient
-from tests import replicating
+from tests import replicating, stores
 
 from fashion.files import read_csv, read_json
 from fashion.store import REPLICATIONS
@@ -124,6 +125,33 @@ def test_runs_are_in_the_projects_store_under_their_own_experiment(
     scores = read_csv(replicated.root / "replications/results/models/3-tyler/scores.csv")
     assert tyler.data.metrics["test_accuracy"] == float(scores[0]["test_accuracy"])
     assert len(curve) == 2
+
+
+@pytest.mark.timeout(900)
+def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    with contextlib.chdir(replicated.root):
+        store = MlflowClient(f"sqlite:///{replicated.root}/mlflow.db")
+        expected = stores.content(store)["runs"]
+    own.forget_runs()
+    shutil.rmtree(own.root / "replications/results/models/5-baseline")
+    refill = "from pathlib import Path; from fashion.refill import refill_replications as refill"
+    command = ("python", "-c", f"{refill}; refill(Path.cwd())")
+    told = own.run(*command, environment={"PYTHONPATH": "src"}).stdout
+    assert "3-tyler: 2 logged" in told
+    assert "3-batch-size-search: logged" in told
+    with contextlib.chdir(own.root):
+        found = stores.content(MlflowClient(f"sqlite:///{own.root}/mlflow.db"))["runs"]
+    missing = {place for place in expected if place[2].startswith("5-baseline")}
+    assert len(missing) == 2
+    assert found.keys() == expected.keys() - missing
+    for place, run in found.items():
+        assert run == expected[place], place
+    again = own.run(*command, environment={"PYTHONPATH": "src"}).stdout
+    assert "logged" not in again
+    assert again.count("was there") == told.count("logged")
 
 
 @pytest.mark.timeout(900)

@@ -118,6 +118,18 @@ def test_a_folder_goes_when_dvc_has_recorded_the_result(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_what_another_process_is_writing_is_left_for_the_next_time(tmp_path: Path) -> None:
+    half, whole = work(tmp_path, "train-a"), work(tmp_path, "train-b")
+    (tmp_path / "dvc.lock").write_text("stages: {train")
+    forget_recorded(tmp_path)
+    assert half.exists()
+    record(tmp_path, model=md5(tmp_path / "model"))
+    (half / "done.json").write_text("{")
+    forget_recorded(tmp_path)
+    assert half.exists()
+    assert not whole.exists()
+
+
 def test_work_that_dvc_has_not_recorded_is_found_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -756,6 +756,9 @@ def test_a_real_server_gets_everything_and_may_die(
 
 # Provenance
 
+SOURCES = ("code.py", "replications/params.yaml")
+RESULTS = ("dvc.lock", "reports/scores.json", "replications/results/scores.csv")
+
 
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.invalid"]
@@ -768,7 +771,8 @@ def git(folder: Path, *arguments: str) -> str:
 def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     (folder / "reports").mkdir(parents=True)
-    for name in ("code.py", "dvc.lock", "reports/scores.json"):
+    (folder / "replications/results").mkdir(parents=True)
+    for name in (*SOURCES, *RESULTS):
         (folder / name).write_text("1")
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -782,7 +786,7 @@ def test_the_commit_is_named(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dirty"),
-    [("code.py", True), ("dvc.lock", False), ("reports/scores.json", False), ("new.py", False)],
+    [*((name, True) for name in SOURCES), *((name, False) for name in (*RESULTS, "new.py"))],
 )
 def test_only_a_change_of_tracked_sources_makes_a_checkout_dirty(
     repository: Path, name: str, dirty: bool

@@ -28,7 +28,7 @@ def main() -> None:
     train, val = data.read_split(paths.split("train")), data.read_split(paths.split("val"))
 
     configure(plan.threads)
-    from fashion import store, training_log, tuning_work
+    from fashion import training_log, tuning_work
 
     search = tuning_work.SearchWork(
         model=part.model,
@@ -38,15 +38,21 @@ def main() -> None:
         threads=plan.threads,
         train=train,
         val=val,
-        place=training_log.Place(store.REPLICATIONS, f"{name}-search", f"search@{name}"),
+        place=training_log.replication_place(name),
         label=name,
     )
     results = folder / "results/searches" / name
-    with search.opened(paths.root, folder, [results / "hyperparameters.json"]):
+    trials, record, histories, best = (
+        results / file
+        for file in ("trials.csv", "search.json", "histories.csv", "hyperparameters.json")
+    )
+    with search.opened(paths.root, folder, [trials, record, histories, best]):
         chosen = search.do()
         with together():
-            write_csv(results / "trials.csv", *search.table())
-            write_json(results / "hyperparameters.json", chosen.model_dump(mode="json"))
+            write_csv(trials, *search.table())
+            write_json(record, search.ended())
+            write_csv(histories, *search.epochs())
+            write_json(best, chosen.model_dump(mode="json"))
         replication.write_duration(folder, f"search-{name}", search.seconds)
         search.log(chosen)
 

@@ -8,6 +8,7 @@ Writes: results/models/<name>/, durations/train-<name>.json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from fashion import command, data, provenance, replication, stage, state
 from fashion.files import read_json, write_json
@@ -23,7 +24,7 @@ def main() -> None:
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
     plan = replication.read_plan(folder / "params.yaml")
-    record = plan.record(name, folder / "results/searches")
+    hyperparameters = plan.record(name, folder / "results/searches")
     part = plan.trained[name]
 
     splits = {
@@ -32,9 +33,16 @@ def main() -> None:
         "test": data.read_split(paths.split("test")),
     }
     digests = {split: data.digest(images) for split, images in splits.items()}
-    settings = {**part.training.model_dump(), **record.model_dump(mode="json")}
+    settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
     inputs = {"name": name, "threads": plan.threads, "settings": settings, **digests}
-    key = state.work_key(folder, "train", inputs)
+    record: dict[str, Any] = {
+        "key": state.work_key(folder, "train", inputs),
+        "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
+        "settings": settings,
+        "data_sha256": {split: digests[split] for split in ("train", "val")},
+        "classes": {split: data.class_counts(splits[split]) for split in ("train", "val")},
+        "machine": provenance.machine(plan.threads),
+    }
 
     configure(plan.threads)
     from fashion import replicas
@@ -42,7 +50,7 @@ def main() -> None:
     results = folder / "results/models" / name
     outputs = [results / file for file in replicas.FILES]
     found, seconds = [], []
-    with state.resumable(folder, f"train-{name}", key, outputs) as work:
+    with state.resumable(folder, f"train-{name}", record["key"], outputs) as work:
         for seed in part.seeds:
             journal = work / f"{seed}.json"
             if not journal.exists():
@@ -51,16 +59,10 @@ def main() -> None:
                     paths.root,
                     name,
                     part,
-                    record,
+                    hyperparameters,
                     splits,
                     seed=seed,
-                    stage=f"{'winner' if name in plan.winners else 'train'}@{name}",
-                    provenance={
-                        "key": f"{key}-{seed}",
-                        "settings": settings,
-                        "data_sha256": {split: digests[split] for split in ("train", "val")},
-                        "machine": provenance.machine(plan.threads),
-                    },
+                    record=record,
                     checkpoint=work / f"{seed}.npz",
                 )
                 elapsed = time.perf_counter() - started
@@ -68,7 +70,7 @@ def main() -> None:
             remembered = read_json(journal)
             found.append(remembered["replica"])
             seconds.append(remembered["seconds"])
-        replicas.write(results, part.seeds, found)
+        replicas.write(results, part.seeds, found, record)
         replication.write_duration(folder, f"train-{name}", seconds)
 
 

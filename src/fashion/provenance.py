@@ -13,7 +13,11 @@ from fashion.runtime import SWITCHES
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions decide a trained model's bits
 # What stages write themselves: a pipeline that has got halfway has not changed its own source.
-RESULTS = ("dvc.lock", "reports")
+RESULTS = (
+    *("dvc.lock", "reports"),
+    *(f"replications/{name}" for name in ("dvc.lock", "results", "durations", "figures")),
+    *(f"replications/{name}" for name in ("report.md", "report.html", "summary.json")),
+)
 
 
 class Source(NamedTuple):

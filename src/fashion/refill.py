@@ -1,22 +1,26 @@
 """Fill MLflow from the files of a checkout: a new store, a lost one, or one that was out of reach.
 
 Every search, training and evaluation in reports/, with its curves, figures, models and registered
-champions. The data and models have to be there (`dvc repro`, or `dvc pull`). What MLflow holds
-already is left as it is, so that a second time changes nothing.
+champions, and what there is of the published systems in replications/results/. The data and models
+have to be there (`dvc repro`, or `dvc pull`). What MLflow holds already is left as it is, so that a
+second time changes nothing.
 """
 
 import itertools
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fashion import command, data, results
+from fashion import command, data, replication, replication_results, results
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
 from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
+
+if TYPE_CHECKING:
+    from fashion import training_log
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
@@ -31,28 +35,42 @@ def main() -> None:
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     configure(parameters.threads)
+    from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
+
     for model in named.models:
-        print(f"search-{model}: {refill_search(paths, model)}", flush=True)
+        place = training_log.search_place(model)
+        folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
+        done = refill_search(paths.root, place, model, folder, histories)
+        print(f"{place.run}: {done}", flush=True)
     for name in names:
         print(f"{name}: {refill_training(paths, name)}", flush=True)
     refill_evaluation(paths, parameters, names)
-    print("comparison: in MLflow, and the champions are registered")
+    print("comparison: in MLflow, and the champions are registered", flush=True)
+    refill_replications(paths.root)
 
 
-def refill_search(paths: Paths, model: str) -> str:
-    """Log a search with its trials; return what was to be done."""
+def refill_search(
+    root: Path, place: "training_log.Place", model: str, folder: Path, histories: Path
+) -> str:
+    """Log a search with its trials; return what was to be done.
+
+    Args:
+        root: the checkout.
+        place: of the search.
+        model: the architecture.
+        folder: of its results.
+        histories: the table of its trials' curves.
+    """
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
-    folder = paths.hyperparameters(model).parent
     record: dict[str, Any] = read_json(folder / "search.json")
-    histories = first_executions(paths.trial_histories(model))
-    place = training_log.search_place(model)
-    with training_log.search_run(paths.root, place, model, record) as run:
+    curves = first_executions(histories)
+    with training_log.search_run(root, place, model, record) as run:
         if run.complete:
             return "was there"
         header, *rows = table(folder / "trials.csv")
-        chosen = json.dumps(read_json(paths.hyperparameters(model)), indent=2)
-        training_log.log_search(run, place, model, record, histories, (header, rows), chosen)
+        chosen = json.dumps(read_json(folder / "hyperparameters.json"), indent=2)
+        training_log.log_search(run, place, model, record, curves, (header, rows), chosen)
     return "logged"
 
 
@@ -94,6 +112,37 @@ def refill_evaluation(paths: Paths, parameters: Parameters, names: list[ModelNam
         },
         (folder / "report.html").read_text(encoding="utf-8"),
     )
+
+
+def refill_replications(root: Path) -> None:
+    """Log the searches and models of the published systems, as far as `make replications` came."""
+    from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
+
+    plan = replication.read_plan(root / "replications/params.yaml")
+    found = root / "replications/results"
+    for name, part in plan.searches.items():
+        folder, place = found / "searches" / name, training_log.replication_place(name)
+        if folder.is_dir():
+            done = refill_search(root, place, part.model, folder, folder / "histories.csv")
+            print(f"{place.run}: {done}", flush=True)
+    for name, model in plan.trained.items():
+        if (found / "models" / name).is_dir():
+            print(f"{name}: {refill_system(root, name, model)}", flush=True)
+
+
+def refill_system(root: Path, name: str, part: replication.SystemModel) -> str:
+    """Log a model of a published system, every seed of it; return what was to be done."""
+    from fashion import replicas  # noqa: PLC0415 (TensorFlow loads in seconds)
+
+    folder = root / "replications/results/models" / name
+    record = read_json(folder / "record.json")
+    logged = 0
+    for seed, replica in replication_results.read_replicas(folder).items():
+        with replicas.opened(root, name, part, seed, record) as run:
+            if not run.complete:
+                replicas.log(run, part, seed, record, replica)
+                logged += 1
+    return f"{logged} logged" if logged else "was there"
 
 
 def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:

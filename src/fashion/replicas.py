@@ -1,32 +1,98 @@
 """One model of a published system, from one seed: trained, scored on every split, logged."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from fashion import evaluation, store, tracking, training, training_log, training_work
-from fashion.data import CLASS_NAMES, Split, class_counts
-from fashion.files import together, write_csv
+from fashion.data import CLASS_NAMES, Split
+from fashion.files import together, write_csv, write_json
 from fashion.hyperparameters import Hyperparameters
 from fashion.replication import SCORES, SystemModel
 from fashion.results import HISTORY
+from fashion.tracking import Run
+from fashion.training_log import Record
 
-FILES = ("scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv")
+FILES = (
+    *("scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv"),
+    "record.json",
+)
 SHOWN = 30  # test images whose predictions are kept, for the picture that system 4 prints
 
 Replica = dict[str, Any]  # what a training gave, as JSON
+
+
+def opened(
+    root: Path, name: str, part: SystemModel, seed: int, record: Record
+) -> AbstractContextManager[Run]:
+    """Open the run of a model from one seed.
+
+    Args:
+        root: the checkout, whose MLflow store gets the run.
+        name: of the model, a key of the plan.
+        part: what it is.
+        seed: one of its seeds.
+        record: the content of results/models/<name>/record.json.
+    """
+    return tracking.open_run(
+        root,
+        store.REPLICATIONS,
+        f"{name}-{seed}",
+        f"{record['key']}-{seed}",
+        tags={
+            "system": part.system,
+            "model": part.model,
+            "data": part.data,
+            "seed": seed,
+            **training_log.origin(record, record["stage"]),
+        },
+        description=f"System {part.system}: {part.what}",
+    )
+
+
+def log_inputs(run: Run, part: SystemModel, seed: int, record: Record) -> None:
+    """Log what a model is made from; the arguments: as for `opened`, whose run it is."""
+    parameters = {"model": part.model, "data": part.data, "seed": seed, **record["settings"]}
+    counts = {part.data: record["classes"]["train"], "val": record["classes"]["val"]}
+    training_log.log_inputs(run, parameters, record, counts)
+
+
+def log(run: Run, part: SystemModel, seed: int, record: Record, replica: Replica) -> None:
+    """Log all of a training that has ended, whatever could be logged while it ran.
+
+    Args:
+        run: from `opened`.
+        part: what the model is.
+        seed: it was trained from.
+        record: the content of results/models/<name>/record.json.
+        replica: scores, best_epoch, history and classes count.
+    """
+    scores, classes = replica["scores"], replica["classes"]
+    run.log_anew()
+    log_inputs(run, part, seed, record)
+    training_log.log_epochs(run, replica["history"])
+    run.log_metrics(
+        {
+            "best_val_accuracy": scores["val_accuracy"],
+            "best_val_loss": scores["val_loss"],
+            "best_epoch": replica["best_epoch"],
+            "test_accuracy": scores["test_accuracy"],
+            "test_log_loss": scores["test_loss"],
+            "test_f1_macro": sum(f1 for _, _, f1 in classes) / len(classes),
+        }
+    )
 
 
 def train(
     root: Path,
     name: str,
     part: SystemModel,
-    record: Hyperparameters,
+    hyperparameters: Hyperparameters,
     splits: Mapping[str, Split],
     *,
     seed: int,
-    stage: str,
-    provenance: training_log.Record,
+    record: Record,
     checkpoint: Path,
 ) -> Replica:
     """Return scores, history and predictions of a model trained from one seed.
@@ -35,41 +101,20 @@ def train(
         root: the checkout, whose MLflow store gets the run.
         name: of the model, a key of the plan.
         part: what it is.
-        record: its hyperparameters.
+        hyperparameters: of the model.
         splits: train, val and test; which epoch is kept follows from val alone.
         seed: of the weights, the order and the dropout masks.
-        stage: as dvc.yaml names it.
-        provenance: key, settings, digests and machine, for the run.
+        record: as for `opened`.
         checkpoint: a file to resume from and to save to.
 
     Raises:
         UserError: as `training.train` raises it.
     """
-    with tracking.open_run(
-        root,
-        store.REPLICATIONS,
-        f"{name}-{seed}",
-        provenance["key"],
-        tags={
-            "system": part.system,
-            "model": part.model,
-            "data": part.data,
-            "seed": seed,
-            **training_log.origin(provenance, stage),
-        },
-        description=f"System {part.system}: {part.what}",
-    ) as run:
-        counts = {part.data: class_counts(splits["train"]), "val": class_counts(splits["val"])}
-        parameters = {
-            "model": part.model,
-            "data": part.data,
-            "seed": seed,
-            **provenance["settings"],
-        }
-        training_log.log_inputs(run, parameters, provenance, counts)
+    with opened(root, name, part, seed, record) as run:
+        log_inputs(run, part, seed, record)
         model, progress = training_work.train(
             part.model,
-            record,
+            hyperparameters,
             splits["train"],
             splits["val"],
             label=f"{name} seed {seed}",
@@ -86,19 +131,7 @@ def train(
             scores[f"{split}_loss"] = evaluation.log_loss(images.labels, probabilities)
             scores[f"{split}_accuracy"] = float((predicted == images.labels).mean())
         classes = evaluation.class_scores(images.labels, predicted)  # of the last split, test
-        run.log_anew()
-        training_log.log_epochs(run, progress.history)
-        run.log_metrics(
-            {
-                "best_val_accuracy": scores["val_accuracy"],
-                "best_val_loss": scores["val_loss"],
-                "best_epoch": progress.best_epoch,
-                "test_accuracy": scores["test_accuracy"],
-                "test_log_loss": scores["test_loss"],
-                "test_f1_macro": sum(one.f1 for one in classes) / len(classes),
-            }
-        )
-        return {
+        replica = {
             "scores": scores,
             "best_epoch": progress.best_epoch,
             "weights_sha256": training.weights_digest(model),
@@ -112,10 +145,12 @@ def train(
                 )
             ],
         }
+        log(run, part, seed, record, replica)
+        return replica
 
 
-def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica]) -> None:
-    """Write what all seeds gave, as the tables of FILES."""
+def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica], record: Record) -> None:
+    """Write what all seeds gave, and how it came about, as FILES."""
     pairs = list(zip(seeds, found, strict=True))
     with together():
         write_csv(
@@ -162,3 +197,4 @@ def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica]) -> None:
                 for label, *probabilities in found[0]["predictions"]
             ],
         )
+        write_json(folder / "record.json", record)

@@ -80,6 +80,28 @@ def read_model(folder: Path) -> Measured:
     )
 
 
+def read_replicas(folder: Path) -> dict[int, dict[str, Any]]:
+    """Return seed → scores, best_epoch, history and classes, as `replicas.log` takes them.
+
+    Args:
+        folder: results/models/<name>.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    classes = _by_seed(folder / "classes.csv", ("precision", "recall", "f1"))
+    histories = _by_seed(folder / "histories.csv", HISTORY)
+    return {
+        seed: {
+            "scores": {name: row[name] for name in SCORES},
+            "best_epoch": int(row["best_epoch"]),
+            "history": histories[seed],
+            "classes": [list(one.values()) for one in classes[seed]],
+        }
+        for seed, (row,) in _by_seed(folder / "scores.csv", (*SCORES, "best_epoch")).items()
+    }
+
+
 def changes(values: Sequence[float]) -> float:
     """Return the mean size of the step from epoch to epoch, without the first epochs."""
     steps = np.abs(np.diff(values[SETTLED:] if len(values) > SETTLED + 1 else values))

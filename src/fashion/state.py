@@ -80,9 +80,16 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
 
 
 def forget_recorded(root: Path) -> None:
-    """Delete the folders of work whose result dvc.lock holds: if asked for again, it is redone."""
+    """Delete the folders of work whose result dvc.lock holds: if asked for again, it is redone.
+
+    What another process writes or deletes at this moment is left for the next time.
+    """
     finished = list((root / FOLDER).glob(f"*/*/{DONE}"))
-    recorded = stages.recorded_outputs(root) if finished else {}
+    try:
+        recorded = stages.recorded_outputs(root) if finished else {}
+    except UserError:
+        return
     for done in finished:
-        if all(recorded.get(output) == digest for output, digest in read_json(done).items()):
-            shutil.rmtree(done.parent)
+        with contextlib.suppress(UserError):
+            if all(recorded.get(output) == digest for output, digest in read_json(done).items()):
+                shutil.rmtree(done.parent, ignore_errors=True)

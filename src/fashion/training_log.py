@@ -41,6 +41,11 @@ def search_place(model: str) -> Place:
     return Place(store.SEARCH, f"search-{model}", f"tune@{model}")
 
 
+def replication_place(name: str) -> Place:
+    """Return where a search of a published system stands."""
+    return Place(store.REPLICATIONS, f"{name}-search", f"search@{name}")
+
+
 def origin(record: Record, stage: str) -> dict[str, str | int]:
     """Return the tags that say where a result comes from, the machine that made it among them."""
     return {

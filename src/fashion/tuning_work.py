@@ -16,6 +16,7 @@ from fashion.hyperparameters import Hyperparameters, parse
 from fashion.parameters import Search, search_space, searched_names
 from fashion.progress import duration, step_bar
 from fashion.randomness import derive_seed
+from fashion.results import HISTORY
 from fashion.tracking import Run
 from fashion.training import Epoch, Progress
 from fashion.tuning import Trial, Values
@@ -112,6 +113,16 @@ class SearchWork:
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Return header and rows of all trials."""
         return tuning.trials_table(self.trials, self.names)
+
+    def epochs(self) -> tuple[list[str], list[list[Any]]]:
+        """Return header and rows of the histories of all trials."""
+        rows = [
+            [number, execution, *row.values()]
+            for number, executions in sorted(self.histories.items())
+            for execution, history in enumerate(executions, 1)
+            for row in history
+        ]
+        return ["trial", "execution", *HISTORY], rows
 
     def ended(self) -> training_log.Record:
         """Return the record of the search that has ended."""
