@@ -756,8 +756,8 @@ def test_a_real_server_gets_everything_and_may_die(
 
 # Provenance
 
-SOURCES = ("code.py", "replications/params.yaml")
-RESULTS = ("dvc.lock", "reports/scores.json", "replications/results/scores.csv")
+TRACKED = ("code.py", "replications/params.yaml")
+RECORDED = ("dvc.lock", "reports/scores.json", "replications/results/scores.csv")
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -772,7 +772,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     (folder / "reports").mkdir(parents=True)
     (folder / "replications/results").mkdir(parents=True)
-    for name in (*SOURCES, *RESULTS):
+    for name in (*TRACKED, *RECORDED):
         (folder / name).write_text("1")
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -786,7 +786,7 @@ def test_the_commit_is_named(repository: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dirty"),
-    [*((name, True) for name in SOURCES), *((name, False) for name in (*RESULTS, "new.py"))],
+    [*((name, True) for name in TRACKED), *((name, False) for name in (*RECORDED, "new.py"))],
 )
 def test_only_a_change_of_tracked_sources_makes_a_checkout_dirty(
     repository: Path, name: str, dirty: bool
