@@ -11,7 +11,7 @@ export PYTHONPATH := src
 
 .PHONY: help
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: install
 install: $(INSTALLED) ## set up .venv from the hashed lock
@@ -56,20 +56,28 @@ smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.stat
 	$(call copy_to,.state/smoke)
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/fashion/smoke.txt) && dvc metrics show
 
-# A CNN that averages, more epochs and cutout, as an experiment beside the results: it runs
-# in a folder of its own, its runs land in MLflow, `dvc exp show` lists it, and its scores are kept
-# for the README.
+# As an experiment of DVC's beside the results: it runs in a folder of its own, its runs land in
+# MLflow, `dvc exp show` lists it, and its scores are kept for the README.
+define experiment
+	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
+	  dvc exp run --temp --force --name $(1) $(2) && \
+	  mkdir -p reports/$(1) && \
+	  git show "refs/exps/$$baseline/$(1):reports/evaluate/metrics.json" > $(VENV)/$(1).json && \
+	  mv $(VENV)/$(1).json reports/$(1)/metrics.json
+endef
+
+.PHONY: bfloat16
+bfloat16: $(INSTALLED) ## run all in bfloat16, as an experiment (fast where the processor has it)
+	$(call experiment,bfloat16,-S tune.models.mlp.precision=bfloat16 -S tune.models.cnn.precision=bfloat16)
+
+# A CNN that averages, more epochs and cutout.
 THOROUGH := -S train.models=[cnn] -S train.data=[original] \
   -S train.budget.cnn.epochs=40 -S train.budget.cnn.patience=20 \
   -S tune.models.cnn.head=average -S tune.models.cnn.cutout=8
 
 .PHONY: thorough
 thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experiment
-	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
-	  dvc exp run --temp --force --name thorough $(THOROUGH) && \
-	  mkdir -p reports/thorough && \
-	  git show "refs/exps/$$baseline/thorough:reports/evaluate/metrics.json" > $(VENV)/thorough.json && \
-	  mv $(VENV)/thorough.json reports/thorough/metrics.json
+	$(call experiment,thorough,$(THOROUGH))
 
 # What other seeds would have given: the distribution that `make verify` holds a result against. Stopped, it goes on.
 .PHONY: reference

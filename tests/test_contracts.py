@@ -1,6 +1,7 @@
 """What the design promises about the code as a whole, read from the files themselves."""
 
 import ast
+import functools
 import itertools
 import os
 import re
@@ -8,12 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from fashion import readme
+from fashion.parameters import Parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "src/fashion"
@@ -71,7 +74,7 @@ def _imports(node: ast.AST) -> Iterator[str]:
             yield from _imports(child)
 
 
-@cache
+@functools.cache
 def fashion_imports(path: Path) -> frozenset[str]:
     """Return the modules of `fashion` that a file imports itself."""
     parts = [name.split(".") for name in imports(path) if name.split(".")[0] == "fashion"]
@@ -307,10 +310,25 @@ def test_direct_dependencies_are_locked() -> None:
 def test_every_make_target_says_what_it_does() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     phony = set(" ".join(re.findall(r"^\.PHONY:(.*)", makefile, re.M)).split())
-    targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, re.M))
-    documented = set(re.findall(r"^([a-z][a-z-]*):[^=].*## \S", makefile, re.M))
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):(?!=)", makefile, re.M))
+    documented = set(re.findall(r"^([a-z][a-z0-9-]*):[^=].*## \S", makefile, re.M))
     assert targets == documented == phony
     assert {"help", "install", "repro", "test"} <= targets
+
+
+@pytest.mark.parametrize("target", readme.EXPERIMENTS)
+def test_the_experiments_change_parameters_that_exist(target: str) -> None:
+    command = ("make", "--dry-run", target)
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    changes = re.findall(r"-S (\S+?)=(\S+)", printed.stdout)
+    assert changes
+    content = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    for key, value in changes:
+        *sections, name = key.split(".")
+        section = functools.reduce(dict.__getitem__, sections, content)
+        assert name in section, key
+        section[name] = yaml.safe_load(value)
+    Parameters.model_validate(content)
 
 
 def test_the_parameters_begin_with_the_command_and_what_to_expect_of_it() -> None:

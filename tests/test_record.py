@@ -19,6 +19,8 @@ repro:
 \techo "$$PYTHONPATH" > reports/train/path
 verify:
 \techo Agreed > reports/verification.md
+bfloat16:
+	mkdir reports/bfloat16; echo new > reports/bfloat16/metrics.json
 broken:
 \tfalse
 """
@@ -62,6 +64,13 @@ def test_results_of_a_clone_replace_those_here(project: Path) -> None:
     assert sorted(path.name for path in (project / "reports/train").iterdir()) == ["a.json", "path"]
     assert (project / "reports/train/path").read_text() == "\n"  # not this checkout's code
     assert not (project / "installed").exists()
+
+
+def test_an_experiments_scores_are_kept_and_nothing_else(project: Path) -> None:
+    record(project, "bfloat16")
+    assert (project / "reports/bfloat16/metrics.json").read_text() == "new\n"
+    assert (project / "reports/train/stale.json").exists()
+    assert (project / "dvc.lock").read_text() == "old\n"
 
 
 def test_time_memory_and_machine_are_kept_for_each_target(project: Path) -> None:

@@ -23,7 +23,7 @@ from fashion.progress import duration
 from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
 PAGES = ("README.md", "docs/speed.md")
-THOROUGH = "thorough"  # folder of reports/ with the scores of `make thorough`
+EXPERIMENTS = ("bfloat16", "thorough")  # targets of make, whose scores are in reports/<target>
 
 
 def main() -> None:
@@ -91,12 +91,13 @@ def expected(text: str, paths: Paths) -> str:
 def scores(paths: Paths) -> str:
     """Return a row per model: validation score, test score, what was trained."""
     rows = _score_rows(read_json(paths.report("evaluate") / "metrics.json"))
-    thorough = paths.report(THOROUGH) / "metrics.json"
-    if thorough.exists():
-        rows += [
-            [f"{cells[0]}, `make thorough`", *cells[1:]]
-            for cells in _score_rows(read_json(thorough))
-        ]
+    for target in EXPERIMENTS:
+        file = paths.report(target) / "metrics.json"
+        if file.exists():
+            rows += [
+                [f"{cells[0]}, `make {target}`", *cells[1:]]
+                for cells in _score_rows(read_json(file))
+            ]
     return table(
         ["model", "val accuracy", "test accuracy", "macro F1", "log loss", "calibration error"],
         rows,

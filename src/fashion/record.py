@@ -39,6 +39,8 @@ def main() -> None:
             done = _timed(target, clone)
             if target == "repro":
                 _keep_results(clone, root)
+            if (clone / "reports" / target).is_dir():  # what an experiment leaves
+                _keep_folder(clone, root, target)
             if target == "verify":
                 for file in (clone / "reports").glob("verification*.md"):
                     shutil.copy(file, root / "reports")
@@ -73,9 +75,14 @@ def _keep_results(clone: Path, root: Path) -> None:
     shutil.copy(clone / "dvc.lock", root / "dvc.lock")
     for folder in (clone / "reports").iterdir():
         if folder.is_dir():
-            shutil.rmtree(root / "reports" / folder.name, ignore_errors=True)
-            shutil.copytree(folder, root / "reports" / folder.name)
+            _keep_folder(clone, root, folder.name)
     shutil.copytree(clone / ".dvc/cache", root / ".dvc/cache", dirs_exist_ok=True)
+
+
+def _keep_folder(clone: Path, root: Path, name: str) -> None:
+    """Replace a folder of this checkout's reports by the clone's."""
+    shutil.rmtree(root / "reports" / name, ignore_errors=True)
+    shutil.copytree(clone / "reports" / name, root / "reports" / name)
 
 
 if __name__ == "__main__":
