@@ -465,7 +465,7 @@ print(json.dumps(result))
 
 def test_a_logged_model_gives_the_probabilities_of_dvcs_model(reproduced: "Checkout") -> None:
     found = by_name(reproduced, TRAINING)
-    uris = {name: f"runs:/{found[name].info.run_id}/model" for name in NAMES}
+    uris = {name: f"runs:/{found[name].info.run_id}/{name}" for name in NAMES}
     uris["mlp-original-1"] = f"models:/{model_id(found['mlp-original-1'])}"
     output = reproduced.run("python", "-c", LOAD, json.dumps(uris)).stdout
     differences = json.loads(output.splitlines()[-1])

@@ -166,6 +166,25 @@ def test_every_experiment_has_a_view(name: str) -> None:
     assert len(json.loads(tags["mlflow.sharedViewState.columns"])["selectedColumns"]) > 5
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "metrics"),
+    [
+        (TRAINING, "LINE", {"val_accuracy", "val_loss", "accuracy", "loss"}),
+        (SEARCH, "PARALLEL", {"best_val_accuracy"}),
+    ],
+)
+def test_a_view_has_the_curves_of_trainings_and_the_coordinates_of_trials(
+    name: str, kind: str, metrics: set[str]
+) -> None:
+    view = json.loads(described(name, "7")["mlflow.sharedViewState.columns"])
+    (section,) = view["compareRunSections"]
+    charts = view["compareRunCharts"]
+    assert {(one["type"], one["metricSectionId"]) for one in charts} == {(kind, section["uuid"])}
+    assert len({one["uuid"] for one in charts}) == len(charts)
+    shown = [one.get("selectedMetrics", [one.get("metricKey")]) for one in charts]
+    assert {metric for one in shown for metric in one} == metrics
+
+
 def test_artifact_locations_are_relative_and_the_working_directory_stays(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -588,11 +607,13 @@ def model() -> Any:
 def with_model(model: Any, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one trained model, evaluated and registered."""
     root = Path(shutil.copytree(empty_store, tmp_path_factory.mktemp("models") / "a project é"))
-    with open_run(root, TRAINING, "mlp-original-1", "k") as run:
+    with open_run(root, TRAINING, "mlp-original-1", "k", description="Small") as run:
+        run.log_dataset("val", "ab" * 32, "validation", {"images": 12000})
         for epoch in range(3):
             run.log_metrics({"val_accuracy": epoch / 10}, step=epoch)
         run.log_model(model, PIXELS[:1], step=1)
     with reopen_run(root, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
+        run.log_dataset("test", "cd" * 32, "test", {"images": 10000})
         run.log_metrics({"test_accuracy": 0.9})
         for _ in range(2):
             register_champion(run, "fashion-mnist-mlp", 0.9, "0.9 on validation")
@@ -635,8 +656,12 @@ def test_a_model_shows_the_scores_of_its_epoch_and_of_the_test(with_model: Path)
     (run,) = runs(with_model)
     (output,) = run.outputs.model_outputs
     logged = client(with_model).get_logged_model(output.model_id)
-    assert logged.status.value == "READY"
-    assert {m.key: m.value for m in logged.metrics} == {"val_accuracy": 0.1, "test_accuracy": 0.9}
+    assert (logged.name, logged.status.value) == ("mlp-original-1", "READY")
+    assert logged.tags["mlflow.note.content"] == "Small"
+    assert {m.key: (m.value, m.dataset_name, m.dataset_digest) for m in logged.metrics} == {
+        "val_accuracy": (0.1, "val", "ab" * 8),
+        "test_accuracy": (0.9, "test", "cd" * 8),
+    }
     assert steps(with_model, run.info.run_id, "val_accuracy") == [(0, 0.0), (1, 0.1), (2, 0.2)]
 
 

@@ -32,6 +32,7 @@ def log_evaluation(
     """
     key = record["key"]
     short = evaluation.keys(result.name for result in scored)
+    counts = {one.name: one.support for one in scored[0].classes}
     families = dict.fromkeys(result.name.model for result in scored)
     champions = {
         model: report.best([one for one in scored if one.name.model == model]) for model in families
@@ -46,6 +47,7 @@ def log_evaluation(
             evaluated=key,
             tags={**name._asdict(), **origin(trainings[name], f"train@{name}")},
         ) as run:
+            run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
             run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
             run.log_table("confusion", *evaluation.confusion_table([result]))
@@ -64,13 +66,14 @@ def log_evaluation(
         description="All models on the test split, side by side; `report.html` tells it whole",
     ) as run:
         run.log_parameters({**record["settings"], "models": sorted(map(str, trainings))})
+        run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
         # A table, because as metrics they would stand among the charts of the models' own.
-        counts = ("accuracy_difference", "only_first_right", "only_second_right", "mcnemar_p_value")
+        found = ("accuracy_difference", "only_first_right", "only_second_right", "mcnemar_p_value")
         run.log_table(
             "comparisons",
-            ["first", "second", *counts, "low", "high"],
+            ["first", "second", *found, "low", "high"],
             [
-                [one["first"], one["second"], *(one[name] for name in counts), *one["interval"]]
+                [one["first"], one["second"], *(one[name] for name in found), *one["interval"]]
                 for one in comparisons
             ],
         )

@@ -31,15 +31,15 @@ from fashion.errors import UserError
 TRAINING = "fashion-mnist"
 SEARCH = "fashion-mnist-search"
 REPLICATIONS = "fashion-mnist-replications"
-EXPERIMENTS = {  # name → description; {view} becomes the address of its view below
-    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and "
-    "one run that compares them. [Scores side by side]({view}). Select an MLP and a CNN and press "
-    "*Compare*.",
+EXPERIMENTS = {  # name → description; {view} and {charts} become addresses of its view below
+    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and"
+    " one run that compares them. [Scores side by side]({view}), [curves]({charts}). Select an MLP"
+    " and a CNN and press *Compare*.",
     SEARCH: "One run per search for hyperparameters, with a child run per trial."
-    " [Trials with their scores]({view}).",
+    " [Trials with their scores]({view}), [as parallel coordinates]({charts}).",
     REPLICATIONS: "The published systems, rebuilt: one run per model and seed, and one per search,"
     " with a child run per trial. The number at the beginning of a name is the system's."
-    " [Scores side by side]({view}).",
+    " [Scores side by side]({view}), [curves]({charts}).",
 }
 _SCORES = ("test_accuracy", "test_f1_macro", "test_log_loss", "best_val_accuracy", "best_epoch")
 _TRIAL_SCORES = ("best_val_accuracy", "best_val_loss", "best_epochs")
@@ -49,6 +49,10 @@ COLUMNS = {
     SEARCH: (_TRIAL_SCORES, ("learning_rate", "dropout", "hidden_units", "filters", "epochs")),
     REPLICATIONS: (_SCORES, ("model", "data", "seed", "optimizer", "learning_rate", "batch_size")),
 }
+# The view's charts: of a metric by epoch, or of a score over the parameters of the trials that have
+# all of them, which are those of one architecture.
+CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")
+TRIALS = (("hidden_units", "dropout", "learning_rate"), ("filters", "dropout", "learning_rate"))
 VIEW = "columns"  # what the view is called in its address
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
@@ -263,11 +267,70 @@ def described(experiment: str, number: str) -> dict[str, str]:
             *(f"metrics.`{name}`" for name in metrics),
             *(f"params.`{name}`" for name in parameters),
         ],
+        **charts(experiment),
     }
     address = f"#/experiments/{number}/runs?viewStateShareKey={VIEW}"
     return {
-        NOTE_TAG: EXPERIMENTS[experiment].format(view=address),
+        NOTE_TAG: EXPERIMENTS[experiment].format(
+            view=address, charts=f"{address}&compareRunsMode=CHART"
+        ),
         f"{VIEW_TAG}{VIEW}": json.dumps(view),
+    }
+
+
+def charts(experiment: str) -> dict[str, Any]:
+    """Return the charts of an experiment's view, in the terms of MLflow's UI.
+
+    Those of all other metrics follow below; the UI adds them by itself.
+    """
+    if experiment == SEARCH:
+        score = COLUMNS[SEARCH][0][0]
+        settings: list[dict[str, Any]] = [
+            {"type": "PARALLEL", "selectedParams": axes, "selectedMetrics": [score]}
+            for axes in TRIALS
+        ]
+    else:
+        settings = [
+            {
+                "type": "LINE",
+                "metricKey": name,
+                "displayName": name,
+                "xAxisKey": "step",
+                "xAxisScaleType": "linear",
+                "scaleType": "linear",
+                "lineSmoothness": 0,
+                "range": {},
+                "yAxisKey": "metric",
+                "yAxisExpressions": [],
+                "useGlobalXaxisKey": True,
+                "useGlobalLineSmoothing": True,
+            }
+            for name in CURVES
+        ]
+    section = {"name": "Trials" if experiment == SEARCH else "Curves", "uuid": "first"}
+    shown = {"deleted": False, "isGenerated": False}
+    return {
+        "compareRunCharts": [
+            {
+                "uuid": f"chart-{number}",
+                "metricSectionId": section["uuid"],
+                "runsCountToCompare": 100,
+                "showAllRuns": True,
+                **shown,
+                **one,
+            }
+            for number, one in enumerate(settings, 1)
+        ],
+        "compareRunSections": [
+            {
+                **section,
+                "columns": 1 if experiment == SEARCH else 2,
+                "cardHeight": 300,  # pixels
+                "display": True,
+                "isReordered": False,
+                **shown,
+            }
+        ],
     }
 
 

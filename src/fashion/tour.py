@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 # What is tried in the clone, so that DVC has two things to compare.
-EXPERIMENT = ("train.models=[mlp]", "train.data=[original]", "train.budget.mlp.epochs=5")
+EXPERIMENT = ("train.budget.mlp.epochs=5",)
 
 
 class Listing(NamedTuple):
@@ -57,7 +57,8 @@ class Page(NamedTuple):
     text: str  # what the reader should see
     address: str
     shows: str  # a text on the page; when it is there, the page has loaded
-    click: str = ""  # a text to be clicked before the picture is taken, and scrolled to
+    click: str = ""  # a text to be clicked before the picture is taken
+    top: str = ""  # a text to be scrolled to
     size: tuple[int, int] = DESKTOP
     dark: bool = False
 
@@ -112,12 +113,12 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
     pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
     if len(pair) < 2:
         raise UserError("MLflow lacks the runs of mlp-original-1 and cnn-original-1: `make refill`")
-    trials = [run for name, run in found[SEARCH].items() if name.startswith("cnn-trial-")]
-    models = store.client.get_run(runs["cnn-original-1"]).outputs.model_outputs
-    if not models or not trials:
-        raise UserError("MLflow lacks a model or the trials of the CNN: `make refill`")
+    if not found[SEARCH]:
+        raise UserError("MLflow lacks the searches: `make refill`")
     registered = f"{TRAINING}-cnn"
     _, version = champion(root, registered)
+    best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
+    model = best.outputs.model_outputs[0].model_id
     training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
     both = quote(json.dumps([runs[name] for name in pair]))
     compared = (
@@ -142,16 +143,18 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "curves",
             "Curves, overlaid",
-            "The second of the three buttons: every metric of all runs in one chart.",
-            f"{training}/runs?compareRunsMode=CHART",
+            "The second link in the experiment's description leads here; every other metric has a"
+            " chart below.",
+            f"{training}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
             "val_accuracy",
         ),
         Page(
             "compare",
             "Two runs compared",
-            "What differs is marked.",
+            "What differs is marked, from the parameters to the scores.",
             compared,
             "Run details",
+            top="Parameters",
         ),
         Page(
             "confusion",
@@ -160,20 +163,29 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             compared,
             "confusion.png",
             click="confusion.png",
+            top="confusion.png",
         ),
         Page(
             "run",
             "One run",
             "Where it comes from: commit, machine, data, seeds.",
-            f"{training}/runs/{runs['cnn-original-1']}",
+            f"{training}/runs/{best.info.run_id}",
             "About this run",
         ),
         Page(
             "model",
             "Its model",
-            "Its scores, and the run that it comes from.",
-            f"{training}/models/{models[0].model_id}",
+            "Its scores with the data they are about, and the run that it comes from.",
+            f"{training}/models/{model}",
             "test_accuracy",
+        ),
+        Page(
+            "signature",
+            "What it takes and gives",
+            "Its signature stands in `MLmodel`; `input_example.json` is an image to try it with.",
+            f"{training}/models/{model}/artifacts",
+            "MLmodel",
+            click="MLmodel",
         ),
         Page(
             "search",
@@ -185,10 +197,10 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "trials",
             "Its trials, as parallel coordinates",
-            "Select trials and press *Compare*.",
-            f"{address}/#/compare-runs?runs={quote(json.dumps(trials))}"
-            f"&experiments={quote(json.dumps([numbers[SEARCH]]))}",
-            "Parallel Coordinates Plot",
+            "The second link in the experiment's description leads here: a chart for each"
+            " architecture.",
+            f"{search}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
+            "Parallel Coordinates",
         ),
         Page(
             "registry",
@@ -346,8 +358,9 @@ def photograph(driver: Driver, page: Page, address: str) -> bytes:
     driver.get(page.address)
     browser.wait_for(driver, page.shows)
     if page.click:
-        element = driver.find_element("xpath", f"//*[text()='{page.click}']")
-        element.click()
+        driver.find_element("xpath", f"//*[text()='{page.click}']").click()
+    if page.top:
+        element = driver.find_element("xpath", f"//*[text()='{page.top}']")
         driver.execute_script("arguments[0].scrollIntoView({block: 'start'})", element)
     time.sleep(3)  # charts and pictures come in after the text
     png: bytes = driver.get_screenshot_as_png()

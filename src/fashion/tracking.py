@@ -60,6 +60,13 @@ PARENT_TAG = "mlflow.parentRunId"
 TABLES_TAG = "mlflow.loggedArtifacts"
 VERSIONS_TAG = "mlflow.modelVersions"  # from the page of a model to its registered version
 CONTEXT_TAG = "mlflow.data.context"
+ABOUT = {  # how a metric's name begins → context of the data it is about
+    "loss": "training",
+    "accuracy": "training",
+    "val_": "validation",
+    "best_val_": "validation",
+    "test_": "test",
+}
 
 Tag = str | int | float
 Images = NDArray[np.uint8]
@@ -177,6 +184,7 @@ class Run:
         self._threads = threads
         self._parameters = set(content.data.params) if content else set()
         self._tables = _logged_tables(content.data.tags) if content else []
+        self._datasets: dict[str, tuple[str, str]] = {}  # context → name and digest
         self._known: dict[str, dict[int, float]] = {}  # metric → step → value
         self._model: tuple[str, int] | None = None  # id and step of the logged model
         if content and content.outputs and content.outputs.model_outputs:
@@ -219,9 +227,8 @@ class Run:
                 new[name] = float(value)
         now = int(time.time() * 1000)
         model = self._model[0] if self._model and step == self._model[1] else None
-        entity = self._store.entity("Metric")
         for part in _parts(list(new.items()), METRICS_PER_CALL):
-            entries = [entity(name, value, now, step, model_id=model) for name, value in part]
+            entries = [self._metric(name, value, now, step, model) for name, value in part]
             if self._attempt("metric", len(part), functools.partial(self._batch, metrics=entries)):
                 for name, value in part:
                     self._known.setdefault(name, {})[step] = value
@@ -258,12 +265,15 @@ class Run:
         Args:
             name: what the UI shows, such as "train".
             digest: SHA-256 of the data in hexadecimal. (MLflow's own digest covers a dozen images.)
-            context: "training", "validation" or "test".
+            context: "training", "validation" or "test"; the metrics of that split are shown with
+                the data beside the logged model.
             counts: number of images, in total or per class.
         """
+        short = digest[:16]
+        self._datasets[context] = (name, short)
         dataset = self._store.entity("Dataset")(
             name=name,
-            digest=digest[:16],
+            digest=short,
             source_type="local",
             source=json.dumps({"sha256": digest}),
             profile=json.dumps(dict(counts)),
@@ -346,6 +356,22 @@ class Run:
     def _batch(self, **entries: Any) -> None:
         self._client.log_batch(self.run_id, **entries)
 
+    def _metric(self, name: str, value: float, time: int, step: int, model: str | None) -> Any:
+        """Return MLflow's entity of a metric.
+
+        Args:
+            name: such as `val_accuracy`.
+            value: of the metric.
+            time: milliseconds since 1970.
+            step: the epoch.
+            model: id of the logged model beside which it is shown, with the data it is about.
+        """
+        about = next((context for start, context in ABOUT.items() if name.startswith(start)), "")
+        dataset, digest = self._datasets.get(about, (None, None)) if model else (None, None)
+        return self._store.entity("Metric")(
+            name, value, time, step, model_id=model, dataset_name=dataset, dataset_digest=digest
+        )
+
     def _write(self, name: str, content: bytes) -> None:
         """Store an artifact under its path in the run."""
         path = PurePosixPath(name)
@@ -422,11 +448,13 @@ class Run:
             inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
             outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
         )
+        run = self._client.get_run(self.run_id)
         logged = self._client.create_logged_model(
             self._experiment_id,
-            name="model",
+            name=run.info.run_name,  # by which the UI lists it
             source_run_id=self.run_id,
-            params=self._client.get_run(self.run_id).data.params,
+            params=run.data.params,
+            tags={NOTE_TAG: run.data.tags.get(NOTE_TAG, "")},
         )
         with tempfile.TemporaryDirectory() as folder:
             files = Path(folder) / "model"
@@ -452,9 +480,8 @@ class Run:
 
         With the time they have in the run they are no second point of the curve.
         """
-        entity = self._store.entity("Metric")
         metrics = [
-            entity(name, point.value, point.timestamp, step, model_id=model_id)
+            self._metric(name, point.value, point.timestamp, step, model_id)
             for name, steps in self._known.items()
             if step in steps
             for point in self._client.get_metric_history(self.run_id, name)
