@@ -156,17 +156,17 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
 	@python -m fashion.predict "$(IMAGE)"
 
-# Three processes on two cores: much of a test is waiting for the programs it runs. A file's tests stay
+# Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
 # together, because they share what is costly to set up.
-THREE := -n 3 --dist loadfile
+TWO := -n 2 --dist loadfile
 
 .PHONY: test
 test: $(INSTALLED) lint types ## lint, check types, run all tests but those of test-system
-	pytest $(THREE) -m "not system"
+	pytest $(TWO) -m "not system"
 
 .PHONY: test-fast
 test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds each
-	pytest $(THREE) -m "not slow and not system"
+	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
 test-system: $(INSTALLED) ## run the tests with real servers and a browser (Debian's postgresql, chromium, chromium-driver)

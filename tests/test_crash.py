@@ -212,7 +212,7 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
 ) -> None:
     checkout = stages.copy(starts[stage])
     # Ever a little later, or it would never get past its beginning.
-    step = math.ceil(whole.done.changes / 10)
+    step = math.ceil(whole.done.changes / 4)
     for at in count(step, step):
         done = stages.run(checkout.root, stage, "kill", at)
         if done.status == 0:
@@ -227,7 +227,7 @@ def test_killed_at_random_times_it_ends_as_if_left_alone(
     checkout = stages.copy(starts[stage])
     times = random.Random(1)  # noqa: S311 (no secret)
     for attempt in count(1):
-        seconds = times.uniform(0.01, (0.5 + attempt / 8) * whole.seconds)
+        seconds = times.uniform(0.01, (0.5 + attempt / 3) * whole.seconds)
         done = stages.run(checkout.root, stage, "time", seconds)
         if done.status == 0:
             break

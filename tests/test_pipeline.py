@@ -424,7 +424,10 @@ def test_a_run_says_which_data_code_and_seed_it_comes_from(
     assert tags["stage"] == f"train@{name}"
     assert run.inputs
     seen = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    assert seen == {data: digests["train"][:16], "val": digests["val"][:16]}
+    scored = json.loads((reproduced.root / "reports/evaluate/evaluation.json").read_text())
+    digests |= scored["data_sha256"]
+    shown = {data: "train", "val": "val", "test": "test"}
+    assert seen == {name: digests[split][:16] for name, split in shown.items()}
 
 
 def test_the_best_model_of_each_family_is_its_champion(reproduced: "Checkout") -> None:
