@@ -20,8 +20,11 @@ def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
 
 
 def test_what_a_command_prints_stands_below_it() -> None:
-    text = document([Listing("Scores", "", "dvc metrics show --md", "| a |\n| - |\n")])
+    table = Listing("Scores", "", "dvc metrics show --md", "| a |\n| - |\n")
+    lines = Listing("Help", "", "python x.py --help", "usage: x\n")
+    text = document([table, lines])
     assert "## Scores\n\n```sh\ndvc metrics show --md\n```\n\n| a |\n| - |\n" in text
+    assert "```sh\npython x.py --help\n```\n\n```text\nusage: x\n```\n" in text
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Photograph what a user sees, in a real browser, and write docs/tour.md: `make tour`.
 
 MLflow's UI on the runs of this checkout, what DVC shows of them and of an experiment, made in a
-clone, and the report, on a screen and on a phone. It needs Debian's packages chromium and
-chromium-driver, and the results of `make repro`.
+clone, the report, on a screen and on a phone, and what commands say. It needs Debian's packages
+chromium and chromium-driver, and the results of `make repro`.
 """
 
 import contextlib
@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from fashion import browser, command, verify
+from PIL import Image
+
+from fashion import browser, command, data, verify
 from fashion.browser import DESKTOP, PATIENCE, PHONE, Driver
 from fashion.errors import UserError
 from fashion.files import write_bytes, write_text
+from fashion.paths import Paths
 from fashion.serve import champion
 from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, open_store
 
@@ -46,7 +49,7 @@ class Listing(NamedTuple):
     title: str
     text: str  # what the reader should see
     command: str
-    output: str
+    output: str  # shown as it is, or as a table if it is one in Markdown
 
 
 class Page(NamedTuple):
@@ -75,6 +78,7 @@ def main() -> None:
             *mlflow_pages(root, address),
             *dvc_parts(root, Path(folder)),
             *file_pages(root),
+            *command_listings(root, Path(folder)),
         ]
         for part in parts:
             print(part.title, flush=True)
@@ -263,14 +267,22 @@ def dvc_parts(root: Path, folder: Path) -> list[Page | Listing]:
 
 
 def dvc(folder: Path, *words: str) -> str:
-    """Return what DVC prints.
+    """Return what DVC prints; `folder` and errors as for `output`."""
+    return output(["dvc", *words], folder)
+
+
+def output(line: Sequence[str], folder: Path) -> str:
+    """Return what a command prints in a folder.
 
     Raises:
         UserError: it fails.
     """
-    done = subprocess.run(["dvc", *words], cwd=folder, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise UserError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+        raise UserError(f"`{shlex.join(line)}` failed: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -292,6 +304,38 @@ def file_pages(root: Path) -> list[Page]:
     ]  # fmt: skip
 
 
+def command_listings(root: Path, folder: Path) -> list[Listing]:
+    """Return what commands say: a prediction, and the help of a stage.
+
+    Args:
+        root: the checkout.
+        folder: a place for the picture that is classified.
+
+    Raises:
+        UserError: a command fails.
+    """
+    picture = folder / "boot.png"
+    pixels = data.read_split(Paths(root).split("test")).images[0]
+    on_white = Image.fromarray(255 - pixels)
+    on_white.resize((280, 280)).save(picture)
+    predict = ["-m", "fashion.predict"]
+    stage = ["pipeline/train.py", "--help"]
+    return [
+        Listing(
+            "`make predict`",
+            "The first image of the test split, enlarged and on a white ground.",
+            "make predict IMAGE=boot.png",
+            output([sys.executable, *predict, str(picture)], root).replace(f"{folder}/", ""),
+        ),
+        Listing(
+            "`--help`",
+            "Every script has it.",
+            shlex.join(["python", *stage]),
+            output([sys.executable, *stage], root),
+        ),
+    ]
+
+
 def document(parts: Sequence[Page | Listing]) -> str:
     """Return docs/tour.md."""
     lines = [
@@ -304,8 +348,9 @@ def document(parts: Sequence[Page | Listing]) -> str:
         if isinstance(part, Page):
             lines.append(f"![{part.title}](tour/{part.name}.png)")
         else:
-            table = part.output.strip()  # in Markdown
-            lines += [f"```sh\n{part.command}\n```", table]
+            text = part.output.strip()
+            lines.append(f"```sh\n{part.command}\n```")
+            lines.append(text if text.startswith("|") else f"```text\n{text}\n```")
     return "\n\n".join(lines) + "\n"
 
 
