@@ -221,6 +221,7 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
     assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
 
 
+@pytest.mark.parametrize("stage", ["train"], indirect=True)  # the longest; it saves on the way
 def test_killed_at_random_times_it_ends_as_if_left_alone(
     stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
 ) -> None:
