@@ -147,7 +147,8 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
 def test_a_server_that_was_away_for_a_while_has_lost_nothing(
     database: str, own: "Checkout", tmp_path: Path
 ) -> None:
-    own.edit({"train.budget.mlp": {"epochs": 40, "patience": 40}})
+    epochs = 400  # enough to be still at it when the server has gone
+    own.edit({"train.budget.mlp": {"epochs": epochs, "patience": epochs}})
     port = free_port()
     with serving(database, tmp_path, port) as address:
         process = own.start_stage(
@@ -168,5 +169,5 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
     assert f"MLflow at {address} answers again" in done.stderr
     assert "not logged" not in done.stderr
     assert run["status"] == "FINISHED"
-    assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, 41))
+    assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, epochs + 1))
     assert run["models"] == 1
