@@ -147,7 +147,7 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
 def test_a_server_that_was_away_for_a_while_has_lost_nothing(
     database: str, own: "Checkout", tmp_path: Path
 ) -> None:
-    epochs = 400  # enough to be still at it when the server has gone
+    epochs = 200  # enough to be still at it when the server has gone
     own.edit({"train.budget.mlp": {"epochs": epochs, "patience": epochs}})
     port = free_port()
     with serving(database, tmp_path, port) as address:

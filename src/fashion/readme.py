@@ -274,9 +274,9 @@ def overheads(paths: Paths) -> str:
     )
     return (
         f"{table(['seconds', *kinds], rows)}\n\n{measured['overhead']:.1%} of the time is no"
-        " training. In tune and train, logging to MLflow takes"
-        f" {measured['logging_of_training']:.1%} of the time of all training. Commands that do next"
-        f" to nothing: {short}."
+        " training (validation, prediction and tracing count as training). In tune and train,"
+        f" logging to MLflow takes {measured['logging_of_training']:.1%} of the time of all"
+        f" training. Commands that do next to nothing: {short}."
     )
 
 

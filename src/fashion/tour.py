@@ -139,8 +139,8 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "runs",
             "The trained models",
-            "The link in the experiment's description leads here: sorted by test accuracy, the"
-            " columns that matter.",
+            "The first link in the experiment's description leads here: sorted by test accuracy,"
+            " the columns that matter.",
             f"{training}/runs?viewStateShareKey={VIEW}",
             "cnn-original-1",
         ),
@@ -155,7 +155,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "compare",
             "Two runs compared",
-            "What differs is marked, from the parameters to the scores.",
+            "The parameters that differ are marked; both have the same metrics.",
             compared,
             "Run details",
             top="Parameters",
@@ -193,8 +193,8 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         ),
         Page(
             "search",
-            "A search and its trials",
-            "Sorted by validation accuracy.",
+            "The searches and their trials",
+            "Sorted by validation accuracy; a search stands beside the best of its trials.",
             f"{search}/runs?viewStateShareKey={VIEW}",
             "trial-1",
         ),
@@ -247,7 +247,8 @@ def dvc_parts(root: Path, folder: Path) -> list[Page | Listing]:
         Page(
             "plots-diff",
             "`dvc plots diff`",
-            f"An experiment, `dvc exp run {' '.join(settings)}`, and what it changed.",
+            f"An experiment, `dvc exp run --name shorter {' '.join(settings)}`, is dashed. With"
+            " `--temp` it would run beside the workspace and leave that as it is.",
             (folder / "plots-diff/index.html").as_uri(),
             "Validation accuracy by epoch",
         ),
@@ -340,7 +341,8 @@ def document(parts: Sequence[Page | Listing]) -> str:
     """Return docs/tour.md."""
     lines = [
         "# A tour",
-        "What a user sees after `make repro`. The pictures are taken by `make tour`.",
+        "What a user sees after `make repro`. The pictures are taken by `make tour`; where"
+        " `make refill` had logged the recorded run, MLflow shows the times of the logging.",
     ]
     for part in parts:
         lines.append(f"## {part.title}")
