@@ -169,7 +169,7 @@ test-fast: $(INSTALLED) ## run the tests that take no more than a few seconds ea
 	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
-test-system: $(INSTALLED) ## run the tests with real servers and a browser (Debian's postgresql, chromium, chromium-driver)
+test-system: $(INSTALLED) ## run the tests with real servers, a browser, or minutes to wait (Debian's postgresql, chromium, chromium-driver)
 	pytest -m system
 
 .PHONY: test-crash

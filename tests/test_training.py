@@ -4,13 +4,7 @@ import functools
 import io
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
-import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -493,54 +487,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     with pytest.raises(UserError, match=r"c\.npz is damaged .*delete it to start afresh") as caught:
         fit(epochs=2, checkpoint=checkpoint, **other)
     assert "\n" not in str(caught.value)
-
-
-PROGRAM = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    sys.path.insert(0, sys.argv[1])
-    import test_training as t
-    folder = Path(sys.argv[2])
-    network, progress = t.fit("mlp", epochs=int(sys.argv[3]), checkpoint=folder / "c.npz",
-                              **t.EVERYTHING)
-    t.training.save_model(folder / "m.keras", network)
-    print(t.training.weights_digest(network), progress, flush=True)
-    """
-)
-
-
-def start(folder: Path, epochs: int, **environment: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(folder), str(epochs)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
-    )
-
-
-@pytest.mark.slow
-def test_a_killed_process_is_taken_up_to_the_same_bits(tmp_path: Path) -> None:
-    epochs = 60
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    with start(tmp_path / "whole", epochs, TZ="Asia/Tokyo", PYTHONHASHSEED="7") as process:
-        expected, _ = process.communicate(timeout=200)
-    random = np.random.default_rng()
-    checkpoint = tmp_path / "killed/c.npz"
-    with start(tmp_path / "killed", epochs) as process:
-        deadline = time.monotonic() + 100
-        while time.monotonic() < deadline and process.poll() is None and not checkpoint.exists():
-            time.sleep(0.01)
-        time.sleep(random.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-    assert checkpoint.exists()
-    with start(tmp_path / "killed", epochs, TZ="UTC", PYTHONHASHSEED="1") as process:
-        found, _ = process.communicate(timeout=200)
-    assert expected
-    assert found == expected
-    model, same = (tmp_path / name / "m.keras" for name in ("whole", "killed"))
-    assert same.read_bytes() == model.read_bytes()
 
 
 # Divergence

@@ -238,7 +238,7 @@ def test_elsewhere_is_another_time_and_another_order_of_files(tmp_path: Path) ->
     assert dict(os.environ) == before
 
 
-@slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_two_small_runs_agree_wherever_they_are(checkout_from: "Callable[..., Checkout]") -> None:
     checkout: Checkout = checkout_from()
@@ -257,7 +257,7 @@ def test_two_small_runs_agree_wherever_they_are(checkout_from: "Callable[..., Ch
     assert checkout.run("git", "status", "--porcelain").stdout == ""
 
 
-@slow
+@pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_other_instructions_give_other_bits_and_scores_within_tolerance(
     reproduced: "Checkout", own: "Checkout"

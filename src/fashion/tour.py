@@ -192,9 +192,18 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             click="MLmodel",
         ),
         Page(
+            "searches",
+            "The searches, their trials below",
+            "As the page opens; a search opens by its arrow, all of them by *Expand rows*.",
+            f"{search}/runs",
+            "search-cnn",
+            click="Expand rows",
+        ),
+        Page(
             "search",
-            "The searches and their trials",
-            "Sorted by validation accuracy; a search stands beside the best of its trials.",
+            "Their trials by score",
+            "The first link in the experiment's description: sorted by validation accuracy, a"
+            " search beside the best of its trials.",
             f"{search}/runs?viewStateShareKey={VIEW}",
             "trial-1",
         ),
