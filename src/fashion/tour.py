@@ -60,7 +60,7 @@ class Page(NamedTuple):
     text: str  # what the reader should see
     address: str
     shows: str  # a text on the page; when it is there, the page has loaded
-    click: str = ""  # a text to be clicked before the picture is taken
+    click: str = ""  # XPath of what is to be clicked before the picture is taken
     top: str = ""  # a text to be scrolled to
     size: tuple[int, int] = DESKTOP
     dark: bool = False
@@ -166,7 +166,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             "Further down on the same page, under *Artifacts*.",
             compared,
             "confusion.png",
-            click="confusion.png",
+            click="//*[text()='confusion.png']",
             top="confusion.png",
         ),
         Page(
@@ -189,15 +189,15 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             "Its signature stands in `MLmodel`; `input_example.json` is an image to try it with.",
             f"{training}/models/{model}/artifacts",
             "MLmodel",
-            click="MLmodel",
+            click="//*[text()='MLmodel']",
         ),
         Page(
             "searches",
             "The searches, their trials below",
-            "As the page opens; a search opens by its arrow, all of them by *Expand rows*.",
+            "As the page opens; a search shows its trials at a click on the sign before its name.",
             f"{search}/runs",
             "search-cnn",
-            click="Expand rows",
+            click="(//div[@role='gridcell']//button)[1]",
         ),
         Page(
             "search",
@@ -414,7 +414,7 @@ def photograph(driver: Driver, page: Page, address: str) -> bytes:
     driver.get(page.address)
     browser.wait_for(driver, page.shows)
     if page.click:
-        driver.find_element("xpath", f"//*[text()='{page.click}']").click()
+        driver.find_element("xpath", page.click).click()
     if page.top:
         element = driver.find_element("xpath", f"//*[text()='{page.top}']")
         driver.execute_script("arguments[0].scrollIntoView({block: 'start'})", element)
