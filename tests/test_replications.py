@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,9 @@ import yaml
 from mlflow import MlflowClient
 from tests import replicating, stores
 
+from fashion.errors import UserError
 from fashion.files import read_csv, read_json
+from fashion.replication_results import read_replicas
 from fashion.store import REPLICATIONS
 
 if TYPE_CHECKING:
@@ -158,6 +161,16 @@ def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
         assert run == expected[place], place
     assert "logged" not in again
     assert again.count("was there") == told.count("logged")
+
+
+def test_tables_of_different_seeds_are_refused(replicated: "Checkout", tmp_path: Path) -> None:
+    folder = tmp_path / "3-tyler"
+    shutil.copytree(replicated.root / "replications/results/models/3-tyler", folder)
+    assert list(read_replicas(folder)) == [1, 2]
+    lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
+    (folder / "scores.csv").write_text("".join(lines[:-1]))
+    with pytest.raises(UserError, match="not of the same seeds"):
+        read_replicas(folder)
 
 
 @pytest.mark.timeout(900)

@@ -91,14 +91,17 @@ def read_replicas(folder: Path) -> dict[int, dict[str, Any]]:
     """
     classes = _by_seed(folder / "classes.csv", ("precision", "recall", "f1"))
     histories = _by_seed(folder / "histories.csv", HISTORY)
+    scores = _by_seed(folder / "scores.csv", (*SCORES, "best_epoch"))
+    if not scores.keys() == classes.keys() == histories.keys():
+        raise UserError(f"{folder}: its tables are not of the same seeds")
     return {
         seed: {
-            "scores": {name: row[name] for name in SCORES},
-            "best_epoch": int(row["best_epoch"]),
+            "scores": {name: rows[0][name] for name in SCORES},
+            "best_epoch": int(rows[0]["best_epoch"]),
             "history": histories[seed],
             "classes": [list(one.values()) for one in classes[seed]],
         }
-        for seed, (row,) in _by_seed(folder / "scores.csv", (*SCORES, "best_epoch")).items()
+        for seed, rows in scores.items()
     }
 
 
