@@ -736,7 +736,7 @@ def test_a_third_architecture_is_a_record_a_builder_and_a_section(
     del space["hidden_units"], space["input_dropout"]
     checkout.edit(
         {
-            "tune.models.linear": space,
+            "tune.models": {"linear": space},
             "train.budget.linear": {"epochs": 2, "patience": 2},
             "train.models": ["linear"],
             "train.data": ["original"],
