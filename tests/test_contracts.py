@@ -37,7 +37,7 @@ LEVELS = (
     " elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work replication verdicts replication_plots replication_results"
-    " replication_report replicas",
+    " replication_figures replication_report replicas",
     "checklist readme record verify tour",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}

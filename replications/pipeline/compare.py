@@ -7,7 +7,15 @@ Writes: report.html, report.md, figures/, summary.json
 import sys
 from pathlib import Path
 
-from fashion import command, data, replication, replication_report, replication_results, stage
+from fashion import (
+    command,
+    data,
+    replication,
+    replication_figures,
+    replication_report,
+    replication_results,
+    stage,
+)
 from fashion.files import together, write_bytes, write_json, write_text
 from fashion.paths import Paths
 from fashion.results import read_class_counts
@@ -39,7 +47,7 @@ def main() -> None:
         seconds=replication_results.read_durations(folder / "durations", plan),
         processors=replication_results.read_processors(folder / "durations"),
         figures={
-            **replication_report.figures(plan, models, searches, test),
+            **replication_figures.figures(plan, models, searches, test),
             "figures/samples.png": (report / "samples.png").read_bytes(),
         },
     )

@@ -6,24 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from fashion import evaluation, page, plots, replication_plots, verdicts
-from fashion.data import CLASS_NAMES, Split
+from fashion import evaluation, page, verdicts
+from fashion.data import CLASS_NAMES
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import searched_names
 from fashion.progress import duration
 from fashion.replication import Claim, Plan, SystemModel
+from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
 OVERVIEW = "data"  # id of the section on the data
-GRID = "4-grid-"  # how the names of the rows of system 4's grid begin
-SWEPT = {  # hyperparameter → how an axis names it
-    "dropout": "Dropout",
-    "learning_rate": "Learning rate",
-    "batch_size": "Batch size",
-}
 METRICS = {  # as the page calls them
     "test_accuracy": "test accuracy",
     "test_loss": "test loss",
@@ -46,65 +39,6 @@ class Content:
     seconds: Mapping[str, float]  # system → what its searches and trainings took
     processors: Sequence[str]
     figures: Mapping[str, bytes]  # path beside the page → PNG
-
-
-def figures(
-    plan: Plan, models: Mapping[str, Measured], searches: Mapping[str, Found], test: Split
-) -> dict[str, bytes]:
-    """Return every figure of the page: path beside it → PNG."""
-    finals = {
-        name: part for name, part in sorted(plan.trained.items()) if not name.startswith(GRID)
-    }
-    drawn = {
-        "figures/accuracy.png": replication_plots.accuracies(
-            {name: _printed_accuracy(part) for name, part in finals.items()},
-            {name: models[name].metrics["test_accuracy"] for name in finals},
-        )
-    }
-    grid = {name: plan.models[name] for name in plan.models if name.startswith(GRID)}
-    if grid:
-        parts: dict[str, list[tuple[float, float]]] = {}
-        for name, row in grid.items():
-            pair = (float(_values(row)["test_accuracy"]), models[name].metrics["test_accuracy"][0])
-            layers = len(row.hyperparameters["hidden_units"])
-            parts.setdefault(f"{layers} hidden layers", []).append(pair)
-        drawn["figures/grid.png"] = replication_plots.agreement(parts)
-    if panels := _sweeps(plan, models, searches):
-        drawn["figures/sweeps.png"] = replication_plots.sweeps(panels)
-    f1 = {name: part for name, part in plan.models.items() if "f1" in _values(part)}
-    if f1:
-        drawn["figures/f1.png"] = replication_plots.class_f1(
-            {name: [float(x) for x in _values(part)["f1"].split()] for name, part in f1.items()},
-            {name: models[name].f1 for name in f1},
-        )
-    for one in plan.claims:
-        if one.metric == "val_loss_changes":
-            lines = {
-                f"{name} seed {seed}": (name, history)
-                for name in (one.second, one.first)
-                for seed, history in models[name].histories.items()
-            }
-            drawn[f"figures/curves-{one.second}.png"] = plots.curves(
-                {label: history for label, (_, history) in lines.items()},
-                {label: name for label, (name, _) in lines.items()},
-            )
-    for name, part in plan.models.items():
-        if part.system == "3":
-            drawn[f"figures/confusion-{name}.png"] = plots.confusion_matrix(
-                models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
-            )
-    last = [name for name, part in plan.models.items() if part.system == "4"]
-    cnns = [name for name in last if plan.models[name].model == "cnn"]
-    if cnns:
-        shown = models[cnns[-1]]
-        drawn["figures/predictions.png"] = plots.predictions(
-            test.images[: len(shown.labels)],
-            shown.labels,
-            evaluation.predict(shown.probabilities),
-            shown.probabilities,
-            f"The first test images: {plan.models[cnns[-1]].what}",
-        )
-    return drawn
 
 
 def render(content: Content) -> tuple[str, str]:
@@ -259,11 +193,11 @@ def _numbers(content: Content, system: str) -> Table:
 def _class_table(content: Content, system: str) -> list[Block]:
     blocks: list[Block] = []
     for name, part in content.plan.models.items():
-        printed = _values(part).get("f1")
-        if part.system != system or not printed:
+        values = printed(part).get("f1")
+        if part.system != system or not values:
             continue
         rows = []
-        for place, published in enumerate(printed.split()):
+        for place, published in enumerate(values.split()):
             one = verdicts.compare(published, content.models[name].f1[:, place].tolist())
             rows.append(
                 [
@@ -291,16 +225,14 @@ def _grid(content: Content, system: str) -> list[Block]:
     blocks: list[Block] = []
     rows_of: dict[int, list[str]] = {}
     for name, part in content.plan.models.items():
-        if part.system == system and name.startswith(GRID):
+        if part.system == system and is_row(name):
             rows_of.setdefault(len(part.hyperparameters["hidden_units"]), []).append(name)
     shown = ("test_accuracy", "val_accuracy", "fit_accuracy", "test_loss", "val_loss", "fit_loss")
     for layers, names in rows_of.items():
         rows = []
         for name in names:
-            h, printed = (
-                content.plan.models[name].hyperparameters,
-                _values(content.plan.models[name]),
-            )
+            part = content.plan.models[name]
+            h, theirs = part.hyperparameters, printed(part)
             ours = {metric: content.models[name].metrics[metric][0] for metric in shown}
             rows.append(
                 [
@@ -308,16 +240,16 @@ def _grid(content: Content, system: str) -> list[Block]:
                     *(
                         cell
                         for metric in shown
-                        for cell in (printed[metric], _number(metric, ours[metric]))
+                        for cell in (theirs[metric], _number(metric, ours[metric]))
                     ),
                     _signed(
-                        "test_accuracy", ours["test_accuracy"] - float(printed["test_accuracy"])
+                        "test_accuracy", ours["test_accuracy"] - float(theirs["test_accuracy"])
                     ),
                 ]
             )
         pairs = [
             (
-                float(_values(content.plan.models[name])["test_accuracy"]),
+                float(printed(content.plan.models[name])["test_accuracy"]),
                 content.models[name].metrics["test_accuracy"][0],
             )
             for name in names
@@ -510,7 +442,7 @@ def _comparisons(
 ) -> Iterator[tuple[tuple[SystemModel, str], str, verdicts.Comparison]]:
     """Give (model, metric), place and comparison of every single number but the grid's."""
     for name, part in content.plan.trained.items():
-        if part.system != system or name.startswith(GRID):
+        if part.system != system or is_row(name):
             continue
         for published in part.published:
             for metric, value in published.values.items():
@@ -529,47 +461,6 @@ def _claims(content: Content, system: str) -> Iterator[tuple[Claim, verdicts.Dif
                 claim,
                 verdicts.difference(first, second, claim.direction, content.plan.confidence),
             )
-
-
-def _sweeps(
-    plan: Plan, models: Mapping[str, Measured], searches: Mapping[str, Found]
-) -> dict[str, dict[str, replication_plots.Curve]]:
-    """Return what system 3 varies: axis → with or without L2 → values and validation accuracy."""
-    panels: dict[str, dict[str, replication_plots.Curve]] = {}
-    for name, part in plan.searches.items():
-        if part.search.strategy != "grid":
-            continue
-        (varied,) = (key for key in searched_names(part.ranges()) if key != "l2")
-        lines: dict[str, replication_plots.Curve] = {}
-        for l2 in ("0.0", "0.001"):
-            trials = [trial for trial in searches[name].trials if trial["l2"] == l2]
-            pairs = sorted((float(one[varied]), float(one["val_accuracy"])) for one in trials)
-            places, values = zip(*pairs, strict=True)
-            lines[_l2(float(l2))] = (places, values)
-        panels[SWEPT[varied]] = lines
-    if not panels:
-        return {}
-    epochs: dict[str, replication_plots.Curve] = {}
-    for name, model in plan.models.items():
-        if model.system == "3" and name.startswith("3-tyler"):
-            curves = [one["val_accuracy"] for one in models[name].histories.values()]
-            mean = np.mean(curves, axis=0).tolist()
-            epochs[_l2(model.hyperparameters["l2"])] = (range(1, len(mean) + 1), mean)
-    panels["Epochs (mean of the seeds)"] = epochs
-    return panels
-
-
-def _l2(value: float) -> str:
-    return f"L2 {value:g}" if value else "without L2"
-
-
-def _values(part: SystemModel) -> dict[str, str]:
-    return {metric: text for one in part.published for metric, text in one.values.items()}
-
-
-def _printed_accuracy(part: SystemModel) -> float | None:
-    text = _values(part).get("test_accuracy")
-    return float(text) if text else None
 
 
 def _figure(content: Content, file: str, alt: str, caption: str) -> Figure:

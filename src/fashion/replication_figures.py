@@ -1,0 +1,151 @@
+"""The figures of the replications' page: what each of them shows."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fashion import evaluation, plots, replication_plots
+from fashion.data import Split
+from fashion.parameters import searched_names
+from fashion.replication import Plan, SystemModel
+from fashion.replication_plots import Curve
+from fashion.replication_results import Found, Measured
+
+Models = Mapping[str, Measured]
+Figures = dict[str, bytes]  # path beside the page → PNG
+SWEPT = {  # hyperparameter → how an axis names it
+    "dropout": "Dropout",
+    "learning_rate": "Learning rate",
+    "batch_size": "Batch size",
+}
+
+
+def figures(plan: Plan, models: Models, searches: Mapping[str, Found], test: Split) -> Figures:
+    """Return every figure of the page; those of what is not in the plan are left out."""
+    return {
+        **_accuracies(plan, models),
+        **_grid(plan, models),
+        **_sweeps(plan, models, searches),
+        **_class_f1(plan, models),
+        **_curves(plan, models),
+        **_confusion(plan, models),
+        **_predictions(plan, models, test),
+    }
+
+
+def is_row(name: str) -> bool:
+    """Return whether a model is a row of system 4's grid."""
+    return name.startswith("4-grid-")
+
+
+def printed(part: SystemModel) -> dict[str, str]:
+    """Return what is printed of a model, wherever it stands: metric → text."""
+    return {metric: text for one in part.published for metric, text in one.values.items()}
+
+
+def _accuracies(plan: Plan, models: Models) -> Figures:
+    finals = {name: part for name, part in sorted(plan.trained.items()) if not is_row(name)}
+    published = {name: printed(part).get("test_accuracy") for name, part in finals.items()}
+    measured = {name: models[name].metrics["test_accuracy"] for name in finals}
+    values = {name: float(text) if text else None for name, text in published.items()}
+    return {"figures/accuracy.png": replication_plots.accuracies(values, measured)}
+
+
+def _grid(plan: Plan, models: Models) -> Figures:
+    parts: dict[str, list[tuple[float, float]]] = {}
+    for name, row in plan.models.items():
+        if is_row(name):
+            published = float(printed(row)["test_accuracy"])
+            layers = len(row.hyperparameters["hidden_units"])
+            parts.setdefault(f"{layers} hidden layers", []).append(
+                (published, models[name].metrics["test_accuracy"][0])
+            )
+    return {"figures/grid.png": replication_plots.agreement(parts)} if parts else {}
+
+
+def _sweeps(plan: Plan, models: Models, searches: Mapping[str, Found]) -> Figures:
+    """Return what system 3 varies, with and without L2: a panel per hyperparameter, and epochs."""
+    panels: dict[str, dict[str, Curve]] = {}
+    for name, part in plan.searches.items():
+        if part.search.strategy != "grid":
+            continue
+        (varied,) = (key for key in searched_names(part.ranges()) if key != "l2")
+        lines: dict[str, Curve] = {}
+        for l2 in ("0.0", "0.001"):
+            trials = [trial for trial in searches[name].trials if trial["l2"] == l2]
+            pairs = sorted((float(one[varied]), float(one["val_accuracy"])) for one in trials)
+            places, values = zip(*pairs, strict=True)
+            lines[_l2(float(l2))] = (places, values)
+        panels[SWEPT[varied]] = lines
+    if not panels:
+        return {}
+    epochs: dict[str, Curve] = {}
+    for name, model in plan.models.items():
+        if model.system == "3" and name.startswith("3-tyler"):
+            curves = [one["val_accuracy"] for one in models[name].histories.values()]
+            mean = np.mean(curves, axis=0).tolist()
+            epochs[_l2(model.hyperparameters["l2"])] = (range(1, len(mean) + 1), mean)
+    panels["Epochs (mean of the seeds)"] = epochs
+    return {"figures/sweeps.png": replication_plots.sweeps(panels)}
+
+
+def _l2(value: float) -> str:
+    return f"L2 {value:g}" if value else "without L2"
+
+
+def _class_f1(plan: Plan, models: Models) -> Figures:
+    published = {
+        name: [float(value) for value in printed(part)["f1"].split()]
+        for name, part in plan.models.items()
+        if "f1" in printed(part)
+    }
+    if not published:
+        return {}
+    measured = {name: models[name].f1 for name in published}
+    return {"figures/f1.png": replication_plots.class_f1(published, measured)}
+
+
+def _curves(plan: Plan, models: Models) -> Figures:
+    """Return the curves of the pairs of models of which a document compares the curves."""
+    drawn = {}
+    for claim in plan.claims:
+        if claim.metric != "val_loss_changes":
+            continue
+        lines = {
+            f"{name} seed {seed}": (name, history)
+            for name in (claim.second, claim.first)
+            for seed, history in models[name].histories.items()
+        }
+        drawn[f"figures/curves-{claim.second}.png"] = plots.curves(
+            {label: history for label, (_, history) in lines.items()},
+            {label: name for label, (name, _) in lines.items()},
+        )
+    return drawn
+
+
+def _confusion(plan: Plan, models: Models) -> Figures:
+    """Return the matrices of system 3, which prints four."""
+    return {
+        f"figures/confusion-{name}.png": plots.confusion_matrix(
+            models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
+        )
+        for name, part in plan.models.items()
+        if part.system == "3"
+    }
+
+
+def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
+    """Return thirty predictions of the last CNN of system 4, which shows them."""
+    cnns = [name for name, part in plan.models.items() if (part.system, part.model) == ("4", "cnn")]
+    if not cnns:
+        return {}
+    shown = models[cnns[-1]]
+    return {
+        "figures/predictions.png": plots.predictions(
+            test.images[: len(shown.labels)],
+            shown.labels,
+            evaluation.predict(shown.probabilities),
+            shown.probabilities,
+            f"The first test images: {plan.models[cnns[-1]].what}",
+        )
+    }
