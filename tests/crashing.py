@@ -9,8 +9,9 @@ would run it. `python tests/crashing.py` reads a job per line from standard inpu
 answers each with a line:
 
     {"root": …, "script": "train", "arguments": […], "fault": "kill" | "full", "at": N}
-    {"status": …, "changes": …, "epochs": …, "output": …, "error": …}
+    {"status": …, "changes": …, "growths": …, "epochs": …, "output": …, "error": …}
 
+A full disk concerns only the changes that take space, the growths: for it, they alone are counted.
 With the fault "time" the stage dies after `at` seconds, wherever it stands; with "" it is left
 alone.
 """
@@ -40,7 +41,7 @@ class Changes:
     def __init__(self, root: Path, fault: str, at: float, counter: mmap.mmap) -> None:
         self.root = f"{root}{os.sep}"
         self.fault, self.at, self.counter = fault, at, counter
-        self.count = 0
+        self.changes = self.growths = 0
         self.epochs = 0  # whose checkpoint was begun
 
     def watch(self) -> None:
@@ -82,16 +83,21 @@ class Changes:
     def happens(self, path: object, *, space: bool = False) -> bool:
         """Count a change of a file in the folder; return whether it is the one.
 
-        A full disk concerns only what takes `space`. What SQLite does then is its own affair.
+        Args:
+            path: what is changed.
+            space: whether that takes space. What SQLite does then is its own affair.
         """
-        if not isinstance(path, (str, bytes, os.PathLike)) or (self.fault == "full" and not space):
+        if not isinstance(path, (str, bytes, os.PathLike)):
             return False
         file = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 (resolve() asks the disk)
         if not file.startswith(self.root):
             return False
-        self.count += 1
-        self.counter[:16] = struct.pack("qq", self.count, self.epochs)
-        return self.count == self.at
+        self.changes += 1
+        self.growths += space
+        self.counter[:24] = struct.pack("qqq", self.changes, self.growths, self.epochs)
+        if self.fault == "full":
+            return space and self.growths == self.at
+        return self.changes == self.at
 
     def strike(self) -> None:
         if self.fault == "kill":
@@ -133,16 +139,17 @@ def serve() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
-        counter = mmap.mmap(-1, 16)
+        counter = mmap.mmap(-1, 24)
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
             pid = os.fork()
             if pid == 0:
                 child(json.loads(line), counter, (out.fileno(), error.fileno()))
             _, status = os.waitpid(pid, 0)
-            changes, epochs = struct.unpack("qq", counter[:16])
+            changes, growths, epochs = struct.unpack("qqq", counter[:24])
             answer = {
                 "status": os.waitstatus_to_exitcode(status),
                 "changes": changes,
+                "growths": growths,
                 "epochs": epochs,
             }
             for name, file in (("output", out), ("error", error)):

@@ -45,6 +45,7 @@ PARAMETERS = {
 class Done:
     status: int
     changes: int
+    growths: int  # changes that take space
     epochs: int
     output: str
     error: str
@@ -212,7 +213,7 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
 ) -> None:
     checkout = stages.copy(starts[stage])
     # Ever a little later, or it would never get past its beginning.
-    step = math.ceil(whole.done.changes / 4)
+    step = math.ceil(whole.done.changes / 3)
     for at in count(step, step):
         done = stages.run(checkout.root, stage, "kill", at)
         if done.status == 0:
@@ -246,8 +247,7 @@ def test_a_disk_that_is_full_at_a_change_costs_no_earlier_result(
 ) -> None:
     before = starts[stage].results()
     failed = 0
-    total = stages.run(stages.copy(starts[stage]).root, stage, "full").changes
-    for at in points(total, request):
+    for at in points(whole.done.growths, request):
         checkout = stages.copy(starts[stage])
         full = stages.run(checkout.root, stage, "full", at)
         assert "Traceback" not in full.error, (at, full.error)

@@ -540,6 +540,7 @@ def test_a_server_that_never_answers_is_given_up(
 
 
 @pytest.mark.slow
+@pytest.mark.system  # MLflow waits for 20 s
 def test_a_locked_store_is_a_warning(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with open_run(root, TRAINING, "run", "k") as run:
         run.log_metrics({"loss": 1.0}, step=0)
