@@ -28,8 +28,6 @@ import tensorflow as tf  # noqa: E402
 from fashion import models, training  # noqa: E402
 from fashion.training import Epoch, Progress, change_images  # noqa: E402
 
-SOURCES = Path(__file__).parents[1] / "src"
-
 COMMON: dict[str, Any] = {
     "activation": "relu",
     "kernel_initializer": "glorot_uniform",
