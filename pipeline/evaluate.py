@@ -56,12 +56,14 @@ def main() -> None:
         for name in names
     }
     trainings = {name: training_record(paths, name) for name in names}
-    objective = parameters.tune.search.objective
+    search = parameters.tune.search
     searches = [
         report.SearchTable(
             model,
-            objective,
-            results.read_trials(paths.hyperparameters(model).parent / "trials.csv", objective),
+            search.objective,
+            results.read_trials(
+                paths.hyperparameters(model).parent / "trials.csv", search.objective
+            ),
         )
         for model in named.models
     ]
@@ -89,6 +91,8 @@ def main() -> None:
         comparisons=comparisons,
         hyperparameters=chosen,
         searches=searches,
+        trial_images=search.images,
+        trial_epochs=search.epochs,
         counts=counts,
         confidence=parameters.evaluate.confidence,
         samples=parameters.evaluate.bootstrap_samples,

@@ -70,6 +70,8 @@ def some_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "c
             "cnn": {"filters": [8], "dropout": 0.2, "flip": False},
         },
         searches=searches,
+        trial_images=10_000,
+        trial_epochs=3,
         counts={"train": [4800] * 10, "test": [40] * 10},
         confidence=0.95,
         samples=500,
@@ -342,6 +344,7 @@ def test_counts_have_a_total(markdown: str) -> None:
 
 def test_one_seed_is_named_as_a_limit(markdown: str) -> None:
     assert "trained with one seed" in markdown
+    assert "Every model was trained once" in summary(markdown)
     assert "## Seeds" not in markdown
 
 
@@ -353,6 +356,7 @@ def test_several_seeds_are_summed_up() -> None:
     over = evaluation.spread(values, 0.95)
     assert f"| cnn-original | 5 | {over.mean:.4f} | {over.deviation:.4f} |" in markdown
     assert "mean over 5 seeds" in summary(markdown)
+    assert "trained once" not in summary(markdown)
     assert "trained with one seed" not in markdown
     assert set(re.findall(r"\]\((figures/confusion.*?)\)", markdown)) == {
         f"figures/confusion/{model}-{data}-5.png"
@@ -367,6 +371,19 @@ def test_a_single_model_is_reported_without_comparisons(content: Content) -> Non
     assert "mlp-original is the model to use" in plain(markdown)
     assert "## Comparisons" not in markdown
     assert "## Search" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "told"),
+    [
+        (10_000, 3, "10,000 of the 48,000 training images for at most 3 epochs."),
+        (0, 1, "all training images for at most 1 epoch."),
+        (50_000, 2, "all training images for at most 2 epochs."),
+    ],
+)
+def test_what_a_trial_saw_is_told(images: int, epochs: int, told: str) -> None:
+    content = replace(some_content(), trial_images=images, trial_epochs=epochs)
+    assert f"A trial learned from {told}" in report.render(content)[1]
 
 
 def test_a_search_without_a_finished_trial_is_told() -> None:

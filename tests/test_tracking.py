@@ -167,19 +167,26 @@ def test_every_experiment_has_a_view(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "metrics"),
+    ("name", "kind", "sections", "metrics"),
     [
-        (TRAINING, "LINE", {"val_accuracy", "val_loss", "accuracy", "loss"}),
-        (SEARCH, "PARALLEL", {"best_val_accuracy"}),
+        (TRAINING, "LINE", ["Curves"], {"val_accuracy", "val_loss", "accuracy", "loss"}),
+        (
+            SEARCH,
+            "PARALLEL",
+            ["Trials of the mlp", "Trials of the cnn"],
+            {"best_val_accuracy"},
+        ),
     ],
 )
 def test_a_view_has_the_curves_of_trainings_and_the_coordinates_of_trials(
-    name: str, kind: str, metrics: set[str]
+    name: str, kind: str, sections: list[str], metrics: set[str]
 ) -> None:
     view = json.loads(described(name, "7")["mlflow.sharedViewState.columns"])
-    (section,) = view["compareRunSections"]
+    assert [section["name"] for section in view["compareRunSections"]] == sections
     charts = view["compareRunCharts"]
-    assert {(one["type"], one["metricSectionId"]) for one in charts} == {(kind, section["uuid"])}
+    assert {one["type"] for one in charts} == {kind}
+    held = [section["uuid"] for section in view["compareRunSections"]]
+    assert list(dict.fromkeys(one["metricSectionId"] for one in charts)) == held
     assert len({one["uuid"] for one in charts}) == len(charts)
     shown = [one.get("selectedMetrics", [one.get("metricKey")]) for one in charts]
     assert {metric for one in shown for metric in one} == metrics

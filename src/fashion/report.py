@@ -49,6 +49,8 @@ class Content:
     comparisons: Sequence[Comparison]
     hyperparameters: Mapping[str, Mapping[str, Any]]  # architecture → its record
     searches: Sequence[SearchTable]
+    trial_images: int  # that a trial of these learned from, at most; 0 is all of the train split
+    trial_epochs: int  # that it had, at most
     counts: Mapping[str, Sequence[int]]  # split → images per class, in the order of CLASS_NAMES
     confidence: float  # of every interval
     samples: int  # of the bootstrap
@@ -207,6 +209,10 @@ def _summary(content: Content) -> list[Block]:
         sentences.append(
             f"{int(wrong.sum()):,} images are wrong in {both}"
             f" {_and([named[one.name] for one in shown])}."
+        )
+    if len({result.name.seed for result in content.results}) == 1:
+        sentences.append(
+            "Every model was trained once: what another seed would change is not in the intervals."
         )
     sentences.append(f"Names: {'; '.join(_names(content))}.")
     return [Bullets(sentences)]
@@ -576,7 +582,12 @@ def _search(content: Content) -> list[Block]:
             + ".",
             "Each dot is a trial, in the order they ran. The search saw the training and"
             " validation splits only.",
-        )
+        ),
+        Text(
+            f"A trial learned from {_trial_images(content)} for at most {content.trial_epochs}"
+            f" epoch{'s' * (content.trial_epochs != 1)}. The models of this report were then"
+            " trained with the hyperparameters of the best trial on all of their data."
+        ),
     ]
     for search in content.searches:
         header = list(search.trials[0]) if search.trials else [search.objective]
@@ -592,6 +603,12 @@ def _search(content: Content) -> list[Block]:
             )
         )
     return blocks
+
+
+def _trial_images(content: Content) -> str:
+    there = sum(content.counts["train"])
+    seen = min(content.trial_images or there, there)
+    return f"{seen:,} of the {there:,} training images" if seen < there else "all training images"
 
 
 def _best_score(search: SearchTable) -> float:

@@ -52,7 +52,10 @@ COLUMNS = {
 # The view's charts: of a metric by epoch, or of a score over the parameters of the trials that have
 # all of them, which are those of one architecture.
 CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")
-TRIALS = (("hidden_units", "dropout", "learning_rate"), ("filters", "dropout", "learning_rate"))
+TRIALS = {
+    "mlp": ("hidden_units", "dropout", "learning_rate"),
+    "cnn": ("filters", "dropout", "learning_rate"),
+}
 VIEW = "columns"  # what the view is called in its address
 
 # Set unless the user has: no telemetry, no talk, and a dead server is found out within 15 s
@@ -279,57 +282,66 @@ def described(experiment: str, number: str) -> dict[str, str]:
 
 
 def charts(experiment: str) -> dict[str, Any]:
-    """Return the charts of an experiment's view, in the terms of MLflow's UI.
+    """Return the charts of an experiment's view by section, in the terms of MLflow's UI.
 
     Those of all other metrics follow below; the UI adds them by itself.
     """
     if experiment == SEARCH:
-        score = COLUMNS[SEARCH][0][0]
-        settings: list[dict[str, Any]] = [
-            {"type": "PARALLEL", "selectedParams": axes, "selectedMetrics": [score]}
-            for axes in TRIALS
-        ]
+        sections: dict[str, list[dict[str, Any]]] = {
+            f"Trials of the {model}": [
+                {
+                    "type": "PARALLEL",
+                    "selectedParams": axes,
+                    "selectedMetrics": [COLUMNS[SEARCH][0][0]],
+                }
+            ]
+            for model, axes in TRIALS.items()
+        }
     else:
-        settings = [
-            {
-                "type": "LINE",
-                "metricKey": name,
-                "displayName": name,
-                "xAxisKey": "step",
-                "xAxisScaleType": "linear",
-                "scaleType": "linear",
-                "lineSmoothness": 0,
-                "range": {},
-                "yAxisKey": "metric",
-                "yAxisExpressions": [],
-                "useGlobalXaxisKey": True,
-                "useGlobalLineSmoothing": True,
-            }
-            for name in CURVES
-        ]
-    section = {"name": "Trials" if experiment == SEARCH else "Curves", "uuid": "first"}
+        sections = {
+            "Curves": [
+                {
+                    "type": "LINE",
+                    "metricKey": name,
+                    "displayName": name,
+                    "xAxisKey": "step",
+                    "xAxisScaleType": "linear",
+                    "scaleType": "linear",
+                    "lineSmoothness": 0,
+                    "range": {},
+                    "yAxisKey": "metric",
+                    "yAxisExpressions": [],
+                    "useGlobalXaxisKey": True,
+                    "useGlobalLineSmoothing": True,
+                }
+                for name in CURVES
+            ]
+        }
     shown = {"deleted": False, "isGenerated": False}
     return {
         "compareRunCharts": [
             {
-                "uuid": f"chart-{number}",
-                "metricSectionId": section["uuid"],
+                "uuid": f"{section}-{number}",
+                "metricSectionId": section,
                 "runsCountToCompare": 100,
                 "showAllRuns": True,
                 **shown,
                 **one,
             }
+            for section, settings in sections.items()
             for number, one in enumerate(settings, 1)
         ],
         "compareRunSections": [
             {
-                **section,
-                "columns": 1 if experiment == SEARCH else 2,
+                "uuid": section,
+                "name": section,
+                "columns": min(len(settings), 2),
                 "cardHeight": 300,  # pixels
                 "display": True,
                 "isReordered": False,
                 **shown,
             }
+            for section, settings in sections.items()
         ],
     }
 
