@@ -1,11 +1,21 @@
 """What an MLflow store holds, in a form that two stores can be compared in."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 
 from fashion.store import REPLICATIONS, SEARCH, TRAINING
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+
+def own_store(checkout: "Checkout") -> dict[str, Any]:
+    """Return what a checkout's own store holds."""
+    with contextlib.chdir(checkout.root):  # the places of its artifacts are relative to it
+        return content(MlflowClient(f"sqlite:///{checkout.root}/mlflow.db"))
 
 
 def content(client: MlflowClient) -> dict[str, Any]:

@@ -318,6 +318,19 @@ def test_dvc_shows_experiments_with_the_scores_of_every_model(experiment: "Check
     assert all(f"{key}.test_accuracy" in header for key in KEYS)
 
 
+@pytest.mark.system
+def test_what_the_vs_code_extension_asks_of_dvc_is_answered(experiment: "Checkout") -> None:
+    (baseline, *_) = json.loads(experiment.run("dvc", "exp", "show", "--json").stdout)
+    assert set(baseline["data"]["params"]) == {"params.yaml"}
+    known = ["--granular", "--unchanged", "--with-dirs", "--json"]
+    status = json.loads(experiment.run("dvc", "data", "status", *known).stdout)
+    assert {f"models/{name}.keras" for name in NAMES} <= set(status["unchanged"])
+    places = ["--out", "dvc_plots", "--split", "--json"]
+    plots = json.loads(experiment.run("dvc", "plots", "diff", *places, "probe").stdout)
+    assert "errors" not in plots
+    assert {"accuracy", "loss", "confusion"} <= set(plots["data"])
+
+
 # MLflow.
 
 
@@ -345,6 +358,11 @@ def test_the_store_holds_a_run_per_search_with_a_child_per_trial(reproduced: "Ch
             assert {*CURVES, "best_val_accuracy"} <= set(child.data.metrics)
         best = max(child.data.metrics["best_val_accuracy"] for child in children)
         assert parent.data.metrics["best_val_accuracy"] == best
+
+
+def test_every_trained_model_is_drawn_in_a_colour_of_its_own(reproduced: "Checkout") -> None:
+    colours = [by_name(reproduced, TRAINING)[name].data.tags["mlflow.runColor"] for name in NAMES]
+    assert len(set(colours)) == len(NAMES) == 4
 
 
 def test_mlp_and_cnn_have_the_same_names_for_the_same_things(reproduced: "Checkout") -> None:

@@ -1,22 +1,15 @@
-import contextlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from mlflow import MlflowClient
-from tests.stores import content
+from tests.stores import own_store
 
 from fashion.errors import UserError
 from fashion.refill import first_executions, table
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
-
-
-def store(checkout: "Checkout") -> dict[str, Any]:
-    with contextlib.chdir(checkout.root):
-        return content(MlflowClient(f"sqlite:///{checkout.root}/mlflow.db"))
 
 
 def refill(checkout: "Checkout", **options: Any) -> str:
@@ -33,23 +26,23 @@ def test_a_lost_store_is_filled_again_and_a_full_one_left_alone(
 ) -> None:
     own.forget_runs()
     assert "logged" in refill(own)
-    found = store(own)
-    expected = store(reproduced)
+    found = own_store(own)
+    expected = own_store(reproduced)
     assert found["runs"].keys() == expected["runs"].keys()
     for place, run in expected["runs"].items():
         assert found["runs"][place] == run, place
     assert found["champions"] == expected["champions"]
     assert "logged" not in refill(own)
-    assert store(own) == found
+    assert own_store(own) == found
     assert own.results() == reproduced.results()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_what_the_pipeline_logged_is_left_alone(own: "Checkout") -> None:
-    before = store(own)
+    before = own_store(own)
     assert "logged" not in refill(own)
-    assert store(own) == before
+    assert own_store(own) == before
 
 
 @pytest.mark.slow

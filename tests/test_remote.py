@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.stores import own_store
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -63,3 +64,6 @@ def test_a_clone_pulls_what_was_pushed_and_has_nothing_left_to_do(
     assert clone.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     ran = clone.run("dvc", "repro").stdout
     assert "Running stage" not in ran
+
+    clone.run("python", "-m", "fashion.refill", environment={"PYTHONPATH": "src"})
+    assert own_store(clone) == own_store(own)

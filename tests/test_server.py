@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from mlflow import MlflowClient
-from tests.stores import content
+from tests.stores import content, own_store
 
 from fashion.store import TRAINING
 
@@ -116,8 +116,7 @@ def test_a_server_holds_what_the_own_store_would(
         environment={"MLFLOW_TRACKING_URI": server},
     )
     assert not (own.root / "mlflow.db").exists()
-    with contextlib.chdir(reproduced.root):
-        expected = content(MlflowClient(f"sqlite:///{reproduced.root}/mlflow.db"))
+    expected = own_store(reproduced)
     found = content(MlflowClient(server))
     assert found["runs"].keys() == expected["runs"].keys()
     for place, run in expected["runs"].items():

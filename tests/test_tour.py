@@ -1,17 +1,26 @@
 """The pages that people look at, in a real browser: Debian's chromium."""
 
+import contextlib
 import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
+from selenium.webdriver.support.wait import WebDriverWait
+from tests.stores import files
 
+from fashion import browser
 from fashion.browser import DESKTOP, PHONE
-from fashion.tour import Listing, Page, document
+from fashion.store import TRAINING
+from fashion.tour import Listing, Page, document, ui
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
+
+# Whether a picture is on the page; the logo and the icons are smaller, and not bitmaps.
+SHOWN = "return Array.from(document.images).some(image => image.naturalWidth > 300)"
 
 
 def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
@@ -33,6 +42,27 @@ def test_without_runs_it_says_how_to_get_some(own: "Checkout") -> None:
     (own.root / "mlflow.db").unlink()
     done = own.run(*("python", "-m", "fashion.tour"), environment={"PYTHONPATH": "src"}, fails=True)
     assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1200)
+def test_every_figure_of_a_run_opens_in_mlflow(own: "Checkout") -> None:
+    with contextlib.chdir(own.root):
+        client = MlflowClient(f"sqlite:///{own.root}/mlflow.db")
+        known = client.get_experiment_by_name(TRAINING)
+        assert known is not None
+        figures = [
+            f"experiments/{known.experiment_id}/runs/{run.info.run_id}/artifacts/{file}"
+            for run in client.search_runs([known.experiment_id])
+            for file in files(client, run.info.run_id)
+            if file.endswith(".png")
+        ]
+    assert len(figures) > 8
+    with ui(own.root) as address, browser.opened() as driver:
+        for figure in figures:
+            driver.get(f"{address}/#/{figure}")
+            until = WebDriverWait(driver, browser.PATIENCE)
+            until.until(lambda page: page.execute_script(SHOWN), figure)
 
 
 @pytest.mark.system

@@ -15,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fashion import store, tracking
+from fashion.hyperparameters import RECORDS
 from fashion.paths import ModelName
 from fashion.tracking import Run
 
 Epoch = Mapping[str, float]  # a row of a history
 Record = dict[str, Any]  # a stage's own file on what it did: key, settings, data_sha256, machine
 Counts = Mapping[str, Mapping[str, int]]  # what a run has seen: split → class name → images
+
+# MLflow draws a run in the colour of this tag, and else in one made from its id. A hue for each
+# architecture, darker for the original data; told apart by the colour-blind too (Okabe & Ito 2008).
+COLOUR_TAG = "mlflow.runColor"
+COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#009e73", "#7fceb9"))
 
 
 class Place(NamedTuple):
@@ -56,6 +62,12 @@ def origin(record: Record, stage: str) -> dict[str, str | int]:
     }
 
 
+def colour(name: ModelName) -> str:
+    """Return the colour of a trained model's run: the same for every seed."""
+    hue = COLOURS[list(RECORDS).index(name.model) % len(COLOURS)]
+    return hue[name.data != "original"]
+
+
 def training_run(root: Path, name: ModelName, record: Record) -> AbstractContextManager[Run]:
     """Open the run of a trained model."""
     return tracking.open_run(
@@ -63,7 +75,7 @@ def training_run(root: Path, name: ModelName, record: Record) -> AbstractContext
         store.TRAINING,
         str(name),
         record["key"],
-        tags={**name._asdict(), **origin(record, f"train@{name}")},
+        tags={**name._asdict(), COLOUR_TAG: colour(name), **origin(record, f"train@{name}")},
         description=f"`{name.model}` trained on the {name.data} training split",
     )
 
