@@ -322,7 +322,7 @@ def test_dvc_shows_experiments_with_the_scores_of_every_model(experiment: "Check
 def test_what_the_vs_code_extension_asks_of_dvc_is_answered(experiment: "Checkout") -> None:
     (baseline, *_) = json.loads(experiment.run("dvc", "exp", "show", "--json").stdout)
     assert set(baseline["data"]["params"]) == {"params.yaml"}
-    known = ["--granular", "--unchanged", "--with-dirs", "--json"]
+    known = ["--granular", "--unchanged", "--json"]
     status = json.loads(experiment.run("dvc", "data", "status", *known).stdout)
     assert {f"models/{name}.keras" for name in NAMES} <= set(status["unchanged"])
     places = ["--out", "dvc_plots", "--split", "--json"]
