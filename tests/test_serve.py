@@ -18,7 +18,7 @@ from fashion.data import read_split
 from fashion.errors import UserError
 from fashion.evaluation import read_predictions
 from fashion.paths import ModelName, Paths
-from fashion.serve import champion
+from fashion.serve import bind, champion
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -92,6 +92,12 @@ def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Che
         (b"", "valid JSON"),
         (b"a shirt", "valid JSON"),
         (b'{"inputs": [[[NaN]]]}', "NaN"),
+        (b"\xff\xfe\xfd", "valid JSON"),
+        ({"inputs": np.full((1, 28, 28), 0.5).tolist()}, "0.5 is no pixel"),
+        ({"inputs": np.full((1, 28, 28), 300.0).tolist()}, "300.0 is no pixel"),
+        ({"inputs": [[[None] * 28] * 28]}, "Failed"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"inputs": ' + b"9" * 5000 + b"}", "whole numbers from 0 to 255"),
     ],
 )
 def test_what_is_no_image_is_refused_with_a_reason(
@@ -109,8 +115,25 @@ def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) ->
     assert ask(server, b"\x89PNG", "image/png").status_code == 415
     many = ask(server, {"inputs": BLACK * 1000})
     assert len(many.json()["predictions"]) == 1000
-    assert ask(server, b"[" * 100_000).status_code >= 400
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1200)
+def test_a_body_that_is_too_large_or_of_unknown_size_is_refused(server: str) -> None:
+    large = ask(server, b" " * 100_000_001)
+    assert large.status_code == 413
+    assert large.text.startswith("100000001 bytes are too many")
+    chunked = requests.post(f"{server}/invocations", data=iter([b"{}"]), timeout=60)
+    assert chunked.status_code == 411
     assert ask(server, {"inputs": BLACK}).status_code == 200
+
+
+def test_a_port_that_is_taken_is_named_before_a_model_is_loaded() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        expected = f"^cannot listen at 127.0.0.1, port {port}: Address already in use: choose"
+        with pytest.raises(UserError, match=expected):
+            bind("127.0.0.1", port)
 
 
 @pytest.mark.system

@@ -9,12 +9,15 @@ cannot take is answered by a status of 4xx that says why. Ctrl-C ends it.
 """
 
 import os
-import sys
+import socket
 from pathlib import Path
 
 from fashion import command
 from fashion.errors import UserError
 from fashion.hyperparameters import RECORDS
+from fashion.parameters import read_parameters
+from fashion.paths import Paths
+from fashion.runtime import configure
 from fashion.store import TRAINING, UNREACHABLE, open_store
 from fashion.tracking import CHAMPION
 
@@ -22,7 +25,7 @@ HOST, PORT = "127.0.0.1", 5001  # 5000 is the UI's
 
 
 def main() -> None:
-    """Become MLflow's server, if there is something to serve."""
+    """Run MLflow's server, if there is something to serve."""
     parser = command.parser(__doc__)
     parser.add_argument(
         "model", choices=RECORDS, nargs="?", default="cnn", help="the architecture (cnn)"
@@ -31,17 +34,38 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at ({PORT})")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
-    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+    threads = read_parameters(Paths(root).params).threads
     name = f"{TRAINING}-{arguments.model}"  # as evaluate registers it
     store, version = champion(root, name)
+    place = bind(arguments.host, arguments.port)
     address = f"http://{arguments.host}:{arguments.port}/invocations"
     print(f"{name}, version {version}: POST {address}; Ctrl-C ends it", flush=True)
     os.chdir(root)  # the store's files have their places relative to it
-    line = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
-    line += ["--model-uri", f"models:/{name}@{CHAMPION}"]
-    line += ["--host", arguments.host, "--port", str(arguments.port)]
-    environment["MLFLOW_TRACKING_URI"] = store
-    os.execve(sys.executable, line, environment)  # noqa: S606 (no shell is wanted)
+    os.environ["MLFLOW_TRACKING_URI"] = store
+    # Below "fatal" TensorFlow only says how it rewrites a graph; what fails raises.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    configure(threads)
+    from fashion import scoring  # noqa: PLC0415 (MLflow's server loads in seconds)
+
+    scoring.server(f"models:/{name}@{CHAMPION}").run(sockets=[place])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket of an address, so that one in use is known before a model is loaded.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free at once after a stop
+    try:
+        place.bind((host, port))
+    except (OSError, OverflowError) as error:
+        place.close()
+        reason = getattr(error, "strerror", None) or error
+        message = f"cannot listen at {host}, port {port}: {reason}: choose another with --port"
+        raise UserError(message) from error
+    return place
 
 
 def champion(root: Path, name: str) -> tuple[str, str]:

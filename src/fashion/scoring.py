@@ -1,0 +1,78 @@
+"""MLflow's scoring server, behind a guard that refuses what it would misread.
+
+MLflow answers most of what is no image by a status of 4xx. Not so these: fractions lose what is
+behind the point without a word, so that pixels scaled to 0…1 would count as black; JSON that Python
+cannot read, nested too deeply or with numbers too long, gets a 500; and a body may have any size.
+"""
+
+import asyncio
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import mlflow.pyfunc
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from mlflow.pyfunc import scoring_server
+
+LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 24 MB of JSON
+
+
+def server(uri: str) -> uvicorn.Server:
+    """Return a server that answers for a model, given where MLflow has it.
+
+    Raises:
+        MlflowException: there is no such model.
+    """
+    model = mlflow.pyfunc.load_model(uri)
+    net = model.get_raw_model()
+    net.predict = functools.partial(net.predict, verbose=0)  # no progress bar for each request
+    return uvicorn.Server(uvicorn.Config(guard(scoring_server.init(model))))
+
+
+def guard(app: FastAPI) -> FastAPI:
+    """Return a scoring server that refuses what it would misread, in one line of plain text."""
+
+    @app.middleware("http")
+    async def refuse(
+        request: Request, answer: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if request.method != "POST":
+            return await answer(request)
+        size = request.headers.get("content-length")
+        if size is None:
+            return PlainTextResponse("say how long the body is: Content-Length", status_code=411)
+        if int(size) > LARGEST:
+            message = f"{size} bytes are too many, {LARGEST} may be sent: ask for fewer images"
+            return PlainTextResponse(message, status_code=413)
+        reason = await asyncio.to_thread(misreading, await request.body())
+        if reason is not None:
+            return PlainTextResponse(reason, status_code=400)
+        return await answer(request)
+
+    return app
+
+
+def misreading(body: bytes) -> str | None:
+    """Return why MLflow would misread a body, or None where its own answer is right."""
+    try:
+        json.loads(body, parse_float=_refuse)
+    except _FractionError as fraction:
+        return f"{fraction} is no pixel: send whole numbers from 0 to 255, not scaled to 0…1"
+    except RecursionError:
+        return "nested too deeply: send a list of images, each 28 rows of 28 whole numbers"
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None  # MLflow says so
+    except ValueError as error:  # more digits than Python reads
+        return f"{error}: send whole numbers from 0 to 255"
+    return None
+
+
+class _FractionError(Exception):
+    """A number with a point or an exponent."""
+
+
+def _refuse(number: str) -> NoReturn:
+    raise _FractionError(number)
