@@ -113,6 +113,8 @@ def test_what_is_no_image_is_refused_with_a_reason(
 @pytest.mark.timeout(1200)
 def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) -> None:
     assert ask(server, b"\x89PNG", "image/png").status_code == 415
+    of_no_kind = requests.post(f"{server}/invocations", data=b"{}", timeout=60)
+    assert (of_no_kind.status_code, of_no_kind.text[:21]) == (415, "say what the body is:")
     many = ask(server, {"inputs": BLACK * 1000})
     assert len(many.json()["predictions"]) == 1000
 
@@ -123,7 +125,9 @@ def test_a_body_that_is_too_large_or_of_unknown_size_is_refused(server: str) -> 
     large = ask(server, b" " * 100_000_001)
     assert large.status_code == 413
     assert large.text.startswith("100000001 bytes are too many")
-    chunked = requests.post(f"{server}/invocations", data=iter([b"{}"]), timeout=60)
+    header = {"Content-Type": "application/json"}
+    chunks = iter([b"{}"])
+    chunked = requests.post(f"{server}/invocations", data=chunks, headers=header, timeout=60)
     assert chunked.status_code == 411
     assert ask(server, {"inputs": BLACK}).status_code == 200
 

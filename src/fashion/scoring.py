@@ -1,8 +1,9 @@
 """MLflow's scoring server, behind a guard that refuses what it would misread.
 
-MLflow answers most of what is no image by a status of 4xx. Not so these: fractions lose what is
-behind the point without a word, so that pixels scaled to 0…1 would count as black; JSON that Python
-cannot read, nested too deeply or with numbers too long, gets a 500; and a body may have any size.
+MLflow answers most of what is no image by a status of 4xx, but not all of it. Fractions lose what
+is behind the point without a word, so that pixels scaled to 0…1 would count as black. JSON nested
+too deeply or with numbers too long gets a 500, as does a body that does not say what it is. And a
+body may have any size.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from mlflow.pyfunc import scoring_server
 
-LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 24 MB of JSON
+LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 31 MB of JSON
 
 
 def server(uri: str) -> uvicorn.Server:
@@ -41,6 +42,9 @@ def guard(app: FastAPI) -> FastAPI:
     ) -> Response:
         if request.method != "POST":
             return await answer(request)
+        if "content-type" not in request.headers:
+            message = "say what the body is: Content-Type: application/json"
+            return PlainTextResponse(message, status_code=415)
         size = request.headers.get("content-length")
         if size is None:
             return PlainTextResponse("say how long the body is: Content-Length", status_code=411)
