@@ -146,7 +146,7 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
 def test_a_server_that_was_away_for_a_while_has_lost_nothing(
     database: str, own: "Checkout", tmp_path: Path
 ) -> None:
-    epochs = 200  # enough to be still at it when the server has gone
+    epochs = 400  # enough to be still at it when the server has gone
     own.edit({"train.budget.mlp": {"epochs": epochs, "patience": epochs}})
     port = free_port()
     with serving(database, tmp_path, port) as address:
@@ -160,7 +160,9 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
                 break
             time.sleep(0.1)
     time.sleep(2)
+    process.send_signal(signal.SIGSTOP)  # or on a busy machine it is done before the server is up
     with serving(database, tmp_path, port) as address:
+        process.send_signal(signal.SIGCONT)
         done = own.finish(process)
         run = content(MlflowClient(address))["runs"][place]
     first, *_ = done.stderr.splitlines()
