@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,6 +162,8 @@ def test_an_output_too_many_or_too_few_is_different(
 def test_recorded_outputs_come_from_git_and_from_the_cache(own: "Checkout", tmp_path: Path) -> None:
     own.commit()
     recorded = verify.clone(own.root, tmp_path / "recorded")
+    shared = (own.root / ".dvc/cache").rename(tmp_path / "shared")
+    own.run("dvc", "config", "--local", "cache.dir", str(shared))
     verify.fill_from_cache(recorded, own.root)
     for output in recorded_outputs(own.root):
         assert (recorded / output).exists(), output
@@ -176,7 +179,8 @@ def test_recorded_outputs_come_from_git_and_from_the_cache(own: "Checkout", tmp_
 def test_without_the_cache_the_digests_are_compared(own: "Checkout", tmp_path: Path) -> None:
     own.commit()
     recorded = verify.clone(own.root, tmp_path / "recorded")
-    verify.fill_from_cache(recorded, tmp_path / "no such project")
+    shutil.rmtree(own.root / ".dvc/cache")
+    verify.fill_from_cache(recorded, own.root)
     change(own, "data/processed/val.npz", b"labels", b"lapels")
     text, good = verify.report(recorded, own.root)
     assert not good

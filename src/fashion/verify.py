@@ -143,7 +143,10 @@ def fill_from_cache(checkout: Path, root: Path) -> None:
     """Put the recorded data and models where they belong, as far as DVC's cache still has them."""
     if not recorded_outputs(checkout):
         raise UserError("there is no dvc.lock in the last commit: nothing is recorded to verify")
-    cache = ["dvc", "config", "--local", "cache.dir", str(root / ".dvc/cache")]
+    place = subprocess.run(  # a cache may be shared, and lie elsewhere
+        ["dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    cache = ["dvc", "config", "--local", "cache.dir", place]
     subprocess.run(cache, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(
         ["dvc", "checkout", "--quiet", "--allow-missing"],
