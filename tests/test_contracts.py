@@ -33,7 +33,7 @@ REPLICATED: Mapping[str, Any] = {
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
     " state progress provenance runtime browser",
-    "augmentation kernels models training evaluation plots store tracking page report differences"
+    "augmentation kernels models training evaluation plots store tracking scoring page report differences"
     " elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work replication verdicts replication_plots replication_results"
@@ -45,7 +45,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.spl
 # Who alone may import what is large, or would be hard to replace.
 ONLY_USERS = {
     "matplotlib": {"plots", "replication_plots"},
-    "mlflow": {"store", "tracking"},
+    "mlflow": {"store", "tracking", "scoring"},
     "keras_tuner": {"tuning"},
     "selenium": {"browser"},
 }
