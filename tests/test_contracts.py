@@ -33,8 +33,8 @@ REPLICATED: Mapping[str, Any] = {
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
     " state progress provenance runtime browser",
-    "augmentation kernels models training evaluation plots store tracking scoring page report differences"
-    " elsewhere",
+    "augmentation kernels models training evaluation plots store tracking scoring page report"
+    " differences elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work replication verdicts replication_plots replication_results"
     " replication_figures replication_report replicas",
