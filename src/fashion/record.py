@@ -17,6 +17,7 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import processor_name, source
+from fashion.verify import cache_folder
 from fashion.verify import clone as clone_of
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
@@ -38,7 +39,7 @@ def main() -> None:
         for target in targets:
             done = _timed(target, clone)
             if target == "repro":
-                _keep_results(clone, root)
+                keep_results(clone, root)
             if (clone / "reports" / target).is_dir():  # what an experiment leaves
                 _keep_folder(clone, root, target)
             if target == "verify":
@@ -70,13 +71,15 @@ def _timed(target: str, clone: Path) -> dict[str, int]:
     }
 
 
-def _keep_results(clone: Path, root: Path) -> None:
+def keep_results(clone: Path, root: Path) -> None:
     """Replace this checkout's results by the clone's, and take over its DVC cache."""
     shutil.copy(clone / "dvc.lock", root / "dvc.lock")
     for folder in (clone / "reports").iterdir():
         if folder.is_dir():
             _keep_folder(clone, root, folder.name)
-    shutil.copytree(clone / ".dvc/cache", root / ".dvc/cache", dirs_exist_ok=True)
+    here, there = cache_folder(root), cache_folder(clone)
+    if here != there:  # a user may have given all repositories the same one
+        shutil.copytree(there, here, dirs_exist_ok=True)
 
 
 def _keep_folder(clone: Path, root: Path, name: str) -> None:

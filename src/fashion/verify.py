@@ -143,10 +143,7 @@ def fill_from_cache(checkout: Path, root: Path) -> None:
     """Put the recorded data and models where they belong, as far as DVC's cache still has them."""
     if not recorded_outputs(checkout):
         raise UserError("there is no dvc.lock in the last commit: nothing is recorded to verify")
-    place = subprocess.run(  # a cache may be shared, and lie elsewhere
-        ["dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    cache = ["dvc", "config", "--local", "cache.dir", place]
+    cache = ["dvc", "config", "--local", "cache.dir", str(cache_folder(root))]
     subprocess.run(cache, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(
         ["dvc", "checkout", "--quiet", "--allow-missing"],
@@ -154,6 +151,13 @@ def fill_from_cache(checkout: Path, root: Path) -> None:
         check=False,  # what is missing is compared by its digest alone
         stderr=subprocess.DEVNULL,
     )
+
+
+def cache_folder(root: Path) -> Path:
+    """Return the folder of a checkout's DVC cache, which may be shared, and lie elsewhere."""
+    asked = ["dvc", "cache", "dir"]
+    answer = subprocess.run(asked, cwd=root, check=True, capture_output=True, text=True).stdout
+    return root / answer.strip()
 
 
 @contextlib.contextmanager
