@@ -16,7 +16,8 @@ README = (PROJECT.root / "README.md").read_text(encoding="utf-8")
 @pytest.fixture
 def committed() -> None:
     """Leave out what holds for the results in git where a run has made others."""
-    command = ["git", "status", "--porcelain", "--", "reports", "params.yaml"]
+    recorded = ["reports", "params.yaml", "replications/summary.json"]
+    command = ["git", "status", "--porcelain", "--", *recorded]
     if subprocess.run(command, cwd=PROJECT.root, capture_output=True, check=True).stdout:
         pytest.skip("the results here are not those in git")
 

@@ -90,7 +90,9 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
     html = (folder / "report.html").read_text()
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")
-    assert [one["models"] for one in told.values()] == [1, 1, 2, 1, 1]
+    assert [one["models"] for one in told["systems"].values()] == [1, 1, 2, 1, 1]
+    assert told["missing"] == []
+    assert "Not run yet" not in markdown
 
 
 def test_results_are_small_tables_with_a_row_per_seed(replicated: "Checkout") -> None:
@@ -223,6 +225,37 @@ def test_a_changed_published_number_trains_nothing_again(
     assert "0.12345" in (own.root / "replications/report.md").read_text()
 
 
+def test_the_page_of_a_part_says_what_is_missing(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    folder = own.root / "replications"
+    for path in ("models/3-tyler-l2", "searches/3-batch-size"):
+        shutil.rmtree(folder / "results" / path)
+    missing = ["search@3-batch-size", "train@3-tyler-l2"]
+    told = dvc(own, "repro", "--single-item", "compare")
+    assert f"not run yet, and left out: {', '.join(missing)}" in told
+    summary = read_json(folder / "summary.json")
+    assert summary["missing"] == missing
+    assert [one["models"] for one in summary["systems"].values()] == [1, 1, 1, 1, 1]
+    markdown = (folder / "report.md").read_text()
+    assert (
+        "left out with the claims about it: `search@3-batch-size`, `train@3-tyler-l2`" in markdown
+    )
+    claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
+    assert claims == [False, False]
+
+
+def test_without_any_result_there_is_no_page(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    shutil.rmtree(own.root / "replications/results/models")
+    error = script(own, "compare", fails=True).stderr
+    assert error.endswith("results has no trained model: run `make replications`\n")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.system
 @pytest.mark.timeout(3600)
 def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
@@ -231,7 +264,6 @@ def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
     replicating.write(checkout, content)
     make(checkout, limit=3600)
     told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
-    assert sum(one["models"] for one in told.values()) == len(content["models"]) + len(
-        content["winners"]
-    )
+    trained = [*content["models"], *content["winners"]]
+    assert sum(one["models"] for one in told["systems"].values()) == len(trained)
     assert yaml.safe_load((checkout.root / "replications/dvc.lock").read_text())

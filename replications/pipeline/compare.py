@@ -1,5 +1,7 @@
 """Hold what the replications measured against what was published, and write the page.
 
+Of what has not run yet the page says so: `dvc repro --single-item compare` tells how far it is.
+
 Reads:  results/, durations/, ../data/processed/test.npz, ../reports/preprocess/
 Writes: report.html, report.md, figures/, summary.json
 """
@@ -26,7 +28,9 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
-    plan = replication.read_plan(folder / "params.yaml")
+    whole = replication.read_plan(folder / "params.yaml")
+    plan = replication_results.what_ran(whole, folder / "results")
+    ran = replication_results.stages(plan)
     models = {
         name: replication_results.read_model(folder / "results/models" / name)
         for name in plan.trained
@@ -41,6 +45,7 @@ def main() -> None:
     report = paths.report("preprocess")
     content = replication_report.Content(
         plan=plan,
+        missing=[name for name in replication_results.stages(whole) if name not in ran],
         models=models,
         searches=searches,
         counts=read_class_counts(report / "classes.csv", ("train", "val", "test")),
@@ -52,6 +57,7 @@ def main() -> None:
         },
     )
     html, markdown = replication_report.render(content)
+    summary = replication_report.summary(content)
     drawn = {folder / file for file in content.figures}
     for former in set((folder / "figures").glob("*")) - drawn:
         former.unlink()  # of a model that has left the plan
@@ -60,9 +66,11 @@ def main() -> None:
             write_bytes(folder / file, png)
         write_text(folder / "report.html", html)
         write_text(folder / "report.md", markdown)
-        write_json(folder / "summary.json", replication_report.summary(content))
-    for name, system in replication_report.summary(content).items():
+        write_json(folder / "summary.json", summary)
+    for name, system in summary["systems"].items():
         print(f"system {name}: {system['published']}, claims {system['claims']}")
+    if content.missing:
+        print(f"not run yet, and left out: {', '.join(content.missing)}")
 
 
 if __name__ == "__main__":

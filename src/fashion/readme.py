@@ -182,6 +182,34 @@ def seeds(paths: Paths) -> str:
     )
 
 
+def systems(paths: Paths) -> str:
+    """Return a row per published system: what came of its numbers and claims, and the time.
+
+    Raises:
+        UserError: the replications' page has not been made.
+    """
+    path = paths.root / "replications/summary.json"
+    if not path.exists():
+        raise UserError(f"{path} is missing: run `make replications`")
+    told = read_json(path)
+    rows = [
+        [
+            f"{name}. {found['title']}",
+            str(found["models"]),
+            str(found["searches"]),
+            " / ".join(str(count) for count in found["published"].values()),
+            " / ".join(str(count) for count in found["claims"].values()),
+            duration(found["seconds"]),
+        ]
+        for name, found in told["systems"].items()
+    ]
+    verdicts = [" / ".join(told["systems"]["1"][part]) for part in ("published", "claims")]
+    text = table(["published system", "models", "searches", *verdicts, "time, one core"], rows)
+    if told["missing"]:
+        text += f"\n\nNot run yet: {', '.join(f'`{stage}`' for stage in told['missing'])}."
+    return text
+
+
 def benchmark(paths: Paths, name: str) -> Any:
     """Return what a benchmark found.
 
@@ -312,6 +340,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "comparisons": comparisons,
     "models": models,
     "durations": durations,
+    "systems": systems,
     "determinism": determinism,
     "speed": speed,
     "profile": profile,

@@ -32,7 +32,8 @@ METRICS = {  # as the page calls them
 class Content:
     """Everything the page tells."""
 
-    plan: Plan
+    plan: Plan  # of what has run
+    missing: Sequence[str]  # stages that have not
     models: Mapping[str, Measured]
     searches: Mapping[str, Found]
     counts: Mapping[str, Sequence[int]]  # split → images per class
@@ -58,7 +59,12 @@ def render(content: Content) -> tuple[str, str]:
 
 
 def summary(content: Content) -> dict[str, Any]:
-    """Return the page's short version, for the README: system → what came out."""
+    """Return the page's short version, for the README."""
+    return {"systems": _systems(content), "missing": list(content.missing)}
+
+
+def _systems(content: Content) -> dict[str, Any]:
+    """Return system → what came out."""
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
         inside = [one.verdict for _, _, one in _comparisons(content, name) if one.seeds > 1]
@@ -79,7 +85,7 @@ _OUTCOMES = ("held", "undecided", "opposite")
 
 
 def _summary(content: Content) -> list[Block]:
-    plan, told = content.plan, summary(content)
+    plan, told = content.plan, _systems(content)
     runs = sum(len(part.seeds) for part in plan.trained.values())
     trials = sum(len(one.trials) for one in content.searches.values())
     places = {
@@ -88,9 +94,15 @@ def _summary(content: Content) -> list[Block]:
     claims = {
         verdict: sum(one["claims"][verdict] for one in told.values()) for verdict in _OUTCOMES
     }
+    left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
             [
+                *(
+                    [f"Not run yet, left out with the claims about it: {left_out}."]
+                    if left_out
+                    else []
+                ),
                 f"{len(plan.trained)} models of {len(plan.systems)} published systems were trained"
                 f" {runs} times, and {len(plan.searches)} searches and sweeps with {trials} trials"
                 " were run, all by one pipeline on the same split of the data.",
@@ -103,16 +115,16 @@ def _summary(content: Content) -> list[Block]:
             ]
         ),
         Table(
-            "What came out, system by system. Published numbers: inside, above and below the range"
-            " of our seeds; claims: held, undecided, the opposite.",
-            ["System", "models", "searches", *_PLACES, *_OUTCOMES, "time"],
+            "What came out, system by system. A published number lies inside, above or below the"
+            " range of our seeds.",
+            ["System", "Models", "Searches", *map(" / ".join, (_PLACES, _OUTCOMES)), "Time"],
             [
                 [
                     f"{name}. {one['title']}",
                     str(one["models"]),
                     str(one["searches"]),
-                    *(str(one["published"][verdict]) for verdict in _PLACES),
-                    *(str(one["claims"][verdict]) for verdict in _OUTCOMES),
+                    " / ".join(str(one["published"][verdict]) for verdict in _PLACES),
+                    " / ".join(str(one["claims"][verdict]) for verdict in _OUTCOMES),
                     duration(one["seconds"]),
                 ]
                 for name, one in told.items()
@@ -148,14 +160,13 @@ def _numbers(content: Content, system: str) -> Table:
         [
             part.what,
             METRICS[metric],
-            place,
-            "inside" if one.verdict == "inside" else f"published is {one.verdict}",
+            one.verdict,
             one.published,
-            _number(metric, one.mean),
-            _number(metric, one.deviation),
+            _mean(metric, one.mean, one.deviation),
+            _signed(metric, one.difference),
             f"{_number(metric, one.low)} … {_number(metric, one.high)}",
             str(one.seeds),
-            _signed(metric, one.difference),
+            place,
         ]
         for (part, metric), place, one in _comparisons(content, system)
     ]
@@ -169,11 +180,9 @@ def _numbers(content: Content, system: str) -> Table:
                 [
                     part.what,
                     METRICS[metric],
+                    *(NOTHING, NOTHING),
+                    _mean(metric, spread.mean, spread.deviation),
                     NOTHING,
-                    "nothing published",
-                    NOTHING,
-                    _number(metric, spread.mean),
-                    _number(metric, spread.deviation),
                     f"{_number(metric, min(values))} … {_number(metric, max(values))}",
                     str(len(values)),
                     NOTHING,
@@ -182,11 +191,11 @@ def _numbers(content: Content, system: str) -> Table:
     return Table(
         "Published and measured.",
         [
-            *("Model", "Metric", "Place", "Verdict"),
-            *("Published", "Mean", "sd", "Range", "n", "Difference"),
+            *("Model", "Metric", "Published is", "Published"),
+            *("Mean ± sd", "Difference", "Range", "n", "Place"),
         ],
         rows,
-        text_columns=4,
+        text_columns=3,
     )
 
 
@@ -202,20 +211,20 @@ def _class_table(content: Content, system: str) -> list[Block]:
             rows.append(
                 [
                     CLASS_NAMES[place],
-                    published,
-                    f"{one.mean:.3f}",
-                    _number("f1", one.deviation),
-                    f"{one.low:.3f} … {one.high:.3f}",
-                    f"{one.difference:+.3f}",
                     one.verdict,
+                    published,
+                    _mean("f1", one.mean, one.deviation),
+                    _signed("f1", one.difference),
+                    f"{_number('f1', one.low)} … {_number('f1', one.high)}",
                 ]
             )
         where = next(one.place for one in part.published if "f1" in one.values)
         blocks.append(
             Table(
                 f"F1 of each class: {part.what} ({where}; n = {len(part.seeds)}).",
-                ["Class", "Published", "Mean", "sd", "Range", "Difference", "Published is"],
+                ["Class", "Published is", "Published", "Mean ± sd", "Difference", "Range"],
                 rows,
+                text_columns=2,
             )
         )
     return blocks
@@ -287,13 +296,14 @@ def _claim_table(content: Content, system: str) -> list[Block]:
                 size += " (inside)" if low <= claim.by <= high else " (outside)"
         rows.append(
             [
-                f"{claim.text} ({claim.place})",
-                f"{claim.first} {claim.direction} than {claim.second}: {claim.metric}",
+                claim.text,
                 one.verdict,
                 f"{one.difference:+.4f}",
                 interval,
                 NOTHING if math.isnan(one.p_value) else f"{one.p_value:.3g}",
                 size,
+                f"{claim.first} {claim.direction} than {claim.second}: {claim.metric}",
+                claim.place,
             ]
         )
     if not rows:
@@ -302,9 +312,12 @@ def _claim_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "What the document says in words, and whether it held.",
-            ["Claim", "Tested", "Verdict", "Difference", f"{level} interval", "p", "Printed size"],
+            [
+                *("Claim", "Verdict", "Difference", f"{level} interval", "p", "Printed size"),
+                *("Tested", "Place"),
+            ],
             rows,
-            text_columns=3,
+            text_columns=2,
         )
     ]
 
@@ -322,10 +335,10 @@ def _search_table(content: Content, system: str) -> list[Block]:
         rows.append(
             [
                 part.what,
-                ", ".join(f"{key} {json.dumps(found.best[key])}" for key in names),
                 part.search.strategy,
                 str(len(found.trials)),
                 f"{METRICS[objective]} {best:.4f}",
+                ", ".join(f"{key} {json.dumps(found.best[key])}" for key in names),
             ]
         )
     if not rows:
@@ -333,16 +346,16 @@ def _search_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "Searches and sweeps, each run once.",
-            ["Search", "Best found", "Strategy", "Trials", "Its score"],
+            ["Search", "Strategy", "Trials", "Best score", "Best found"],
             rows,
-            text_columns=3,
+            text_columns=2,
         )
     ]
 
 
 def _system_figures(content: Content, system: str) -> list[Block]:
     told = {
-        "figures/f1.png": ("2", "F1 of each class, measured and published, of four models"),
+        "figures/f1.png": ("2", "F1 of each class, measured and published"),
         "figures/sweeps.png": (
             "3",
             "Validation accuracy over dropout, learning rate, batch size and epochs, with and"
@@ -352,10 +365,10 @@ def _system_figures(content: Content, system: str) -> list[Block]:
         "figures/predictions.png": ("4", "Thirty test images with predicted and true classes"),
     }
     for name, part in content.plan.models.items():
-        told[f"figures/confusion-{name}.png"] = (part.system, f"Confusion matrix of {part.what}")
+        told[f"figures/confusion-{name}.png"] = (part.system, f"Confusion matrix: {part.what}")
         told[f"figures/curves-{name}.png"] = (
             part.system,
-            f"Curves of {part.what}, with original and augmented data",
+            f"Curves with original and augmented data: {part.what}",
         )
     return [
         _figure(content, file, text, f"{text}.")
@@ -410,10 +423,13 @@ def _terms(content: Content) -> Terms:
     return Terms(
         [
             ("Published", "As printed; it stands for everything that is rounded to it."),
-            ("Mean, sd, Range, n", "Of the same model trained from n seeds; sd is the sample's."),
+            (
+                "Mean ± sd, Range, n",
+                "Of the same model trained from n seeds; sd is the sample's standard deviation.",
+            ),
             ("Difference", "Mean less published."),
             (
-                "Verdict",
+                "Published is",
                 "Where the published number lies: inside our seeds' range, above it or below it.",
             ),
             (
@@ -471,6 +487,11 @@ def _number(metric: str, value: float) -> str:
     if math.isnan(value):
         return NOTHING
     return f"{value:,.0f}" if metric == "parameters" else f"{value:.4f}"
+
+
+def _mean(metric: str, mean: float, deviation: float) -> str:
+    spread = "" if math.isnan(deviation) else f" ± {_number(metric, deviation)}"
+    return _number(metric, mean) + spread
 
 
 def _signed(metric: str, value: float) -> str:

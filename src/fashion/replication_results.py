@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,13 @@ from fashion import hyperparameters, results
 from fashion.data import CLASS_NAMES, CLASSES
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
-from fashion.replication import SCORES, Plan
+from fashion.replication import SCORES, Part, Plan
 from fashion.results import HISTORY
 
 SETTLED = 5  # epochs after which the fall of the first ones is over, for the size of the steps
 
 History = dict[str, list[float]]  # column → value per epoch
+P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,36 @@ class Found:
 
     trials: Sequence[Mapping[str, str]]  # a row each, as in trials.csv
     best: Mapping[str, Any]  # hyperparameters
+
+
+def stages(plan: Plan) -> list[str]:
+    """Return the stages that search and train what is in the plan, as `dvc repro` takes them."""
+    kinds = {"search": [*plan.searches], "train": [*plan.models], "winner": [*plan.winners]}
+    return [f"{kind}@{name}" for kind, names in kinds.items() for name in names]
+
+
+def what_ran(plan: Plan, folder: Path) -> Plan:
+    """Return the plan without what has no results yet, and without the claims about it.
+
+    Args:
+        plan: the whole of it.
+        folder: results/.
+
+    Raises:
+        UserError: nothing has run.
+    """
+
+    def ran(kind: str, parts: Mapping[str, P]) -> dict[str, P]:
+        return {name: part for name, part in parts.items() if (folder / kind / name).is_dir()}
+
+    searches = ran("searches", plan.searches)
+    models, winners = ran("models", plan.models), ran("models", plan.winners)
+    if not (models or winners):
+        raise UserError(f"{folder} has no trained model: run `make replications`")
+    trained = {*models, *winners}
+    claims = tuple(claim for claim in plan.claims if {claim.first, claim.second} <= trained)
+    parts = {"searches": searches, "models": models, "winners": winners, "claims": claims}
+    return plan.model_copy(update=parts)
 
 
 def read_model(folder: Path) -> Measured:
