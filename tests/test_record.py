@@ -1,34 +1,123 @@
-"""A clone's results are taken over into this checkout."""
+"""The record of a whole run, with a Makefile whose targets take no time."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
-from fashion import record
+PROJECT = Path(__file__).resolve().parents[1]
+MAKEFILE = """
+install:
+\ttouch installed
+repro:
+\trm -r reports/train; mkdir -p reports/train .dvc/cache/files
+\techo new > dvc.lock; echo new > reports/train/a.json; echo new > .dvc/cache/files/a
+\techo "$$PYTHONPATH" > reports/train/path
+verify:
+\techo Agreed > reports/verification.md
+bfloat16:
+	mkdir reports/bfloat16; echo new > reports/bfloat16/metrics.json
+broken:
+\tfalse
+"""
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_results_and_cache_of_a_clone_are_taken_over(tmp_path: Path, shared: bool) -> None:
-    root, clone = tmp_path / "root", tmp_path / "clone"
-    for checkout in (root, clone):
-        scores = checkout / f"reports/evaluate/scores-of-{checkout.name}.json"
-        scores.parent.mkdir(parents=True)
-        scores.touch()
-        (checkout / "dvc.lock").write_text(checkout.name)
-        (checkout / "model").write_text(checkout.name)
-        Repo.init(str(checkout), no_scm=True)
-        if shared:
-            with (checkout / ".dvc/config").open("a") as config:
-                config.write(f"[cache]\ndir = {tmp_path / 'cache'}\n")
-    Repo(str(clone)).add(str(clone / "model"))
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    root = tmp_path / "a project"
+    shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "Makefile").write_text(MAKEFILE)
+    (root / ".gitignore").write_text("__pycache__\n")
+    (root / "dvc.lock").write_text("old\n")
+    (root / "reports/train").mkdir(parents=True)
+    (root / "reports/train/stale.json").write_text("old\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    Repo.init(str(root))
+    commit(root)
+    return root
 
-    record.keep_results(clone, root)
 
-    assert (root / "dvc.lock").read_text() == "clone"
-    kept = [path.name for path in (root / "reports/evaluate").iterdir()]
-    assert kept == ["scores-of-clone.json"]
-    (root / "model.dvc").write_bytes((clone / "model.dvc").read_bytes())
-    Repo(str(root)).checkout(force=True)
-    assert (root / "model").read_text() == "clone"
-    assert (root / ".dvc/cache").exists() is not shared
+def commit(root: Path) -> None:
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    message = ["commit", "--quiet", "--message", "a"]
+    subprocess.run(["git", *author, *message], cwd=root, check=True)
+
+
+def record(project: Path, *targets: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fashion.record", *targets],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_results_of_a_clone_replace_those_here(project: Path) -> None:
+    done = record(project, "install", "repro", "verify")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "dvc.lock").read_text() == "new\n"
+    assert (project / ".dvc/cache/files/a").read_text() == "new\n"
+    assert (project / "reports/verification.md").read_text() == "Agreed\n"
+    assert sorted(path.name for path in (project / "reports/train").iterdir()) == ["a.json", "path"]
+    assert (project / "reports/train/path").read_text() == "\n"  # not this checkout's code
+    assert not (project / "installed").exists()
+
+
+def test_a_cache_that_all_checkouts_share_is_left_as_it_is(project: Path, tmp_path: Path) -> None:
+    with (project / ".dvc/config").open("a") as config:
+        config.write(f"[cache]\ndir = {tmp_path / 'shared'}\n")
+    commit(project)
+    done = record(project, "install", "repro")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "dvc.lock").read_text() == "new\n"
+    assert not (project / ".dvc/cache").exists()
+
+
+def test_an_experiments_scores_are_kept_and_nothing_else(project: Path) -> None:
+    record(project, "bfloat16")
+    assert (project / "reports/bfloat16/metrics.json").read_text() == "new\n"
+    assert (project / "reports/train/stale.json").exists()
+    assert (project / "dvc.lock").read_text() == "old\n"
+
+
+def test_time_memory_and_machine_are_kept_for_each_target(project: Path) -> None:
+    record(project, "install")
+    record(project, "repro")
+    content = json.loads((project / "reports/run.json").read_text())
+    assert list(content["runs"]) == ["install", "repro"]
+    assert set(content["runs"]["repro"]) == {"seconds", "peak_memory_mib"}
+    assert content["runs"]["repro"]["peak_memory_mib"] > 0
+    assert content["cores"] == os.cpu_count()
+    assert content["processor"]
+
+
+def test_a_failing_target_is_named_and_nothing_is_kept(project: Path) -> None:
+    done = record(project, "broken")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "record: error: `make broken` failed in a clone of the last commit"
+    )
+    assert not (project / "reports/run.json").exists()
+
+
+def test_what_is_not_committed_is_not_recorded(project: Path) -> None:
+    (project / "Makefile").write_text("other")
+    done = record(project, "install")
+    assert done.returncode == 1
+    assert "tracked files differ from the last commit" in done.stderr
+
+
+def test_what_is_no_repository_is_refused(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    done = record(project, "install")
+    assert done.returncode == 1
+    assert "cannot be cloned" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -39,7 +39,7 @@ def main() -> None:
         for target in targets:
             done = _timed(target, clone)
             if target == "repro":
-                keep_results(clone, root)
+                _keep_results(clone, root)
             if (clone / "reports" / target).is_dir():  # what an experiment leaves
                 _keep_folder(clone, root, target)
             if target == "verify":
@@ -71,7 +71,7 @@ def _timed(target: str, clone: Path) -> dict[str, int]:
     }
 
 
-def keep_results(clone: Path, root: Path) -> None:
+def _keep_results(clone: Path, root: Path) -> None:
     """Replace this checkout's results by the clone's, and take over its DVC cache."""
     shutil.copy(clone / "dvc.lock", root / "dvc.lock")
     for folder in (clone / "reports").iterdir():
