@@ -85,7 +85,8 @@ def _sweeps(plan: Plan, models: Models, searches: Mapping[str, Found]) -> Figure
             curves = [one["val_accuracy"] for one in models[name].histories.values()]
             mean = np.mean(curves, axis=0).tolist()
             epochs[_l2(model.hyperparameters["l2"])] = (range(1, len(mean) + 1), mean)
-    panels["Epochs (mean of the seeds)"] = epochs
+    if epochs:
+        panels["Epochs (mean of the seeds)"] = epochs
     return {"figures/sweeps.png": replication_plots.sweeps(panels)}
 
 

@@ -112,6 +112,9 @@ def class_f1(
         axes.set_yticks(range(CLASSES), CLASS_NAMES)
         axes.set_title(name)
         axes.set_xlabel("F1")
+        axes.tick_params(labelbottom=True)  # there may be no panel below that has them
+    for axes in grid.flat[len(measured) :]:
+        axes.set_visible(False)
     grid.flat[0].set_ylim(CLASSES - 0.5, -0.5)
     axes = grid.flat[0]
     axes.plot([], [], "o", color=BLUE, label="measured, one per seed")
