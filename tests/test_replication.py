@@ -74,9 +74,14 @@ def test_the_grid_has_every_row_of_both_tables() -> None:
 
 
 def test_a_final_model_has_five_seeds_or_for_a_cnn_three() -> None:
-    for name, part in PLAN.trained.items():
+    for name, part in PLAN.models.items():
         if not name.startswith("4-grid-"):
             assert len(part.seeds) == (3 if part.model == "cnn" else 5), name
+
+
+def test_what_a_search_found_has_five_seeds_or_for_a_cnn_one() -> None:
+    for name, part in PLAN.winners.items():
+        assert len(part.seeds) == (1 if part.model == "cnn" else 5), name
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ def test_a_published_number_stands_for_all_that_is_rounded_to_it() -> None:
     assert compare("0.880", [0.8849, 0.886]).verdict == "below"
 
 
+@pytest.mark.parametrize("published", ["0.89", "0.9", "0.91"])
+def test_one_seed_gives_no_verdict(published: str) -> None:
+    assert compare(published, [0.9]).verdict == "one seed"
+
+
 def test_mean_deviation_and_range_are_those_of_the_seeds() -> None:
     one = compare("0.9", [0.8, 0.9, 1.0])
     assert one[1:5] == pytest.approx((0.9, 0.1, 0.8, 1.0))

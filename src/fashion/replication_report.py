@@ -67,13 +67,13 @@ def _systems(content: Content) -> dict[str, Any]:
     """Return system → what came out."""
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
-        inside = [one.verdict for _, _, one in _comparisons(content, name) if one.seeds > 1]
+        places = [one.verdict for _, _, one in _comparisons(content, name)]
         claims = [one.verdict for _, one in _claims(content, name)]
         found[name] = {
             "title": system.title,
             "models": sum(part.system == name for part in content.plan.trained.values()),
             "searches": sum(part.system == name for part in content.plan.searches.values()),
-            "published": {verdict: inside.count(verdict) for verdict in _PLACES},
+            "published": {verdict: places.count(verdict) for verdict in _PLACES},
             "claims": {verdict: claims.count(verdict) for verdict in _OUTCOMES},
             "seconds": round(content.seconds[name]),
         }
@@ -164,7 +164,7 @@ def _numbers(content: Content, system: str) -> Table:
             one.published,
             _mean(metric, one.mean, one.deviation),
             _signed(metric, one.difference),
-            f"{_number(metric, one.low)} … {_number(metric, one.high)}",
+            _range(metric, one.low, one.high),
             str(one.seeds),
             place,
         ]
@@ -183,7 +183,7 @@ def _numbers(content: Content, system: str) -> Table:
                     *(NOTHING, NOTHING),
                     _mean(metric, spread.mean, spread.deviation),
                     NOTHING,
-                    f"{_number(metric, min(values))} … {_number(metric, max(values))}",
+                    _range(metric, min(values), max(values)),
                     str(len(values)),
                     NOTHING,
                 ]
@@ -215,7 +215,7 @@ def _class_table(content: Content, system: str) -> list[Block]:
                     published,
                     _mean("f1", one.mean, one.deviation),
                     _signed("f1", one.difference),
-                    f"{_number('f1', one.low)} … {_number('f1', one.high)}",
+                    _range("f1", one.low, one.high),
                 ]
             )
         where = next(one.place for one in part.published if "f1" in one.values)
@@ -430,12 +430,13 @@ def _terms(content: Content) -> Terms:
             ("Difference", "Mean less published."),
             (
                 "Published is",
-                "Where the published number lies: inside our seeds' range, above it or below it.",
+                "Where the published number lies: inside our seeds' range, above it or below it. A"
+                " search and what is part of one, as the rows of a grid, run once: no verdict.",
             ),
             (
                 "held, opposite, undecided",
-                f"By Welch's t test over the seeds, two-sided, at {level}; undecided is what the"
-                " seeds cannot tell apart.",
+                f"By Welch's t test over the seeds, two-sided, at {level}, claim by claim without a"
+                " correction for their number; undecided is what the seeds cannot tell apart.",
             ),
             (
                 "training loss, training accuracy",
@@ -492,6 +493,11 @@ def _number(metric: str, value: float) -> str:
 def _mean(metric: str, mean: float, deviation: float) -> str:
     spread = "" if math.isnan(deviation) else f" ± {_number(metric, deviation)}"
     return _number(metric, mean) + spread
+
+
+def _range(metric: str, low: float, high: float) -> str:
+    ends = [low] if low == high else [low, high]
+    return " … ".join(_number(metric, end) for end in ends)
 
 
 def _signed(metric: str, value: float) -> str:

@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
     high: float
     seeds: int
     difference: float  # mean less published
-    verdict: str  # where the published number lies: "inside", "above" or "below" ours
+    verdict: str  # the published number lies "inside", "above" or "below" ours; or "one seed"
 
 
 class Difference(NamedTuple):
@@ -44,13 +44,15 @@ def compare(published: str, measured: Sequence[float]) -> Comparison:
     """Hold a printed number against measured ones.
 
     A printed number stands for all that are rounded to it: it counts as inside when that interval
-    and the range of ours meet.
+    and the range of ours meet. One seed has no range, and gives no verdict.
     """
     value = float(published)
     rounding = rounding_of(published)
     values = np.asarray(measured, np.float64)
     low, high = float(values.min()), float(values.max())
-    if value + rounding < low:
+    if len(values) == 1:
+        verdict = "one seed"
+    elif value + rounding < low:
         verdict = "below"
     elif value - rounding > high:
         verdict = "above"
