@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"PYTHONPATH": "../src"}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
 FEW = (
-    *("1-dropout", "2-cnn-augmented", "3-tyler", "3-tyler-l2", "3-batch-size"),
+    *("1-dropout", "2-cnn-augmented", "3-tyler", "3-jackson", "3-jackson-l2", "3-batch-size"),
     *("4-grid-2-sgd-01-512", "5-baseline"),
 )
 REFILL_TWICE = """
@@ -86,11 +86,11 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
         assert all(choice in markdown for choice in system["choices"])
     for claim in plan["claims"]:
         assert claim["text"] in markdown
-    assert len(plan["claims"]) == 2
+    assert len(plan["claims"]) == 3
     html = (folder / "report.html").read_text()
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")
-    assert [one["models"] for one in told["systems"].values()] == [1, 1, 2, 1, 1]
+    assert [one["models"] for one in told["systems"].values()] == [1, 1, 3, 1, 1]
     assert told["missing"] == []
     assert "Not run yet" not in markdown
 
@@ -230,20 +230,20 @@ def test_the_page_of_a_part_says_what_is_missing(
 ) -> None:
     own = checkout_from(replicated)
     folder = own.root / "replications"
-    for path in ("models/3-tyler-l2", "searches/3-batch-size"):
+    for path in ("models/3-jackson-l2", "searches/3-batch-size"):
         shutil.rmtree(folder / "results" / path)
-    missing = ["search@3-batch-size", "train@3-tyler-l2"]
+    missing = ["search@3-batch-size", "train@3-jackson-l2"]
     told = dvc(own, "repro", "--single-item", "compare")
     assert f"not run yet, and left out: {', '.join(missing)}" in told
     summary = read_json(folder / "summary.json")
     assert summary["missing"] == missing
-    assert [one["models"] for one in summary["systems"].values()] == [1, 1, 1, 1, 1]
+    assert [one["models"] for one in summary["systems"].values()] == [1, 1, 2, 1, 1]
     markdown = (folder / "report.md").read_text()
     assert (
-        "left out with the claims about it: `search@3-batch-size`, `train@3-tyler-l2`" in markdown
+        "left out with the claims about it: `search@3-batch-size`, `train@3-jackson-l2`" in markdown
     )
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
-    assert claims == [False, False]
+    assert claims == [False, False, True]
 
 
 def test_without_any_result_there_is_no_page(

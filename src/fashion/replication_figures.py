@@ -125,13 +125,13 @@ def _curves(plan: Plan, models: Models) -> Figures:
 
 
 def _confusion(plan: Plan, models: Models) -> Figures:
-    """Return the matrices of system 3, which prints four."""
+    """Return the matrices of systems 2 and 3, which print four each."""
     return {
         f"figures/confusion-{name}.png": plots.confusion_matrix(
             models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
         )
         for name, part in plan.models.items()
-        if part.system == "3"
+        if part.system in ("2", "3")
     }
 
 

@@ -447,7 +447,7 @@ def _terms(content: Content) -> Terms:
                 "Accuracy on the training split without dropout, less validation accuracy.",
             ),
             (
-                "val_loss_changes, val_accuracy_changes",
+                "val_loss_changes",
                 "Mean size of the step from epoch to epoch, after the fifth epoch.",
             ),
         ]
