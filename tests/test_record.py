@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from fashion.provenance import machine
+
 PROJECT = Path(__file__).resolve().parents[1]
 MAKEFILE = """
 install:
@@ -93,10 +95,28 @@ def test_time_memory_and_machine_are_kept_for_each_target(project: Path) -> None
     record(project, "repro")
     content = json.loads((project / "reports/run.json").read_text())
     assert list(content["runs"]) == ["install", "repro"]
-    assert set(content["runs"]["repro"]) == {"seconds", "peak_memory_mib"}
-    assert content["runs"]["repro"]["peak_memory_mib"] > 0
-    assert content["cores"] == os.cpu_count()
-    assert content["processor"]
+    done = content["runs"]["repro"]
+    assert set(done) == {
+        *("seconds", "peak_memory_mib"),
+        *("processor", "instructions", "cores", "python"),
+    }
+    assert done["peak_memory_mib"] > 0
+    assert done["cores"] == os.cpu_count()
+    assert done["processor"]
+    assert done["instructions"] == machine()["processor"]
+
+
+def test_a_time_keeps_the_machine_it_was_measured_on(project: Path) -> None:
+    record(project, "install")
+    path = project / "reports/run.json"
+    content = json.loads(path.read_text())
+    content["runs"]["install"]["processor"] = "another"
+    path.write_text(json.dumps(content))
+    commit(project)
+    record(project, "repro")
+    runs = json.loads(path.read_text())["runs"]
+    assert runs["install"]["processor"] == "another"
+    assert runs["repro"]["processor"] != "another"
 
 
 def test_a_failing_target_is_named_and_nothing_is_kept(project: Path) -> None:

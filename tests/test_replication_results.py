@@ -80,11 +80,48 @@ def test_volatility_is_the_size_of_the_steps_after_the_first_epochs() -> None:
 def test_durations_are_added_up_by_system(tmp_path: Path) -> None:
     for kind, named in (("search", [*PLAN.searches]), ("train", [*PLAN.trained])):
         for name in named:
-            content = {"seconds": 10.0, "processor": "B" if kind == "train" else "A"}
-            write_json(tmp_path / f"{kind}-{name}.json", content)
+            write_json(tmp_path / f"{kind}-{name}.json", {"seconds": 10.0})
     found = read_durations(tmp_path, PLAN)
-    assert found == {"1": 50.0, "2": 100.0, "3": 70.0, "4": 290.0, "5": 40.0}
-    assert read_processors(tmp_path) == ["A", "B"]
+    assert found == {"1": 60.0, "2": 100.0, "3": 70.0, "4": 290.0, "5": 40.0}
     write_json(tmp_path / "train-3-tyler.json", {"seconds": "long"})
     with pytest.raises(UserError, match=r"train-3-tyler\.json: expected seconds"):
         read_durations(tmp_path, PLAN)
+
+
+def test_processors_of_one_name_are_told_apart_by_what_they_can(tmp_path: Path) -> None:
+    plan = PLAN.model_copy(
+        update={
+            "searches": {"2-mlp": PLAN.searches["2-mlp"]},
+            "models": {name: PLAN.models[name] for name in ("3-tyler", "3-jackson")},
+            "winners": {},
+        }
+    )
+    places = {
+        "search-2-mlp": ("searches/2-mlp/search.json", "x86_64 old"),
+        "train-3-tyler": ("models/3-tyler/record.json", "x86_64 new"),
+        "train-3-jackson": ("models/3-jackson/record.json", "x86_64 new"),
+    }
+    for work, (record, processor) in places.items():
+        write_json(tmp_path / f"durations/{work}.json", {"seconds": 1.0, "processor": "Xeon"})
+        write_json(tmp_path / "results" / record, {"machine": {"processor": processor}})
+    found = read_processors(tmp_path / "durations", tmp_path / "results", plan)
+    assert found == ["Xeon (x86_64 new)", "Xeon (x86_64 old)"]
+    (tmp_path / "results/models/3-tyler/record.json").write_text("{}")
+    with pytest.raises(UserError, match=r"record\.json: expected machine"):
+        read_processors(tmp_path / "durations", tmp_path / "results", plan)
+
+
+def test_a_class_without_a_row_is_named(tmp_path: Path) -> None:
+    table = write(tmp_path) / "classes.csv"
+    table.write_text(table.read_text().replace("2,Bag,0.16\n", ""))
+    with pytest.raises(UserError, match=r"classes\.csv: expected a row per class and seed"):
+        read_model(tmp_path)
+
+
+@pytest.mark.parametrize("cells", ["Hat" + 10 * ",0.1", "Bag" + 10 * ",much"])
+def test_a_damaged_prediction_is_named(tmp_path: Path, cells: str) -> None:
+    table = write(tmp_path) / "predictions.csv"
+    header = table.read_text().splitlines()[0]
+    table.write_text(f"{header}\n{cells}\n")
+    with pytest.raises(UserError, match=r"predictions\.csv"):
+        read_model(tmp_path)

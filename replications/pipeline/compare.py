@@ -50,7 +50,9 @@ def main() -> None:
         searches=searches,
         counts=read_class_counts(report / "classes.csv", ("train", "val", "test")),
         seconds=replication_results.read_durations(folder / "durations", plan),
-        processors=replication_results.read_processors(folder / "durations"),
+        processors=replication_results.read_processors(
+            folder / "durations", folder / "results", plan
+        ),
         figures={
             **replication_figures.figures(plan, models, searches, test),
             "figures/samples.png": (report / "samples.png").read_bytes(),
@@ -70,7 +72,7 @@ def main() -> None:
     for name, system in summary["systems"].items():
         print(f"system {name}: {system['published']}, claims {system['claims']}")
     if content.missing:
-        print(f"not run yet, and left out: {', '.join(content.missing)}")
+        print(f"not run yet as params.yaml has it, and left out: {', '.join(content.missing)}")
 
 
 if __name__ == "__main__":

@@ -76,10 +76,9 @@ def expected(text: str, paths: Paths) -> str:
     Raises:
         UserError: a file it is made from is missing.
     """
-    run = read_json(paths.report("run.json"))
+    run = read_json(paths.report("run.json"))["runs"]["repro"]
     lines = [
-        f"#   make repro: {duration(run['runs']['repro']['seconds'])} on {run['cores']} cores"
-        f" ({run['processor']})"
+        f"#   make repro: {duration(run['seconds'])} on {run['cores']} cores ({run['processor']})"
     ]
     for model, scores in read_json(paths.report("evaluate") / "metrics.json").items():
         val, test = scores["val"]["accuracy"], scores["test"]["accuracy"]
@@ -143,19 +142,29 @@ def models(paths: Paths) -> str:
 
 
 def durations(paths: Paths) -> str:
-    """Return a row per command with its wall time, and the machine it was measured on."""
-    run = read_json(paths.report("run.json"))
+    """Return a row per command with its wall time, and the machines they were measured on."""
+    runs = read_json(paths.report("run.json"))["runs"]
     rows = [
-        [f"`make {target}`", duration(done["seconds"]), f"{done['peak_memory_mib']:,} MiB"]
-        for target, done in run["runs"].items()
+        [
+            f"`make {target}`",
+            duration(done["seconds"]),
+            f"{done['peak_memory_mib']:,} MiB",
+            f"`{done['instructions']}`",
+        ]
+        for target, done in runs.items()
     ]
-    machine = (
-        f"Measured by `make record` in a fresh clone on {run['cores']} cores"
-        f" ({run['processor']}), Python {run['python']}, no GPU. The other commands begin with"
-        " `make install` where it has not been done (here with the packages in uv's cache);"
-        " memory is that of the largest process."
+    machines = dict.fromkeys(
+        f"`{done['instructions']}` is an {done['processor']} with {done['cores']} cores, Python"
+        f" {done['python']}"
+        for done in runs.values()
     )
-    return f"{table(['command', 'wall time', 'memory'], rows)}\n\n{machine}"
+    text = (
+        "Measured by `make record` in a fresh clone, no GPU. A processor is told by a digest of its"
+        f" instruction sets: {'; '.join(machines)}. The other commands begin with `make install`"
+        " where it has not been done (here with the packages in uv's cache); memory is that of the"
+        " largest process."
+    )
+    return f"{table(['command', 'wall time', 'memory', 'processor'], rows)}\n\n{text}"
 
 
 def seeds(paths: Paths) -> str:
@@ -226,13 +235,22 @@ def determinism(paths: Paths) -> str:
     """Return a sentence on what determinism costs."""
     measured = benchmark(paths, "determinism")
     costs = ", ".join(
-        f"{100 * found['cost']:+.1f} % for the {model}"
+        f"{100 * found['cost']:+.1f} % for the {model}, whose repeats differ by {_spread(found)}"
         for model, found in measured["models"].items()
     )
     return (
         f"Deterministic kernels change the time of an epoch by {costs} (`make benchmark`, medians,"
         f" {measured['cores']} cores)."
     )
+
+
+def _spread(found: dict[str, Any]) -> str:
+    """Return by how much repeats of the same work differ at most, of their median."""
+    spreads = [
+        (max(values) - min(values)) / found["medians"][kind]
+        for kind, values in found["seconds"].items()
+    ]
+    return f"{max(spreads):.0%}".replace("%", " %")
 
 
 def speed(paths: Paths) -> str:

@@ -2,7 +2,8 @@
 
 The results in git come from this command and from nothing else: it clones the last commit into a
 temporary folder, runs targets of the Makefile there, and copies dvc.lock, reports/ and the DVC
-cache back, with reports/run.json saying how long each target took, on which machine.
+cache back, with reports/run.json saying how long each target took and on which machine, as targets may be
+recorded one by one.
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
-from fashion.provenance import processor_name, source
+from fashion.provenance import machine, processor_name, source
 from fashion.verify import cache_folder
 from fashion.verify import clone as clone_of
 
@@ -46,12 +47,17 @@ def main() -> None:
                 for file in (clone / "reports").glob("verification*.md"):
                     shutil.copy(file, root / "reports")
             runs = read_json(record)["runs"] if record.exists() else {}
-            machine = {
-                "processor": processor_name(),
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-            }
-            write_json(record, {"runs": {**runs, target: done}, **machine})
+            write_json(record, {"runs": {**runs, target: {**done, **_machine()}}})
+
+
+def _machine() -> dict[str, int | str | None]:
+    """Return what a time depends on; `instructions` tells processors of one name apart."""
+    return {
+        "processor": processor_name(),
+        "instructions": machine()["processor"],
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
 
 
 def _timed(target: str, clone: Path) -> dict[str, int]:

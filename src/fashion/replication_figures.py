@@ -1,6 +1,6 @@
 """The figures of the replications' page: what each of them shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,11 +44,14 @@ def printed(part: SystemModel) -> dict[str, str]:
 
 
 def _accuracies(plan: Plan, models: Models) -> Figures:
-    finals = {name: part for name, part in sorted(plan.trained.items()) if not is_row(name)}
-    published = {name: printed(part).get("test_accuracy") for name, part in finals.items()}
-    measured = {name: models[name].metrics["test_accuracy"] for name in finals}
-    values = {name: float(text) if text else None for name, text in published.items()}
-    return {"figures/accuracy.png": replication_plots.accuracies(values, measured)}
+    published: dict[str, float | None] = {}
+    measured: dict[str, Sequence[float]] = {}
+    for name, part in sorted(plan.trained.items(), key=lambda item: item[1].system):
+        if not is_row(name):
+            text, label = printed(part).get("test_accuracy"), f"{part.system}. {part.what}"
+            published[label] = float(text) if text else None
+            measured[label] = models[name].metrics["test_accuracy"]
+    return {"figures/accuracy.png": replication_plots.accuracies(published, measured)}
 
 
 def _grid(plan: Plan, models: Models) -> Figures:
@@ -67,16 +70,21 @@ def _sweeps(plan: Plan, models: Models, searches: Mapping[str, Found]) -> Figure
     """Return what system 3 varies, with and without L2: a panel per hyperparameter, and epochs."""
     panels: dict[str, dict[str, Curve]] = {}
     for name, part in plan.searches.items():
-        if part.search.strategy != "grid":
+        varied = [key for key in searched_names(part.ranges()) if key != "l2"]
+        if part.search.strategy != "grid" or len(varied) != 1 or varied[0] not in SWEPT:
             continue
-        (varied,) = (key for key in searched_names(part.ranges()) if key != "l2")
+        points: dict[float, list[tuple[float, float]]] = {}
+        for trial in searches[name].trials:
+            if trial["val_accuracy"]:  # one that failed has none
+                l2 = float(trial.get("l2", part.space["l2"]))
+                points.setdefault(l2, []).append(
+                    (float(trial[varied[0]]), float(trial["val_accuracy"]))
+                )
         lines: dict[str, Curve] = {}
-        for l2 in ("0.0", "0.001"):
-            trials = [trial for trial in searches[name].trials if trial["l2"] == l2]
-            pairs = sorted((float(one[varied]), float(one["val_accuracy"])) for one in trials)
-            places, values = zip(*pairs, strict=True)
-            lines[_l2(float(l2))] = (places, values)
-        panels[SWEPT[varied]] = lines
+        for l2, pairs in sorted(points.items()):
+            places, values = zip(*sorted(pairs), strict=True)
+            lines[_l2(l2)] = (places, values)
+        panels[SWEPT[varied[0]]] = lines
     if not panels:
         return {}
     epochs: dict[str, Curve] = {}
@@ -95,14 +103,14 @@ def _l2(value: float) -> str:
 
 
 def _class_f1(plan: Plan, models: Models) -> Figures:
-    published = {
-        name: [float(value) for value in printed(part)["f1"].split()]
-        for name, part in plan.models.items()
-        if "f1" in printed(part)
-    }
-    if not published:
+    shown = {name: part for name, part in plan.models.items() if "f1" in printed(part)}
+    if not shown:
         return {}
-    measured = {name: models[name].f1 for name in published}
+    published = {
+        part.what: [float(value) for value in printed(part)["f1"].split()]
+        for part in shown.values()
+    }
+    measured = {part.what: models[name].f1 for name, part in shown.items()}
     return {"figures/f1.png": replication_plots.class_f1(published, measured)}
 
 
@@ -113,13 +121,13 @@ def _curves(plan: Plan, models: Models) -> Figures:
         if claim.metric != "val_loss_changes":
             continue
         lines = {
-            f"{name} seed {seed}": (name, history)
+            f"{name} seed {seed}": (plan.trained[name].what, history)
             for name in (claim.second, claim.first)
             for seed, history in models[name].histories.items()
         }
         drawn[f"figures/curves-{claim.second}.png"] = plots.curves(
             {label: history for label, (_, history) in lines.items()},
-            {label: name for label, (name, _) in lines.items()},
+            {label: what for label, (what, _) in lines.items()},
         )
     return drawn
 

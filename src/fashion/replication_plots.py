@@ -25,7 +25,7 @@ def accuracies(
         published: model → accuracy; None where there is none.
         measured: model → accuracy per seed.
     """
-    figure = Figure(figsize=(6.6, 0.3 * len(measured) + 1.6))
+    figure = Figure(figsize=(8.4, 0.3 * len(measured) + 1.2))
     axes = figure.subplots()
     for place, (name, values) in enumerate(measured.items()):
         axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.6, markersize=5)
@@ -37,7 +37,6 @@ def accuracies(
     axes.set_ylim(len(measured) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axes.set_xlabel("Test accuracy")
-    axes.set_title("Published and measured test accuracy")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -86,8 +85,9 @@ def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
             else:
                 axes.plot(places, values, color=colour, label=label)
         axes.set_xlabel(name)
-        axes.set_ylabel("val_accuracy")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_ylabel("Validation accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
@@ -103,14 +103,14 @@ def class_f1(
         published: model → F1 per class.
         measured: model → F1 [seeds, 10].
     """
-    figure = Figure(figsize=(6.8, 3.4 * ((len(measured) + 1) // 2)))
+    figure = Figure(figsize=(7.8, 3.4 * ((len(measured) + 1) // 2)))
     grid = figure.subplots((len(measured) + 1) // 2, 2, squeeze=False, sharey=True, sharex=True)
     for axes, (name, values) in zip(grid.flat, measured.items(), strict=False):
         for seed in values:
             axes.plot(seed, range(CLASSES), "o", color=BLUE, alpha=0.6, markersize=4)
         axes.plot(published[name], range(CLASSES), "D", color=ORANGE, fillstyle="none")
         axes.set_yticks(range(CLASSES), CLASS_NAMES)
-        axes.set_title(name)
+        axes.set_title(name, fontsize="medium")
         axes.set_xlabel("F1")
         axes.tick_params(labelbottom=True)  # there may be no panel below that has them
     for axes in grid.flat[len(measured) :]:

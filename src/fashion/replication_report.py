@@ -17,7 +17,9 @@ from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
 OVERVIEW = "data"  # id of the section on the data
-METRICS = {  # as the page calls them
+METRICS = {  # what a document may print, or a claim be about → as the page calls it
+    "train_loss": "loss on the training split",
+    "train_accuracy": "accuracy on the training split",
     "test_accuracy": "test accuracy",
     "test_loss": "test loss",
     "val_accuracy": "validation accuracy",
@@ -25,6 +27,12 @@ METRICS = {  # as the page calls them
     "fit_accuracy": "training accuracy",
     "fit_loss": "training loss",
     "parameters": "parameters",
+    "macro_f1": "macro F1",
+    "gap": "gap",
+    "epochs": "epochs",
+    "val_loss_changes": "steps of the validation loss",
+    "val_accuracy_changes": "steps of the validation accuracy",
+    **{f"f1.{name}": f"F1 of {name}" for name in CLASS_NAMES},
 }
 
 
@@ -68,12 +76,14 @@ def _systems(content: Content) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
         places = [one.verdict for _, _, one in _comparisons(content, name)]
+        classes = [one.verdict for _, one in _class_comparisons(content, name)]
         claims = [one.verdict for _, one in _claims(content, name)]
         found[name] = {
             "title": system.title,
             "models": sum(part.system == name for part in content.plan.trained.values()),
             "searches": sum(part.system == name for part in content.plan.searches.values()),
             "published": {verdict: places.count(verdict) for verdict in _PLACES},
+            "classes": {verdict: classes.count(verdict) for verdict in _PLACES},
             "claims": {verdict: claims.count(verdict) for verdict in _OUTCOMES},
             "seconds": round(content.seconds[name]),
         }
@@ -88,44 +98,53 @@ def _summary(content: Content) -> list[Block]:
     plan, told = content.plan, _systems(content)
     runs = sum(len(part.seeds) for part in plan.trained.values())
     trials = sum(len(one.trials) for one in content.searches.values())
-    places = {
-        verdict: sum(one["published"][verdict] for one in told.values()) for verdict in _PLACES
-    }
-    claims = {
-        verdict: sum(one["claims"][verdict] for one in told.values()) for verdict in _OUTCOMES
-    }
+    places, classes, claims = (
+        {verdict: sum(one[what][verdict] for one in told.values()) for verdict in outcomes}
+        for what, outcomes in (
+            ("published", _PLACES),
+            ("classes", _PLACES),
+            ("claims", _OUTCOMES),
+        )
+    )
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
             [
                 *(
-                    [f"Not run yet, left out with the claims about it: {left_out}."]
+                    [
+                        "Not run yet as `params.yaml` has it, left out with the claims about it:"
+                        f" {left_out}."
+                    ]
                     if left_out
                     else []
                 ),
                 f"{len(plan.trained)} models of {len(plan.systems)} published systems were trained"
                 f" {runs} times, and {len(plan.searches)} searches and sweeps with {trials} trials"
                 " were run, all by one pipeline on the same split of the data.",
-                f"Of {sum(places.values())} published numbers that several seeds can be held"
-                f" against, **{places['inside']}** lie inside our range, {places['above']} above it"
-                f" and {places['below']} below it.",
+                f"A published loss or accuracy was held against several seeds"
+                f" {sum(places.values())} times: it lies **{places['inside']}** times inside our"
+                f" range, {places['above']} times above it and {places['below']} times below it."
+                f" Of {sum(classes.values())} F1 scores of single classes {classes['inside']} lie"
+                f" inside, {classes['above']} above and {classes['below']} below.",
+                "By chance alone one more training of the same model lies outside the range of five"
+                " in one of three cases, outside that of three in one of two.",
                 f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
                 f" {claims['undecided']} could not be decided and {claims['opposite']} turned out"
                 " the other way round.",
             ]
         ),
         Table(
-            "What came out, system by system. A published number lies inside, above or below the"
-            " range of our seeds.",
-            ["System", "Models", "Searches", *map(" / ".join, (_PLACES, _OUTCOMES)), "Time"],
+            "What came out, system by system: where the published losses and accuracies lie, and"
+            " what became of the claims.",
+            ["System", "Models", "Searches", *_PLACES, *_OUTCOMES, "Minutes"],
             [
                 [
                     f"{name}. {one['title']}",
                     str(one["models"]),
                     str(one["searches"]),
-                    " / ".join(str(one["published"][verdict]) for verdict in _PLACES),
-                    " / ".join(str(one["claims"][verdict]) for verdict in _OUTCOMES),
-                    duration(one["seconds"]),
+                    *(str(one["published"][verdict]) for verdict in _PLACES),
+                    *(str(one["claims"][verdict]) for verdict in _OUTCOMES),
+                    _minutes(one["seconds"]),
                 ]
                 for name, one in told.items()
             ],
@@ -147,6 +166,7 @@ def _system(content: Content, system: str) -> list[Block]:
         Bullets(described.choices),
         _numbers(content, system),
     ]
+    blocks += _where(content, system)
     blocks += _class_table(content, system)
     blocks += _grid(content, system)
     blocks += _claim_table(content, system)
@@ -166,9 +186,8 @@ def _numbers(content: Content, system: str) -> Table:
             _signed(metric, one.difference),
             _range(metric, one.low, one.high),
             str(one.seeds),
-            place,
         ]
-        for (part, metric), place, one in _comparisons(content, system)
+        for part, metric, one in _comparisons(content, system)
     ]
     for name, part in content.plan.trained.items():
         if part.system != system or part.published:
@@ -185,45 +204,52 @@ def _numbers(content: Content, system: str) -> Table:
                     NOTHING,
                     _range(metric, min(values), max(values)),
                     str(len(values)),
-                    NOTHING,
                 ]
             )
     return Table(
         "Published and measured.",
         [
             *("Model", "Metric", "Published is", "Published"),
-            *("Mean ± sd", "Difference", "Range", "n", "Place"),
+            *("Mean ± sd", "Difference", "Range", "n"),
         ],
         rows,
         text_columns=3,
     )
 
 
+def _where(content: Content, system: str) -> list[Block]:
+    """Tell where the numbers stand; those of the grid and of classes say it in their tables."""
+    found = [
+        f"{part.what}: {', '.join(one.place for one in part.published if 'f1' not in one.values)}."
+        for name, part in content.plan.trained.items()
+        if part.system == system and part.published and not is_row(name)
+    ]
+    return [Text("Where the document prints them:"), Bullets(found)] if found else []
+
+
 def _class_table(content: Content, system: str) -> list[Block]:
+    compared: dict[str, list[verdicts.Comparison]] = {}
+    for name, one in _class_comparisons(content, system):
+        compared.setdefault(name, []).append(one)
     blocks: list[Block] = []
-    for name, part in content.plan.models.items():
-        values = printed(part).get("f1")
-        if part.system != system or not values:
-            continue
-        rows = []
-        for place, published in enumerate(values.split()):
-            one = verdicts.compare(published, content.models[name].f1[:, place].tolist())
-            rows.append(
-                [
-                    CLASS_NAMES[place],
-                    one.verdict,
-                    published,
-                    _mean("f1", one.mean, one.deviation),
-                    _signed("f1", one.difference),
-                    _range("f1", one.low, one.high),
-                ]
-            )
+    for name, classes in compared.items():
+        part = content.plan.models[name]
         where = next(one.place for one in part.published if "f1" in one.values)
         blocks.append(
             Table(
                 f"F1 of each class: {part.what} ({where}; n = {len(part.seeds)}).",
                 ["Class", "Published is", "Published", "Mean ± sd", "Difference", "Range"],
-                rows,
+                [
+                    [
+                        label,
+                        one.verdict,
+                        one.published,
+                        _mean("f1", one.mean, one.deviation),
+                        _signed("f1", one.difference),
+                        _range("f1", one.low, one.high),
+                    ]
+                    for label, one in zip(CLASS_NAMES, classes, strict=True)
+                ],
                 text_columns=2,
             )
         )
@@ -264,9 +290,11 @@ def _grid(content: Content, system: str) -> list[Block]:
             for name in names
         ]
         both = verdicts.agreement(*zip(*pairs, strict=True))
+        (place,) = {one.place for name in names for one in content.plan.models[name].published}
         blocks.append(
             Table(
-                f"The grid with {layers} hidden layers, a training per row. Test accuracies: rank"
+                f"The grid with {layers} hidden layers, a training per row (the document's table"
+                f" stands in {place}). Test accuracies: rank"
                 f" correlation {both.rank_correlation:.2f}, mean difference"
                 f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}.",
                 [
@@ -285,26 +313,35 @@ def _grid(content: Content, system: str) -> list[Block]:
 
 
 def _claim_table(content: Content, system: str) -> list[Block]:
-    rows = []
+    rows, tested = [], []
     for claim, one in _claims(content, system):
         low, high = one.interval
-        interval = NOTHING if math.isnan(low) else f"{low:+.4f} … {high:+.4f}"
+        interval = (
+            NOTHING
+            if math.isnan(low)
+            else " … ".join(_signed(claim.metric, end) for end in one.interval)
+        )
         size = NOTHING
         if claim.by is not None:
-            size = f"{claim.by:+.4f}"
+            size = _signed(claim.metric, claim.by)
             if not math.isnan(low):
-                size += " (inside)" if low <= claim.by <= high else " (outside)"
+                rounding = verdicts.rounding_of(str(claim.by))
+                inside = low - rounding <= claim.by <= high + rounding
+                size += " (inside)" if inside else " (outside)"
         rows.append(
             [
                 claim.text,
                 one.verdict,
-                f"{one.difference:+.4f}",
+                _signed(claim.metric, one.difference),
                 interval,
                 NOTHING if math.isnan(one.p_value) else f"{one.p_value:.3g}",
                 size,
-                f"{claim.first} {claim.direction} than {claim.second}: {claim.metric}",
-                claim.place,
             ]
+        )
+        first, second = (content.plan.trained[name].what for name in (claim.first, claim.second))
+        tested.append(
+            f"{claim.text} ({claim.place}): {METRICS[claim.metric]} of “{first}”"
+            f" {claim.direction} than of “{second}”."
         )
     if not rows:
         return []
@@ -312,13 +349,12 @@ def _claim_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "What the document says in words, and whether it held.",
-            [
-                *("Claim", "Verdict", "Difference", f"{level} interval", "p", "Printed size"),
-                *("Tested", "Place"),
-            ],
+            ["Claim", "Verdict", "Difference", f"{level} interval", "p", "Printed size"],
             rows,
             text_columns=2,
-        )
+        ),
+        Text("Where the claims stand, and what was tested:"),
+        Bullets(tested),
     ]
 
 
@@ -336,9 +372,10 @@ def _search_table(content: Content, system: str) -> list[Block]:
             [
                 part.what,
                 part.search.strategy,
+                ", ".join(f"{key} {_used(found.best, key)}" for key in names),
+                METRICS[objective],
+                f"{best:.4f}",
                 str(len(found.trials)),
-                f"{METRICS[objective]} {best:.4f}",
-                ", ".join(f"{key} {json.dumps(found.best[key])}" for key in names),
             ]
         )
     if not rows:
@@ -346,11 +383,19 @@ def _search_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "Searches and sweeps, each run once.",
-            ["Search", "Strategy", "Trials", "Best score", "Best found"],
+            ["Search", "Strategy", "Best found", "By", "Score", "Trials"],
             rows,
-            text_columns=2,
+            text_columns=4,
         )
     ]
+
+
+def _used(values: Mapping[str, Any], key: str) -> str:
+    """Return a hyperparameter as JSON, without what a list has beyond the last layer."""
+    value, per_layer = values[key], ("dropout", "block_dropout", "kernel_size")
+    if key in per_layer and isinstance(value, Sequence):
+        value = value[: len(values.get("hidden_units", values.get("filters")))]
+    return json.dumps(value)
 
 
 def _system_figures(content: Content, system: str) -> list[Block]:
@@ -403,18 +448,19 @@ def _data(content: Content) -> list[Block]:
 
 def _time(content: Content) -> list[Block]:
     rows = [
-        [f"{name}. {content.plan.systems[name].title}", duration(seconds)]
+        [f"{name}. {content.plan.systems[name].title}", _minutes(seconds)]
         for name, seconds in content.seconds.items()
     ]
-    rows.append(["All", duration(sum(content.seconds.values()))])
+    total = sum(content.seconds.values())
+    rows.append(["All", _minutes(total)])
     return [
-        Table(
-            f"Time in searches, trainings and scoring on {' and '.join(content.processors)},"
-            f" threads of each process: {content.plan.threads}. `make replications` runs two"
-            " processes at a time and needs about half of the sum.",
-            ["System", "Time"],
-            rows,
-        )
+        Text(
+            f"All searches, trainings and scoring together took {duration(round(total))}, with"
+            f" {content.plan.threads} thread for each process, on"
+            f" {' and '.join(content.processors)}. `make replications` runs two processes at a"
+            " time and needs about half of that."
+        ),
+        Table("Minutes of one process.", ["System", "Minutes"], rows),
     ]
 
 
@@ -430,8 +476,9 @@ def _terms(content: Content) -> Terms:
             ("Difference", "Mean less published."),
             (
                 "Published is",
-                "Where the published number lies: inside our seeds' range, above it or below it. A"
-                " search and what is part of one, as the rows of a grid, run once: no verdict.",
+                "Where the published number lies: inside our seeds' range, above it or below it;"
+                " equal, if it is and no seed changes it. Searches, the rows of a grid and the CNN"
+                " of our search are run once; one seed has no range.",
             ),
             (
                 "held, opposite, undecided",
@@ -447,7 +494,7 @@ def _terms(content: Content) -> Terms:
                 "Accuracy on the training split without dropout, less validation accuracy.",
             ),
             (
-                "val_loss_changes",
+                "steps of the validation loss",
                 "Mean size of the step from epoch to epoch, after the fifth epoch.",
             ),
         ]
@@ -456,8 +503,8 @@ def _terms(content: Content) -> Terms:
 
 def _comparisons(
     content: Content, system: str
-) -> Iterator[tuple[tuple[SystemModel, str], str, verdicts.Comparison]]:
-    """Give (model, metric), place and comparison of every single number but the grid's."""
+) -> Iterator[tuple[SystemModel, str, verdicts.Comparison]]:
+    """Give model, metric and comparison of every single number but the grid's."""
     for name, part in content.plan.trained.items():
         if part.system != system or is_row(name):
             continue
@@ -465,7 +512,15 @@ def _comparisons(
             for metric, value in published.values.items():
                 if metric != "f1":
                     measured = content.models[name].metrics[metric]
-                    yield (part, metric), published.place, verdicts.compare(value, measured)
+                    yield part, metric, verdicts.compare(value, measured)
+
+
+def _class_comparisons(content: Content, system: str) -> Iterator[tuple[str, verdicts.Comparison]]:
+    """Give model and comparison of every printed F1, in the order of the classes."""
+    for name, part in content.plan.models.items():
+        if part.system == system:
+            for place, published in enumerate(printed(part).get("f1", "").split()):
+                yield name, verdicts.compare(published, content.models[name].f1[:, place].tolist())
 
 
 def _claims(content: Content, system: str) -> Iterator[tuple[Claim, verdicts.Difference]]:
@@ -500,5 +555,11 @@ def _range(metric: str, low: float, high: float) -> str:
     return " … ".join(_number(metric, end) for end in ends)
 
 
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f}"
+
+
 def _signed(metric: str, value: float) -> str:
-    return f"{value:+,.0f}" if metric == "parameters" else f"{value:+.4f}"
+    if metric == "parameters":
+        return f"{value:+,.0f}"
+    return f"{value:+.{6 if metric.endswith('_changes') else 4}f}"  # steps are small

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,12 @@ from fashion import hyperparameters, results
 from fashion.data import CLASS_NAMES, CLASSES
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
-from fashion.replication import SCORES, Part, Plan
+from fashion.replication import SCORES, Plan, SystemSearch
 from fashion.results import HISTORY
 
 SETTLED = 5  # epochs after which the fall of the first ones is over, for the size of the steps
 
 History = dict[str, list[float]]  # column → value per epoch
-P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,25 +53,60 @@ def stages(plan: Plan) -> list[str]:
 def what_ran(plan: Plan, folder: Path) -> Plan:
     """Return the plan without what has no results yet, and without the claims about it.
 
+    Results of what the plan had in other words before, with other settings or seeds, are none.
+
     Args:
         plan: the whole of it.
         folder: results/.
 
     Raises:
-        UserError: nothing has run.
+        UserError: nothing has run, or a file is missing or damaged.
     """
-
-    def ran(kind: str, parts: Mapping[str, P]) -> dict[str, P]:
-        return {name: part for name, part in parts.items() if (folder / kind / name).is_dir()}
-
-    searches = ran("searches", plan.searches)
-    models, winners = ran("models", plan.models), ran("models", plan.winners)
+    searches = {
+        name: part
+        for name, part in plan.searches.items()
+        if _searched(folder / "searches" / name, part)
+    }
+    models = {name: part for name, part in plan.models.items() if _trained(folder, plan, name)}
+    winners = {
+        name: part
+        for name, part in plan.winners.items()
+        if part.search in searches and _trained(folder, plan, name)
+    }
     if not (models or winners):
         raise UserError(f"{folder} has no trained model: run `make replications`")
     trained = {*models, *winners}
     claims = tuple(claim for claim in plan.claims if {claim.first, claim.second} <= trained)
     parts = {"searches": searches, "models": models, "winners": winners, "claims": claims}
     return plan.model_copy(update=parts)
+
+
+def _searched(folder: Path, part: SystemSearch) -> bool:
+    if not folder.is_dir():
+        return False
+    found = _content(folder / "search.json", "settings", "space")
+    return found == {"settings": part.search.model_dump(mode="json"), "space": part.space}
+
+
+def _trained(results_folder: Path, plan: Plan, name: str) -> bool:
+    folder = results_folder / "models" / name
+    if not folder.is_dir():
+        return False
+    part = plan.trained[name]
+    described = {
+        **part.training.model_dump(mode="json"),
+        **plan.record(name, results_folder / "searches").model_dump(mode="json"),
+    }
+    seeds = tuple(row["seed"] for row in read_csv(folder / "scores.csv", ("seed",)))
+    found = _content(folder / "record.json", "settings")["settings"]
+    return found == described and seeds == tuple(map(str, part.seeds))
+
+
+def _content(path: Path, *keys: str) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.keys() >= {*keys}:
+        raise UserError(f"{path}: expected {', '.join(keys)}")
+    return {key: content[key] for key in keys}
 
 
 def read_model(folder: Path) -> Measured:
@@ -93,6 +127,8 @@ def read_model(folder: Path) -> Measured:
     metrics: dict[str, list[float]] = {
         name: [rows[0][name] for rows in scores.values()] for name in SCORES
     }
+    if any(len(rows) != CLASSES for rows in classes.values()):
+        raise UserError(f"{folder / 'classes.csv'}: expected a row per class and seed")
     for place, name in enumerate(CLASS_NAMES):
         metrics[f"f1.{name}"] = [rows[place]["f1"] for rows in classes.values()]
     metrics["macro_f1"] = [sum(row["f1"] for row in rows) / len(rows) for rows in classes.values()]
@@ -102,13 +138,16 @@ def read_model(folder: Path) -> Measured:
         metrics[f"{column}_changes"] = [changes(one[column]) for one in histories.values()]
     confusion = read_csv(folder / "confusion.csv", ("seed", "true", *CLASS_NAMES))[:CLASSES]
     predictions = read_csv(folder / "predictions.csv", ("true", *CLASS_NAMES))
-    return Measured(
-        metrics,
-        histories,
-        np.array([[int(row[name]) for name in CLASS_NAMES] for row in confusion]),
-        np.array([CLASS_NAMES.index(row["true"]) for row in predictions], np.uint8),
-        np.array([[float(row[name]) for name in CLASS_NAMES] for row in predictions]),
-    )
+    try:
+        return Measured(
+            metrics,
+            histories,
+            np.array([[int(row[name]) for name in CLASS_NAMES] for row in confusion]),
+            np.array([CLASS_NAMES.index(row["true"]) for row in predictions], np.uint8),
+            np.array([[float(row[name]) for name in CLASS_NAMES] for row in predictions]),
+        )
+    except ValueError as error:
+        raise UserError(f"{folder}: confusion.csv or predictions.csv: {error}") from None
 
 
 def read_replicas(folder: Path) -> dict[int, dict[str, Any]]:
@@ -169,10 +208,25 @@ def read_durations(folder: Path, plan: Plan) -> dict[str, float]:
     return found
 
 
-def read_processors(folder: Path) -> list[str]:
-    """Return the processors that did the work, each once."""
-    files = sorted(folder.glob("*.json"))
-    return sorted({str(read_json(file).get("processor")) for file in files})
+def read_processors(durations: Path, found: Path, plan: Plan) -> list[str]:
+    """Return the processors that did the work, each once: its name and what it can.
+
+    Args:
+        durations: the folder of that name, whose files have the names.
+        found: results/, whose records have a digest of the instruction sets; processors that
+            differ in them may have one name.
+        plan: what has run.
+    """
+    records = {
+        **{f"search-{name}": found / "searches" / name / "search.json" for name in plan.searches},
+        **{f"train-{name}": found / "models" / name / "record.json" for name in plan.trained},
+    }
+    processors = set()
+    for work, record in records.items():
+        (name,) = _content(durations / f"{work}.json", "processor").values()
+        (machine,) = _content(record, "machine").values()
+        processors.add(f"{name} ({machine['processor']})")
+    return sorted(processors)
 
 
 def _by_seed(path: Path, columns: Sequence[str]) -> dict[int, list[dict[str, float]]]:

@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
     high: float
     seeds: int
     difference: float  # mean less published
-    verdict: str  # the published number lies "inside", "above" or "below" ours; or "one seed"
+    verdict: str  # the published number lies "inside", "above" or "below" ours; see `compare`
 
 
 class Difference(NamedTuple):
@@ -44,7 +44,7 @@ def compare(published: str, measured: Sequence[float]) -> Comparison:
     """Hold a printed number against measured ones.
 
     A printed number stands for all that are rounded to it: it counts as inside when that interval
-    and the range of ours meet. One seed has no range, and gives no verdict.
+    and the range of ours meet. What no seed changes is "equal" if it is; "one seed" has no range.
     """
     value = float(published)
     rounding = rounding_of(published)
@@ -52,6 +52,8 @@ def compare(published: str, measured: Sequence[float]) -> Comparison:
     low, high = float(values.min()), float(values.max())
     if len(values) == 1:
         verdict = "one seed"
+    elif value == low == high:
+        verdict = "equal"
     elif value + rounding < low:
         verdict = "below"
     elif value - rounding > high:

@@ -1,0 +1,119 @@
+"""What the replications' page says of made-up results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fashion.data import CLASS_NAMES
+from fashion.replication import DERIVED, SCORES, Claim, Plan, read_plan
+from fashion.replication_report import METRICS, Content, render, summary
+from fashion.replication_results import Found, Measured
+
+PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
+PNG = bytes(24)  # its size, nothing by nothing, is all that is read of it
+
+
+def measured(**metrics: Sequence[float]) -> Measured:
+    """Return a model of two seeds, with 0.5 and 0.6 for what is not given."""
+    every = {name: [0.5, 0.6] for name in (*SCORES, *DERIVED)}
+    nothing = np.zeros((0, 10))
+    return Measured(
+        {**every, **metrics}, {}, np.zeros((10, 10), np.int64), np.zeros(0, np.uint8), nothing
+    )
+
+
+def content(
+    models: dict[str, Measured],
+    searches: dict[str, Found] | None = None,
+    claims: tuple[Claim, ...] = (),
+) -> Content:
+    """Return what the page tells where nothing but these has run."""
+    parts: dict[str, Any] = {
+        "models": {name: part for name, part in PLAN.models.items() if name in models},
+        "winners": {name: part for name, part in PLAN.winners.items() if name in models},
+        "searches": {n: part for n, part in PLAN.searches.items() if n in (searches or {})},
+        "claims": claims,
+    }
+    plan: Plan = PLAN.model_copy(update=parts)
+    return Content(
+        plan=plan,
+        missing=[],
+        models=models,
+        searches=searches or {},
+        counts={"train": [1] * 10},
+        seconds=dict.fromkeys(PLAN.systems, 90.0),
+        processors=["Xeon"],
+        figures={"figures/accuracy.png": PNG, "figures/samples.png": PNG},
+    )
+
+
+def row(markdown: str, start: str) -> list[str]:
+    (line,) = (line for line in markdown.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_every_metric_has_a_name_on_the_page() -> None:
+    assert {*METRICS} == {*SCORES, *DERIVED}
+
+
+def test_published_numbers_are_counted_by_where_they_lie() -> None:
+    ours = measured(
+        parameters=[241546, 241546], test_loss=[0.1, 0.2], test_accuracy=[0.9100, 0.9160]
+    )
+    told = summary(content({"4-cnn-adam-dropout": ours}))["systems"]["4"]
+    assert told["published"] == {"inside": 1, "above": 1, "below": 0}  # not what no seed changes
+
+
+def test_f1_scores_of_classes_are_counted_by_themselves() -> None:
+    f1 = {f"f1.{name}": [0.8, 0.9] for name in CLASS_NAMES}
+    told = summary(content({"2-mlp-augmented": measured(**f1)}))["systems"]["2"]
+    assert told["classes"] == {"inside": 3, "above": 6, "below": 1}
+    assert sum(told["published"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("by", "size"),
+    [
+        (0.04, "+0.0400 (inside)"),  # stands for what is rounded to it, from 0.035 on
+        (0.0405, "+0.0405 (outside)"),
+        (0.03, "+0.0300 (outside)"),
+        (0.06, "+0.0600 (outside)"),
+    ],
+)
+def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: str) -> None:
+    claim = Claim(
+        system="3",
+        text="L2 helps",
+        place="Somewhere",
+        first="3-tyler-l2",
+        direction="higher",
+        second="3-tyler",
+        metric="test_accuracy",
+        by=by,
+    )
+    models = {
+        "3-tyler-l2": measured(test_accuracy=[0.9020, 0.9040, 0.9060]),
+        "3-tyler": measured(test_accuracy=[0.8580, 0.8590, 0.8600]),
+    }
+    _, markdown = render(content(models, claims=(claim,)))
+    assert row(markdown, "L2 helps")[-1] == size
+    assert "L2 helps (Somewhere): test accuracy of “Tyler with L2” higher than of" in markdown
+
+
+def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
+    best = {"dropout": [0.2, 0.1, 0.4, 0.0], "hidden_units": [256, 64], "learning_rate": 0.001}
+    found = Found([{"val_accuracy": "0.9"}, {"val_accuracy": ""}], {**best, "input_dropout": 0.0})
+    models = {"1-dropout": measured()}
+    _, markdown = render(content(models, {"1-dropout": found}))
+    cells = row(markdown, "Random search with dropout")
+    assert "dropout \\[0.2, 0.1\\]" in cells[2]
+    assert cells[-2:] == ["0.9000", "2"]
+
+
+def test_time_is_in_minutes_that_can_be_sorted() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert row(markdown, "All") == ["All", "8"]
+    assert "together took 7 min 30 s" in markdown
