@@ -56,6 +56,15 @@ def test_a_clone_without_its_models_is_told_how_to_get_them(own: "Checkout") -> 
     assert len(message.splitlines()) == 1
 
 
+@pytest.mark.slow
+def test_without_a_server_it_fails_and_says_so(own: "Checkout") -> None:
+    nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PYTHONPATH": "src"}
+    done = own.run("python", "-m", "fashion.refill", environment=nowhere, fails=True)
+    assert done.stderr.splitlines()[-1].startswith("refill: error: MLflow cannot be reached")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:
     path = tmp_path / "trials.csv"
     path.write_text(

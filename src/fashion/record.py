@@ -2,7 +2,7 @@
 
 The results in git come from this command and from nothing else: it clones the last commit into a
 temporary folder, runs targets of the Makefile there, and copies dvc.lock, reports/ and the DVC
-cache back, with reports/run.json saying how long each target took and on which machine, as targets may be
+cache back. reports/run.json says how long each target took and on which machine, as targets may be
 recorded one by one.
 """
 

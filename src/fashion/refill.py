@@ -20,7 +20,7 @@ from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
 
 if TYPE_CHECKING:
-    from fashion import training_log
+    from fashion import tracking, training_log
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
@@ -66,6 +66,7 @@ def refill_search(
     record: dict[str, Any] = read_json(folder / "search.json")
     curves = first_executions(histories)
     with training_log.search_run(root, place, model, record) as run:
+        ensure_reached(run)
         if run.complete:
             return "was there"
         header, *rows = table(folder / "trials.csv")
@@ -85,6 +86,7 @@ def refill_training(paths: Paths, name: ModelName) -> str:
         dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
     with training_log.training_run(paths.root, name, record) as run:
+        ensure_reached(run)
         if run.complete:
             return "was there"
         model = training.load_model(paths.model(name))
@@ -139,10 +141,21 @@ def refill_system(root: Path, name: str, part: replication.SystemModel) -> str:
     logged = 0
     for seed, replica in replication_results.read_replicas(folder).items():
         with replicas.opened(root, name, part, seed, record) as run:
+            ensure_reached(run)
             if not run.complete:
                 replicas.log(run, part, seed, record, replica)
                 logged += 1
     return f"{logged} logged" if logged else "was there"
+
+
+def ensure_reached(run: "tracking.Run") -> None:
+    """Stop where MLflow is out of reach: a training goes on without it, but this is all there is.
+
+    Raises:
+        UserError: the run could not be opened.
+    """
+    if run.run_id is None:
+        raise UserError("MLflow cannot be reached, so nothing more is logged: start it, run again")
 
 
 def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:
