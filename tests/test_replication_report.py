@@ -108,9 +108,8 @@ def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
     found = Found([{"val_accuracy": "0.9"}, {"val_accuracy": ""}], {**best, "input_dropout": 0.0})
     models = {"1-dropout": measured()}
     _, markdown = render(content(models, {"1-dropout": found}))
-    cells = row(markdown, "Random search with dropout")
-    assert "dropout \\[0.2, 0.1\\]" in cells[2]
-    assert cells[-2:] == ["0.9000", "2"]
+    assert row(markdown, "Random search with dropout")[-2:] == ["0.9000", "2"]
+    assert "- Random search with dropout: `dropout` [0.2, 0.1], `learning_rate`" in markdown
 
 
 def test_time_is_in_minutes_that_can_be_sorted() -> None:

@@ -359,7 +359,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
 
 
 def _search_table(content: Content, system: str) -> list[Block]:
-    rows = []
+    rows, best_found = [], []
     for name, part in content.plan.searches.items():
         if part.system != system:
             continue
@@ -372,21 +372,24 @@ def _search_table(content: Content, system: str) -> list[Block]:
             [
                 part.what,
                 part.search.strategy,
-                ", ".join(f"{key} {_used(found.best, key)}" for key in names),
                 METRICS[objective],
                 f"{best:.4f}",
                 str(len(found.trials)),
             ]
         )
+        values = ", ".join(f"`{key}` {_used(found.best, key)}" for key in names)
+        best_found.append(f"{part.what}: {values}.")
     if not rows:
         return []
     return [
         Table(
             "Searches and sweeps, each run once.",
-            ["Search", "Strategy", "Best found", "By", "Score", "Trials"],
+            ["Search", "Strategy", "Score", "Best", "Trials"],
             rows,
-            text_columns=4,
-        )
+            text_columns=3,
+        ),
+        Text("What they found:"),
+        Bullets(best_found),
     ]
 
 
