@@ -10,18 +10,22 @@ import pytest
 from fashion.data import CLASS_NAMES
 from fashion.replication import DERIVED, SCORES, Claim, Plan, read_plan
 from fashion.replication_report import METRICS, Content, render, summary
-from fashion.replication_results import Found, Measured
+from fashion.replication_results import Found, History, Measured
 
 PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
 PNG = bytes(24)  # its size, nothing by nothing, is all that is read of it
 
 
-def measured(**metrics: Sequence[float]) -> Measured:
+def measured(history: History | None = None, /, **metrics: Sequence[float]) -> Measured:
     """Return a model of two seeds, with 0.5 and 0.6 for what is not given."""
     every = {name: [0.5, 0.6] for name in (*SCORES, *DERIVED)}
     nothing = np.zeros((0, 10))
     return Measured(
-        {**every, **metrics}, {}, np.zeros((10, 10), np.int64), np.zeros(0, np.uint8), nothing
+        {**every, **metrics},
+        {1: history} if history else {},
+        np.zeros((10, 10), np.int64),
+        np.zeros(0, np.uint8),
+        nothing,
     )
 
 
@@ -46,7 +50,7 @@ def content(
         counts={"train": [1] * 10},
         seconds=dict.fromkeys(PLAN.systems, 90.0),
         processors=["Xeon"],
-        figures={"figures/accuracy.png": PNG, "figures/samples.png": PNG},
+        figures={f"figures/{name}.png": PNG for name in ("accuracy", "samples", "grid")},
     )
 
 
@@ -116,3 +120,12 @@ def test_time_is_in_minutes_that_can_be_sorted() -> None:
     _, markdown = render(content({"3-tyler": measured()}))
     assert row(markdown, "All") == ["All", "8"]
     assert "together took 7 min 30 s" in markdown
+
+
+def test_the_kept_and_the_last_epoch_of_a_row_are_held_against_the_published_losses() -> None:
+    history = {"loss": [0.5, 0.164049], "val_loss": [0.33, 0.340474]}  # 0.171049 and 0.310474
+    kept = measured(history, fit_loss=[0.191049], val_loss=[0.300474])
+    _, markdown = render(content({"4-grid-2-adam-0001-512": kept}))
+    assert "kept 0.020 in training and 0.010 in validation, the last epoch 0.007 and 0.030" in (
+        markdown
+    )

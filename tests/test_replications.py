@@ -87,6 +87,7 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
     for claim in plan["claims"]:
         assert claim["text"] in markdown
     assert len(plan["claims"]) == 3
+    assert "How far the grid's losses are from the published ones" in markdown
     html = (folder / "report.html").read_text()
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")

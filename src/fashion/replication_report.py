@@ -169,6 +169,7 @@ def _system(content: Content, system: str) -> list[Block]:
     blocks += _where(content, system)
     blocks += _class_table(content, system)
     blocks += _grid(content, system)
+    blocks += _epochs(content, system)
     blocks += _claim_table(content, system)
     blocks += _search_table(content, system)
     blocks += _system_figures(content, system)
@@ -310,6 +311,31 @@ def _grid(content: Content, system: str) -> list[Block]:
             )
         )
     return blocks
+
+
+def _epochs(content: Content, system: str) -> list[Block]:
+    """Hold the grid's losses of the kept and of the last epoch against the published ones."""
+    distances: dict[str, list[float]] = {}
+    for name, part in content.plan.models.items():
+        if part.system != system or not is_row(name):
+            continue
+        theirs, ours = printed(part), content.models[name]
+        (history,) = ours.histories.values()  # a row has one seed
+        for metric, column in (("fit_loss", "loss"), ("val_loss", "val_loss")):
+            published = float(theirs[metric])
+            kept, last = ours.metrics[metric][0], history[column][-1]
+            for epoch, value in (("kept", kept), ("last", last)):
+                distances.setdefault(f"{epoch} {metric}", []).append(abs(value - published))
+    if not distances:
+        return []
+    mean = {what: f"{sum(values) / len(values):.3f}" for what, values in distances.items()}
+    return [
+        Text(
+            "How far the grid's losses are from the published ones, in the mean: the epoch that was"
+            f" kept {mean['kept fit_loss']} in training and {mean['kept val_loss']} in validation,"
+            f" the last epoch {mean['last fit_loss']} and {mean['last val_loss']}."
+        )
+    ]
 
 
 def _claim_table(content: Content, system: str) -> list[Block]:
