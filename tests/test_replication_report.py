@@ -129,3 +129,13 @@ def test_the_kept_and_the_last_epoch_of_a_row_are_held_against_the_published_los
     assert "kept 0.020 in training and 0.010 in validation, the last epoch 0.007 and 0.030" in (
         markdown
     )
+
+
+def test_a_difference_of_next_to_nothing_has_no_minus() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.87999, 0.88])}))
+    assert row(markdown, "Tyler, five times 128")[5] == "+0.0000"
+
+
+def test_a_difference_has_its_sign() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.86, 0.87])}))
+    assert row(markdown, "Tyler, five times 128")[5] == "-0.0150"

@@ -591,4 +591,5 @@ def _minutes(seconds: float) -> str:
 def _signed(metric: str, value: float) -> str:
     if metric == "parameters":
         return f"{value:+,.0f}"
-    return f"{value:+.{6 if metric.endswith('_changes') else 4}f}"  # steps are small
+    decimals = 6 if metric.endswith("_changes") else 4  # steps are small
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"  # no minus before a zero
