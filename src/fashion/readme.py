@@ -250,7 +250,7 @@ def _spread(found: dict[str, Any]) -> str:
         (max(values) - min(values)) / found["medians"][kind]
         for kind, values in found["seconds"].items()
     ]
-    return f"{max(spreads):.0%}".replace("%", " %")
+    return f"{100 * max(spreads):.0f} %"
 
 
 def speed(paths: Paths) -> str:

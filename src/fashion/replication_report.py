@@ -8,6 +8,7 @@ from typing import Any
 
 from fashion import evaluation, page, verdicts
 from fashion.data import CLASS_NAMES
+from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import searched_names
 from fashion.progress import duration
@@ -16,6 +17,7 @@ from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
+LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
 OVERVIEW = "data"  # id of the section on the data
 METRICS = {  # what a document may print, or a claim be about → as the page calls it
     "train_loss": "loss on the training split",
@@ -126,6 +128,7 @@ def _summary(content: Content) -> list[Block]:
                 f" range, {places['above']} times above it and {places['below']} times below it."
                 f" Of {sum(classes.values())} F1 scores of single classes {classes['inside']} lie"
                 f" inside, {classes['above']} above and {classes['below']} below.",
+                # Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
                 "By chance alone one more training of the same model lies outside the range of five"
                 " in one of three cases, outside that of three in one of two.",
                 f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
@@ -421,9 +424,9 @@ def _search_table(content: Content, system: str) -> list[Block]:
 
 def _used(values: Mapping[str, Any], key: str) -> str:
     """Return a hyperparameter as JSON, without what a list has beyond the last layer."""
-    value, per_layer = values[key], ("dropout", "block_dropout", "kernel_size")
-    if key in per_layer and isinstance(value, Sequence):
-        value = value[: len(values.get("hidden_units", values.get("filters")))]
+    value, layers = values[key], values.get(LAYERS.get(key, ""))
+    if layers and isinstance(value, Sequence):
+        value = each(value, len(layers))
     return json.dumps(value)
 
 
@@ -484,9 +487,9 @@ def _time(content: Content) -> list[Block]:
     rows.append(["All", _minutes(total)])
     return [
         Text(
-            f"All searches, trainings and scoring together took {duration(round(total))}, with"
-            f" {content.plan.threads} thread for each process, on"
-            f" {' and '.join(content.processors)}. `make replications` runs two processes at a"
+            f"All searches, trainings and scoring together took {duration(round(total))} on"
+            f" {' and '.join(content.processors)}, threads of each process:"
+            f" {content.plan.threads}. `make replications` runs two processes at a"
             " time and needs about half of that."
         ),
         Table("Minutes of one process.", ["System", "Minutes"], rows),
@@ -506,8 +509,7 @@ def _terms(content: Content) -> Terms:
             (
                 "Published is",
                 "Where the published number lies: inside our seeds' range, above it or below it;"
-                " equal, if it is and no seed changes it. Searches, the rows of a grid and the CNN"
-                " of our search are run once; one seed has no range.",
+                " equal, if it is and no seed changes it. One seed has no range to lie in.",
             ),
             (
                 "held, opposite, undecided",
