@@ -30,12 +30,18 @@ def main() -> None:
     parameters = read_parameters(paths.params)
     if name.model not in parameters.train.budget:
         raise UserError(f"params.yaml: train.budget.{name.model} is missing")
-    budget, monitor = parameters.train.budget[name.model], parameters.train.monitor
+    budget = parameters.train.budget[name.model]
+    monitor, keep = parameters.train.monitor, parameters.train.keep
 
     record = hyperparameters.read(name.model, paths.hyperparameters(name.model))
     train = data.read_split(paths.training_data(name.data))
     val = data.read_split(paths.split("val"))
-    settings = {"monitor": monitor, **budget.model_dump(), **record.model_dump(mode="json")}
+    settings = {
+        "monitor": monitor,
+        "keep": keep,
+        **budget.model_dump(),
+        **record.model_dump(mode="json"),
+    }
     digests = {"train": data.digest(train), "val": data.digest(val)}
     key = state.work_key(
         paths.root,
@@ -66,9 +72,10 @@ def main() -> None:
             val,
             label=str(name),
             seed=name.seed,
-            monitor=monitor,
             run=run,
             checkpoint=folder / "epoch.npz",
+            monitor=monitor,
+            keep=keep,
             **budget.model_dump(),
         )
         scores = {

@@ -13,7 +13,9 @@ from fashion import command
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 
 
-def run(tmp_path: Path, body: str, *arguments: str) -> tuple[int, str, str]:
+def run(
+    tmp_path: Path, body: str, *arguments: str, on_ctrl_c: signal.Handlers = signal.SIG_DFL
+) -> tuple[int, str, str]:
     """Return exit status, standard output and standard error of a script with this `main`."""
     script = tmp_path / "stage.py"
     script.write_text(
@@ -27,7 +29,7 @@ def run(tmp_path: Path, body: str, *arguments: str) -> tuple[int, str, str]:
         [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
         # A shell lets the commands it starts in the background ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
         capture_output=True,
         text=True,
         check=False,
@@ -89,6 +91,41 @@ def test_sigterm_runs_the_clean_up_and_ends_with_status_143(tmp_path: Path) -> N
     )
     assert (status, out) == (143, "cleaned\n")
     assert error == "stage: terminated; run the same command again to go on\n"
+
+
+CONVERTED = """\
+from fashion.runtime import configure
+configure(1)
+import tensorflow as tf
+class Interrupted:
+    def __array__(self, *_, **__):
+        for _ in range({signals}):
+            os.kill(os.getpid(), signal.SIGINT)
+        print('converted')
+        return tf.ones([1]).numpy()
+try:
+    tf.constant(Interrupted())
+    print('went on')
+finally:
+    print('cleaned')
+"""
+
+
+def test_ctrl_c_while_tensorflow_calls_python_back_waits_for_the_line_after(tmp_path: Path) -> None:
+    status, out, error = run(tmp_path, CONVERTED.format(signals=1))
+    assert (status, out) == (130, "converted\ncleaned\n")
+    assert error == "stage: interrupted; run the same command again to go on\n"
+
+
+def test_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
+    status, out, _ = run(tmp_path, CONVERTED.format(signals=2))
+    assert "converted" not in out
+    assert status != 0
+
+
+def test_ctrl_c_that_the_shell_has_turned_off_stays_off(tmp_path: Path) -> None:
+    body = "os.kill(os.getpid(), signal.SIGINT); print('went on')"
+    assert run(tmp_path, body, on_ctrl_c=signal.SIG_IGN) == (0, "went on\n", "")
 
 
 def test_interrupted_program_is_not_held_by_its_threads(tmp_path: Path) -> None:

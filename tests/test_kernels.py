@@ -13,7 +13,13 @@ configure(2)
 import keras  # noqa: E402  # TensorFlow must be configured before anything loads it
 import tensorflow as tf  # noqa: E402
 
-from fashion.kernels import FusedAdam, FusedBatchNormalization  # noqa: E402
+from fashion.kernels import (  # noqa: E402
+    FusedAdam,
+    FusedBatchNormalization,
+    FusedDense,
+    FusedDropout,
+    FusedGelu,
+)
 
 SHAPES = [(12, 5), (12, 4, 3, 5)]  # of a dense and of a convolutional layer's output
 
@@ -81,3 +87,85 @@ def test_a_prediction_is_that_of_keras_and_moves_nothing(shape: tuple[int, ...])
     before = layer.get_weights()
     assert np.array_equal(np.asarray(layer(drawn(*shape))), np.asarray(own(drawn(*shape))))
     assert all(map(np.array_equal, layer.get_weights(), before))
+
+
+def learned(
+    layer: keras.Layer, inputs: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    """Return a training step's outputs, and the gradients of the inputs and of the weights."""
+    x = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = layer(x, training=True)
+        loss = tf.reduce_sum(outputs * drawn(*outputs.shape, seed=5))
+    gradients = tape.gradient(loss, [x, *(v.value for v in layer.trainable_variables)])
+    return np.asarray(outputs), [np.asarray(gradient) for gradient in gradients]
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_dense_gives_the_outputs_and_gradients_of_keras(use_bias: bool) -> None:
+    found = []
+    for kind in (FusedDense, keras.layers.Dense):
+        layer = kind(4, use_bias=use_bias)
+        layer.build((12, 7))
+        layer.set_weights([drawn(*w.shape, seed=i) for i, w in enumerate(layer.weights)])
+        outputs, gradients = learned(layer, drawn(12, 7))
+        found.append([outputs, *gradients])
+    assert len(found[0]) == (4 if use_bias else 3)
+    for fused, composed in zip(*found, strict=True):
+        assert fused == pytest.approx(composed, rel=1e-5, abs=1e-5)
+
+
+def test_gelu_gives_the_outputs_and_gradients_of_keras() -> None:
+    inputs = np.linspace(-12, 12, 2001, dtype=np.float32).reshape(3, -1)
+    outputs, (gradient,) = learned(FusedGelu(), inputs)
+    own, (own_gradient,) = learned(keras.layers.Activation("gelu"), inputs)
+    assert outputs == pytest.approx(own, rel=1e-5, abs=1e-6)
+    assert gradient == pytest.approx(own_gradient, rel=1e-5, abs=2e-6)
+    assert np.array_equal(
+        FusedGelu()(inputs), keras.layers.Activation("gelu")(inputs)
+    )  # a prediction is Keras's to the bit
+
+
+def dropped(rate: float, shape: tuple[int, ...], seed: int = 1, step: int = 0) -> NDArray[Any]:
+    layer = FusedDropout(rate)
+    layer.seed_generator.state.assign([seed, step])
+    return np.asarray(layer(tf.ones(shape), training=True))
+
+
+@pytest.mark.parametrize("shape", [(400, 250), (100, 10, 10, 11), (300, 333)])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_zeroes_its_share_of_units_and_keeps_the_mean(
+    shape: tuple[int, ...], rate: float
+) -> None:
+    outputs = dropped(rate, shape)
+    kept = outputs != 0
+    deviation = (rate * (1 - rate) / outputs.size) ** 0.5
+    assert abs(kept.mean() - (1 - rate)) < 4 * deviation
+    assert outputs[kept] == pytest.approx(1 / (1 - rate), rel=1e-3)
+    assert len(np.unique(outputs[kept])) == 1
+    # Neighbours, which may come from one draw of 32 bits, are independent, as are rows.
+    rows = kept.reshape(-1, shape[-1])
+    for one, other in ((rows[:, 0::2][:, : shape[-1] // 2], rows[:, 1::2]), (rows[1:], rows[:-1])):
+        both = (~one & ~other).mean()
+        assert abs(both - rate**2) < 5 * (rate**2 * (1 - rate**2) / one.size) ** 0.5
+
+
+def test_dropout_scales_the_gradient_of_what_it_keeps_and_stops_the_rest() -> None:
+    layer = FusedDropout(0.5)
+    layer.seed_generator.state.assign([3, 0])
+    outputs, (gradient,) = learned(layer, drawn(20, 9))
+    expected = np.where(outputs != 0, 2 * drawn(20, 9, seed=5), 0)
+    assert gradient == pytest.approx(expected, rel=1e-4)
+    assert outputs[outputs != 0] == pytest.approx(2 * drawn(20, 9)[outputs != 0], rel=1e-4)
+
+
+def test_dropout_follows_from_its_seed_and_step() -> None:
+    first = dropped(0.5, (10, 20))
+    assert np.array_equal(first, dropped(0.5, (10, 20)))
+    assert not np.array_equal(first, dropped(0.5, (10, 20), step=1))
+    assert not np.array_equal(first, dropped(0.5, (10, 20), seed=2))
+
+
+def test_dropout_leaves_a_prediction_alone() -> None:
+    assert np.array_equal(FusedDropout(0.5)(drawn(3, 4)), drawn(3, 4))

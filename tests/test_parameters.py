@@ -181,7 +181,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("tune.models.cnn.head", "max", "'flatten' or 'average'"),
         ("train.data", ["augmentd"], "'original' or 'augmented'"),
         ("tune.models.cnn.kernel_initializer", "zeros", "'glorot_uniform' or 'he_normal'"),
-        ("train.monitor", "val_acc", "'val_accuracy', 'val_loss' or 'epoch'"),
+        ("train.monitor", "val_acc", "'val_accuracy' or 'val_loss'"),
+        ("train.keep", "first", "'best' or 'last'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(

@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fashion.data import CLASS_NAMES
 from fashion.errors import UserError
 from fashion.files import write_csv, write_json
-from fashion.replication import SCORES, read_plan
+from fashion.replication import PER_CLASS, SCORES, read_plan
 from fashion.replication_results import changes, read_durations, read_model, read_processors
 from fashion.results import HISTORY
 
@@ -27,9 +28,9 @@ def write(folder: Path) -> Path:
     )
     write_csv(
         folder / "classes.csv",
-        ["seed", "class", "f1"],
+        ["seed", "class", *PER_CLASS],
         [
-            [seed, name, seed * 0.01 * place]
+            [seed, name, 0.3, 0.7, seed * 0.01 * place]
             for seed in SEEDS
             for place, name in enumerate(CLASS_NAMES)
         ],
@@ -46,7 +47,8 @@ def test_a_model_is_read_seed_by_seed(tmp_path: Path) -> None:
     assert found.metrics["gap"] == pytest.approx([0.2 - 0.4, 0.4 - 0.8])
     assert found.metrics["macro_f1"] == pytest.approx([0.045, 0.09])
     assert found.metrics["f1.Ankle boot"] == pytest.approx([0.09, 0.18])
-    assert found.f1.shape == (2, 10)
+    assert found.metrics["macro_recall"] == pytest.approx([0.7, 0.7])
+    assert found.of_classes("f1") == pytest.approx(np.outer(SEEDS, np.arange(10) * 0.01))
     assert found.histories[2]["val_loss"] == pytest.approx([0.2, 0.2, 0.2])
     assert found.metrics["val_loss_changes"] == pytest.approx([0, 0])
     assert found.confusion.shape == (10, 10)
@@ -63,9 +65,10 @@ def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
         read_model(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["seed,f1\n", "seed,f1\n1,much\n", "seed,class\n1,Bag\n"])
+@pytest.mark.parametrize("text", ["{}\n", "{}\n1,0.1,0.2,much\n", "seed,class\n1,Bag\n"])
 def test_a_damaged_table_is_named(tmp_path: Path, text: str) -> None:
-    (write(tmp_path) / "classes.csv").write_text(text)
+    header = ",".join(["seed", *PER_CLASS])
+    (write(tmp_path) / "classes.csv").write_text(text.format(header))
     with pytest.raises(UserError, match=r"classes\.csv"):
         read_model(tmp_path)
 
@@ -113,7 +116,7 @@ def test_processors_of_one_name_are_told_apart_by_what_they_can(tmp_path: Path) 
 
 def test_a_class_without_a_row_is_named(tmp_path: Path) -> None:
     table = write(tmp_path) / "classes.csv"
-    table.write_text(table.read_text().replace("2,Bag,0.16\n", ""))
+    table.write_text(table.read_text().replace("2,Bag,0.3,0.7,0.16\n", ""))
     with pytest.raises(UserError, match=r"classes\.csv: expected a row per class and seed"):
         read_model(tmp_path)
 

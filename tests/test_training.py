@@ -100,6 +100,7 @@ def fit(
     epochs: int = 3,
     patience: int = 100,
     monitor: str = "val_accuracy",
+    keep: str = "best",
     train: Split = TRAIN,
     checkpoint: Path | None = None,
     stop_at: int = 0,
@@ -122,6 +123,7 @@ def fit(
         epochs=epochs,
         patience=patience,
         monitor=monitor,
+        keep=keep,
         on_epoch=on_epoch,
         checkpoint=checkpoint,
     )
@@ -368,17 +370,19 @@ def digests() -> list[str]:
         ("val_accuracy", 2, 2, 4),  # the first of equals is kept
         ("val_loss", 2, 3, 5),
         ("val_loss", 3, 6, 6),
-        ("epoch", 1, 6, 6),
     ],
 )
-def test_it_stops_without_a_better_score_and_keeps_the_best_weights(
+def test_it_stops_without_a_better_score_and_keeps_the_best_or_the_last_weights(
     monkeypatch: pytest.MonkeyPatch, monitor: str, patience: int, best: int, epochs: int
 ) -> None:
-    expected = digests()[best - 1]
-    scored(monkeypatch, SCORES)
-    kept, progress = fit(epochs=6, patience=patience, monitor=monitor, schedule="constant")
-    assert (progress.best_epoch, progress.epochs) == (best, epochs)
-    assert training.weights_digest(kept) == expected
+    expected = digests()
+    for keep, epoch in (("best", best), ("last", epochs)):
+        scored(monkeypatch, SCORES)
+        kept, progress = fit(
+            epochs=6, patience=patience, monitor=monitor, keep=keep, schedule="constant"
+        )
+        assert (progress.best_epoch, progress.epochs) == (epoch, epochs)
+        assert training.weights_digest(kept) == expected[epoch - 1]
 
 
 # Stopped and resumed
@@ -479,6 +483,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
             "text": b"{}",
             "list": with_progress(content, []),
             "epochs": with_progress(content, {"best_epoch": 7}),
+            "patience": with_progress(content, {"improved_epoch": 0}),
         }.get(damage, content)
     )
     other: dict[str, Any] = {"hidden_units": [8]} if damage == "another model's" else {}

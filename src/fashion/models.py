@@ -15,7 +15,13 @@ from keras import layers
 from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.errors import UserError
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters, each
-from fashion.kernels import FusedBatchNormalization
+from fashion.kernels import (
+    PORTABLE,
+    FusedBatchNormalization,
+    FusedDense,
+    FusedDropout,
+    FusedGelu,
+)
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
 # of the few hundred that an epoch has.
@@ -71,9 +77,7 @@ def portable(model: keras.Model) -> keras.Model:
 
     def own(layer: keras.Layer) -> keras.Layer:
         kind = type(layer)
-        if kind is FusedBatchNormalization:
-            kind = layers.BatchNormalization
-        return kind.from_config(layer.get_config())
+        return PORTABLE.get(kind, kind).from_config(layer.get_config())
 
     result = keras.models.clone_model(model, clone_function=own)
     result.set_weights(model.get_weights())
@@ -158,7 +162,7 @@ def _scaled_pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
 
 
 def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> keras.KerasTensor:
-    dense = layers.Dense(
+    dense = FusedDense(
         units,
         use_bias=not h.batch_norm,
         kernel_initializer=h.kernel_initializer,
@@ -171,11 +175,14 @@ def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> k
 def _normalised(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
     if h.batch_norm:
         x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
-    return layers.Activation(h.activation, name=f"{name}_{h.activation}")(x)
+    activated = f"{name}_{h.activation}"
+    if h.activation == "gelu":
+        return FusedGelu(name=activated)(x)
+    return layers.Activation(h.activation, name=activated)(x)
 
 
 def _dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
-    return layers.Dropout(rate, name=name)(x) if rate else x
+    return FusedDropout(rate, name=name)(x) if rate else x
 
 
 def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
@@ -183,6 +190,6 @@ def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
 
 
 def _classifier(pixels: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:
-    logits = layers.Dense(CLASSES, dtype="float32", name="logits")(x)
+    logits = FusedDense(CLASSES, dtype="float32", name="logits")(x)
     probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(pixels, probabilities, name=name)

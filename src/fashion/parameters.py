@@ -15,7 +15,7 @@ from fashion.hyperparameters import RECORDS, Section, explain
 Seed = Annotated[int, Field(ge=1, le=2**31 - 1)]  # keras-tuner takes 0 for "random"
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Metric = Literal["val_accuracy", "val_loss"]
-Monitor = Literal[Metric, "epoch"]  # epoch: the last one is kept
+Keep = Literal["best", "last"]  # the epoch of a training whose weights are kept
 Scalar = int | float | str | bool
 Value = Scalar | list[Any]  # a list for hyperparameters that take one, such as hidden_units
 
@@ -222,7 +222,8 @@ class Train(Section):
     models: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     data: Annotated[tuple[Literal["original", "augmented"], ...], Field(strict=False, min_length=1)]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
-    monitor: Monitor
+    monitor: Metric
+    keep: Keep
     budget: dict[str, Budget]
 
     @model_validator(mode="after")

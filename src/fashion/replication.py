@@ -10,7 +10,7 @@ from fashion.data import CLASS_NAMES
 from fashion.errors import UserError
 from fashion.files import read_yaml, write_json
 from fashion.hyperparameters import RECORDS, Hyperparameters, Section, explain, parse, read
-from fashion.parameters import Budget, Count, Monitor, Search, SearchSpace, Seed, search_space
+from fashion.parameters import Budget, Count, Keep, Metric, Search, SearchSpace, Seed, search_space
 from fashion.provenance import processor_name
 
 # Of a trained model: of the kept epoch on each split, `fit` with dropout on, as Keras prints it
@@ -19,11 +19,13 @@ SCORES = (
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"),
     *("fit_loss", "fit_accuracy", "parameters", "epochs"),
 )
-PRINTED = (*SCORES, "f1")  # what a document may print; f1 has a value per class
-# What a claim may be about beside SCORES; see `replication_report.measured`.
+PER_CLASS = ("precision", "recall", "f1")  # on the test split, a value for each class
+MACRO = tuple(f"macro_{metric}" for metric in PER_CLASS)  # their means over the classes
+PRINTED = (*SCORES, *MACRO, *PER_CLASS)  # what a document may print
+# What a claim may be about beside SCORES; see `replication_results`.
 DERIVED = (
-    *("macro_f1", "gap", "val_loss_changes", "val_accuracy_changes"),
-    *(f"f1.{name}" for name in CLASS_NAMES),
+    *(*MACRO, "gap", "val_loss_changes"),
+    *(f"{metric}.{name}" for metric in PER_CLASS for name in CLASS_NAMES),
 )
 
 Words = Annotated[str, Field(min_length=1)]
@@ -47,7 +49,7 @@ class Published(Section):
     @model_validator(mode="after")
     def _one_per_class(self) -> Self:
         for metric, text in self.values.items():
-            expected = len(CLASS_NAMES) if metric == "f1" else 1
+            expected = len(CLASS_NAMES) if metric in PER_CLASS else 1
             if len(text.split()) != expected:
                 raise ValueError(f"{metric} has {len(text.split())} values, expected {expected}")
         return self
@@ -56,7 +58,8 @@ class Published(Section):
 class Training(Budget):
     """How long a model is trained, and which epoch is kept."""
 
-    monitor: Monitor
+    monitor: Metric
+    keep: Keep
 
 
 class Part(Section):

@@ -110,7 +110,7 @@ def _class_f1(plan: Plan, models: Models) -> Figures:
         part.what: [float(value) for value in printed(part)["f1"].split()]
         for part in shown.values()
     }
-    measured = {part.what: models[name].f1 for name, part in shown.items()}
+    measured = {part.what: models[name].of_classes("f1") for name, part in shown.items()}
     return {"figures/f1.png": replication_plots.class_f1(published, measured)}
 
 

@@ -12,13 +12,14 @@ from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import searched_names
 from fashion.progress import duration
-from fashion.replication import Claim, Plan, SystemModel
+from fashion.replication import MACRO, PER_CLASS, Claim, Plan, Published, SystemModel
 from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
 LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
 OVERVIEW = "data"  # id of the section on the data
+CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
 METRICS = {  # what a document may print, or a claim be about → as the page calls it
     "train_loss": "loss on the training split",
     "train_accuracy": "accuracy on the training split",
@@ -29,12 +30,15 @@ METRICS = {  # what a document may print, or a claim be about → as the page ca
     "fit_accuracy": "training accuracy",
     "fit_loss": "training loss",
     "parameters": "parameters",
-    "macro_f1": "macro F1",
     "gap": "gap",
     "epochs": "epochs",
     "val_loss_changes": "steps of the validation loss",
-    "val_accuracy_changes": "steps of the validation accuracy",
-    **{f"f1.{name}": f"F1 of {name}" for name in CLASS_NAMES},
+    **{f"macro_{metric}": f"macro {label}" for metric, label in CLASS_METRICS.items()},
+    **{
+        f"{metric}.{name}": f"{label} of {name}"
+        for metric, label in CLASS_METRICS.items()
+        for name in CLASS_NAMES
+    },
 }
 
 
@@ -78,7 +82,7 @@ def _systems(content: Content) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
         places = [one.verdict for _, _, one in _comparisons(content, name)]
-        classes = [one.verdict for _, one in _class_comparisons(content, name)]
+        classes = [one.verdict for _, _, _, one in _class_comparisons(content, name)]
         claims = [one.verdict for _, one in _claims(content, name)]
         found[name] = {
             "title": system.title,
@@ -126,8 +130,9 @@ def _summary(content: Content) -> list[Block]:
                 f"A published loss or accuracy was held against several seeds"
                 f" {sum(places.values())} times: it lies **{places['inside']}** times inside our"
                 f" range, {places['above']} times above it and {places['below']} times below it."
-                f" Of {sum(classes.values())} F1 scores of single classes {classes['inside']} lie"
-                f" inside, {classes['above']} above and {classes['below']} below.",
+                f" Of {sum(classes.values())} precisions, recalls and F1 scores of single classes,"
+                f" and their means, {classes['inside']} lie inside, {classes['above']} above and"
+                f" {classes['below']} below.",
                 # Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
                 "By chance alone one more training of the same model lies outside the range of five"
                 " in one of three cases, outside that of three in one of two.",
@@ -224,7 +229,7 @@ def _numbers(content: Content, system: str) -> Table:
 def _where(content: Content, system: str) -> list[Block]:
     """Tell where the numbers stand; those of the grid and of classes say it in their tables."""
     found = [
-        f"{part.what}: {', '.join(one.place for one in part.published if 'f1' not in one.values)}."
+        f"{part.what}: {', '.join(one.place for one in part.published if not _classes(one))}."
         for name, part in content.plan.trained.items()
         if part.system == system and part.published and not is_row(name)
     ]
@@ -232,32 +237,44 @@ def _where(content: Content, system: str) -> list[Block]:
 
 
 def _class_table(content: Content, system: str) -> list[Block]:
-    compared: dict[str, list[verdicts.Comparison]] = {}
-    for name, one in _class_comparisons(content, system):
-        compared.setdefault(name, []).append(one)
+    compared: dict[str, dict[str, dict[str, verdicts.Comparison]]] = {}  # model → class → metric
+    for name, metric, label, one in _class_comparisons(content, system):
+        compared.setdefault(name, {}).setdefault(label, {})[metric] = one
     blocks: list[Block] = []
     for name, classes in compared.items():
         part = content.plan.models[name]
-        where = next(one.place for one in part.published if "f1" in one.values)
+        where = next(one.place for one in part.published if _classes(one))
+        metrics = list(classes[CLASS_NAMES[0]])
         blocks.append(
             Table(
-                f"F1 of each class: {part.what} ({where}; n = {len(part.seeds)}).",
-                ["Class", "Published is", "Published", "Mean ± sd", "Difference", "Range"],
+                f"Class by class, published, measured (mean ± sd), and where the published value"
+                f" lies: {part.what} ({where}; n = {len(part.seeds)}).",
+                [
+                    "Class",
+                    *(part for m in metrics for part in (CLASS_METRICS[m], "measured", "is")),
+                ],
                 [
                     [
                         label,
-                        one.verdict,
-                        one.published,
-                        _mean("f1", one.mean, one.deviation),
-                        _signed("f1", one.difference),
-                        _range("f1", one.low, one.high),
+                        *(
+                            text
+                            for metric, one in found.items()
+                            for text in (
+                                one.published,
+                                _mean(metric, one.mean, one.deviation),
+                                one.verdict,
+                            )
+                        ),
                     ]
-                    for label, one in zip(CLASS_NAMES, classes, strict=True)
+                    for label, found in classes.items()
                 ],
-                text_columns=2,
             )
         )
     return blocks
+
+
+def _classes(published: Published) -> bool:
+    return any(metric in published.values for metric in PER_CLASS)
 
 
 def _grid(content: Content, system: str) -> list[Block]:
@@ -317,26 +334,27 @@ def _grid(content: Content, system: str) -> list[Block]:
 
 
 def _epochs(content: Content, system: str) -> list[Block]:
-    """Hold the grid's losses of the kept and of the last epoch against the published ones."""
+    """Hold the grid's losses of the best and of the last epoch against the published ones."""
     distances: dict[str, list[float]] = {}
     for name, part in content.plan.models.items():
         if part.system != system or not is_row(name):
             continue
-        theirs, ours = printed(part), content.models[name]
-        (history,) = ours.histories.values()  # a row has one seed
+        theirs = printed(part)
+        (history,) = content.models[name].histories.values()  # a row has one seed
+        best = history["val_loss"].index(min(history["val_loss"]))
         for metric, column in (("fit_loss", "loss"), ("val_loss", "val_loss")):
-            published = float(theirs[metric])
-            kept, last = ours.metrics[metric][0], history[column][-1]
-            for epoch, value in (("kept", kept), ("last", last)):
-                distances.setdefault(f"{epoch} {metric}", []).append(abs(value - published))
+            for epoch, place in (("best", best), ("last", -1)):
+                distance = abs(history[column][place] - float(theirs[metric]))
+                distances.setdefault(f"{epoch} {metric}", []).append(distance)
     if not distances:
         return []
     mean = {what: f"{sum(values) / len(values):.3f}" for what, values in distances.items()}
     return [
         Text(
-            "How far the grid's losses are from the published ones, in the mean: the epoch that was"
-            f" kept {mean['kept fit_loss']} in training and {mean['kept val_loss']} in validation,"
-            f" the last epoch {mean['last fit_loss']} and {mean['last val_loss']}."
+            "How far the grid's losses are from the published ones, in the mean: the last epoch"
+            f" {mean['last fit_loss']} in training and {mean['last val_loss']} in validation, the"
+            f" epoch with the least validation loss {mean['best fit_loss']} and"
+            f" {mean['best val_loss']}."
         )
     ]
 
@@ -541,17 +559,30 @@ def _comparisons(
             continue
         for published in part.published:
             for metric, value in published.values.items():
-                if metric != "f1":
+                if metric not in (*PER_CLASS, *MACRO):
                     measured = content.models[name].metrics[metric]
                     yield part, metric, verdicts.compare(value, measured)
 
 
-def _class_comparisons(content: Content, system: str) -> Iterator[tuple[str, verdicts.Comparison]]:
-    """Give model and comparison of every printed F1, in the order of the classes."""
+def _class_comparisons(
+    content: Content, system: str
+) -> Iterator[tuple[str, str, str, verdicts.Comparison]]:
+    """Give model, metric, class and comparison of every printed number of a class, and the mean."""
     for name, part in content.plan.models.items():
-        if part.system == system:
-            for place, published in enumerate(printed(part).get("f1", "").split()):
-                yield name, verdicts.compare(published, content.models[name].f1[:, place].tolist())
+        theirs, ours = printed(part), content.models[name].metrics
+        if part.system != system:
+            continue
+        for metric in PER_CLASS:
+            values = theirs.get(metric, "").split()
+            for label, value in zip(CLASS_NAMES, values, strict=False):
+                yield name, metric, label, verdicts.compare(value, ours[f"{metric}.{label}"])
+            if macro := theirs.get(f"macro_{metric}"):
+                yield (
+                    name,
+                    metric,
+                    "macro average",
+                    verdicts.compare(macro, ours[f"macro_{metric}"]),
+                )
 
 
 def _claims(content: Content, system: str) -> Iterator[tuple[Claim, verdicts.Difference]]:

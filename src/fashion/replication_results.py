@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fashion import hyperparameters, results
 from fashion.data import CLASS_NAMES, CLASSES
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
-from fashion.replication import SCORES, Plan, SystemSearch
+from fashion.replication import PER_CLASS, SCORES, Plan, SystemSearch
 from fashion.results import HISTORY
 
 SETTLED = 5  # epochs after which the fall of the first ones is over, for the size of the steps
@@ -30,10 +31,9 @@ class Measured:
     labels: NDArray[np.uint8]  # of the first test images
     probabilities: NDArray[np.float64]  # of these images, by the first seed
 
-    @property
-    def f1(self) -> NDArray[np.float64]:
-        """Return the F1 of each class, [seeds, 10]."""
-        return np.array([self.metrics[f"f1.{name}"] for name in CLASS_NAMES]).T
+    def of_classes(self, metric: str) -> NDArray[np.float64]:
+        """Return a metric of PER_CLASS, [seeds, 10]."""
+        return np.array([self.metrics[f"{metric}.{name}"] for name in CLASS_NAMES]).T
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def read_model(folder: Path) -> Measured:
         UserError: a file is missing or damaged.
     """
     scores = _by_seed(folder / "scores.csv", SCORES)
-    classes = _by_seed(folder / "classes.csv", ("f1",))
+    classes = _by_seed(folder / "classes.csv", PER_CLASS)
     histories = {
         seed: {c: [row[c] for row in rows] for c in HISTORY}
         for seed, rows in _by_seed(folder / "histories.csv", HISTORY).items()
@@ -129,13 +129,14 @@ def read_model(folder: Path) -> Measured:
     }
     if any(len(rows) != CLASSES for rows in classes.values()):
         raise UserError(f"{folder / 'classes.csv'}: expected a row per class and seed")
-    for place, name in enumerate(CLASS_NAMES):
-        metrics[f"f1.{name}"] = [rows[place]["f1"] for rows in classes.values()]
-    metrics["macro_f1"] = [sum(row["f1"] for row in rows) / len(rows) for rows in classes.values()]
+    for metric in PER_CLASS:
+        values = [[row[metric] for row in rows] for rows in classes.values()]
+        metrics[f"macro_{metric}"] = [fmean(row) for row in values]
+        for place, name in enumerate(CLASS_NAMES):
+            metrics[f"{metric}.{name}"] = [row[place] for row in values]
     pairs = zip(metrics["train_accuracy"], metrics["val_accuracy"], strict=True)
     metrics["gap"] = [train - val for train, val in pairs]
-    for column in ("val_loss", "val_accuracy"):
-        metrics[f"{column}_changes"] = [changes(one[column]) for one in histories.values()]
+    metrics["val_loss_changes"] = [changes(one["val_loss"]) for one in histories.values()]
     confusion = read_csv(folder / "confusion.csv", ("seed", "true", *CLASS_NAMES))[:CLASSES]
     predictions = read_csv(folder / "predictions.csv", ("true", *CLASS_NAMES))
     try:
@@ -159,7 +160,7 @@ def read_replicas(folder: Path) -> dict[int, dict[str, Any]]:
     Raises:
         UserError: a file is missing or damaged.
     """
-    classes = _by_seed(folder / "classes.csv", ("precision", "recall", "f1"))
+    classes = _by_seed(folder / "classes.csv", PER_CLASS)
     histories = _by_seed(folder / "histories.csv", HISTORY)
     scores = _by_seed(folder / "scores.csv", (*SCORES, "best_epoch"))
     if not scores.keys() == classes.keys() == histories.keys():

@@ -43,7 +43,8 @@ class Progress:
     """Where a training stands at the end of an epoch; everything but the arrays."""
 
     history: list[Epoch] = field(default_factory=list)
-    best_epoch: int = 0  # counted from 1; 0: none yet
+    improved_epoch: int = 0  # the last one that had the best `monitor` so far; counted from 1
+    best_epoch: int = 0  # whose weights are kept; 0: none yet
 
     @property
     def epochs(self) -> int:
@@ -66,11 +67,12 @@ def train(
     epochs: int,
     patience: int,
     monitor: str,
+    keep: str = "best",
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
     checkpoint: Path | None = None,
 ) -> Progress:
-    """Fit the model in place and leave it with the weights of its best epoch.
+    """Fit the model in place and leave it with the weights of its best or last epoch.
 
     `loss` in the history is the plain cross-entropy of the training batches as they were seen
     (dropout and image changes included), so that it compares with `val_loss`; label smoothing and
@@ -84,8 +86,8 @@ def train(
         seed: of the order, the image changes and the dropout masks.
         epochs: the most; the cosine schedule reaches zero at the last of them.
         patience: epochs without a better `monitor` before training stops.
-        monitor: `val_accuracy` (higher is better), `val_loss` (lower is better), or `epoch`: the
-            last epoch counts as the best.
+        monitor: `val_accuracy` (higher is better) or `val_loss` (lower is better).
+        keep: `best`, the epoch with the best `monitor`, or `last`, which then counts as the best.
         on_epoch: called after each epoch that was computed, with its row and its seconds.
         on_steps: called several times an epoch with the steps done and their total.
         checkpoint: a file to resume from and to save to after each epoch.
@@ -110,7 +112,7 @@ def train(
     progress = Progress()
     if checkpoint is not None and checkpoint.exists():
         progress = _restore(checkpoint, state, best_state)
-    while progress.epochs < epochs and progress.epochs - progress.best_epoch < patience:
+    while progress.epochs < epochs and progress.epochs - progress.improved_epoch < patience:
         started = time.perf_counter()
         number = progress.epochs
         _seed_dropout(model, seed, number * steps)
@@ -146,7 +148,10 @@ def train(
                 )
             progress.history.append({name: float(row[name]) for name in HISTORY})
             progress.history[-1]["epoch"] = number + 1
-            if progress.best_epoch == 0 or _better(monitor, row, progress.best):
+            improved = _better(monitor, row, progress.history[progress.improved_epoch - 1])
+            if progress.improved_epoch == 0 or improved:
+                progress.improved_epoch = number + 1
+            if keep == "last" or progress.improved_epoch == number + 1:
                 progress.best_epoch = number + 1
                 best_state = [v.numpy() for v in model.variables]
         if checkpoint is not None:
@@ -415,7 +420,7 @@ def _restore(path: Path, state: list[tf.Variable], best_state: list[NDArray[Any]
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             progress = Progress(**json.loads(saved["progress"].item()))
-            if not 0 < progress.best_epoch <= progress.epochs:
+            if not 0 < progress.improved_epoch <= progress.best_epoch <= progress.epochs:
                 raise ValueError("its epochs do not fit")
             for i, variable in enumerate(state):
                 variable.assign(saved[f"state_{i}"])

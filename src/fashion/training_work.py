@@ -24,6 +24,7 @@ def train(
     epochs: int,
     patience: int,
     monitor: str,
+    keep: str,
     run: Run,
     checkpoint: Path,
 ) -> tuple[keras.Model, Progress]:
@@ -36,7 +37,7 @@ def train(
         val_split: what `monitor` is measured on.
         label: begins every line that is printed.
         seed: of the weights, the order, the image changes and the dropout masks.
-        epochs: as for `training.train`; so are `patience`, `monitor` and `checkpoint`.
+        epochs: as for `training.train`; so are `patience`, `monitor`, `keep`, `checkpoint`.
         run: gets the curves, epoch by epoch.
 
     Raises:
@@ -63,6 +64,7 @@ def train(
             epochs=epochs,
             patience=patience,
             monitor=monitor,
+            keep=keep,
             on_epoch=report,
             on_steps=on_steps,
             checkpoint=checkpoint,
