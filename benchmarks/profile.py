@@ -33,9 +33,10 @@ KINDS: Mapping[str, str] = {
     r"Pool": "pooling",
     r"Relu": "ReLU",
     r"Bias": "biases",
-    r"SelectV2|GreaterEqual|^Mul$": "dropout masks",
+    r"SelectV2|GreaterEqual|Bitcast|^Mul$": "dropout masks",
     r"Softmax|Xent|ArgMax|OneHot|Sum|Mean": "loss and accuracy",
-    r"Gather|Cast|Rescaling|Reshape|Transpose": "images",
+    r"Cast": "conversions of type",  # of images, and of masks to what they are multiplied with
+    r"Gather|Rescaling|Reshape|Transpose": "images",
 }
 REST = "rest"
 OUTER = r"Call$|While$|If$"  # operations whose time is that of the kernels they run
