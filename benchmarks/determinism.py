@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from benchmarks import machine
+
 from fashion import command, data, hyperparameters
 from fashion.errors import UserError
 from fashion.files import write_json
@@ -50,7 +52,7 @@ def main() -> None:
         print(f"{model}: determinism costs {cost:+.1%}")
     write_json(
         paths.report("benchmarks") / "determinism.json",
-        {"images": IMAGES, "cores": os.cpu_count(), "models": result},
+        {"machine": machine.described(), "images": IMAGES, "models": result},
     )
 
 

@@ -9,7 +9,6 @@ Reads:  data/processed/train.npz, params.yaml, reports/tune/
 Writes: reports/benchmarks/growth.{json,png}
 """
 
-import os
 import resource
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmarks import figures
+from benchmarks import figures, machine
 
 from fashion import command, data, hyperparameters
 from fashion.errors import UserError
@@ -28,7 +27,6 @@ from fashion.files import write_bytes, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.progress import step_bar
-from fashion.provenance import processor_name
 from fashion.randomness import generator
 from fashion.results import HISTORY
 from fashion.runtime import configure
@@ -51,7 +49,7 @@ def main() -> None:
         print(*train(once[0], Path(once[1])))
         return
     result = {
-        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "machine": machine.described(),
         "data": {model: grown(model, images) for model, images in IMAGES.items()},
         "store": stores(),
     }

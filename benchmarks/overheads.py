@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
+from benchmarks import machine
+
 from fashion import command
 from fashion.errors import UserError
 from fashion.files import write_json
@@ -80,6 +82,7 @@ def main() -> None:
     write_json(
         Paths(ROOT).report("benchmarks") / "overheads.json",
         {
+            "machine": machine.described(),
             "seconds": whole,
             "overhead": 1 - training / whole,
             "logging_of_training": logging / training,

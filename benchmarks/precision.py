@@ -9,19 +9,19 @@ Writes: reports/benchmarks/precision.json
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import machine
+
 from fashion import command, data, hyperparameters
 from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
-from fashion.provenance import processor_name
 from fashion.randomness import derive_seed
 from fashion.runtime import configure
 
@@ -39,7 +39,7 @@ def main() -> None:
         return
     paths = Paths(ROOT)
     result: dict[str, Any] = {
-        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "machine": machine.described(),
         "models": {},
     }
     for model in read_parameters(paths.params).train.models:

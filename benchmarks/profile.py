@@ -8,7 +8,6 @@ Writes: reports/benchmarks/profile.json
 """
 
 import math
-import os
 import re
 import tempfile
 from collections import Counter
@@ -16,14 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contender_fashion
+from benchmarks import contender_fashion, machine
 from benchmarks.training import BATCH_SIZES, IMAGES
 from benchmarks.workloads import ROOT, Workload
 
 from fashion import command, data
 from fashion.files import write_json
 from fashion.paths import Paths
-from fashion.provenance import processor_name
 
 # The first pattern that the name of a kernel's operation matches says what it is for.
 KINDS: Mapping[str, str] = {
@@ -47,7 +45,7 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     split = data.read_split(Paths(ROOT).split("train"))
     result: dict[str, Any] = {
-        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "machine": machine.described(),
         "models": {},
     }
     for model, sizes in BATCH_SIZES.items():

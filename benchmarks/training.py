@@ -18,14 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import figures, workloads
+from benchmarks import figures, machine, workloads
 from benchmarks.workloads import ROOT
 
 from fashion import command
 from fashion.errors import UserError
 from fashion.files import write_bytes, write_json
 from fashion.paths import Paths
-from fashion.provenance import processor_name
 
 OWN = "this project"
 PEERS = ROOT / ".venv-peers/bin/python"
@@ -74,7 +73,7 @@ def main() -> None:
             )
     rate = median(rates)
     result = {
-        "machine": {"processor": processor_name(), "cores": os.cpu_count()},
+        "machine": machine.described(),
         "threads": workloads.THREADS,
         "rounds": rounds,
         "matrix_product_gflops": rate / 1e9,

@@ -112,6 +112,10 @@ def test_what_a_search_found_has_five_seeds_or_for_a_cnn_one() -> None:
         ("claims/0/first", "1-nothing", "no model '1-nothing'"),
         ("claims/0/metric", "accuracy", "claims.0.metric"),
         ("claims/0/direction", "better", "'higher' or 'lower'"),
+        ("lowest/0/model", "2-rnn", "no model '2-rnn'"),
+        ("lowest/0/classes", ["Hat"], "'Shirt'"),
+        ("lowest/0/classes", [], "at least 1 item"),
+        ("lowest/0/metric", "loss", "'recall'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key(

@@ -40,6 +40,7 @@ def content(
         "winners": {name: part for name, part in PLAN.winners.items() if name in models},
         "searches": {n: part for n, part in PLAN.searches.items() if n in (searches or {})},
         "claims": claims,
+        "lowest": tuple(claim for claim in PLAN.lowest if claim.model in models),
     }
     plan: Plan = PLAN.model_copy(update=parts)
     return Content(
@@ -119,6 +120,17 @@ def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: st
     _, markdown = render(content(models, claims=(claim,)))
     assert row(markdown, "L2 helps")[-1] == size
     assert "L2 helps (Somewhere): test accuracy of “Tyler with L2” higher than of" in markdown
+
+
+def test_claims_of_classes_are_tested_against_all_other_classes() -> None:
+    recalls = {f"recall.{name}": [0.9, 0.91] for name in CLASS_NAMES}
+    shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
+    ours = content({"2-mlp": measured(**{**recalls, **shirts})})
+    _, markdown = render(ours)
+    told = row(markdown, "Pullover and Shirt are misclassified the most by the MLP")
+    assert told[1:3] == ["held", "-0.0990"]
+    assert "highest recall of Pullover and Shirt lower than the lowest of the other" in markdown
+    assert summary(ours)["systems"]["2"]["claims"] == {"held": 1, "undecided": 0, "opposite": 0}
 
 
 def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fashion.verdicts import agreement, compare, difference
+from fashion.verdicts import agreement, compare, difference, lowest
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,28 @@ def test_agreement_tells_order_from_size() -> None:
     assert same_order == pytest.approx((1.0, 0.016 / 3, 0.01))
     assert agreement([0.86, 0.88, 0.9], [0.9, 0.88, 0.86]).rank_correlation == pytest.approx(-1)
     assert math.isnan(agreement([0.9, 0.9], [0.8, 0.9]).rank_correlation)
+
+
+@pytest.mark.parametrize(
+    ("named", "others", "verdict"),
+    [
+        ([[0.70, 0.72, 0.71], [0.80, 0.79, 0.81]], [[0.85, 0.84, 0.86], [0.90, 0.9, 0.9]], "held"),
+        ([[0.70, 0.72, 0.71], [0.88, 0.89, 0.90]], [[0.85, 0.84, 0.84], [0.9] * 3], "opposite"),
+        ([[0.70, 0.72, 0.71], [0.84, 0.86, 0.85]], [[0.85, 0.84, 0.86]], "undecided"),
+        ([[0.7]], [[0.8]], "undecided"),  # one seed
+        ([[0.7, 0.7]], [[0.8, 0.8]], "held"),  # seeds alike
+        ([[0.8, 0.8]], [[0.8, 0.8]], "undecided"),
+    ],
+)
+def test_classes_are_lowest_where_the_highest_of_them_is_below_all_others(
+    named: list[list[float]], others: list[list[float]], verdict: str
+) -> None:
+    assert lowest(named, others, 0.95).verdict == verdict
+
+
+def test_the_gap_is_taken_seed_by_seed() -> None:
+    one = lowest([[0.6, 0.8], [0.7, 0.7]], [[0.9, 1.0], [0.95, 0.9]], 0.95)
+    gaps = [0.7 - 0.9, 0.8 - 0.9]
+    assert one.difference == pytest.approx(-0.15)
+    assert one.p_value == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue)
+    assert one.interval.low < -0.15 < one.interval.high

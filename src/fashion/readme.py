@@ -239,8 +239,8 @@ def determinism(paths: Paths) -> str:
         for model, found in measured["models"].items()
     )
     return (
-        f"Deterministic kernels change the time of an epoch by {costs} (`make benchmark`, medians,"
-        f" {measured['cores']} cores)."
+        f"Deterministic kernels change the time of an epoch by {costs} (`make benchmark`, medians;"
+        f" {_machine(measured)})."
     )
 
 
@@ -267,29 +267,32 @@ def speed(paths: Paths) -> str:
         for case in measured["cases"]
     ]
     header = ["seconds per epoch", own, *others, "of the matrix product's rate"]
-    machine = measured["machine"]
     return (
         f"{table(header, rows)}\n\nMedians of {measured['rounds']} rounds on"
-        f" {machine['cores']} cores ({machine['processor']}), where a large float32 matrix product"
-        f" reaches {measured['matrix_product_gflops']:.0f} GFLOP/s."
+        f" {_machine(measured)}, where a large float32 matrix product reaches"
+        f" {measured['matrix_product_gflops']:.0f} GFLOP/s."
     )
 
 
 def profile(paths: Paths) -> str:
     """Return where a training step's time goes: a row per kind of work, a column per model."""
-    measured = benchmark(paths, "profile")["models"]
-    kinds = dict.fromkeys(kind for found in measured.values() for kind in found["shares"])
-    header = [f"{model}, batch {found['batch_size']}" for model, found in measured.items()]
+    measured = benchmark(paths, "profile")
+    models = measured["models"]
+    kinds = dict.fromkeys(kind for found in models.values() for kind in found["shares"])
+    header = [
+        "share of the kernels' time",
+        *(f"{model}, batch {found['batch_size']}" for model, found in models.items()),
+    ]
     rows = [
-        [kind, *(f"{found['shares'].get(kind, 0):.0%}" for found in measured.values())]
+        [kind, *(f"{found['shares'].get(kind, 0):.0%}" for found in models.values())]
         for kind in kinds
     ]
-    return table(["share of the kernels' time", *header], rows)
+    return f"{table(header, rows)}\n\n{_on(measured)}"
 
 
 def precision(paths: Paths) -> str:
     """Return what bfloat16 changes, a row per model."""
-    measured = benchmark(paths, "precision")["models"]
+    measured = benchmark(paths, "precision")
     rows = [
         [
             f"{model}, {kind}",
@@ -297,10 +300,11 @@ def precision(paths: Paths) -> str:
             f"{found['val_accuracy']:.4f}",
             f"{found['val_loss']:.4f}",
         ]
-        for model, kinds in measured.items()
+        for model, kinds in measured["models"].items()
         for kind, found in kinds.items()
     ]
-    return table(["precision", "seconds per epoch", "val accuracy", "val loss"], rows)
+    header = ["precision", "seconds per epoch", "val accuracy", "val loss"]
+    return f"{table(header, rows)}\n\n{_on(measured)}"
 
 
 def overheads(paths: Paths) -> str:
@@ -319,10 +323,11 @@ def overheads(paths: Paths) -> str:
         f"`{what}` {taken:.2f} s" for what, taken in measured["short_commands"].items()
     )
     return (
-        f"{table(['seconds', *kinds], rows)}\n\n{measured['overhead']:.1%} of the time is no"
-        " training (validation, prediction and tracing count as training). In tune and train,"
-        f" logging to MLflow takes {measured['logging_of_training']:.1%} of the time of all"
-        f" training. Commands that do next to nothing: {short}."
+        f"{table(['seconds', *kinds], rows)}\n\n{_on(measured)}"
+        f" {measured['overhead']:.1%} of the time is no training (validation, prediction and"
+        " tracing count as training). In tune and train, logging to MLflow takes"
+        f" {measured['logging_of_training']:.1%} of the time of all training."
+        f" Commands that do next to nothing: {short}."
     )
 
 
@@ -349,7 +354,19 @@ def growth(paths: Paths) -> str:
         for what, seconds in store["empty"].items()
     )
     header = ["size", "seconds per epoch", "beyond linear", "MiB of pixels added", "MiB used more"]
-    return f"{table(header, rows)}\n\nWith {store['runs']:,} runs in MLflow it takes {logging}."
+    return (
+        f"{table(header, rows)}\n\n{_on(measured)} With {store['runs']:,} runs in MLflow it takes"
+        f" {logging}."
+    )
+
+
+def _on(measured: dict[str, Any]) -> str:
+    return f"Measured on {_machine(measured)}."
+
+
+def _machine(measured: dict[str, Any]) -> str:
+    machine = measured["machine"]
+    return f"{machine['cores']} cores ({machine['processor']})"
 
 
 TABLES: dict[str, Callable[[Paths], str]] = {

@@ -127,6 +127,20 @@ class Claim(Section):
     by: float | None = None  # a printed difference, first minus second
 
 
+class Lowest(Section):
+    """What a document says of classes of one model: none has a lower value of the metric."""
+
+    system: str
+    text: Words
+    place: Words
+    model: str
+    metric: Literal[PER_CLASS]  # type: ignore[valid-type]  # spelled out above
+    classes: Annotated[
+        tuple[Literal[CLASS_NAMES], ...],  # type: ignore[valid-type]  # likewise
+        Field(strict=False, min_length=1),
+    ]
+
+
 class Plan(Section):
     """The whole of replications/params.yaml."""
 
@@ -141,6 +155,7 @@ class Plan(Section):
     models: dict[str, PrintedModel]
     winners: dict[str, Winner]
     claims: Annotated[tuple[Claim, ...], Field(strict=False)]
+    lowest: Annotated[tuple[Lowest, ...], Field(strict=False)]
 
     @property
     def trained(self) -> dict[str, SystemModel]:
@@ -163,10 +178,11 @@ class Plan(Section):
             for name, part in group.items():
                 if part.system not in self.systems:
                     raise ValueError(f"{name}: no system {part.system!r}")
-        for claim in self.claims:
-            for name in (claim.first, claim.second):
-                if name not in self.trained:
-                    raise ValueError(f"claim {claim.text!r}: no model {name!r}")
+        told = [(claim.text, name) for claim in self.claims for name in (claim.first, claim.second)]
+        told += [(claim.text, claim.model) for claim in self.lowest]
+        for text, name in told:
+            if name not in self.trained:
+                raise ValueError(f"claim {text!r}: no model {name!r}")
         return self
 
     def record(self, name: str, found: Path) -> Hyperparameters:

@@ -12,7 +12,7 @@ from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import searched_names
 from fashion.progress import duration
-from fashion.replication import MACRO, PER_CLASS, Claim, Plan, Published, SystemModel
+from fashion.replication import MACRO, PER_CLASS, Plan, Published, SystemModel
 from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
@@ -83,7 +83,7 @@ def _systems(content: Content) -> dict[str, Any]:
     for name, system in content.plan.systems.items():
         places = [one.verdict for _, _, one in _comparisons(content, name)]
         classes = [one.verdict for _, _, _, one in _class_comparisons(content, name)]
-        claims = [one.verdict for _, one in _claims(content, name)]
+        claims = [one.outcome.verdict for one in _claims(content, name)]
         found[name] = {
             "title": system.title,
             "models": sum(part.system == name for part in content.plan.trained.values()),
@@ -361,7 +361,8 @@ def _epochs(content: Content, system: str) -> list[Block]:
 
 def _claim_table(content: Content, system: str) -> list[Block]:
     rows, tested = [], []
-    for claim, one in _claims(content, system):
+    for claim in _claims(content, system):
+        one = claim.outcome
         low, high = one.interval
         interval = (
             NOTHING
@@ -385,11 +386,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
                 size,
             ]
         )
-        first, second = (content.plan.trained[name].what for name in (claim.first, claim.second))
-        tested.append(
-            f"{claim.text} ({claim.place}): {METRICS[claim.metric]} of “{first}”"
-            f" {claim.direction} than of “{second}”."
-        )
+        tested.append(f"{claim.text} ({claim.place}): {claim.tested}.")
     if not rows:
         return []
     level = f"{100 * content.plan.confidence:g} %"
@@ -531,8 +528,9 @@ def _terms(content: Content) -> Terms:
             ),
             (
                 "held, opposite, undecided",
-                f"By Welch's t test over the seeds, two-sided, at {level}, claim by claim without a"
-                " correction for their number; undecided is what the seeds cannot tell apart.",
+                "By Welch's t test over the seeds, of classes of one model by Student's, two-sided,"
+                f" at {level}, claim by claim without a correction for their number; undecided is"
+                " what the seeds cannot tell apart.",
             ),
             (
                 "training loss, training accuracy",
@@ -585,15 +583,49 @@ def _class_comparisons(
                 )
 
 
-def _claims(content: Content, system: str) -> Iterator[tuple[Claim, verdicts.Difference]]:
-    for claim in content.plan.claims:
+@dataclass(frozen=True)
+class _Claim:
+    """A claim of a document, tested."""
+
+    text: str
+    place: str
+    metric: str
+    by: float | None  # a printed difference
+    tested: str  # what of it
+    outcome: verdicts.Difference
+
+
+def _claims(content: Content, system: str) -> Iterator[_Claim]:
+    """Test what a document says of two models, and of classes of one."""
+    plan = content.plan
+    for claim in plan.claims:
         if claim.system == system:
-            first, second = (
-                content.models[name].metrics[claim.metric] for name in (claim.first, claim.second)
+            pair = (claim.first, claim.second)
+            first, second = (content.models[name].metrics[claim.metric] for name in pair)
+            one, other = (plan.trained[name].what for name in pair)
+            yield _Claim(
+                claim.text,
+                claim.place,
+                claim.metric,
+                claim.by,
+                f"{METRICS[claim.metric]} of “{one}” {claim.direction} than of “{other}”",
+                verdicts.difference(first, second, claim.direction, plan.confidence),
             )
-            yield (
-                claim,
-                verdicts.difference(first, second, claim.direction, content.plan.confidence),
+    for low in plan.lowest:
+        if low.system == system:
+            metrics = content.models[low.model].metrics
+            named, others = (
+                [metrics[f"{low.metric}.{n}"] for n in CLASS_NAMES if (n in low.classes) == within]
+                for within in (True, False)
+            )
+            yield _Claim(
+                low.text,
+                low.place,
+                low.metric,
+                None,
+                f"the highest {CLASS_METRICS[low.metric]} of {' and '.join(low.classes)} lower than"
+                f" the lowest of the other classes, of “{plan.trained[low.model].what}”",
+                verdicts.lowest(named, others, plan.confidence),
             )
 
 

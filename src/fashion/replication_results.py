@@ -77,7 +77,14 @@ def what_ran(plan: Plan, folder: Path) -> Plan:
         raise UserError(f"{folder} has no trained model: run `make replications`")
     trained = {*models, *winners}
     claims = tuple(claim for claim in plan.claims if {claim.first, claim.second} <= trained)
-    parts = {"searches": searches, "models": models, "winners": winners, "claims": claims}
+    lowest = tuple(claim for claim in plan.lowest if claim.model in trained)
+    parts = {
+        "searches": searches,
+        "models": models,
+        "winners": winners,
+        "claims": claims,
+        "lowest": lowest,
+    }
     return plan.model_copy(update=parts)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -24,10 +24,10 @@ class Comparison(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric of one model less that of another, over their seeds."""
+    """A metric less another, over the seeds; the interval and p are those of the test that says."""
 
     difference: float
-    interval: Interval  # of the difference of the means, Welch's
+    interval: Interval  # of the difference of the means
     p_value: float  # two-sided; NaN where there are too few seeds
     verdict: str  # "held", "opposite" or "undecided"
 
@@ -89,17 +89,50 @@ def difference(
     if min(len(one), len(other)) < 2:
         return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
     if one.std() == 0 and other.std() == 0:  # the test divides by both
-        p_value, interval = (1.0 if gap == 0 else 0.0), Interval(gap, gap)
-    else:
-        test = stats.ttest_ind(one, other, equal_var=False)
-        p_value = float(test.pvalue)
-        found = test.confidence_interval(confidence)
-        interval = Interval(float(found.low), float(found.high))
-    if p_value >= 1 - confidence:
-        verdict = "undecided"
-    else:
-        verdict = "held" if (gap > 0) == (direction == "higher") else "opposite"
-    return Difference(gap, interval, p_value, verdict)
+        return _certain(gap, direction)
+    test = stats.ttest_ind(one, other, equal_var=False)
+    return _judged(gap, test, direction, confidence)
+
+
+def lowest(
+    named: Sequence[Sequence[float]], others: Sequence[Sequence[float]], confidence: float
+) -> Difference:
+    """Test whether some classes have a lower metric than all others, in one model.
+
+    Student's t test, two-sided, of the gap between the highest of the named classes and the lowest
+    of the others: seed by seed, as the classes of one seed are of one model.
+
+    Args:
+        named: the metric of the named classes, [classes, seeds].
+        others: of all other classes.
+        confidence: of the interval and the verdict.
+    """
+    gaps = np.max(named, axis=0) - np.min(others, axis=0)
+    gap = float(gaps.mean())
+    if len(gaps) < 2:
+        return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
+    if gaps.std() == 0:
+        return _certain(gap, "lower")
+    return _judged(gap, stats.ttest_1samp(gaps, 0), "lower", confidence)
+
+
+def _judged(gap: float, test: Any, direction: str, confidence: float) -> Difference:
+    found = test.confidence_interval(confidence)
+    decided = test.pvalue < 1 - confidence
+    verdict = _verdict(gap, direction) if decided else "undecided"
+    interval = Interval(float(found.low), float(found.high))
+    return Difference(gap, interval, float(test.pvalue), verdict)
+
+
+def _certain(gap: float, direction: str) -> Difference:
+    """Return what seeds say that are all alike."""
+    if gap == 0:
+        return Difference(gap, Interval(gap, gap), 1.0, "undecided")
+    return Difference(gap, Interval(gap, gap), 0.0, _verdict(gap, direction))
+
+
+def _verdict(gap: float, direction: str) -> str:
+    return "held" if (gap > 0) == (direction == "higher") else "opposite"
 
 
 def agreement(published: Sequence[float], measured: Sequence[float]) -> Agreement:
