@@ -87,6 +87,7 @@ def train(model: str, precision: str) -> dict[str, float]:
         epochs=budget.epochs,
         patience=budget.patience,
         monitor=parameters.train.monitor,
+        keep=parameters.train.keep,
         on_epoch=lambda row, seconds: taken.append(seconds),
     )
     return {

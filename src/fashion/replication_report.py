@@ -251,7 +251,7 @@ def _class_table(content: Content, system: str) -> list[Block]:
                 f" lies: {part.what} ({where}; n = {len(part.seeds)}).",
                 [
                     "Class",
-                    *(part for m in metrics for part in (CLASS_METRICS[m], "measured", "is")),
+                    *(cell for m in metrics for cell in (CLASS_METRICS[m], "measured", "is")),
                 ],
                 [
                     [

@@ -24,7 +24,7 @@ class Comparison(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A metric less another, over the seeds; the interval and p are those of the test that says."""
+    """A metric less another, over the seeds."""
 
     difference: float
     interval: Interval  # of the difference of the means
@@ -87,7 +87,7 @@ def difference(
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
     gap = float(one.mean() - other.mean())
     if min(len(one), len(other)) < 2:
-        return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
+        return _untested(gap)
     if one.std() == 0 and other.std() == 0:  # the test divides by both
         return _certain(gap, direction)
     test = stats.ttest_ind(one, other, equal_var=False)
@@ -110,7 +110,7 @@ def lowest(
     gaps = np.max(named, axis=0) - np.min(others, axis=0)
     gap = float(gaps.mean())
     if len(gaps) < 2:
-        return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
+        return _untested(gap)
     if gaps.std() == 0:
         return _certain(gap, "lower")
     return _judged(gap, stats.ttest_1samp(gaps, 0), "lower", confidence)
@@ -122,6 +122,11 @@ def _judged(gap: float, test: Any, direction: str, confidence: float) -> Differe
     verdict = _verdict(gap, direction) if decided else "undecided"
     interval = Interval(float(found.low), float(found.high))
     return Difference(gap, interval, float(test.pvalue), verdict)
+
+
+def _untested(gap: float) -> Difference:
+    """Return what one seed says."""
+    return Difference(gap, Interval(math.nan, math.nan), math.nan, "undecided")
 
 
 def _certain(gap: float, direction: str) -> Difference:
