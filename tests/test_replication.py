@@ -176,3 +176,9 @@ def test_an_unknown_model_is_refused_with_those_there_are(tmp_path: Path) -> Non
 def test_a_duration_is_the_sum_of_its_parts(tmp_path: Path) -> None:
     write_duration(tmp_path, "train-3-tyler", [1.25, 2.5])
     assert read_json(tmp_path / "durations/train-3-tyler.json")["seconds"] == 3.8
+
+
+def test_the_page_is_made_again_when_anything_of_the_plan_changes_that_it_tells() -> None:
+    stages = yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
+    only_trained_with = {"seed", "keras", "mlp", "cnn"}
+    assert {*stages["compare"]["params"]} == {*Plan.model_fields} - only_trained_with

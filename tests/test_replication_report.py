@@ -64,12 +64,31 @@ def test_every_metric_has_a_name_on_the_page() -> None:
     assert {*METRICS} == {*SCORES, *DERIVED}
 
 
-def test_published_numbers_are_counted_by_where_they_lie() -> None:
-    ours = measured(
-        parameters=[241546, 241546], test_loss=[0.1, 0.2], test_accuracy=[0.9100, 0.9160]
-    )
-    told = summary(content({"4-cnn-adam-dropout": ours}))["systems"]["4"]
-    assert told["published"] == {"inside": 1, "above": 1, "below": 0}  # not what no seed changes
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "told"),
+    [
+        ([0.1, 0.2], [0.9100, 0.9160], {"inside": 1, "better": 0, "worse": 1}),
+        ([0.3, 0.4], [0.9100, 0.9160], {"inside": 1, "better": 1, "worse": 0}),
+        ([0.2, 0.3], [0.9000, 0.9100], {"inside": 1, "better": 1, "worse": 0}),
+        ([0.2, 0.3], [0.9200, 0.9300], {"inside": 1, "better": 0, "worse": 1}),
+    ],
+)
+def test_published_losses_and_accuracies_are_counted_by_whether_they_are_better_than_ours(
+    loss: list[float], accuracy: list[float], told: dict[str, int]
+) -> None:
+    ours = measured(parameters=[1, 2], test_loss=loss, test_accuracy=accuracy)
+    found = summary(content({"4-cnn-adam-dropout": ours}))["systems"]["4"]
+    assert found["published"] == told
+
+
+def test_winners_of_our_searches_are_compared_but_not_counted() -> None:
+    ours = content({"5-found": measured(), "5-416-units": measured()})
+    _, markdown = render(ours)
+    compared = row(markdown, "The winner of our Hyperband | test accuracy")
+    assert compared[2:4] == ["above", "0.8860"]
+    assert sum(summary(ours)["systems"]["5"]["published"].values()) == 2
+    # Two numbers, two seeds each.
+    assert "By chance alone about 1 of these 2 would not lie inside" in markdown
 
 
 def test_numbers_of_classes_are_counted_by_themselves() -> None:
@@ -79,7 +98,7 @@ def test_numbers_of_classes_are_counted_by_themselves() -> None:
     }
     told = summary(content({"2-mlp-augmented": measured(**classes)}))["systems"]["2"]
     # Precision 3, recall 4, F1 3 and the three means lie inside, 0.77, 0.71 and 0.74 below.
-    assert told["classes"] == {"inside": 13, "above": 17, "below": 3}
+    assert told["classes"] == {"inside": 13, "better": 17, "worse": 3}
     assert sum(told["published"].values()) == 1
 
 
@@ -96,10 +115,10 @@ def test_a_class_has_its_published_and_measured_numbers_in_one_row() -> None:
 @pytest.mark.parametrize(
     ("by", "size"),
     [
-        (0.04, "+0.0400 (inside)"),  # stands for what is rounded to it, from 0.035 on
+        (0.04, "+0.04 (inside)"),  # stands for what is rounded to it, from 0.035 on
         (0.0405, "+0.0405 (outside)"),
-        (0.03, "+0.0300 (outside)"),
-        (0.06, "+0.0600 (outside)"),
+        (0.03, "+0.03 (outside)"),
+        (0.06, "+0.06 (outside)"),
     ],
 )
 def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: str) -> None:
@@ -129,7 +148,7 @@ def test_claims_of_classes_are_tested_against_all_other_classes() -> None:
     _, markdown = render(ours)
     told = row(markdown, "Pullover and Shirt are misclassified the most by the MLP")
     assert told[1:3] == ["held", "-0.0990"]
-    assert "highest recall of Pullover and Shirt lower than the lowest of the other" in markdown
+    assert "recall of Pullover and Shirt lower than of every other class" in markdown
     assert summary(ours)["systems"]["2"]["claims"] == {"held": 1, "undecided": 0, "opposite": 0}
 
 

@@ -12,7 +12,7 @@ from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import searched_names
 from fashion.progress import duration
-from fashion.replication import MACRO, PER_CLASS, Plan, Published, SystemModel
+from fashion.replication import MACRO, PER_CLASS, Plan, Published
 from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
@@ -30,9 +30,9 @@ METRICS = {  # what a document may print, or a claim be about → as the page ca
     "fit_accuracy": "training accuracy",
     "fit_loss": "training loss",
     "parameters": "parameters",
-    "gap": "gap",
+    "gap": "generalisation gap",
     "epochs": "epochs",
-    "val_loss_changes": "steps of the validation loss",
+    "val_loss_changes": "change of the validation loss",
     **{f"macro_{metric}": f"macro {label}" for metric, label in CLASS_METRICS.items()},
     **{
         f"{metric}.{name}": f"{label} of {name}"
@@ -81,37 +81,58 @@ def _systems(content: Content) -> dict[str, Any]:
     """Return system → what came out."""
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
-        places = [one.verdict for _, _, one in _comparisons(content, name)]
-        classes = [one.verdict for _, _, _, one in _class_comparisons(content, name)]
+        numbers = [standing for standing, _ in _counted(content, name)]
+        classes = [
+            _standing(metric, one.verdict)
+            for _, metric, _, one in _class_comparisons(content, name)
+        ]
         claims = [one.outcome.verdict for one in _claims(content, name)]
         found[name] = {
             "title": system.title,
             "models": sum(part.system == name for part in content.plan.trained.values()),
             "searches": sum(part.system == name for part in content.plan.searches.values()),
-            "published": {verdict: places.count(verdict) for verdict in _PLACES},
-            "classes": {verdict: classes.count(verdict) for verdict in _PLACES},
+            "published": {verdict: numbers.count(verdict) for verdict in _STANDINGS},
+            "classes": {verdict: classes.count(verdict) for verdict in _STANDINGS},
             "claims": {verdict: claims.count(verdict) for verdict in _OUTCOMES},
             "seconds": round(content.seconds[name]),
         }
     return found
 
 
-_PLACES = ("inside", "above", "below")
+_STANDINGS = ("inside", "better", "worse")
 _OUTCOMES = ("held", "undecided", "opposite")
+
+
+def _standing(metric: str, verdict: str) -> str:
+    """Return whether a published number is better or worse than ours, if it is not inside."""
+    if verdict not in ("above", "below"):
+        return verdict
+    return "better" if (verdict == "above") != metric.endswith("loss") else "worse"
+
+
+def _counted(content: Content, system: str) -> Iterator[tuple[str, int]]:
+    """Give standing and seeds of what is printed of a model; what our searches found are others."""
+    for name, metric, one in _comparisons(content, system):
+        standing = _standing(metric, one.verdict)
+        loss_or_accuracy = metric.endswith(("loss", "accuracy"))
+        if name in content.plan.models and loss_or_accuracy and standing in _STANDINGS:
+            yield standing, one.seeds
 
 
 def _summary(content: Content) -> list[Block]:
     plan, told = content.plan, _systems(content)
     runs = sum(len(part.seeds) for part in plan.trained.values())
     trials = sum(len(one.trials) for one in content.searches.values())
-    places, classes, claims = (
+    numbers, classes, claims = (
         {verdict: sum(one[what][verdict] for one in told.values()) for verdict in outcomes}
         for what, outcomes in (
-            ("published", _PLACES),
-            ("classes", _PLACES),
+            ("published", _STANDINGS),
+            ("classes", _STANDINGS),
             ("claims", _OUTCOMES),
         )
     )
+    # Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
+    chance = sum(2 / (n + 1) for system in plan.systems for _, n in _counted(content, system))
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
@@ -127,30 +148,34 @@ def _summary(content: Content) -> list[Block]:
                 f"{len(plan.trained)} models of {len(plan.systems)} published systems were trained"
                 f" {runs} times, and {len(plan.searches)} searches and sweeps with {trials} trials"
                 " were run, all by one pipeline on the same split of the data.",
-                f"A published loss or accuracy was held against several seeds"
-                f" {sum(places.values())} times: it lies **{places['inside']}** times inside our"
-                f" range, {places['above']} times above it and {places['below']} times below it."
-                f" Of {sum(classes.values())} precisions, recalls and F1 scores of single classes,"
-                f" and their means, {classes['inside']} lie inside, {classes['above']} above and"
-                f" {classes['below']} below.",
-                # Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
-                "By chance alone one more training of the same model lies outside the range of five"
-                " in one of three cases, outside that of three in one of two.",
+                f"A published loss or accuracy was held against several trainings of the model it"
+                f" is printed of {sum(numbers.values())} times: it lies **{numbers['inside']}**"
+                f" times inside our range, is better than all of ours {numbers['better']} times and"
+                f" worse {numbers['worse']} times. The rows of the grid, trained once each, are not"
+                " among them.",
+                f"By chance alone about {chance:.0f} of these {sum(numbers.values())} would not lie"
+                " inside: one more training of the same model lies outside the range of n with a"
+                " probability of 2/(n + 1), less where digits were rounded away.",
+                f"Of {sum(classes.values())} precisions, recalls and F1 scores of single classes,"
+                " and their means, printed with two digits,"
+                f" {classes['inside']} lie inside, {classes['better']} are better and"
+                f" {classes['worse']} worse.",
                 f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
-                f" {claims['undecided']} could not be decided and {claims['opposite']} turned out"
-                " the other way round.",
+                f" {claims['undecided']} could not be decided and of {claims['opposite']} the"
+                " opposite was found. Several may be read off the same models.",
             ]
         ),
         Table(
-            "What came out, system by system: where the published losses and accuracies lie, and"
-            " what became of the claims.",
-            ["System", "Models", "Searches", *_PLACES, *_OUTCOMES, "Minutes"],
+            "What came out, system by system: of the published losses and accuracies those that lie"
+            " inside our range, are better or are worse, and of the claims those that held, are"
+            " undecided or whose opposite was found.",
+            ["System", "Models", "Searches", *_STANDINGS, *_OUTCOMES, "Minutes"],
             [
                 [
                     f"{name}. {one['title']}",
                     str(one["models"]),
                     str(one["searches"]),
-                    *(str(one["published"][verdict]) for verdict in _PLACES),
+                    *(str(one["published"][verdict]) for verdict in _STANDINGS),
                     *(str(one["claims"][verdict]) for verdict in _OUTCOMES),
                     _minutes(one["seconds"]),
                 ]
@@ -187,7 +212,7 @@ def _system(content: Content, system: str) -> list[Block]:
 def _numbers(content: Content, system: str) -> Table:
     rows = [
         [
-            part.what,
+            content.plan.trained[name].what,
             METRICS[metric],
             one.verdict,
             one.published,
@@ -196,7 +221,7 @@ def _numbers(content: Content, system: str) -> Table:
             _range(metric, one.low, one.high),
             str(one.seeds),
         ]
-        for part, metric, one in _comparisons(content, system)
+        for name, metric, one in _comparisons(content, system)
     ]
     for name, part in content.plan.trained.items():
         if part.system != system or part.published:
@@ -218,7 +243,7 @@ def _numbers(content: Content, system: str) -> Table:
     return Table(
         "Published and measured.",
         [
-            *("Model", "Metric", "Published is", "Published"),
+            *("Model", "Metric", "Published lies", "Published"),
             *("Mean ± sd", "Difference", "Range", "n"),
         ],
         rows,
@@ -251,7 +276,7 @@ def _class_table(content: Content, system: str) -> list[Block]:
                 f" lies: {part.what} ({where}; n = {len(part.seeds)}).",
                 [
                     "Class",
-                    *(cell for m in metrics for cell in (CLASS_METRICS[m], "measured", "is")),
+                    *(cell for m in metrics for cell in (CLASS_METRICS[m], "measured", "lies")),
                 ],
                 [
                     [
@@ -315,9 +340,10 @@ def _grid(content: Content, system: str) -> list[Block]:
         blocks.append(
             Table(
                 f"The grid with {layers} hidden layers, a training per row (the document's table"
-                f" stands in {place}). Test accuracies: rank"
+                f" is in section {place}). Test accuracies: rank"
                 f" correlation {both.rank_correlation:.2f}, mean difference"
-                f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}.",
+                f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}. Rows"
+                " that are no further apart than seeds of one model are in no order.",
                 [
                     "Row",
                     *(
@@ -351,7 +377,7 @@ def _epochs(content: Content, system: str) -> list[Block]:
     mean = {what: f"{sum(values) / len(values):.3f}" for what, values in distances.items()}
     return [
         Text(
-            "How far the grid's losses are from the published ones, in the mean: the last epoch"
+            "How far the grid's losses are from the published ones, on average: the last epoch"
             f" {mean['last fit_loss']} in training and {mean['last val_loss']} in validation, the"
             f" epoch with the least validation loss {mean['best fit_loss']} and"
             f" {mean['best val_loss']}."
@@ -371,7 +397,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
         )
         size = NOTHING
         if claim.by is not None:
-            size = _signed(claim.metric, claim.by)
+            size = f"{claim.by:+g}"
             if not math.isnan(low):
                 rounding = verdicts.rounding_of(str(claim.by))
                 inside = low - rounding <= claim.by <= high + rounding
@@ -393,11 +419,11 @@ def _claim_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "What the document says in words, and whether it held.",
-            ["Claim", "Verdict", "Difference", f"{level} interval", "p", "Printed size"],
+            ["Claim", "Verdict", "Difference", f"{level} interval", "p", "Printed difference"],
             rows,
             text_columns=2,
         ),
-        Text("Where the claims stand, and what was tested:"),
+        Text("Where each claim is printed, and what was tested:"),
         Bullets(tested),
     ]
 
@@ -472,7 +498,7 @@ def _system_figures(content: Content, system: str) -> list[Block]:
 def _data(content: Content) -> list[Block]:
     return [
         Text(
-            "The documents describe 60,000 training and 10,000 test images of 28 by 28 pixels, grey"
+            "Document 4 describes 60,000 training and 10,000 test images of 28 by 28 pixels, grey"
             " values from 0 to 255, and ten classes that are evenly distributed. So it is, in every"
             " split:"
         ),
@@ -520,46 +546,54 @@ def _terms(content: Content) -> Terms:
                 "Mean ± sd, Range, n",
                 "Of the same model trained from n seeds; sd is the sample's standard deviation.",
             ),
-            ("Difference", "Mean less published."),
             (
-                "Published is",
+                "Difference",
+                "Mean minus published; of a claim, mean of the first model minus mean of the second"
+                " (of classes, of the pair that speaks most against the claim), with the confidence"
+                " interval of that difference.",
+            ),
+            (
+                "Published lies",
                 "Where the published number lies: inside our seeds' range, above it or below it;"
                 " equal, if it is and no seed changes it. One seed has no range to lie in.",
             ),
             (
                 "held, opposite, undecided",
-                "By Welch's t test over the seeds, of classes of one model by Student's, two-sided,"
-                f" at {level}, claim by claim without a correction for their number; undecided is"
-                " what the seeds cannot tell apart.",
+                "Held: the difference has the direction that is claimed. Opposite: it has the other"
+                " one. Undecided: the seeds cannot tell it from none. Two-sided t tests over the"
+                f" seeds at a confidence of {level}, Welch's of two models, paired ones of classes"
+                " of one model; claim by claim, without a correction for the number of claims.",
+            ),
+            (
+                "Printed difference",
+                "How large the document says the difference is, which the verdict leaves out;"
+                " inside, if what is rounded to it meets the interval.",
             ),
             (
                 "training loss, training accuracy",
                 "Of the kept epoch, with dropout on, as Keras prints them while it trains.",
             ),
             (
-                "gap",
-                "Accuracy on the training split without dropout, less validation accuracy.",
+                "generalisation gap",
+                "Accuracy on the training split, without dropout, minus validation accuracy.",
             ),
             (
-                "steps of the validation loss",
-                "Mean size of the step from epoch to epoch, after the fifth epoch.",
+                "change of the validation loss",
+                "Mean size of its step from epoch to epoch, after the fifth epoch.",
             ),
         ]
     )
 
 
-def _comparisons(
-    content: Content, system: str
-) -> Iterator[tuple[SystemModel, str, verdicts.Comparison]]:
+def _comparisons(content: Content, system: str) -> Iterator[tuple[str, str, verdicts.Comparison]]:
     """Give model, metric and comparison of every single number but the grid's."""
     for name, part in content.plan.trained.items():
         if part.system != system or is_row(name):
             continue
-        for published in part.published:
-            for metric, value in published.values.items():
-                if metric not in (*PER_CLASS, *MACRO):
-                    measured = content.models[name].metrics[metric]
-                    yield part, metric, verdicts.compare(value, measured)
+        for metric, value in printed(part).items():
+            if metric not in (*PER_CLASS, *MACRO):
+                measured = content.models[name].metrics[metric]
+                yield name, metric, verdicts.compare(value, measured)
 
 
 def _class_comparisons(
@@ -623,8 +657,8 @@ def _claims(content: Content, system: str) -> Iterator[_Claim]:
                 low.place,
                 low.metric,
                 None,
-                f"the highest {CLASS_METRICS[low.metric]} of {' and '.join(low.classes)} lower than"
-                f" the lowest of the other classes, of “{plan.trained[low.model].what}”",
+                f"{CLASS_METRICS[low.metric]} of {' and '.join(low.classes)} lower than of every"
+                f" other class, of “{plan.trained[low.model].what}”",
                 verdicts.lowest(named, others, plan.confidence),
             )
 
