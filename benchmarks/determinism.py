@@ -8,24 +8,18 @@ Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
 """
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from statistics import median
 
-from benchmarks import machine
+from benchmarks import isolated, machine
+from benchmarks.workloads import ROOT
 
 from fashion import command, data, hyperparameters
-from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import generator
 from fashion.runtime import configure
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 5
 IMAGES = 12_000  # of the training split: a quarter of an epoch
 
@@ -44,7 +38,7 @@ def main() -> None:
         found: dict[str, list[float]] = {"deterministic": [], "free": []}
         for round_ in range(ROUNDS):
             for kind, measured in found.items():
-                measured.append(measure(model, kind))
+                measured.append(isolated.measure("determinism", "--once", model, kind))
             print(f"{model}, round {round_ + 1}/{ROUNDS}: " + describe(found), flush=True)
         medians = {kind: median(measured) for kind, measured in found.items()}
         cost = medians["deterministic"] / medians["free"] - 1
@@ -59,20 +53,6 @@ def main() -> None:
 def describe(found: dict[str, list[float]]) -> str:
     """Return the last measurement of each kind."""
     return ", ".join(f"{kind} {measured[-1]:.2f} s" for kind, measured in found.items())
-
-
-def measure(model: str, kind: str) -> float:
-    """Return the seconds of an epoch in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.determinism", "--once", model, kind],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 def seconds(model: str, *, deterministic: bool) -> float:

@@ -9,9 +9,8 @@ Reads:  data/processed/train.npz, params.yaml, reports/tune/
 Writes: reports/benchmarks/growth.{json,png}
 """
 
+import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,10 +18,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from benchmarks import figures, machine
+from benchmarks import figures, isolated, machine
+from benchmarks.workloads import ROOT
 
 from fashion import command, data, hyperparameters
-from fashion.errors import UserError
 from fashion.files import write_bytes, write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
@@ -31,7 +30,6 @@ from fashion.randomness import generator
 from fashion.results import HISTORY
 from fashion.runtime import configure
 
-ROOT = Path(__file__).resolve().parents[1]
 FACTORS = (1, 2, 5, 10)
 IMAGES = {"mlp": 48_000, "cnn": 6_000}  # that are repeated
 ROUNDS = 2
@@ -46,7 +44,7 @@ def main() -> None:
     parser.add_argument("--once", nargs=2, metavar=("MODEL", "SPLIT"), help="train once")
     once = parser.parse_args().once
     if once:
-        print(*train(once[0], Path(once[1])))
+        print(json.dumps(train(once[0], Path(once[1]))))
         return
     result = {
         "machine": machine.described(),
@@ -72,7 +70,8 @@ def grown(model: str, images: int) -> list[dict[str, float]]:
             data.write_split(Path(folder) / f"{factor}.npz", repeated)
         for round_ in range(1, ROUNDS + 1):
             for factor, measured in found.items():
-                measured.append(measure(model, Path(folder) / f"{factor}.npz"))
+                file = Path(folder) / f"{factor}.npz"
+                measured.append(isolated.measure("growth", "--once", model, file))
             print(
                 f"{model}, round {round_}/{ROUNDS}: "
                 + ", ".join(f"{f} times {m[-1][0]:.1f} s" for f, m in found.items()),
@@ -87,20 +86,6 @@ def grown(model: str, images: int) -> list[dict[str, float]]:
         }
         for factor, measured in found.items()
     ]
-
-
-def measure(model: str, split: Path) -> tuple[float, float]:
-    """Return seconds and MiB of a training in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.growth", "--once", model, split],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
-    seconds, memory = map(float, done.stdout.splitlines()[-1].split())
-    return seconds, memory
 
 
 def train(model: str, path: Path) -> tuple[float, float]:

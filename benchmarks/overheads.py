@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import machine
+from benchmarks.workloads import ROOT
 
 from fashion import command
 from fashion.errors import UserError
@@ -25,7 +26,6 @@ from fashion.files import write_json
 from fashion.paths import Paths
 from fashion.verify import clone, forget_results, own_environment
 
-ROOT = Path(__file__).resolve().parents[1]
 SPY = ROOT / ".venv-peers/bin/py-spy"
 RATE = 20  # samples a second
 TIMES = 5  # of the short commands
@@ -38,10 +38,10 @@ KINDS: Mapping[str, str] = {
     r"fashion/(tracking|store)\.py|mlflow/": "logging",
     r"(_save|_restore|save_model|_canonical) \(\S*fashion/training|fashion/files\.py": "saving",
     r"fashion/(plots|report|page)\.py": "figures and report",
-    r"(_score|_predict) \(\S*fashion/training": "validation",
+    r"_score \(\S*fashion/training": "validation",
     r"get_concrete_function|_maybe_define_function|trace_function": "tracing",
     r"train \(\S*fashion/training": "training steps",
-    r"predict \(\S*fashion/training": "prediction",
+    r"(?<!_)predict \(\S*fashion/training": "prediction",
     r"fashion/models\.py": "building the model",
     r"fashion/(data|augmentation|sources)\.py": "data",
     r"fashion/evaluation\.py": "scores",

@@ -1,31 +1,27 @@
 """What bfloat16 changes: speed, and accuracy on the validation split.
 
 The default models are trained in both precisions, with the budget of params.yaml and the same seed,
-each training in a process of its own. How much another seed alone would change stands in
-reports/reference.
+each training in a process of its own. How much another seed alone would change, `make reference`
+measures.
 
 Reads:  params.yaml, reports/tune/, data/processed/{train,val}.npz
 Writes: reports/benchmarks/precision.json
 """
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import isolated, machine
+from benchmarks.workloads import ROOT
 
 from fashion import command, data, hyperparameters
-from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import derive_seed
 from fashion.runtime import configure
 
-ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -43,7 +39,10 @@ def main() -> None:
         "models": {},
     }
     for model in read_parameters(paths.params).train.models:
-        result["models"][model] = {precision: measure(model, precision) for precision in PRECISIONS}
+        result["models"][model] = {
+            precision: isolated.measure("precision", "--once", model, precision)
+            for precision in PRECISIONS
+        }
         for precision, found in result["models"][model].items():
             print(
                 f"{model}, {precision}: val_accuracy {found['val_accuracy']:.4f},"
@@ -51,20 +50,6 @@ def main() -> None:
                 flush=True,
             )
     write_json(paths.report("benchmarks") / "precision.json", result)
-
-
-def measure(model: str, precision: str) -> dict[str, float]:
-    """Return the scores and the seconds per epoch of a training in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.precision", "--once", model, precision],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"a measurement failed: {done.stderr.strip().splitlines()[-1:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def train(model: str, precision: str) -> dict[str, float]:

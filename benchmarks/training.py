@@ -9,16 +9,14 @@ Reads:  data/processed/train.npz
 Writes: reports/benchmarks/training.{json,png}
 """
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import figures, machine, workloads
+from benchmarks import figures, isolated, machine, workloads
 from benchmarks.workloads import ROOT
 
 from fashion import command
@@ -60,11 +58,13 @@ def main() -> None:
         case: {name: [] for name in CONTENDERS} for case in cases
     }
     for round_ in range(1, rounds + 1):
-        rates.append(run(Path(sys.executable), "matrix_product"))
+        rates.append(isolated.measure("matrix_product"))
         for (model, size), times in found.items():
             images = IMAGES[model]
             for name, (python, module, environment) in CONTENDERS.items():
-                seconds = run(python, module, model, size, images, environment=environment)
+                seconds = isolated.measure(
+                    *(module, model, size, images), python=python, environment=environment
+                )
                 times[name].append(seconds * EPOCH / images)
             print(
                 f"round {round_}/{rounds}, {model}, batch {size}: "
@@ -107,28 +107,6 @@ def summary(model: str, times: Mapping[str, list[float]], rate: float) -> dict[s
         "times_faster": {name: taken / own for name, taken in medians.items() if name != OWN},
         "share_of_matrix_product": workloads.operations(model, EPOCH) / own / rate,
     }
-
-
-def run(
-    python: Path, module: str, *arguments: object, environment: Mapping[str, str] | None = None
-) -> float:
-    """Run a module of this folder and return the number that it prints last.
-
-    Raises:
-        UserError: it fails.
-    """
-    done = subprocess.run(
-        [python, "-m", f"benchmarks.{module}", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": "src", **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"{module} {' '.join(map(str, arguments))} failed: {reason}")
-    return float(json.loads(done.stdout.splitlines()[-1]))
 
 
 if __name__ == "__main__":

@@ -65,13 +65,19 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
         [
             sample(f"{MAIN};configure (fashion/runtime.py:2);_load (<frozen importlib>:1)", 40),
             sample(f"{TRAIN};__call__ (tensorflow/python/eager/polymorphic_function.py:1)", 100),
-            sample(f"{TRAIN};_score (fashion/training.py:3);numpy (ops.py:1)", 20),
+            sample(f"{TRAIN};_score (fashion/training.py:3);numpy (ops.py:1)", 15),
+            sample(f"{TRAIN};_score (fashion/training.py:3);_predict (fashion/training.py:4)", 5),
             sample(f"{TRAIN};_save (fashion/training.py:3);write (fashion/files.py:1)", 10),
             sample(f"{TRAIN};report (train.py:3);log_metrics (fashion/tracking.py:3)", 6),
             sample(TRAIN, 1000, thread=8),  # another thread of the same process
             sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
             sample(f"{MAIN};samples (fashion/plots.py:3)", 4, script="preprocess.py"),
             sample("somewhere (else.py:1)", 2, script="preprocess.py"),
+            sample(
+                "predict (fashion/training.py:3);_predict (fashion/training.py:4)",
+                8,
+                script="evaluate.py",
+            ),
         ]
     )
     assert found == {
@@ -83,6 +89,7 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
             "saving": 0.5,
             "logging": 0.3,
         },
+        "evaluate": {"prediction": 0.4},
     }
 
 

@@ -74,6 +74,23 @@ def test_results_of_a_clone_replace_those_here(project: Path) -> None:
     assert not (project / "installed").exists()
 
 
+def test_what_a_user_has_git_do_at_a_commit_is_not_done_in_the_clone(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = tmp_path / "hooks/pre-commit"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        f"[core]\nhooksPath = {hook.parent}\n[commit]\ngpgsign = true\n[gpg]\nprogram = false\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    done = record(project, "repro")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "dvc.lock").read_text() == "new\n"
+
+
 def test_a_cache_that_all_checkouts_share_is_left_as_it_is(project: Path, tmp_path: Path) -> None:
     with (project / ".dvc/config").open("a") as config:
         config.write(f"[cache]\ndir = {tmp_path / 'shared'}\n")

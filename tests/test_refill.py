@@ -79,7 +79,22 @@ def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:
         first_executions(path)
 
 
-def test_numbers_in_a_table_are_numbers(tmp_path: Path) -> None:
-    path = tmp_path / "trials.csv"
-    path.write_text('trial,hidden_units,dropout,score\n1,"[8, 4]",0.1,\n')
-    assert table(path) == [["trial", "hidden_units", "dropout", "score"], [1, "[8, 4]", 0.1, ""]]
+def test_cells_of_a_table_are_what_they_stand_for() -> None:
+    row = {"trial": "1", "hidden_units": "[8, 4]", "dropout": "0.1", "flip": "False", "score": ""}
+    header, values = table([row])
+    assert header == [*row]
+    assert values == [1, "[8, 4]", 0.1, False, ""]
+    assert values[3] is False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_another_model_than_the_recorded_one_is_not_logged(own: "Checkout") -> None:
+    own.forget_runs()
+    model, other = (own.root / f"models/mlp-{data}-1.keras" for data in ("original", "augmented"))
+    model.unlink()
+    shutil.copy(other, model)
+    message = refill(own, fails=True)
+    assert message.startswith("refill: error: ")
+    assert "is not the model that" in message
+    assert len(message.splitlines()) == 1

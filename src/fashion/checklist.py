@@ -61,7 +61,7 @@ def is_there(root: Path, evidence: str) -> bool:
     """
     if evidence.startswith("none yet"):
         return False
-    if match := re.fullmatch(r"make ([a-z-]+)", evidence):
+    if match := re.fullmatch(r"make ([a-z0-9-]+)", evidence):
         return match[1] in _targets(root)
     if match := re.fullmatch(r"seeds (\d+)", evidence):
         return _seeds(root) >= int(match[1])
@@ -75,7 +75,7 @@ def is_there(root: Path, evidence: str) -> bool:
 
 @cache
 def _targets(root: Path) -> set[str]:
-    return set(re.findall(r"^([a-z-]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.M))
+    return set(re.findall(r"^([a-z0-9-]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.M))
 
 
 def _tests(path: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import machine, processor_name, source
-from fashion.verify import cache_folder
+from fashion.verify import cache_folder, own_environment
 from fashion.verify import clone as clone_of
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
@@ -64,9 +64,8 @@ def _machine() -> dict[str, int | str | None]:
 def _timed(target: str, clone: Path) -> dict[str, int]:
     """Run a target; return its wall time and the memory of its largest process."""
     # The environment of this process would point the clone's make at this checkout's programs.
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "PYTHONPATH")
-    }
+    environment = own_environment()
+    environment.pop("PYTHONPATH", None)
     started = time.monotonic()
     process = subprocess.Popen(["make", target], cwd=clone, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
@@ -91,10 +90,14 @@ def _keep_results(clone: Path, root: Path) -> None:
 
 def _commit(clone: Path) -> None:
     """Make a clone's results the recorded ones there, which `make verify` holds its own against."""
-    author = ("-c", "user.name=record", "-c", "user.email=record@localhost")
-    commit = ("commit", "--quiet", "--allow-empty", "--message", "Results of this run")
-    for arguments in (("add", "dvc.lock", "reports"), (*author, *commit)):
-        subprocess.run(["git", *arguments], cwd=clone, check=True)
+    # Whatever a user has git do at a commit is not meant for this one.
+    settings = ("user.name=record", "user.email=record@localhost", "commit.gpgsign=false")
+    options = [part for setting in settings for part in ("-c", setting)]
+    commit = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Results")
+    for arguments in (("add", "dvc.lock", "reports"), (*options, *commit)):
+        done = subprocess.run(["git", *arguments], cwd=clone, check=False)
+        if done.returncode:
+            raise UserError("git could not commit the results in the clone")
 
 
 def _keep_folder(clone: Path, root: Path, name: str) -> None:

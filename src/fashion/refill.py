@@ -9,12 +9,13 @@ second time changes nothing.
 import itertools
 import json
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fashion import command, data, replication, replication_results, results
 from fashion.errors import UserError
-from fashion.files import read_csv, read_json
+from fashion.files import read_csv, read_json, sha256
 from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
@@ -45,8 +46,10 @@ def main() -> None:
     for name in names:
         print(f"{name}: {refill_training(paths, name)}", flush=True)
     refill_evaluation(paths, parameters, names)
+    ensure_answering(paths.root)
     print("comparison: in MLflow, and the champions are registered", flush=True)
     refill_replications(paths.root)
+    ensure_answering(paths.root)
 
 
 def refill_search(
@@ -69,7 +72,8 @@ def refill_search(
         ensure_reached(run)
         if run.complete:
             return "was there"
-        header, *rows = table(folder / "trials.csv")
+        objective = record["settings"]["objective"]
+        header, *rows = table(results.read_trials(folder / "trials.csv", objective))
         chosen = json.dumps(read_json(folder / "hyperparameters.json"), indent=2)
         training_log.log_search(run, place, model, record, curves, (header, rows), chosen)
     return "logged"
@@ -89,7 +93,7 @@ def refill_training(paths: Paths, name: ModelName) -> str:
         ensure_reached(run)
         if run.complete:
             return "was there"
-        model = training.load_model(paths.model(name))
+        model = training.load_model(checked_model(paths, name))
         example = data.read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = seen(paths, name)
@@ -148,6 +152,19 @@ def refill_system(root: Path, name: str, part: replication.SystemModel) -> str:
     return f"{logged} logged" if logged else "was there"
 
 
+def checked_model(paths: Paths, name: ModelName) -> Path:
+    """Return a model's file.
+
+    Raises:
+        UserError: it is not the one whose training is recorded.
+    """
+    path, folder = paths.model(name), paths.training(name)
+    recorded = results.read_record(folder / "model.json", results.TrainedModel)
+    if path.is_file() and sha256(path) != recorded.file_sha256:
+        raise UserError(f"{path} is not the model that {folder} describes: run `dvc checkout`")
+    return path
+
+
 def ensure_reached(run: "tracking.Run") -> None:
     """Stop where MLflow is out of reach: a training goes on without it, but this is all there is.
 
@@ -156,6 +173,18 @@ def ensure_reached(run: "tracking.Run") -> None:
     """
     if run.run_id is None:
         raise UserError("MLflow cannot be reached, so nothing more is logged: start it, run again")
+
+
+def ensure_answering(root: Path) -> None:
+    """Stop if MLflow has not answered in the end, so that nothing is said to be logged.
+
+    Raises:
+        UserError: so it is.
+    """
+    from fashion import store  # noqa: PLC0415 (MLflow loads in seconds)
+
+    if store.open_store(store.store_root(root)).failure:
+        raise UserError("MLflow does not answer any more, so something is missing: run again")
 
 
 def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:
@@ -202,14 +231,15 @@ def first_executions(path: Path) -> Histories:
     return found
 
 
-def table(path: Path) -> list[list[Any]]:
-    """Return header and rows of a table, numbers as numbers."""
-    rows = read_csv(path)
-    return [list(rows[0]), *([number(cell) for cell in row.values()] for row in rows)]
+def table(rows: Sequence[Mapping[str, str]]) -> list[list[Any]]:
+    """Return header and rows of a table, cells as the values they stand for."""
+    return [list(rows[0]), *([value(cell) for cell in row.values()] for row in rows)]
 
 
-def number(text: str) -> int | float | str:
-    """Return a cell as the number it is, or as it stands."""
+def value(text: str) -> bool | int | float | str:
+    """Return a cell as the number or truth value it is, or as it stands."""
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)
