@@ -1,5 +1,6 @@
 import re
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,13 @@ def test_numbers_are_set_right_and_words_left() -> None:
     assert table(["model", "accuracy"], [["mlp", "0.9"]]).splitlines()[1] == "| --- | ---: |"
 
 
-def test_every_module_and_script_stands_in_the_file_tree() -> None:
-    for path in (PROJECT.root / "src/fashion").glob("*.py"):
-        if path.name != "__init__.py":
-            assert f"  {path.name} " in README, path.name
+@pytest.mark.parametrize("folder", ["src/fashion", "benchmarks"])
+def test_every_module_stands_in_the_file_tree_below_its_folder(folder: str) -> None:
+    tree = README.split("\n## Files\n")[1].split("```")[1]
+    (entry,) = (part for part in re.split(r"\n(?=\S)", tree) if part.startswith(f"{folder}/"))
+    named = {pattern for line in entry.splitlines() for pattern in re.findall(r"[\w*]+\.py", line)}
+    for path in (PROJECT.root / folder).glob("*.py"):
+        listed = any(fnmatch(path.name, pattern) for pattern in named)
+        assert listed or path.name == "__init__.py", path.name
+    for pattern in named:
+        assert list((PROJECT.root / folder).glob(pattern)), pattern
