@@ -107,6 +107,7 @@ class Changes:
 
 
 def child(job: dict[str, Any], counter: mmap.mmap, files: tuple[int, int]) -> NoReturn:
+    sys.dont_write_bytecode = True  # would be changes too
     root, script = Path(job["root"]), job["script"]
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
@@ -132,9 +133,14 @@ def serve() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     import jinja2  # noqa: F401
     import keras_tuner  # noqa: F401
+    import matplotlib.figure
+    import matplotlib.style  # noqa: F401
     import mlflow.pyfunc
     import mlflow.store.tracking.sqlalchemy_store
     import mlflow.tensorflow  # noqa: F401
+    import ruamel.yaml  # noqa: F401
+    import scipy.ndimage
+    import scipy.stats  # noqa: F401
     import sklearn.metrics  # noqa: F401
 
     print("ready", flush=True)

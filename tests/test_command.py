@@ -99,6 +99,7 @@ configure(1)
 import tensorflow as tf
 class Interrupted:
     def __array__(self, *_, **__):
+        print('asked')
         for _ in range({signals}):
             os.kill(os.getpid(), signal.SIGINT)
         print('converted')
@@ -113,12 +114,13 @@ finally:
 
 def test_ctrl_c_while_tensorflow_calls_python_back_waits_for_the_line_after(tmp_path: Path) -> None:
     status, out, error = run(tmp_path, CONVERTED.format(signals=1))
-    assert (status, out) == (130, "converted\ncleaned\n")
+    assert (status, out) == (130, "asked\nconverted\ncleaned\n")
     assert error == "stage: interrupted; run the same command again to go on\n"
 
 
 def test_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
     status, out, _ = run(tmp_path, CONVERTED.format(signals=2))
+    assert out.startswith("asked\n")
     assert "converted" not in out
     assert status != 0
 

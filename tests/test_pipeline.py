@@ -585,7 +585,8 @@ def test_everything_else_elsewhere_gives_the_same_bytes(
 
 def test_outputs_name_no_place_and_no_run(reproductions: "Reproductions") -> None:
     for checkout in (reproductions.here, reproductions.elsewhere):
-        ids = [run.info.run_id for run in runs(checkout, TRAINING)]
+        ids = [run.info.run_id for kind in (TRAINING, SEARCH) for run in runs(checkout, kind)]
+        assert len(ids) > 2
         for name in checkout.results():
             content = (checkout.root / name).read_bytes()
             for volatile in (str(checkout.root), *ids):

@@ -68,6 +68,8 @@ def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
     checkout = checkout_from()
     content = replicating.shrink(checkout)
     replicating.keep(content, *FEW)
+    told_of = {"first": "3-jackson", "second": "3-tyler", "text": "A claim on two of the few"}
+    content["claims"].append({**content["claims"][0], **told_of})
     replicating.write(checkout, content)
     make(checkout)
     return checkout
