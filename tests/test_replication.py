@@ -182,3 +182,10 @@ def test_the_page_is_made_again_when_anything_of_the_plan_changes_that_it_tells(
     stages = yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
     only_trained_with = {"seed", "keras", "mlp", "cnn"}
     assert {*stages["compare"]["params"]} == {*Plan.model_fields} - only_trained_with
+
+
+def test_the_page_is_of_the_plan_as_it_is() -> None:
+    page = (PARAMS.parent / "report.md").read_text()
+    told = [choice for system in PLAN.systems.values() for choice in system.choices]
+    stale = [choice for choice in told if choice not in page]
+    assert not stale, "run `dvc repro --single-item compare` in replications"
