@@ -85,7 +85,7 @@ def test_durations_are_added_up_by_system(tmp_path: Path) -> None:
         for name in named:
             write_json(tmp_path / f"{kind}-{name}.json", {"seconds": 10.0})
     found = read_durations(tmp_path, PLAN)
-    assert found == {"1": 60.0, "2": 100.0, "3": 70.0, "4": 290.0, "5": 40.0}
+    assert found == {"1": 70.0, "2": 100.0, "3": 70.0, "4": 290.0, "5": 40.0}
     write_json(tmp_path / "train-3-tyler.json", {"seconds": "long"})
     with pytest.raises(UserError, match=r"train-3-tyler\.json: expected seconds"):
         read_durations(tmp_path, PLAN)
