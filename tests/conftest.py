@@ -125,13 +125,9 @@ class Checkout:
             umask: as for the system call; -1 leaves it.
             file_size: KiB a file may have, as if the disk ended there.
         """
-        unset = ("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH")
-        slow = ("PYTHONDONTWRITEBYTECODE",)  # every process would compile the project again
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith((*unset, *slow))
-        }
+        # Without bytecode, every process would compile the project again.
+        unset = ("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH", "PYTHONDONTWRITE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         if file_size is not None:
             command = ("sh", "-c", f'ulimit -f {2 * file_size}; exec "$@"', "sh", *command)

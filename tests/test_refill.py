@@ -6,7 +6,8 @@ import pytest
 from tests.stores import own_store
 
 from fashion.errors import UserError
-from fashion.refill import first_executions, table
+from fashion.refill import ensure_answering, first_executions, table
+from fashion.store import open_store
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -65,6 +66,17 @@ def test_without_a_server_it_fails_and_says_so(own: "Checkout") -> None:
     assert done.stdout == ""
 
 
+def test_a_store_that_answers_no_more_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_answering(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/refill")
+    store = open_store(tmp_path)
+    store.attempt(store.client.search_experiments)
+    with pytest.raises(UserError, match="does not answer any more"):
+        ensure_answering(tmp_path)
+
+
 def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:
     path = tmp_path / "trials.csv"
     path.write_text(
@@ -96,5 +108,5 @@ def test_another_model_than_the_recorded_one_is_not_logged(own: "Checkout") -> N
     shutil.copy(other, model)
     message = refill(own, fails=True)
     assert message.startswith("refill: error: ")
-    assert "is not the model that" in message
+    assert "mlp-original-1.keras is not the model whose training is recorded" in message
     assert len(message.splitlines()) == 1

@@ -93,7 +93,7 @@ def refill_training(paths: Paths, name: ModelName) -> str:
         ensure_reached(run)
         if run.complete:
             return "was there"
-        model = training.load_model(checked_model(paths, name))
+        model = training.load_model(checked_model(paths.model(name), record))
         example = data.read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = seen(paths, name)
@@ -152,16 +152,14 @@ def refill_system(root: Path, name: str, part: replication.SystemModel) -> str:
     return f"{logged} logged" if logged else "was there"
 
 
-def checked_model(paths: Paths, name: ModelName) -> Path:
-    """Return a model's file.
+def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
+    """Return the path of a model's file, if that is the one whose training is recorded.
 
     Raises:
-        UserError: it is not the one whose training is recorded.
+        UserError: it is another one.
     """
-    path, folder = paths.model(name), paths.training(name)
-    recorded = results.read_record(folder / "model.json", results.TrainedModel)
-    if path.is_file() and sha256(path) != recorded.file_sha256:
-        raise UserError(f"{path} is not the model that {folder} describes: run `dvc checkout`")
+    if path.is_file() and sha256(path) != record["file_sha256"]:
+        raise UserError(f"{path} is not the model whose training is recorded: run `dvc checkout`")
     return path
 
 

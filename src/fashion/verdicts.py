@@ -125,7 +125,7 @@ def lowest(
 
 
 def _judged(gap: float, test: Any, direction: str, confidence: float, tests: int = 1) -> Difference:
-    """Return what a test says that was chosen as the clearest of several."""
+    """Return what a test says, corrected for the number of tests that it was chosen from."""
     found = test.confidence_interval(1 - (1 - confidence) / tests)
     p_value = min(1.0, float(test.pvalue) * tests)
     verdict = _verdict(gap, direction) if p_value < 1 - confidence else "undecided"
