@@ -162,8 +162,8 @@ predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
 	@python -m fashion.predict "$(IMAGE)"
 
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
-# together, because they share what is costly to set up.
-TWO := -n 2 --dist loadfile
+# together, because they share what is costly to set up. The order is that of tests/conftest.py.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: $(INSTALLED) lint types ## lint, check types, run all tests but those of test-system
