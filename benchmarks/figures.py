@@ -42,7 +42,7 @@ def growth(result: Mapping[str, Any]) -> bytes:
         memory.plot([row["mib"] - rows[0]["mib"] for row in rows], added, "o-", label=model.upper())
     time.plot(factors, factors, "--", color="grey", label="linear")
     time.set(title="Time of an epoch", xlabel="times the data", ylabel="times the time")
-    ends = [0, rows[-1]["mib"] - rows[0]["mib"]]
+    ends = [0, max(rows[-1]["mib"] - rows[0]["mib"] for rows in result["data"].values())]
     memory.plot(ends, ends, "--", color="grey", label="the bytes added")
     memory.set(title="Peak memory", xlabel="MiB of pixels added", ylabel="MiB of memory added")
     names = list(result["store"]["empty"])

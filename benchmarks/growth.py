@@ -10,7 +10,6 @@ Writes: reports/benchmarks/growth.{json,png}
 """
 
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -108,7 +107,7 @@ def train(model: str, path: Path) -> tuple[float, float]:
         monitor="val_accuracy",
         on_epoch=lambda row, seconds: taken.append(seconds),
     )
-    return taken[-1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return taken[-1], isolated.peak_memory()
 
 
 def stores() -> dict[str, Any]:

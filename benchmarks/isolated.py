@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -42,3 +43,14 @@ def measure(
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"{module} {' '.join(map(str, arguments))} failed: {reason}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory() -> float:
+    """Return the MiB this process has had at most.
+
+    Not `ru_maxrss`, which is never below the peak of the process that started this one: Linux keeps
+    it across exec.
+    """
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found  # noqa: S101 (Linux always has the line)
+    return int(found[1]) / 1024

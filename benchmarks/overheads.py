@@ -34,7 +34,7 @@ STAGES = ("download", "preprocess", "augment", "tune", "train", "evaluate")
 TRAINING = ("training steps", "validation", "tracing", "prediction")
 # The first pattern that a frame matches, from the innermost frame outwards, says what it is.
 KINDS: Mapping[str, str] = {
-    r"importlib/|<frozen importlib|_bootstrap": "imports",
+    r"importlib/|<frozen importlib": "imports",
     r"fashion/(tracking|store)\.py|mlflow/": "logging",
     r"(_save|_restore|save_model|_canonical) \(\S*fashion/training|fashion/files\.py": "saving",
     r"fashion/(plots|report|page)\.py": "figures and report",

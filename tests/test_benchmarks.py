@@ -1,6 +1,8 @@
 """That the benchmarks compare like with like, and count right."""
 
-from pathlib import Path
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from benchmarks import (  # noqa: E402  # TensorFlow must be configured before a
     contender_fashion,
     contender_keras,
     figures,
+    isolated,
     overheads,
     profile,
     training,
@@ -93,7 +96,7 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
     }
 
 
-def test_results_become_pictures(tmp_path: Path) -> None:
+def test_results_become_pictures() -> None:
     case = {"model": "mlp", "batch_size": 32, "medians": {training.OWN: 1.0, "PyTorch": 2.0}}
     cases = [case, case | {"batch_size": 64}, case | {"model": "cnn"}]
     assert figures.training({"cases": cases}).startswith(PNG)
@@ -102,6 +105,27 @@ def test_results_become_pictures(tmp_path: Path) -> None:
     picture = figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
     assert picture.startswith(PNG)
     assert picture == figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+
+
+def test_the_line_that_memory_is_held_against_is_as_long_as_the_longest_curve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": f} for f in (1, 10)]
+    few = [{**row, "mib": row["mib"] / 9} for row in rows]
+    store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
+    monkeypatch.setattr(figures, "_png", lambda figure: figure)
+    drawn: Any = figures.growth({"data": {"mlp": rows, "cnn": few}, "store": store})
+    (line,) = (line for line in drawn.axes[1].lines if line.get_label() == "the bytes added")
+    assert list(line.get_xdata()) == [0, 9]
+
+
+def test_the_peak_of_memory_is_the_process_s_own() -> None:
+    large = bytearray(300 * 2**20)
+    line = "from benchmarks import isolated; print(isolated.peak_memory())"
+    small = subprocess.run(
+        [sys.executable, "-c", line], cwd=workloads.ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert 0 < float(small) < isolated.peak_memory() - len(large) / 2**20
 
 
 def trace(*events: tuple[str, float]) -> bytes:

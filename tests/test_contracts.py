@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.analytics import is_enabled
+from dvc.config import Config
 
 from fashion import readme
 from fashion.parameters import Parameters
@@ -336,3 +338,15 @@ def test_the_parameters_begin_with_the_command_and_what_to_expect_of_it() -> Non
     assert all(line.startswith("#") for line in header if line)
     for words in ("dvc repro", "dvc exp run --temp -S ", "# expected"):
         assert words in "\n".join(header), f"the header of params.yaml does not name {words!r}"
+
+
+@pytest.mark.parametrize("folder", [PROJECT, REPLICATIONS])
+def test_dvc_asks_no_server_and_adds_nothing_to_git(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))  # not a user's own settings
+    monkeypatch.delenv("DVC_NO_ANALYTICS", raising=False)
+    monkeypatch.chdir(folder)
+    assert not is_enabled()
+    core = Config.from_cwd()["core"]
+    assert (core["check_update"], core["autostage"]) == (False, False)

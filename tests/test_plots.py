@@ -1,4 +1,5 @@
 import functools
+import inspect
 import io
 import math
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from matplotlib import image
 from numpy.typing import NDArray
 
-from fashion import plots
+from fashion import plots, replication_plots
 from fashion.data import Split
 
 COUNTS = np.full((10, 10), 3) + np.diag(np.arange(10) * 90)
@@ -179,3 +180,11 @@ def test_figures_do_not_depend_on_the_working_directory(
     (tmp_path / "matplotlibrc").write_text("font.size: 30\n")
     monkeypatch.chdir(tmp_path)
     assert DRAWINGS["trials"]() == first
+
+
+def test_points_of_a_sweep_stand_above_their_values_where_a_trial_has_failed() -> None:
+    lines = {"without": ([0.1, 0.2, 0.4], [0.8, 0.9, 0.7]), "with": ([0.1, 0.4], [0.7, 0.6])}
+    figure = inspect.unwrap(replication_plots.sweeps)({"dropout": lines})
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "0.2", "0.4"]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1, 2], [0, 2]]

@@ -6,7 +6,10 @@ import pytest
 from tests.stores import own_store
 
 from fashion.errors import UserError
-from fashion.refill import ensure_answering, first_executions, table
+from fashion.files import write_json
+from fashion.parameters import Evaluate
+from fashion.paths import ModelName, Paths
+from fashion.refill import ensure_answering, ensure_evaluated, first_executions, table
 from fashion.store import open_store
 
 if TYPE_CHECKING:
@@ -75,6 +78,31 @@ def test_a_store_that_answers_no_more_is_told_of(
     store.attempt(store.client.search_experiments)
     with pytest.raises(UserError, match="does not answer any more"):
         ensure_answering(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("models", "seeds", "bins", "good"),
+    [
+        (["mlp", "cnn"], [1], 15, True),
+        (["cnn"], [1], 15, False),
+        (["mlp", "cnn"], [1, 2], 15, False),
+        (["mlp", "cnn"], [1], 10, False),
+    ],
+)
+def test_another_evaluation_than_the_recorded_one_is_not_logged(
+    tmp_path: Path, models: list[str], seeds: list[int], bins: int, good: bool
+) -> None:
+    paths = Paths(tmp_path)
+    settings = {"bootstrap_samples": 100, "confidence": 0.95, "calibration_bins": 15}
+    write_json(paths.report("evaluate") / "evaluation.json", {"settings": settings})
+    write_json(paths.report("evaluate") / "metrics.json", {"mlp-original": {}, "cnn-original": {}})
+    asked = Evaluate(**{**settings, "calibration_bins": bins})  # type: ignore[arg-type]
+    names = [ModelName(model, "original", seed) for model in models for seed in seeds]
+    if good:
+        ensure_evaluated(paths, asked, names)
+    else:
+        with pytest.raises(UserError, match="another evaluation than the recorded: run `dvc repro"):
+            ensure_evaluated(paths, asked, names)
 
 
 def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:

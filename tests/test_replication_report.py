@@ -87,8 +87,12 @@ def test_winners_of_our_searches_are_compared_but_not_counted() -> None:
     compared = row(markdown, "The winner of our Hyperband | test accuracy")
     assert compared[2:4] == ["above", "0.8860"]
     assert sum(summary(ours)["systems"]["5"]["published"].values()) == 2
-    # Two numbers, two seeds each.
-    assert "By chance alone about 1 of these 2 would not lie inside" in markdown
+
+
+def test_a_number_lies_outside_by_chance_as_often_as_one_more_seed_would() -> None:
+    _, markdown = render(content({"2-mlp": measured(), "5-416-units": measured()}))
+    # Seven numbers, two seeds each: 2 / (2 + 1) of them.
+    assert "By chance alone about 5 of these 7 would not lie inside" in markdown
 
 
 def test_numbers_of_classes_are_counted_by_themselves() -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,8 +7,17 @@ import pytest
 from fashion.data import CLASS_NAMES
 from fashion.errors import UserError
 from fashion.files import write_csv, write_json
+from fashion.paths import Paths
 from fashion.replication import PER_CLASS, SCORES, read_plan
-from fashion.replication_results import changes, read_durations, read_model, read_processors
+from fashion.replication_results import (
+    changes,
+    read_digests,
+    read_durations,
+    read_model,
+    read_processors,
+    stages,
+    what_ran,
+)
 from fashion.results import HISTORY
 
 PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
@@ -128,3 +138,72 @@ def test_a_damaged_prediction_is_named(tmp_path: Path, cells: str) -> None:
     table.write_text(f"{header}\n{cells}\n")
     with pytest.raises(UserError, match=r"predictions\.csv"):
         read_model(tmp_path)
+
+
+FEW = PLAN.model_copy(
+    update={
+        "searches": {"2-mlp": PLAN.searches["2-mlp"]},
+        "models": {"3-tyler": PLAN.models["3-tyler"]},
+        "winners": {},
+    }
+)
+DIGESTS = {"original": "a", "augmented": "b", "val": "c"}
+
+
+def write_records(folder: Path) -> Path:
+    """Write what says of which plan the results are."""
+    source = {"data_sha256": {"train": "a", "val": "c"}, "machine": {"threads": str(PLAN.threads)}}
+    search, model = FEW.searches["2-mlp"], FEW.models["3-tyler"]
+    write_json(
+        folder / "searches/2-mlp/search.json",
+        {
+            "seed": PLAN.seed,
+            "settings": search.search.model_dump(mode="json"),
+            "space": search.space,
+            **source,
+        },
+    )
+    hyperparameters = FEW.record("3-tyler", folder).model_dump(mode="json")
+    settings = {**model.training.model_dump(mode="json"), **hyperparameters}
+    write_json(folder / "models/3-tyler/record.json", {"settings": settings, **source})
+    write_csv(folder / "models/3-tyler/scores.csv", ["seed"], [[seed] for seed in model.seeds])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changed", "digests", "ran"),
+    [
+        ({}, DIGESTS, ["search@2-mlp", "train@3-tyler"]),
+        ({}, {**DIGESTS, "augmented": "x"}, ["search@2-mlp", "train@3-tyler"]),
+        ({}, {**DIGESTS, "original": "x"}, []),
+        ({}, {**DIGESTS, "val": "x"}, []),
+        ({"threads": 2}, DIGESTS, []),
+        ({"seed": 2}, DIGESTS, ["train@3-tyler"]),
+        (
+            {
+                "models": {
+                    "3-tyler": PLAN.models["3-tyler"].model_copy(update={"data": "augmented"})
+                }
+            },
+            DIGESTS,
+            ["search@2-mlp"],
+        ),
+    ],
+)
+def test_results_of_other_data_seeds_or_threads_are_none(
+    tmp_path: Path, changed: dict[str, Any], digests: dict[str, str], ran: list[str]
+) -> None:
+    found = what_ran(FEW.model_copy(update=changed), write_records(tmp_path), digests)
+    assert stages(found) == ran
+    assert {claim.model for claim in found.lowest} <= {*found.trained}
+
+
+def test_the_digests_of_the_data_are_those_reported(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    splits = {"train": {"sha256": "a"}, "val": {"sha256": "c"}, "test": {"sha256": "d"}}
+    write_json(paths.report("preprocess") / "summary.json", {"splits": splits})
+    write_json(paths.report("augment") / "summary.json", {"sha256": "b"})
+    assert read_digests(paths) == DIGESTS
+    write_json(paths.report("preprocess") / "summary.json", {"splits": {"train": 1}})
+    with pytest.raises(UserError, match=r"summary\.json: expected the digests"):
+        read_digests(paths)

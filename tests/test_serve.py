@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from fashion.data import read_split
 from fashion.errors import UserError
 from fashion.evaluation import read_predictions
 from fashion.paths import ModelName, Paths
-from fashion.serve import bind, champion
+from fashion.serve import address, bind, champion
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -43,16 +44,16 @@ def server(reproduced: "Checkout") -> "Iterator[str]":
     ).stdout
     line = shlex.split(make.splitlines()[-1])
     process = reproduced.start(*line, environment={"PYTHONPATH": "src"})
-    address = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(2 * START):
             try:
-                requests.get(f"{address}/ping", timeout=5)
+                requests.get(f"{url}/ping", timeout=5)
                 break
             except requests.ConnectionError:
                 assert process.poll() is None, process.communicate()
                 time.sleep(0.5)
-        yield address
+        yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
@@ -138,6 +139,12 @@ def test_a_port_that_is_taken_is_named_before_a_model_is_loaded() -> None:
         expected = f"^cannot listen at 127.0.0.1, port {port}: Address already in use: choose"
         with pytest.raises(UserError, match=expected):
             bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_the_address_that_is_told_is_a_url(host: str) -> None:
+    found = urlsplit(address(host, 5001))
+    assert (found.hostname, found.port, found.path) == (host, 5001, "/invocations")
 
 
 @pytest.mark.system

@@ -269,6 +269,16 @@ def test_the_last_error_says_what_the_user_can_do(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+def test_a_folder_that_may_not_be_looked_at_is_passed_over_and_told_of(tmp_path: Path) -> None:
+    fill(tmp_path / "good", archives())
+    too_long = "x" * 300  # refused by the system as a folder behind a locked door is, to root too
+    with pytest.raises(UserError, match=r"File name too long.*; put "):
+        get(tmp_path, Source(folder="none"), Source(folder=too_long))
+    source, log = get(tmp_path, Source(folder=too_long), Source(folder="good"))
+    assert source == "folder good"
+    assert log == [f"folder {too_long}: File name too long"]
+
+
 def test_without_a_folder_among_the_sources_the_error_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a folder named in download\.sources of params\.yaml"):
         get(tmp_path, Source(url=f"http://127.0.0.1:{closed_port()}"))

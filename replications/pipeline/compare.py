@@ -2,7 +2,7 @@
 
 Of what has not run yet the page says so: `dvc repro --single-item compare` tells how far it is.
 
-Reads:  results/, durations/, ../data/processed/test.npz, ../reports/preprocess/
+Reads:  results/, durations/, ../data/processed/test.npz, ../reports/{preprocess,augment}/
 Writes: report.html, report.md, figures/, summary.json
 """
 
@@ -18,6 +18,7 @@ from fashion import (
     replication_results,
     stage,
 )
+from fashion.errors import UserError
 from fashion.files import together, write_bytes, write_json, write_text
 from fashion.paths import Paths
 from fashion.results import read_class_counts
@@ -29,7 +30,10 @@ def main() -> None:
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
     whole = replication.read_plan(folder / "params.yaml")
-    plan = replication_results.what_ran(whole, folder / "results")
+    digests = replication_results.read_digests(paths)
+    plan = replication_results.what_ran(whole, folder / "results", digests)
+    if not plan.trained:
+        raise UserError(f"{folder / 'results'} has no trained model: run `make replications`")
     ran = replication_results.stages(plan)
     models = {
         name: replication_results.read_model(folder / "results/models" / name)

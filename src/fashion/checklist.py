@@ -1,7 +1,7 @@
 """The reviewer's checklist with the evidence for each line, found and not claimed.
 
 A line of checklist.yaml holds if every file, make target and test that it names is there. Nothing
-is ticked by hand; whether the tests pass is what `make test` says.
+is ticked by hand; whether the tests pass is what `make test` and `make test-system` say.
 """
 
 import ast
@@ -21,7 +21,7 @@ INTRODUCTION = """\
 
 What a reviewer looks for, and the evidence: a file, a command, a test. Made by `make readme` from
 `src/fashion/checklist.yaml`; a line holds (✓) if all of its evidence was found, and no line is
-ticked by hand. `make test` says whether the tests pass.
+ticked by hand. `make test` and `make test-system` say whether the tests pass.
 """
 
 

@@ -4,7 +4,9 @@ The picture may have any size, be grey or coloured, on a light or a dark backgro
 assumed of it is said. The best model is the one with the highest val_accuracy.
 """
 
+import io
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +40,8 @@ def main() -> None:
         str(name): training.predict(training.load_model(paths.model(name)), picture.pixels[None])[0]
         for name in names
     }
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # bars, or a file's name, that it cannot show
     print(f"{image}: {'; '.join(picture.assumed)}\n\n{table(found)}")
 
 

@@ -159,10 +159,10 @@ def durations(paths: Paths) -> str:
         for done in runs.values()
     )
     text = (
-        "Measured by `make record` in a fresh clone, no GPU. A processor is told by a digest of its"
-        f" instruction sets: {'; '.join(machines)}. The other commands begin with `make install`"
-        " where it has not been done (here with the packages in uv's cache); memory is that of the"
-        " largest process."
+        "Measured by `python -m fashion.record`, target by target, in a fresh clone, no GPU. A"
+        " processor is told by a digest of its instruction sets:"
+        f" {'; '.join(machines)}. The other commands begin with `make install` where it has not"
+        " been done (here with the packages in uv's cache); memory is that of the largest process."
     )
     return f"{table(['command', 'wall time', 'memory', 'processor'], rows)}\n\n{text}"
 

@@ -27,7 +27,7 @@ class Held:
     expected: float
     found: float | None  # None: the new run has no such model
     tolerance: float
-    probability: float | None  # None: fewer than two seeds are known
+    probability: float | None  # None: fewer than two other seeds are known
 
     @property
     def within(self) -> bool:
@@ -39,6 +39,8 @@ def hold(
 ) -> Iterator[Held]:
     """Hold every accuracy of a new run against the recorded run and other seeds.
 
+    The recorded seed is not among those of the distribution, as the new run has it too.
+
     Args:
         recorded: the scores of the recorded run.
         found: those of the new run.
@@ -49,7 +51,7 @@ def hold(
         for split in ("val", "test"):
             expected = scores[split]["accuracy"]
             new = found[model][split]["accuracy"] if model in found else None
-            known = by_seed([recorded, others], without_seed(model), split, "accuracy")
+            known = by_seed([others], without_seed(model), split, "accuracy")
             yield Held(
                 model,
                 split,

@@ -36,20 +36,29 @@ def main() -> None:
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     configure(parameters.threads)
+    ensure_evaluated(paths, parameters.evaluate, names)
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
     for model in named.models:
         place = training_log.search_place(model)
         folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
         done = refill_search(paths.root, place, model, folder, histories)
-        print(f"{place.run}: {done}", flush=True)
+        tell(paths.root, place.run, done)
     for name in names:
-        print(f"{name}: {refill_training(paths, name)}", flush=True)
+        tell(paths.root, str(name), refill_training(paths, name))
     refill_evaluation(paths, parameters, names)
-    ensure_answering(paths.root)
-    print("comparison: in MLflow, and the champions are registered", flush=True)
+    tell(paths.root, "comparison", "in MLflow, and the champions are registered")
     refill_replications(paths.root)
-    ensure_answering(paths.root)
+
+
+def tell(root: Path, what: str, done: str) -> None:
+    """Print what was done, if MLflow still answers.
+
+    Raises:
+        UserError: it does not.
+    """
+    ensure_answering(root)
+    print(f"{what}: {done}", flush=True)
 
 
 def refill_search(
@@ -124,16 +133,18 @@ def refill_replications(root: Path) -> None:
     """Log the searches and models of the published systems, as far as `make replications` came."""
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
-    plan = replication.read_plan(root / "replications/params.yaml")
     found = root / "replications/results"
+    plan = replication_results.what_ran(
+        replication.read_plan(root / "replications/params.yaml"),
+        found,
+        replication_results.read_digests(Paths(root)),
+    )
     for name, part in plan.searches.items():
         folder, place = found / "searches" / name, training_log.replication_place(name)
-        if folder.is_dir():
-            done = refill_search(root, place, part.model, folder, folder / "histories.csv")
-            print(f"{place.run}: {done}", flush=True)
+        done = refill_search(root, place, part.model, folder, folder / "histories.csv")
+        tell(root, place.run, done)
     for name, model in plan.trained.items():
-        if (found / "models" / name).is_dir():
-            print(f"{name}: {refill_system(root, name, model)}", flush=True)
+        tell(root, name, refill_system(root, name, model))
 
 
 def refill_system(root: Path, name: str, part: replication.SystemModel) -> str:
@@ -161,6 +172,24 @@ def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
     if path.is_file() and sha256(path) != record["file_sha256"]:
         raise UserError(f"{path} is not the model whose training is recorded: run `dvc checkout`")
     return path
+
+
+def ensure_evaluated(paths: Paths, settings: Evaluate, names: Sequence[ModelName]) -> None:
+    """Stop where params.yaml asks for another evaluation than the recorded one.
+
+    Raises:
+        UserError: it does, or a file is missing or damaged.
+    """
+    from fashion import evaluation  # noqa: PLC0415 (scikit-learn loads in seconds)
+
+    folder = paths.report("evaluate")
+    recorded: dict[str, Any] = read_json(folder / "evaluation.json")
+    models = set(read_json(folder / "metrics.json"))
+    asked = set(evaluation.keys(names).values())
+    if recorded["settings"] != settings.model_dump(mode="json") or models != asked:
+        raise UserError(
+            "params.yaml asks for another evaluation than the recorded: run `dvc repro`"
+        )
 
 
 def ensure_reached(run: "tracking.Run") -> None:

@@ -76,14 +76,18 @@ def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
     figure = Figure(figsize=(6.8, 2.9 * rows))
     for number, (name, lines) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, 2, number)
+        ticks = sorted({place for places, _ in lines.values() for place in places})
+        few = len(ticks) <= FEW  # then each has the same room: learning rates can be told apart
         for (label, (places, values)), colour, marker in zip(
             lines.items(), COLOURS, MARKERS, strict=False
         ):
-            if len(places) <= FEW:  # each has the same room: learning rates can be told apart
-                axes.plot(range(len(places)), values, marker=marker, color=colour, label=label)
-                axes.set_xticks(range(len(places)), [f"{place:g}" for place in places])
+            if few:
+                room = [ticks.index(place) for place in places]
+                axes.plot(room, values, marker=marker, color=colour, label=label)
             else:
                 axes.plot(places, values, color=colour, label=label)
+        if few:
+            axes.set_xticks(range(len(ticks)), [f"{place:g}" for place in ticks])
         axes.set_xlabel(name)
         axes.set_ylabel("Validation accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))

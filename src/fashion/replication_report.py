@@ -562,7 +562,8 @@ def _terms(content: Content) -> Terms:
                 "Held: the difference has the direction that is claimed. Opposite: it has the other"
                 " one. Undecided: the seeds cannot tell it from none. Two-sided t tests over the"
                 f" seeds at a confidence of {level}, Welch's of two models, paired ones of classes"
-                " of one model; claim by claim, without a correction for the number of claims.",
+                " of one model; p of a pair the other way round is corrected for the number of"
+                " pairs. Claim by claim, without a correction for the number of claims.",
             ),
             (
                 "Printed difference",

@@ -13,6 +13,7 @@ from fashion import hyperparameters, results
 from fashion.data import CLASS_NAMES, CLASSES
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
+from fashion.paths import Paths
 from fashion.replication import PER_CLASS, SCORES, Plan, SystemSearch
 from fashion.results import HISTORY
 
@@ -50,31 +51,49 @@ def stages(plan: Plan) -> list[str]:
     return [f"{kind}@{name}" for kind, names in kinds.items() for name in names]
 
 
-def what_ran(plan: Plan, folder: Path) -> Plan:
+def read_digests(paths: Paths) -> dict[str, str]:
+    """Return the SHA-256 of what models learn from, `original` and `augmented`, and of `val`.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    path = paths.report("preprocess") / "summary.json"
+    splits = _content(path, "splits")["splits"]
+    (augmented,) = _content(paths.report("augment") / "summary.json", "sha256").values()
+    try:
+        original, val = (splits[split]["sha256"] for split in ("train", "val"))
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: expected the digests of train and val") from None
+    return {"original": original, "augmented": augmented, "val": val}
+
+
+def what_ran(plan: Plan, folder: Path, digests: Mapping[str, str]) -> Plan:
     """Return the plan without what has no results yet, and without the claims about it.
 
-    Results of what the plan had in other words before, with other settings or seeds, are none.
+    Results of what the plan had in other words before, with other settings, seeds, threads or
+    data, are none.
 
     Args:
         plan: the whole of it.
         folder: results/.
+        digests: of the data, from `read_digests`.
 
     Raises:
-        UserError: nothing has run, or a file is missing or damaged.
+        UserError: a file is missing or damaged.
     """
     searches = {
         name: part
         for name, part in plan.searches.items()
-        if _searched(folder / "searches" / name, part)
+        if _searched(folder / "searches" / name, plan, part, digests)
     }
-    models = {name: part for name, part in plan.models.items() if _trained(folder, plan, name)}
+    models = {
+        name: part for name, part in plan.models.items() if _trained(folder, plan, name, digests)
+    }
     winners = {
         name: part
         for name, part in plan.winners.items()
-        if part.search in searches and _trained(folder, plan, name)
+        if part.search in searches and _trained(folder, plan, name, digests)
     }
-    if not (models or winners):
-        raise UserError(f"{folder} has no trained model: run `make replications`")
     trained = {*models, *winners}
     claims = tuple(claim for claim in plan.claims if {claim.first, claim.second} <= trained)
     lowest = tuple(claim for claim in plan.lowest if claim.model in trained)
@@ -88,14 +107,28 @@ def what_ran(plan: Plan, folder: Path) -> Plan:
     return plan.model_copy(update=parts)
 
 
-def _searched(folder: Path, part: SystemSearch) -> bool:
+def _searched(folder: Path, plan: Plan, part: SystemSearch, digests: Mapping[str, str]) -> bool:
     if not folder.is_dir():
         return False
-    found = _content(folder / "search.json", "settings", "space")
-    return found == {"settings": part.search.model_dump(mode="json"), "space": part.space}
+    path = folder / "search.json"
+    described = {
+        "seed": plan.seed,
+        "settings": part.search.model_dump(mode="json"),
+        "space": part.space,
+    }
+    return _content(path, *described) == described and _made_from(path, plan, "original", digests)
 
 
-def _trained(results_folder: Path, plan: Plan, name: str) -> bool:
+def _made_from(path: Path, plan: Plan, data: str, digests: Mapping[str, str]) -> bool:
+    """Return whether a record is of the data, and of as many threads, as the plan asks for."""
+    found = _content(path, "data_sha256", "machine")
+    expected = {"train": digests[data], "val": digests["val"]}
+    same_data: bool = found["data_sha256"] == expected
+    same_threads: bool = found["machine"].get("threads") == str(plan.threads)
+    return same_data and same_threads
+
+
+def _trained(results_folder: Path, plan: Plan, name: str, digests: Mapping[str, str]) -> bool:
     folder = results_folder / "models" / name
     if not folder.is_dir():
         return False
@@ -105,8 +138,13 @@ def _trained(results_folder: Path, plan: Plan, name: str) -> bool:
         **plan.record(name, results_folder / "searches").model_dump(mode="json"),
     }
     seeds = tuple(row["seed"] for row in read_csv(folder / "scores.csv", ("seed",)))
-    found = _content(folder / "record.json", "settings")["settings"]
-    return found == described and seeds == tuple(map(str, part.seeds))
+    path = folder / "record.json"
+    found = _content(path, "settings")["settings"]
+    return (
+        found == described
+        and seeds == tuple(map(str, part.seeds))
+        and _made_from(path, plan, part.data, digests)
+    )
 
 
 def _content(path: Path, *keys: str) -> dict[str, Any]:

@@ -38,8 +38,8 @@ def main() -> None:
     name = f"{TRAINING}-{arguments.model}"  # as evaluate registers it
     store, version = champion(root, name)
     place = bind(arguments.host, arguments.port)
-    address = f"http://{arguments.host}:{arguments.port}/invocations"
-    print(f"{name}, version {version}: POST {address}; Ctrl-C ends it", flush=True)
+    url = address(arguments.host, arguments.port)
+    print(f"{name}, version {version}: POST {url}; Ctrl-C ends it", flush=True)
     os.chdir(root)  # the store's files have their places relative to it
     os.environ["MLFLOW_TRACKING_URI"] = store
     # Below "fatal" TensorFlow only says how it rewrites a graph; what fails raises.
@@ -48,6 +48,11 @@ def main() -> None:
     from fashion import scoring  # noqa: PLC0415 (MLflow's server loads in seconds)
 
     scoring.server(f"models:/{name}@{CHAMPION}").run(sockets=[place])
+
+
+def address(host: str, port: int) -> str:
+    """Return the URL that takes images, whose host may be a name, an IPv4 or an IPv6 address."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/invocations"
 
 
 def bind(host: str, port: int) -> socket.socket:

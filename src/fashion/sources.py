@@ -39,6 +39,10 @@ class Unusable(Exception):  # noqa: N818 (it says what a source is; fetch ends i
     """Why a source does not give the files."""
 
 
+class Absent(Unusable):
+    """There is no such source on this machine."""
+
+
 def _print(line: str) -> None:
     print(line, flush=True)
 
@@ -83,7 +87,7 @@ def fetch(
         except Unusable as reason:
             line = f"{describe(source)}: {' '.join(str(reason).split())}"
             report(line)
-            if source.folder and (root / source.folder).is_dir():
+            if source.folder and not isinstance(reason, Absent):
                 damaged.append(line)
             continue
         with together():
@@ -199,7 +203,7 @@ def _read(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes:
     except OSError as error:  # a folder above it may not be entered
         raise Unusable(str(error.strerror)) from None
     if not present:
-        raise Unusable("no such folder")
+        raise Absent("no such folder")
     for path in (folder / file.name, folder / f"{file.name}.gz"):
         try:
             with path.open("rb") as opened:

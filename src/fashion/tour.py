@@ -350,8 +350,9 @@ def document(parts: Sequence[Page | Listing]) -> str:
     """Return docs/tour.md."""
     lines = [
         "# A tour",
-        "What a user sees after `make repro`. The pictures are taken by `make tour`; where"
-        " `make refill` had logged the recorded run, MLflow shows the times of the logging.",
+        "What a user sees after `make repro`. The pictures are taken by `make tour`, so they may be"
+        " of an earlier run than the results in README.md; where `make refill` had logged that run,"
+        " MLflow shows the times of the logging.",
     ]
     for part in parts:
         lines.append(f"## {part.title}")

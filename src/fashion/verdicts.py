@@ -102,8 +102,8 @@ def lowest(
     Every named class is held against every other one by a paired t test, two-sided, as the classes
     of one seed are of one model. What is returned is the pair that speaks most against the claim,
     the one with the highest t. The claim holds if even that pair does, which needs no correction
-    (intersection-union test, Berger 1982). It is the opposite if one pair is the other way round,
-    corrected for the number of pairs (Bonferroni).
+    (intersection-union test, Berger 1982). It is the opposite if one pair is the other way round;
+    the p-value is then corrected for the number of pairs (Bonferroni), and the interval is not.
 
     Args:
         named: the metric of the named classes, [classes, seeds].
@@ -125,8 +125,8 @@ def lowest(
 
 
 def _judged(gap: float, test: Any, direction: str, confidence: float, tests: int = 1) -> Difference:
-    """Return what a test says, corrected for the number of tests that it was chosen from."""
-    found = test.confidence_interval(1 - (1 - confidence) / tests)
+    """Return what a test says, its p-value corrected for the number of tests it was chosen from."""
+    found = test.confidence_interval(confidence)
     p_value = min(1.0, float(test.pvalue) * tests)
     verdict = _verdict(gap, direction) if p_value < 1 - confidence else "undecided"
     return Difference(gap, Interval(float(found.low), float(found.high)), p_value, verdict)

@@ -7,7 +7,7 @@ have to lie within a tolerance of the recorded ones. The last line says which co
 
 With --smoke nothing recorded is needed: the pipeline runs twice with small budgets, in minutes, and
 the two are compared. With --vary the second run finds itself elsewhere: another folder, home,
-time zone, language, umask, hash seed, clock and order of files.
+time zone, locale, umask, hash seed, clock and order of files.
 """
 
 import contextlib
@@ -42,7 +42,6 @@ BUDGETS = "smoke.txt"  # beside this module
 ELSEWHERE = {
     "HOME": "/proc",
     "TZ": "Asia/Kathmandu",
-    "LANG": "tr_TR.UTF-8",
     "LC_ALL": "C",
     "PYTHONHASHSEED": "4711",
     "OMP_NUM_THREADS": "1",
