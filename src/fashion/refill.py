@@ -130,7 +130,7 @@ def refill_evaluation(paths: Paths, parameters: Parameters, names: list[ModelNam
 
 
 def refill_replications(root: Path) -> None:
-    """Log the searches and models of the published systems, as far as `make replications` came."""
+    """Log the published systems: what `make replications` has run of its plan on these data."""
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
     found = root / "replications/results"
