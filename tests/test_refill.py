@@ -9,7 +9,7 @@ from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.parameters import Evaluate
 from fashion.paths import ModelName, Paths
-from fashion.refill import ensure_answering, ensure_evaluated, first_executions, table
+from fashion.refill import ensure_answering, first_executions, recorded_evaluation, table
 from fashion.store import open_store
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def test_another_evaluation_than_the_recorded_one_is_not_logged(
     asked = Evaluate(**{**settings, "calibration_bins": bins})  # type: ignore[arg-type]
     names = [ModelName(model, "original", seed) for model in models for seed in seeds]
     if good:
-        ensure_evaluated(paths, asked, names)
+        assert recorded_evaluation(paths, asked, names) == {"settings": settings}
     else:
         with pytest.raises(UserError, match="another evaluation than the recorded: run `dvc repro"):
-            ensure_evaluated(paths, asked, names)
+            recorded_evaluation(paths, asked, names)
 
 
 def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_a_second_time_there_is_nothing_to_do(replicated: "Checkout") -> None:
     assert (replicated.root / "replications/dvc.lock").read_bytes() == before
 
 
+def test_one_system_is_asked_for_alone(replicated: "Checkout") -> None:
+    asked = dvc(replicated, "repro", "--dry", "--force", "--glob", "*@3-*")
+    stages = {line.split("'")[1] for line in asked.splitlines() if line.startswith("Running stage")}
+    assert stages == {
+        *("search@3-batch-size", "train@3-tyler", "train@3-jackson", "train@3-jackson-l2")
+    }
+
+
 def test_the_main_pipeline_does_not_see_them(replicated: "Checkout") -> None:
     listed = replicated.run("dvc", "stage", "list", "--all").stdout
     assert "train@cnn-augmented-1" in listed

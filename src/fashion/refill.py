@@ -36,7 +36,7 @@ def main() -> None:
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     configure(parameters.threads)
-    ensure_evaluated(paths, parameters.evaluate, names)
+    evaluated = recorded_evaluation(paths, parameters.evaluate, names)
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
     for model in named.models:
@@ -46,7 +46,7 @@ def main() -> None:
         tell(paths.root, place.run, done)
     for name in names:
         tell(paths.root, str(name), refill_training(paths, name))
-    refill_evaluation(paths, parameters, names)
+    refill_evaluation(paths, parameters, names, evaluated)
     tell(paths.root, "comparison", "in MLflow, and the champions are registered")
     refill_replications(paths.root)
 
@@ -110,14 +110,16 @@ def refill_training(paths: Paths, name: ModelName) -> str:
     return "logged"
 
 
-def refill_evaluation(paths: Paths, parameters: Parameters, names: list[ModelName]) -> None:
-    """Log the test scores, the comparison and the champions."""
+def refill_evaluation(
+    paths: Paths, parameters: Parameters, names: list[ModelName], record: "training_log.Record"
+) -> None:
+    """Log the test scores, the comparison and the champions; the record: of the evaluation."""
     from fashion import evaluation_log  # noqa: PLC0415 (MLflow loads in seconds)
 
     folder = paths.report("evaluate")
     evaluation_log.log_evaluation(
         paths.root,
-        read_json(folder / "evaluation.json"),
+        record,
         {name: read_json(paths.training(name) / "model.json") for name in names},
         [scored(paths, parameters.evaluate, name) for name in names],
         read_json(folder / "comparisons.json"),
@@ -174,11 +176,13 @@ def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
     return path
 
 
-def ensure_evaluated(paths: Paths, settings: Evaluate, names: Sequence[ModelName]) -> None:
-    """Stop where params.yaml asks for another evaluation than the recorded one.
+def recorded_evaluation(
+    paths: Paths, settings: Evaluate, names: Sequence[ModelName]
+) -> dict[str, Any]:
+    """Return the content of evaluation.json, if that is the evaluation params.yaml asks for.
 
     Raises:
-        UserError: it does, or a file is missing or damaged.
+        UserError: it is another one, or a file is missing or damaged.
     """
     from fashion import evaluation  # noqa: PLC0415 (scikit-learn loads in seconds)
 
@@ -190,6 +194,7 @@ def ensure_evaluated(paths: Paths, settings: Evaluate, names: Sequence[ModelName
         raise UserError(
             "params.yaml asks for another evaluation than the recorded: run `dvc repro`"
         )
+    return recorded
 
 
 def ensure_reached(run: "tracking.Run") -> None:

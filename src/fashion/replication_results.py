@@ -110,22 +110,24 @@ def what_ran(plan: Plan, folder: Path, digests: Mapping[str, str]) -> Plan:
 def _searched(folder: Path, plan: Plan, part: SystemSearch, digests: Mapping[str, str]) -> bool:
     if not folder.is_dir():
         return False
-    path = folder / "search.json"
     described = {
         "seed": plan.seed,
         "settings": part.search.model_dump(mode="json"),
         "space": part.space,
     }
-    return _content(path, *described) == described and _made_from(path, plan, "original", digests)
+    return _is_of(folder / "search.json", plan, described, "original", digests)
 
 
-def _made_from(path: Path, plan: Plan, data: str, digests: Mapping[str, str]) -> bool:
-    """Return whether a record is of the data, and of as many threads, as the plan asks for."""
-    found = _content(path, "data_sha256", "machine")
-    expected = {"train": digests[data], "val": digests["val"]}
-    same_data: bool = found["data_sha256"] == expected
-    same_threads: bool = found["machine"].get("threads") == str(plan.threads)
-    return same_data and same_threads
+def _is_of(
+    path: Path, plan: Plan, described: dict[str, Any], data: str, digests: Mapping[str, str]
+) -> bool:
+    """Return whether a record is of what is described, of the data and of the plan's threads."""
+    sources = {"train": digests[data], "val": digests["val"]}
+    expected = {**described, "data_sha256": sources}
+    found = _content(path, *expected, "machine")
+    machine = found.pop("machine")
+    same_threads: bool = machine.get("threads") == str(plan.threads)
+    return found == expected and same_threads
 
 
 def _trained(results_folder: Path, plan: Plan, name: str, digests: Mapping[str, str]) -> bool:
@@ -138,12 +140,8 @@ def _trained(results_folder: Path, plan: Plan, name: str, digests: Mapping[str, 
         **plan.record(name, results_folder / "searches").model_dump(mode="json"),
     }
     seeds = tuple(row["seed"] for row in read_csv(folder / "scores.csv", ("seed",)))
-    path = folder / "record.json"
-    found = _content(path, "settings")["settings"]
-    return (
-        found == described
-        and seeds == tuple(map(str, part.seeds))
-        and _made_from(path, plan, part.data, digests)
+    return seeds == tuple(map(str, part.seeds)) and _is_of(
+        folder / "record.json", plan, {"settings": described}, part.data, digests
     )
 
 
