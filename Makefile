@@ -149,7 +149,7 @@ refill: $(INSTALLED) ## log whatever the checkout holds and MLflow does not
 
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
-	mlflow ui
+	mlflow ui --host 127.0.0.1
 
 MODEL ?= cnn
 PORT ?= 5001

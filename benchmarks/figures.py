@@ -1,66 +1,74 @@
-"""Pictures of the benchmarks."""
+"""Pictures of the benchmarks, in the style of `fashion.plots`."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
+from matplotlib.figure import Figure
 
-mpl.use("agg")
+from fashion.plots import COLOURS, MARKERS, styled
 
-from matplotlib import pyplot as plt
+GREY = "#555555"
 
 
-def training(result: Mapping[str, Any]) -> bytes:
-    """Return a PNG: seconds per epoch of each contender, a panel per network."""
+@styled
+def training(result: Mapping[str, Any]) -> Figure:
+    """Return seconds per epoch of each contender, a panel per network.
+
+    Args:
+        result: the content of training.json.
+    """
     models = list(dict.fromkeys(case["model"] for case in result["cases"]))
-    figure, panels = plt.subplots(1, len(models), figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4))
+    panels = figure.subplots(1, len(models), squeeze=False)[0]
     for panel, model in zip(panels, models, strict=True):
         cases = [case for case in result["cases"] if case["model"] == model]
         names = list(cases[0]["medians"])
         width = 0.8 / len(names)
-        for number, name in enumerate(names):
+        for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
             shift = (number - (len(names) - 1) / 2) * width
             places = [index + shift for index in range(len(cases))]
-            bars = panel.bar(places, [case["medians"][name] for case in cases], width, label=name)
+            values = [case["medians"][name] for case in cases]
+            bars = panel.bar(places, values, width, color=colour, label=name)
             panel.bar_label(bars, fmt="%.1f", fontsize=7)
         panel.set_xticks(range(len(cases)), [str(case["batch_size"]) for case in cases])
-        panel.set(title=model.upper(), xlabel="batch size", ylabel="seconds per epoch")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False)
-    return _png(figure)
+        panel.set(title=model.upper(), xlabel="Batch size", ylabel="Seconds per epoch")
+        panel.grid(visible=False, axis="x")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
 
 
-def growth(result: Mapping[str, Any]) -> bytes:
-    """Return a PNG: time and memory over the size of the data, and MLflow's times."""
-    figure, (time, memory, store) = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    for model, rows in result["data"].items():
+@styled
+def growth(result: Mapping[str, Any]) -> Figure:
+    """Return time and memory over the size of the data, and MLflow's times.
+
+    Args:
+        result: the content of growth.json.
+    """
+    figure = Figure(figsize=(12, 4))
+    time, memory, store = figure.subplots(1, 3)
+    for (model, rows), colour, marker in zip(
+        result["data"].items(), COLOURS, MARKERS, strict=False
+    ):
+        shown = {"color": colour, "marker": marker, "label": model.upper()}
         factors = [row["factor"] for row in rows]
-        seconds = [row["seconds"] / rows[0]["seconds"] for row in rows]
-        time.plot(factors, seconds, "o-", label=model.upper())
+        time.plot(factors, [row["seconds"] / rows[0]["seconds"] for row in rows], **shown)
         added = [row["peak_memory_mib"] - rows[0]["peak_memory_mib"] for row in rows]
-        memory.plot([row["mib"] - rows[0]["mib"] for row in rows], added, "o-", label=model.upper())
-    time.plot(factors, factors, "--", color="grey", label="linear")
-    time.set(title="Time of an epoch", xlabel="times the data", ylabel="times the time")
+        memory.plot([row["mib"] - rows[0]["mib"] for row in rows], added, **shown)
+    time.plot(factors, factors, "--", color=GREY, label="linear")
+    time.set(title="Time of an epoch", xlabel="Times the data", ylabel="Times the time")
     ends = [0, max(rows[-1]["mib"] - rows[0]["mib"] for rows in result["data"].values())]
-    memory.plot(ends, ends, "--", color="grey", label="the bytes added")
+    memory.plot(ends, ends, "--", color=GREY, label="the bytes added")
     memory.set(title="Peak memory", xlabel="MiB of pixels added", ylabel="MiB of memory added")
     names = list(result["store"]["empty"])
-    for number, state in enumerate(("empty", "full")):
+    for number, (state, colour) in enumerate(zip(("empty", "full"), COLOURS, strict=False)):
         values = [1000 * result["store"][state][name] for name in names]
         places = [index + (number - 0.5) * 0.4 for index in range(len(names))]
         runs = result["store"]["runs"] if state == "full" else 0
-        store.bar(places, values, 0.4, label=f"{runs:,} runs in the store")
-    store.set_xticks(range(len(names)), names, rotation=20)
-    store.set(title="MLflow", ylabel="ms")
+        store.bar(places, values, 0.4, color=colour, label=f"{runs:,} runs in the store")
+    store.set_xticks(range(len(names)), names)
+    store.set(title="MLflow", ylabel="Milliseconds")
+    store.grid(visible=False, axis="x")
     for panel in (time, memory, store):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(frameon=False)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()
+        panel.legend()
+    return figure

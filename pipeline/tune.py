@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from fashion import command, data, stage
+from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
 from fashion.hyperparameters import RECORDS
 from fashion.parameters import read_parameters
@@ -25,6 +26,8 @@ def main() -> None:
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
     settings = parameters.tune.search
+    if model not in parameters.tune.models:
+        raise UserError(f"params.yaml: tune.models.{model} is missing")
 
     train = data.read_split(paths.split("train"))
     val = data.read_split(paths.split("val"))

@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import yaml
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
@@ -239,6 +240,12 @@ def test_a_slip_in_any_section_is_refused(
     line = refused(own, "augment")
     assert line.startswith("params.yaml: ")
     assert message in line
+
+
+def test_a_model_without_a_search_space_is_named(own: "Checkout") -> None:
+    spaces = yaml.safe_load((own.root / "params.yaml").read_text())["tune"]["models"]
+    own.edit({"train.models": ["mlp"], "tune.models": {"mlp": spaces["mlp"]}})
+    assert refused(own, "tune", "cnn") == "params.yaml: tune.models.cnn is missing"
 
 
 def test_dvc_refuses_an_unknown_model(own: "Checkout") -> None:

@@ -26,7 +26,7 @@ verify:
 \tgit show HEAD:dvc.lock > reports/verification.md
 bfloat16:
 	mkdir reports/bfloat16; echo new > reports/bfloat16/metrics.json
-broken:
+smoke:
 \tfalse
 """
 NEW = {"reports/train/a.json": "new"}
@@ -165,12 +165,18 @@ def test_a_time_keeps_the_machine_it_was_measured_on(project: Path) -> None:
 
 
 def test_a_failing_target_is_named_and_nothing_is_kept(project: Path) -> None:
-    done = record(project, "broken")
+    done = record(project, "smoke")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "record: error: `make broken` failed in a clone of the last commit"
+        "record: error: `make smoke` failed in a clone of the last commit"
     )
     assert not (project / "reports/run.json").exists()
+
+
+def test_a_target_whose_results_would_go_with_the_clone_is_refused(project: Path) -> None:
+    done = record(project, "replications")
+    assert done.returncode == 2
+    assert "invalid choice: 'replications'" in done.stderr
 
 
 def test_what_is_not_committed_is_not_recorded(project: Path) -> None:

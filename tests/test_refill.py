@@ -1,15 +1,25 @@
+import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from tests.stores import own_store
 
+from fashion import evaluation
 from fashion.errors import UserError
 from fashion.files import write_json
 from fashion.parameters import Evaluate
 from fashion.paths import ModelName, Paths
-from fashion.refill import ensure_answering, first_executions, recorded_evaluation, table
+from fashion.refill import (
+    checked_histories,
+    checked_scores,
+    ensure_answering,
+    first_executions,
+    recorded_evaluation,
+    table,
+)
 from fashion.store import open_store
 
 if TYPE_CHECKING:
@@ -64,8 +74,9 @@ def test_a_clone_without_its_models_is_told_how_to_get_them(own: "Checkout") -> 
 def test_without_a_server_it_fails_and_says_so(own: "Checkout") -> None:
     nowhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PYTHONPATH": "src"}
     done = own.run("python", "-m", "fashion.refill", environment=nowhere, fails=True)
-    assert done.stderr.splitlines()[-1].startswith("refill: error: MLflow cannot be reached")
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("refill: error: MLflow at http://127.0.0.1:9 cannot be reached (")
+    assert line.endswith("): start it and run this again")
     assert done.stdout == ""
 
 
@@ -103,6 +114,45 @@ def test_another_evaluation_than_the_recorded_one_is_not_logged(
     else:
         with pytest.raises(UserError, match="another evaluation than the recorded: run `dvc repro"):
             recorded_evaluation(paths, asked, names)
+
+
+def test_curves_of_another_search_than_the_recorded_one_are_not_logged(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    with pytest.raises(UserError, match=r"mlp\.csv is missing: run `dvc checkout`"):
+        checked_histories(paths, "mlp")
+    path = paths.trial_histories("mlp")
+    path.parent.mkdir(parents=True)
+    path.write_text("trial\n")
+    outs = "[{path: data/trials/mlp.csv, md5: %s}]"
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    (tmp_path / "dvc.lock").write_text("stages: {tune@mlp: {outs: %s}}" % (outs % digest))
+    assert checked_histories(paths, "mlp") == path
+    path.write_text("trial\n1\n")
+    with pytest.raises(UserError, match=r"mlp\.csv is not of the search that is recorded"):
+        checked_histories(paths, "mlp")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_scores_of_another_model_than_the_evaluated_one_are_not_logged(
+    tmp_path: Path, split: str
+) -> None:
+    labels = np.array([0, 1], np.uint8)
+    found = evaluation.evaluate(
+        ModelName("mlp", "original", 1),
+        labels,
+        np.eye(10)[labels],
+        val={"accuracy": 0.9, "log_loss": 0.3},
+        bins=15,
+        confidence=0.95,
+    )
+    recorded = evaluation.metrics([found])
+    path = tmp_path / "metrics.json"
+    write_json(path, recorded)
+    assert checked_scores(path, [found]) == [found]
+    recorded["mlp-original"][split]["accuracy"] -= 0.01
+    write_json(path, recorded)
+    with pytest.raises(UserError, match="mlp-original is not the model that was evaluated"):
+        checked_scores(path, [found])
 
 
 def test_the_curves_of_the_first_execution_count(tmp_path: Path) -> None:

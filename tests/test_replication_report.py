@@ -1,6 +1,7 @@
 """What the replications' page says of made-up results."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,29 @@ PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
 PNG = bytes(24)  # its size, nothing by nothing, is all that is read of it
 
 
+SETTINGS = {
+    "hidden_units": [64, 32],
+    "input_dropout": 0.1,
+    "dropout": [0.2, 0.0],
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 0.0001,
+    "l2": 0.001,
+    "epochs": 20,
+    "patience": 5,
+    "monitor": "val_loss",
+}
+
+
 def measured(history: History | None = None, /, **metrics: Sequence[float]) -> Measured:
     """Return a model of two seeds, with 0.5 and 0.6 for what is not given."""
     every = {name: [0.5, 0.6] for name in (*SCORES, *DERIVED)}
     nothing = np.zeros((0, 10))
     return Measured(
+        SETTINGS,
+        "x86_64 0123456789ab",
         {**every, **metrics},
+        [3, 15],
         {1: history} if history else {},
         np.zeros((10, 10), np.int64),
         np.zeros(0, np.uint8),
@@ -56,7 +74,8 @@ def content(
 
 
 def row(markdown: str, start: str) -> list[str]:
-    (line,) = (line for line in markdown.splitlines() if line.startswith(f"| {start} |"))
+    """Return the cells of the first row that starts so."""
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {start} |"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
@@ -93,6 +112,8 @@ def test_a_number_lies_outside_by_chance_as_often_as_one_more_seed_would() -> No
     _, markdown = render(content({"2-mlp": measured(), "5-416-units": measured()}))
     # Seven numbers, two seeds each: 2 / (2 + 1) of them.
     assert "By chance alone about 5 of these 7 would not lie inside" in markdown
+    # The first of them has 33 numbers of classes and their means, two of three outside.
+    assert "By chance up to 22 would lie outside, as many better as worse." in markdown
 
 
 def test_numbers_of_classes_are_counted_by_themselves() -> None:
@@ -142,6 +163,11 @@ def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: st
     }
     _, markdown = render(content(models, claims=(claim,)))
     assert row(markdown, "L2 helps")[-1] == size
+    inside = int(size.endswith("(inside)"))
+    assert (
+        f"of 1 sizes that are printed with a claim, the interval of ours holds {inside}."
+        in markdown
+    )
     assert "L2 helps (Somewhere): test accuracy of “Tyler with L2” higher than of" in markdown
 
 
@@ -183,9 +209,52 @@ def test_the_best_and_the_last_epoch_of_a_row_are_held_against_the_published_los
 
 def test_a_difference_of_next_to_nothing_has_no_minus() -> None:
     _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.87999, 0.88])}))
-    assert row(markdown, "Tyler, five times 128")[5] == "+0.0000"
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "+0.0000"
 
 
 def test_a_difference_has_its_sign() -> None:
     _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.86, 0.87])}))
-    assert row(markdown, "Tyler, five times 128")[5] == "-0.0150"
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "-0.0150"
+
+
+def test_what_was_trained_stands_beside_how_long_it_learned() -> None:
+    _, markdown = render(content({"3-tyler": measured(epochs=[8, 20])}))
+    assert row(markdown, "Tyler, five times 128")[1:] == [
+        "64-32",
+        "input 0.1, hidden 0.2/0",
+        "adam 0.0001, L2 0.001",
+        "32",
+        "20, patience 5 (validation loss)",
+        "8 … 20",
+        "3 … 15",
+        "x86_64 0123456789ab",
+    ]
+    assert "more might have changed them (trainings): Tyler, five times 128 (1 of 2)." in markdown
+
+
+def test_layers_and_dropouts_of_a_cnn_are_told_block_by_block() -> None:
+    cnn = {
+        "filters": [16, 32],
+        "kernel_size": [3, 4],
+        "padding": "same",
+        "dense_units": 64,
+        "block_dropout": [0.0, 0.2],
+        "dropout": 0.0,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "l2": 0.0,
+        "batch_size": 32,
+        "epochs": 20,
+        "patience": 20,
+    }
+    ours = replace(measured(epochs=[20, 20]), settings=cnn)
+    _, markdown = render(content({"4-cnn-sgd": ours}))
+    told = row(markdown, "CNN, SGD without dropout")[1:6]
+    assert told == [
+        "16-32 filters of 3×3/4×4, same, dense 64",
+        "block 0/0.2",
+        "sgd 0.1",
+        "32",
+        "20",
+    ]
+    assert "Stopped by the most epochs" not in markdown  # nothing else could have stopped it

@@ -28,9 +28,11 @@ def write(folder: Path) -> Path:
     """Write the files of a model of two seeds; the second seed's numbers are twice the first's."""
     write_csv(
         folder / "scores.csv",
-        ["seed", *SCORES],
-        [[seed, *(seed * 0.1 * place for place, _ in enumerate(SCORES, 1))] for seed in SEEDS],
+        ["seed", *SCORES, "best_epoch"],
+        [[seed, *(seed * 0.1 * n for n, _ in enumerate(SCORES, 1)), 5 * seed] for seed in SEEDS],
     )
+    machine = {"processor": "x86_64 new", "threads": "1"}
+    write_json(folder / "record.json", {"settings": {"l2": 0.1}, "machine": machine})
     write_csv(
         folder / "histories.csv",
         ["seed", *HISTORY],
@@ -53,6 +55,9 @@ def write(folder: Path) -> Path:
 
 def test_a_model_is_read_seed_by_seed(tmp_path: Path) -> None:
     found = read_model(write(tmp_path))
+    assert found.settings == {"l2": 0.1}
+    assert found.processor == "x86_64 new"
+    assert found.best_epochs == [5, 10]
     assert found.metrics["train_loss"] == pytest.approx([0.1, 0.2])
     assert found.metrics["gap"] == pytest.approx([0.2 - 0.4, 0.4 - 0.8])
     assert found.metrics["macro_f1"] == pytest.approx([0.045, 0.09])
@@ -67,7 +72,11 @@ def test_a_model_is_read_seed_by_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv"]
+    "file",
+    [
+        *("scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv"),
+        "record.json",
+    ],
 )
 def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
     (write(tmp_path) / file).unlink()

@@ -17,6 +17,9 @@ IMAGES = 400
 SKILL = {"mlp": 2.0, "cnn": 4.0}  # how far the true class stands out
 
 
+CHANGES = {"flip": False, "shift": 0, "cutout": 0, "label_smoothing": 0.0}
+
+
 def some_result(name: ModelName, val_accuracy: float) -> ModelResult:
     labels = (np.arange(IMAGES) % 10).astype(np.uint8)
     random = np.random.default_rng([name.seed, len(name.data), len(name.model)])
@@ -66,8 +69,8 @@ def some_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "c
         results=results,
         comparisons=comparisons,
         hyperparameters={
-            "mlp": {"hidden_units": [32, 16], "dropout": 0.1, "flip": True},
-            "cnn": {"filters": [8], "dropout": 0.2, "flip": False},
+            "mlp": {"hidden_units": [32, 16], "dropout": 0.1, **CHANGES},
+            "cnn": {"filters": [8], "dropout": 0.2, **CHANGES, "flip": True, "shift": 1},
         },
         searches=searches,
         trial_images=10_000,
@@ -316,8 +319,9 @@ def test_colours_have_contrast_in_light_dark_and_print(html: str) -> None:
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(content: Content) -> None:
-    odd = {"mlp": {"<script>": "a|b & **c**"}}
-    html, markdown = report.render(replace(content, hyperparameters=odd))
+    odd = {"<script>": "a|b & **c**"}
+    records = {model: {**record, **odd} for model, record in content.hyperparameters.items()}
+    html, markdown = report.render(replace(content, hyperparameters=records))
     assert "&lt;script&gt;" in html
     assert "a|b &amp; **c**" in html
     assert r"\<script> | a\|b & \*\*c\*\*" in markdown
@@ -335,7 +339,35 @@ def test_a_failed_trial_is_shown_without_a_score(markdown: str) -> None:
 
 def test_a_hyperparameter_that_one_model_lacks_is_left_out(markdown: str) -> None:
     assert "| hidden_units | \\[32, 16\\] | – |" in markdown
-    assert "| flip | true | false |" in markdown
+    assert "| flip | false | true |" in markdown
+
+
+def test_a_searched_hyperparameter_is_told_from_a_fixed_one(markdown: str) -> None:
+    assert "| dropout | 0.1 (searched) | 0.2 (searched) |" in markdown
+    assert "| shift | 0 | 1 |" in markdown
+
+
+def test_what_training_does_to_images_is_said_beside_the_names(markdown: str) -> None:
+    assert (
+        "while it learns, every cnn sees its images mirrored half of the time and moved by up to"
+        " 1 pixel each way" in summary(markdown)
+    )
+    assert "every mlp sees" not in markdown
+
+
+@pytest.mark.parametrize(("factor", "told"), [(0.5, "so it is too modest."), (1, "too sure.")])
+def test_the_direction_in_which_probabilities_are_off_is_said(
+    content: Content, factor: float, told: str
+) -> None:
+    winner = report.best(content.results)
+    sure = 0.1 + factor * (np.eye(10)[winner.predicted] - 0.1)  # of every prediction alike
+    changed = replace(winner, probabilities=sure)
+    results = [changed if one is winner else one for one in content.results]
+    _, markdown = report.render(replace(content, results=results))
+    stated = 100 * (0.1 + 0.9 * factor)
+    assert f"it states {stated:.2f} % for its predictions in the mean" in markdown
+    assert told in markdown
+    assert "Label smoothing" not in markdown
 
 
 def test_counts_have_a_total(markdown: str) -> None:
@@ -366,11 +398,10 @@ def test_several_seeds_are_summed_up() -> None:
 
 
 def test_a_single_model_is_reported_without_comparisons(content: Content) -> None:
-    alone = replace(content, results=content.results[:1], comparisons=[], searches=[])
+    alone = replace(content, results=content.results[:1], comparisons=[])
     _, markdown = report.render(alone)
     assert "mlp-original is the model to use" in plain(markdown)
     assert "## Comparisons" not in markdown
-    assert "## Search" not in markdown
 
 
 @pytest.mark.parametrize(
@@ -387,8 +418,9 @@ def test_what_a_trial_saw_is_told(images: int, epochs: int, told: str) -> None:
 
 
 def test_a_search_without_a_finished_trial_is_told() -> None:
-    search = SearchTable("mlp", "val_accuracy", [{"trial": "1", "val_accuracy": ""}])
-    _, markdown = report.render(replace(some_content(), searches=[search]))
+    trials = [{"trial": "1", "val_accuracy": ""}]
+    searches = [SearchTable(model, "val_accuracy", trials) for model in ("mlp", "cnn")]
+    _, markdown = report.render(replace(some_content(), searches=searches))
     assert "| 1 | – |" in markdown
 
 

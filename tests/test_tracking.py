@@ -22,8 +22,8 @@ import requests
 
 from fashion import provenance
 from fashion.errors import UserError
-from fashion.store import EXPERIMENTS, SEARCH, TRAINING, described, store_root
-from fashion.tracking import Images, Run, open_run, register_champion, reopen_run
+from fashion.store import EXPERIMENTS, SEARCH, TRAINING, described, open_store, store_root
+from fashion.tracking import Images, Run, open_run, reopen_run
 
 SOURCES = Path(__file__).parents[1] / "src"
 PIXELS: Images = np.arange(8 * 28 * 28, dtype=np.uint32).reshape(8, 28, 28).astype(np.uint8)
@@ -317,15 +317,47 @@ def test_an_evaluation_that_fails_leaves_the_training_finished(root: Path) -> No
     assert [found.info.status for found in runs(root)] == ["FINISHED"]
 
 
-def test_an_evaluation_makes_a_run_that_the_training_can_fill_later(root: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_evaluation_waits_for_the_whole_training(
+    root: Path, begun: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if begun:
+        with pytest.raises(ZeroDivisionError), open_run(root, TRAINING, "run", "k"):
+            raise ZeroDivisionError
+    with reopen_run(root, TRAINING, "run", "k", evaluated="e") as run:
+        assert not run.complete
+        run.log_metrics({"test_accuracy": 0.5})
+    assert capfd.readouterr().err.splitlines() == [
+        "not logged to MLflow: run: 1 metric; `make refill` logs it later"
+    ]
+    assert [found.info.status for found in runs(root)] == ["FAILED"] * begun
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_metrics({"loss": 1.0}, step=0)
     with reopen_run(root, TRAINING, "run", "k", evaluated="e") as run:
         run.log_metrics({"test_accuracy": 0.5})
-    with open_run(root, TRAINING, "run", "k") as run:
-        assert not run.complete
-        run.log_metrics({"loss": 1.0}, step=0)
     (found,) = runs(root)
     assert found.data.metrics == {"test_accuracy": 0.5, "loss": 1.0}
     assert found.info.status == "FINISHED"
+
+
+def test_below_a_run_that_could_not_be_opened_no_trial_becomes_an_orphan(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: object, **options: object) -> None:
+        raise ConnectionRefusedError
+
+    store = open_store(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "search_runs", refused)
+        with open_run(root, SEARCH, "search", "s") as search:
+            assert search.run_id is None
+            patch.undo()
+            store.retry()  # it answers again
+            with search.child("trial-1", "t") as trial:
+                trial.log_metrics({"val_accuracy": 0.5}, step=0)
+    assert runs(root, SEARCH) == []
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == "not logged to MLflow: search: 1 metric; `make refill` logs it later"
 
 
 @pytest.mark.parametrize("key", ["", "it's", "a b"])
@@ -521,7 +553,7 @@ def test_an_unreachable_server_is_named_once_and_nothing_waits_for_it(
     before = time.monotonic()
     with reopen_run(root, TRAINING, "run", "k2", evaluated="e") as run:
         run.log_parameters({"dropout": 1})
-        register_champion(run, "fashion-mnist-mlp", 0.9)
+        run.register("fashion-mnist-mlp", 0.9)
     assert time.monotonic() - before < 0.5
     output = capfd.readouterr()
     assert output.out == ""
@@ -624,7 +656,7 @@ def with_model(model: Any, empty_store: Path, tmp_path_factory: pytest.TempPathF
         run.log_dataset("test", "cd" * 32, "test", {"images": 10000})
         run.log_metrics({"test_accuracy": 0.9})
         for _ in range(2):
-            register_champion(run, "fashion-mnist-mlp", 0.9, "0.9 on validation")
+            run.register("fashion-mnist-mlp", 0.9, "0.9 on validation")
     return root
 
 
@@ -694,13 +726,13 @@ def test_a_champion_is_registered_once_and_dethroned_only_by_a_better_model(
     assert version.description == "0.9 on validation"
     with open_run(with_model, TRAINING, "mlp-original-2", "k2") as run:
         run.log_model(model, PIXELS[:1], step=0)
-        register_champion(run, name, 0.89)
+        run.register(name, 0.89)
         assert store.get_model_version_by_alias(name, "champion").version == version.version
-        register_champion(run, name, 0.91)
+        run.register(name, 0.91)
     assert store.get_model_version_by_alias(name, "champion").run_id == run.run_id
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
-        register_champion(run, name, 0.92, "again")  # works on a complete run too
+        run.register(name, 0.92, "again")  # works on a complete run too
     assert store.get_model_version_by_alias(name, "champion").version == version.version
     assert len(store.search_model_versions(f"name = '{name}'")) == 2
     store.delete_run(run_id_of(with_model, "k2"))
@@ -765,7 +797,7 @@ def test_a_real_server_gets_everything_and_may_die(
             run.log_metrics({"loss": 1.0}, step=0)
             run.log_table("confusion", ["actual"], [["Bag"]])
             run.log_model(model, PIXELS[:1], step=0)
-            register_champion(run, "fashion-mnist-mlp", 0.9)
+            run.register("fashion-mnist-mlp", 0.9)
         loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
         expected = model.predict(PIXELS, batch_size=32, verbose=0)
         assert (loaded.predict(PIXELS) == expected).all()

@@ -89,7 +89,7 @@ def _weights(first: bytes, second: bytes) -> str | None:
 
 
 def _arrays(expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> str | None:
-    for name in expected.keys() | found.keys():
+    for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             return f"array {name} is missing"
         if name not in expected:

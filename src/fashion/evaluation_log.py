@@ -45,7 +45,6 @@ def log_evaluation(
             str(name),
             trainings[name]["key"],
             evaluated=key,
-            tags={**name._asdict(), **origin(trainings[name], f"train@{name}")},
         ) as run:
             run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
@@ -54,8 +53,8 @@ def log_evaluation(
             run.log_table("per_class", *evaluation.per_class_table([result]))
             run.log_table("calibration", *evaluation.calibration_table([result]))
             if champions[name.model] is result:
-                tracking.register_champion(
-                    run, f"fashion-mnist-{name.model}", result.val["accuracy"], card(result)
+                run.register(
+                    store.registered_model(name.model), result.val["accuracy"], card(result)
                 )
     with tracking.open_run(
         root,

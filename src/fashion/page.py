@@ -137,13 +137,19 @@ def _markdown_block(block: Block) -> str:
                 for column in range(len(block.header))
             ]
             rows = [
-                [f"**{cell}**" if index in block.marked else cell for cell in map(_cell, row)]
+                [f"**{text}**" if index in block.marked else text for text in map(cell, row)]
                 for index, row in enumerate(block.rows)
             ]
-            lines = [list(map(_cell, block.header)), rule, *rows]
+            lines = [list(map(cell, block.header)), rule, *rows]
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
             return f"{block.caption}\n\n{table}"
 
 
-def _cell(text: str) -> str:
+def level(confidence: float) -> str:
+    """Return a confidence as it stands before the word interval."""
+    return f"{100 * confidence:g} %"
+
+
+def cell(text: str) -> str:
+    """Return a text as a cell of a Markdown table, whatever it holds."""
     return re.sub(r"([\\|*<`\[\]])", r"\\\1", text.replace("\n", " "))

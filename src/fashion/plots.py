@@ -165,6 +165,7 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
     """
     groups = groups or {name: name for name in histories}
     colours = dict(zip(dict.fromkeys(groups.values()), itertools.cycle(COLOURS), strict=False))
+    many = len(colours) < len(groups)  # of one colour, thin and translucent: none hides another
     figure = Figure(figsize=(6.6, 7.6))
     panels = figure.subplots(2, 1)
     named: set[str] = set()
@@ -178,7 +179,8 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
                     values,
                     line,
                     color=colours[group],
-                    linewidth=1.8 if line == "-" else 1.1,
+                    linewidth=(0.9 if many else 1.8) if line == "-" else (0.7 if many else 1.1),
+                    alpha=0.7 if many else 1,
                     marker="o" if len(values) == 1 else "",
                     label=group if line == "-" and group not in named else None,
                 )

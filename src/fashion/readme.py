@@ -17,6 +17,7 @@ from fashion import checklist, command
 from fashion.errors import UserError
 from fashion.evaluation import spread
 from fashion.files import read_json, write_text
+from fashion.page import level
 from fashion.parameters import read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.progress import duration
@@ -107,7 +108,7 @@ def comparisons(paths: Paths) -> str:
     """Return a row per comparison: difference in test accuracy, interval, McNemar's test."""
     confidence = read_parameters(paths.params).evaluate.confidence
     return table(
-        ["comparison", "difference in accuracy", f"{confidence:.0%} interval", "McNemar p"],
+        ["comparison", "difference in accuracy", f"{level(confidence)} interval", "McNemar p"],
         [
             [
                 f"{one['second']} − {one['first']}",
@@ -186,7 +187,13 @@ def seeds(paths: Paths) -> str:
             ]
         )
     return table(
-        ["model", "seeds", "mean", "standard deviation", f"{CONFIDENCE:.0%} interval of the mean"],
+        [
+            "model",
+            "seeds",
+            "mean",
+            "standard deviation",
+            f"{level(CONFIDENCE)} interval of the mean",
+        ],
         rows,
     )
 

@@ -24,6 +24,7 @@ from fashion.verify import cache_folder, own_environment
 from fashion.verify import clone as clone_of
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
+OTHERS = ("bfloat16", "thorough", "reference")  # what they leave in reports/ is kept as well
 # Runs a command, and writes the kB of the largest process of it. In a small process of its own, as
 # what this one has needed would count for whatever it starts: Linux keeps the peak across exec.
 MEASURED = """
@@ -42,9 +43,13 @@ def main() -> None:
     """Record a run."""
     parser = command.parser(__doc__)
     parser.add_argument(
-        "targets", nargs="*", default=TARGETS, help=f"what to run; {' '.join(TARGETS)} by default"
+        "targets",
+        nargs="*",
+        choices=(*TARGETS, *OTHERS),  # of any other target the clone would take the results along
+        metavar="target",
+        help=f"what to run: {', '.join(OTHERS)}, or {' '.join(TARGETS)}, which is the default",
     )
-    targets = parser.parse_args().targets
+    targets = parser.parse_args().targets or TARGETS
     root = Path(__file__).resolve().parents[2]
     if source(root).dirty:
         raise UserError("tracked files differ from the last commit: commit them first")
@@ -59,7 +64,7 @@ def main() -> None:
             if target == "repro":
                 _keep_results(clone, root)
                 _commit(clone)
-            if (clone / "reports" / target).is_dir():  # what an experiment leaves
+            if target in OTHERS:
                 _keep_folder(clone, root, target)
             if target == "verify":
                 for file in (clone / "reports").glob("verification*.md"):

@@ -6,9 +6,9 @@ have to be there (`dvc repro`, or `dvc pull`). What MLflow holds already is left
 second time changes nothing.
 """
 
+import hashlib
 import itertools
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,10 @@ from fashion.files import read_csv, read_json, sha256
 from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
+from fashion.stage import recorded_outputs
 
 if TYPE_CHECKING:
-    from fashion import tracking, training_log
+    from fashion import evaluation, tracking, training_log
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
@@ -37,11 +38,13 @@ def main() -> None:
     ]
     configure(parameters.threads)
     evaluated = recorded_evaluation(paths, parameters.evaluate, names)
-    from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
+    from fashion import store, training_log  # noqa: PLC0415 (MLflow loads in seconds)
 
+    there = store.open_store(store.store_root(paths.root))
+    there.ask(lambda: there.client.search_experiments(max_results=1))
     for model in named.models:
-        place = training_log.search_place(model)
-        folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
+        place, folder = training_log.search_place(model), paths.hyperparameters(model).parent
+        histories = checked_histories(paths, model)
         done = refill_search(paths.root, place, model, folder, histories)
         tell(paths.root, place.run, done)
     for name in names:
@@ -81,6 +84,9 @@ def refill_search(
         ensure_reached(run)
         if run.complete:
             return "was there"
+        ended = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
+        if lacking := sorted(ended - curves.keys()):
+            raise UserError(f"{histories} lacks trial {lacking[0]}: run `dvc checkout`")
         objective = record["settings"]["objective"]
         header, *rows = table(results.read_trials(folder / "trials.csv", objective))
         chosen = json.dumps(read_json(folder / "hyperparameters.json"), indent=2)
@@ -121,7 +127,9 @@ def refill_evaluation(
         paths.root,
         record,
         {name: read_json(paths.training(name) / "model.json") for name in names},
-        [scored(paths, parameters.evaluate, name) for name in names],
+        checked_scores(
+            folder / "metrics.json", [scored(paths, parameters.evaluate, name) for name in names]
+        ),
         read_json(folder / "comparisons.json"),
         {
             file.relative_to(folder).as_posix(): file.read_bytes()
@@ -174,6 +182,47 @@ def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
     if path.is_file() and sha256(path) != record["file_sha256"]:
         raise UserError(f"{path} is not the model whose training is recorded: run `dvc checkout`")
     return path
+
+
+def checked_histories(paths: Paths, model: str) -> Path:
+    """Return the path of the curves of a search's trials, if they are those of that search.
+
+    Raises:
+        UserError: they are not, or are missing.
+    """
+    path = paths.trial_histories(model)
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `dvc checkout`, or `dvc pull` first")
+    recorded = recorded_outputs(paths.root).get(path.relative_to(paths.root).as_posix())
+    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()  # as DVC does
+    if recorded != found:
+        raise UserError(
+            f"{path} is not of the search that is recorded: run `dvc checkout`, or `dvc repro`"
+        )
+    return path
+
+
+def checked_scores(recorded: Path, found: Sequence["evaluation.ModelResult"]) -> Any:
+    """Return the results, if they have the accuracies that were recorded.
+
+    Args:
+        recorded: reports/evaluate/metrics.json.
+        found: from the predictions and trainings that are there now.
+
+    Raises:
+        UserError: a model was trained again since, or its predictions are others.
+    """
+    from fashion import evaluation  # noqa: PLC0415 (scikit-learn loads in seconds)
+
+    metrics = read_json(recorded)
+    for model, scores in evaluation.metrics(found).items():
+        for split in ("val", "test"):
+            if metrics[model][split]["accuracy"] != scores[split]["accuracy"]:
+                raise UserError(
+                    f"{model} is not the model that was evaluated, or its predictions are not:"
+                    " run `dvc repro`, or `dvc checkout` for those that are recorded"
+                )
+    return found
 
 
 def recorded_evaluation(
@@ -253,11 +302,12 @@ def first_executions(path: Path) -> Histories:
     Raises:
         UserError: the file is missing, or is no table of epochs.
     """
-    found: Histories = defaultdict(list)
+    found: Histories = {}
     for row in read_csv(path, ("trial", "execution", *results.HISTORY)):
         if row["execution"] == "1":
             try:
-                found[int(row["trial"])].append({c: float(row[c]) for c in results.HISTORY})
+                epoch = {column: float(row[column]) for column in results.HISTORY}
+                found.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
                 raise UserError(f"{path}: a row is not numbers") from None
     return found

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
+INSIDE = "inside"
 LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
 OVERVIEW = "data"  # id of the section on the data
 CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
@@ -99,7 +100,7 @@ def _systems(content: Content) -> dict[str, Any]:
     return found
 
 
-_STANDINGS = ("inside", "better", "worse")
+_STANDINGS = (INSIDE, "better", "worse")
 _OUTCOMES = ("held", "undecided", "opposite")
 
 
@@ -131,8 +132,13 @@ def _summary(content: Content) -> list[Block]:
             ("claims", _OUTCOMES),
         )
     )
-    # Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
-    chance = sum(2 / (n + 1) for system in plan.systems for _, n in _counted(content, system))
+    chance = _outside_by_chance(n for name in plan.systems for _, n in _counted(content, name))
+    chance_of_classes = _outside_by_chance(
+        one.seeds for name in plan.systems for *_, one in _class_comparisons(content, name)
+    )
+    sizes = [
+        one.size for name in plan.systems for one in _claims(content, name) if one.size is not None
+    ]
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
@@ -154,15 +160,19 @@ def _summary(content: Content) -> list[Block]:
                 f" worse {numbers['worse']} times. The rows of the grid, trained once each, are not"
                 " among them.",
                 f"By chance alone about {chance:.0f} of these {sum(numbers.values())} would not lie"
-                " inside: one more training of the same model lies outside the range of n with a"
-                " probability of 2/(n + 1), less where digits were rounded away.",
+                " inside, as many better as worse: one more training of the same model lies outside"
+                " the range of n with a probability of 2/(n + 1), less where digits were rounded"
+                " away. Several are of one model and go together.",
                 f"Of {sum(classes.values())} precisions, recalls and F1 scores of single classes,"
                 " and their means, printed with two digits,"
                 f" {classes['inside']} lie inside, {classes['better']} are better and"
-                f" {classes['worse']} worse.",
+                f" {classes['worse']} worse. By chance up to {chance_of_classes:.0f} would lie"
+                " outside, as many better as worse.",
                 f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
                 f" {claims['undecided']} could not be decided and of {claims['opposite']} the"
-                " opposite was found. Several may be read off the same models.",
+                " opposite was found. Several may be read off the same models. What is tested is"
+                f" the direction; of {len(sizes)} sizes that are printed with a claim, the interval"
+                f" of ours holds {sizes.count(INSIDE)}.",
             ]
         ),
         Table(
@@ -192,13 +202,25 @@ def _summary(content: Content) -> list[Block]:
     return blocks
 
 
+def _outside_by_chance(seeds: Iterable[int]) -> float:
+    """Return how many numbers would lie outside our range if they came from a model like ours.
+
+    Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
+
+    Args:
+        seeds: of each number, how many trainings it is held against.
+    """
+    return sum(2 / (n + 1) for n in seeds)
+
+
 def _system(content: Content, system: str) -> list[Block]:
     described = content.plan.systems[system]
     blocks: list[Block] = [
         Text(f"Document: {described.document}. Where it is silent or contradicts itself:"),
         Bullets(described.choices),
-        _numbers(content, system),
     ]
+    blocks += _trained(content, system)
+    blocks.append(_numbers(content, system))
     blocks += _where(content, system)
     blocks += _class_table(content, system)
     blocks += _grid(content, system)
@@ -207,6 +229,78 @@ def _system(content: Content, system: str) -> list[Block]:
     blocks += _search_table(content, system)
     blocks += _system_figures(content, system)
     return blocks
+
+
+def _trained(content: Content, system: str) -> list[Block]:
+    """Tell what the models are; the rows of the grid say it in their table."""
+    rows, ended = [], []
+    for name, part in content.plan.trained.items():
+        if part.system != system or is_row(name):
+            continue
+        one = content.models[name]
+        h, epochs = one.settings, one.metrics["epochs"]
+        most = f"{h['epochs']}"
+        if h["patience"] < h["epochs"]:
+            most += f", patience {h['patience']} ({METRICS[h['monitor']]})"
+            if last := sum(ran == h["epochs"] for ran in epochs):
+                ended.append(f"{part.what} ({last} of {len(epochs)})")
+        rows.append(
+            [
+                part.what,
+                _layers(h),
+                _dropout(h),
+                f"{h['optimizer']} {h['learning_rate']:g}" + f", L2 {h['l2']:g}" * bool(h["l2"]),
+                f"{h['batch_size']}",
+                most,
+                _range("epochs", min(epochs), max(epochs)),
+                _range("epochs", min(one.best_epochs), max(one.best_epochs)),
+                one.processor,
+            ]
+        )
+    if not rows:
+        return []
+    blocks: list[Block] = [
+        Table(
+            "What was trained, and for how long.",
+            [
+                *("Model", "Layers", "Dropout", "Optimizer", "Batch", "Most epochs"),
+                *("Epochs", "Kept epoch", "Processor"),
+            ],
+            rows,
+            text_columns=4,
+        )
+    ]
+    if ended:
+        blocks.append(
+            Text(
+                "Stopped by the most epochs they may have, and not by their patience, so that more"
+                f" might have changed them (trainings): {'; '.join(ended)}."
+            )
+        )
+    return blocks
+
+
+def _layers(h: Mapping[str, Any]) -> str:
+    if "hidden_units" in h:
+        return "-".join(map(str, h["hidden_units"]))
+    kernels = each(h["kernel_size"], len(h["filters"]))
+    size = "/".join(f"{kernel}×{kernel}" for kernel in dict.fromkeys(kernels))
+    dense = f", dense {h['dense_units']}" if h["dense_units"] else ""
+    return f"{'-'.join(map(str, h['filters']))} filters of {size}, {h['padding']}{dense}"
+
+
+def _dropout(h: Mapping[str, Any]) -> str:
+    first = ("input_dropout", 1) if "hidden_units" in h else ("block_dropout", len(h["filters"]))
+    told = {
+        first[0].partition("_")[0]: each(h[first[0]], first[1]),
+        "hidden": each(h["dropout"], len(h.get("hidden_units", [0]))),
+    }
+    texts = [
+        f"{where} {'/'.join(f'{rate:g}' for rate in (rates if len({*rates}) > 1 else rates[:1]))}"
+        for where, rates in told.items()
+        if any(rates)
+    ]
+    return ", ".join(texts) or NOTHING
 
 
 def _numbers(content: Content, system: str) -> Table:
@@ -326,6 +420,7 @@ def _grid(content: Content, system: str) -> list[Block]:
                     _signed(
                         "test_accuracy", ours["test_accuracy"] - float(theirs["test_accuracy"])
                     ),
+                    _number("epochs", content.models[name].metrics["epochs"][0]),
                 ]
             )
         pairs = [
@@ -352,6 +447,7 @@ def _grid(content: Content, system: str) -> list[Block]:
                         for whose in ("published", "measured")
                     ),
                     "difference in test accuracy",
+                    "epochs",
                 ],
                 rows,
             )
@@ -389,19 +485,14 @@ def _claim_table(content: Content, system: str) -> list[Block]:
     rows, tested = [], []
     for claim in _claims(content, system):
         one = claim.outcome
-        low, high = one.interval
         interval = (
             NOTHING
-            if math.isnan(low)
+            if math.isnan(one.interval.low)
             else " … ".join(_signed(claim.metric, end) for end in one.interval)
         )
-        size = NOTHING
-        if claim.by is not None:
-            size = f"{claim.by:+g}"
-            if not math.isnan(low):
-                rounding = verdicts.rounding_of(str(claim.by))
-                inside = low - rounding <= claim.by <= high + rounding
-                size += " (inside)" if inside else " (outside)"
+        size = NOTHING if claim.by is None else f"{claim.by:+g}"
+        if claim.size is not None:
+            size += f" ({claim.size})"
         rows.append(
             [
                 claim.text,
@@ -415,7 +506,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
         tested.append(f"{claim.text} ({claim.place}): {claim.tested}.")
     if not rows:
         return []
-    level = f"{100 * content.plan.confidence:g} %"
+    level = page.level(content.plan.confidence)
     return [
         Table(
             "What the document says in words, and whether it held.",
@@ -538,7 +629,7 @@ def _time(content: Content) -> list[Block]:
 
 
 def _terms(content: Content) -> Terms:
-    level = f"{100 * content.plan.confidence:g} %"
+    level = page.level(content.plan.confidence)
     return Terms(
         [
             ("Published", "As printed; it stands for everything that is rounded to it."),
@@ -554,8 +645,24 @@ def _terms(content: Content) -> Terms:
             ),
             (
                 "Published lies",
-                "Where the published number lies: inside our seeds' range, above it or below it;"
-                " equal, if it is and no seed changes it. One seed has no range to lie in.",
+                "Where the published number lies: inside our seeds' range, above it or below it, by"
+                " all that is rounded to it; equal, if it is and no seed changes it. One seed has"
+                " no range to lie in.",
+            ),
+            (
+                "better, worse",
+                "A published number that does not lie inside: better than all of ours if it is an"
+                " accuracy, a precision, a recall or an F1 above the range, or a loss below it.",
+            ),
+            (
+                "Most epochs, Epochs, Kept epoch",
+                "How many a model may have and how many without a better score stop it; how many it"
+                " had; and the one whose weights were kept, over the seeds.",
+            ),
+            (
+                "Processor",
+                "A digest of its instruction sets. The bits of a training differ between"
+                " processors; what is expected of it does not.",
             ),
             (
                 "held, opposite, undecided",
@@ -563,7 +670,7 @@ def _terms(content: Content) -> Terms:
                 " one. Undecided: the seeds cannot tell it from none. Two-sided t tests over the"
                 f" seeds at a confidence of {level}, Welch's of two models, paired ones of classes"
                 " of one model; p of a pair the other way round is corrected for the number of"
-                " pairs. Claim by claim, without a correction for the number of claims.",
+                " pairs, its interval is not. Claim by claim, not corrected for their number.",
             ),
             (
                 "Printed difference",
@@ -629,6 +736,15 @@ class _Claim:
     tested: str  # what of it
     outcome: verdicts.Difference
 
+    @property
+    def size(self) -> str | None:
+        """Whether the printed difference lies in our interval; None if one of them is missing."""
+        low, high = self.outcome.interval
+        if self.by is None or math.isnan(low):
+            return None
+        rounding = verdicts.rounding_of(str(self.by))
+        return INSIDE if low - rounding <= self.by <= high + rounding else "outside"
+
 
 def _claims(content: Content, system: str) -> Iterator[_Claim]:
     """Test what a document says of two models, and of classes of one."""
@@ -671,7 +787,7 @@ def _figure(content: Content, file: str, alt: str, caption: str) -> Figure:
 def _number(metric: str, value: float) -> str:
     if math.isnan(value):
         return NOTHING
-    return f"{value:,.0f}" if metric == "parameters" else f"{value:.4f}"
+    return f"{value:,.0f}" if metric in ("parameters", "epochs") else f"{value:.4f}"
 
 
 def _mean(metric: str, mean: float, deviation: float) -> str:

@@ -26,7 +26,10 @@ History = dict[str, list[float]]  # column → value per epoch
 class Measured:
     """A model of a published system, over its seeds."""
 
+    settings: Mapping[str, Any]  # hyperparameters, epochs, patience, monitor and keep
+    processor: str  # what it can, not what it is called: such as "x86_64 6a93d771884c"
     metrics: Mapping[str, Sequence[float]]  # every score and derived metric → value per seed
+    best_epochs: Sequence[int]  # whose weights were kept, per seed
     histories: Mapping[int, History]  # seed → history
     confusion: NDArray[np.int64]  # of the first seed, [10, 10], row = true class
     labels: NDArray[np.uint8]  # of the first test images
@@ -161,7 +164,8 @@ def read_model(folder: Path) -> Measured:
     Raises:
         UserError: a file is missing or damaged.
     """
-    scores = _by_seed(folder / "scores.csv", SCORES)
+    record = _content(folder / "record.json", "settings", "machine")
+    scores = _by_seed(folder / "scores.csv", (*SCORES, "best_epoch"))
     classes = _by_seed(folder / "classes.csv", PER_CLASS)
     histories = {
         seed: {c: [row[c] for row in rows] for c in HISTORY}
@@ -184,7 +188,10 @@ def read_model(folder: Path) -> Measured:
     predictions = read_csv(folder / "predictions.csv", ("true", *CLASS_NAMES))
     try:
         return Measured(
+            record["settings"],
+            record["machine"]["processor"],
             metrics,
+            [int(rows[0]["best_epoch"]) for rows in scores.values()],
             histories,
             np.array([[int(row[name]) for name in CLASS_NAMES] for row in confusion]),
             np.array([CLASS_NAMES.index(row["true"]) for row in predictions], np.uint8),

@@ -104,11 +104,10 @@ def figures(
             winner.probabilities[:SHOWN_PREDICTIONS],
             f"The first test images, as {named[winner.name]} sees them",
         ),
-    }
-    if searches:
-        drawn["figures/trials.png"] = plots.trials(
+        "figures/trials.png": plots.trials(
             {search.model: search.scores() for search in searches}, searches[0].objective
-        )
+        ),
+    }
     if comparisons:
         drawn["figures/f1_change.png"] = plots.f1_change(_f1_changes(comparisons))
     for result in results:
@@ -225,12 +224,26 @@ def _names(content: Content) -> list[str]:
         names.append(f"{model} is {what[:1].lower()}{what[1:]}")
     if any(result.name.data == "augmented" for result in content.results):
         names.append(
-            "original models saw the training split alone, augmented ones also new images made"
-            " from it"
+            "original models learn from the training split alone, augmented ones also from new"
+            " images made from it"
         )
+    for model, record in content.hyperparameters.items():
+        if changes := _image_changes(record):
+            names.append(f"while it learns, every {model} sees its images {_and(changes)}")
     if len({result.name.seed for result in content.results}) > 1:
         names.append("the number at the end is the seed")
     return names
+
+
+def _image_changes(record: Mapping[str, Any]) -> list[str]:
+    """Return what training does to every image, at random and anew each time."""
+    shift, cutout = record["shift"], record["cutout"]
+    told = {
+        "mirrored half of the time": record["flip"],
+        f"moved by up to {shift} pixel{'s' * (shift != 1)} each way": shift,
+        f"with a square of {cutout} pixels a side left out": cutout,
+    }
+    return [text for text, wanted in told.items() if wanted]
 
 
 def _rivals(content: Content, winner: ModelResult) -> list[ModelResult]:
@@ -495,12 +508,22 @@ def _confusion(content: Content) -> list[Block]:
 def _calibration(content: Content) -> list[Block]:
     named = keys(result.name for result in content.results)
     winner = best(content.results)
-    error = winner.scores["expected_calibration_error"]
+    error, right = (winner.scores[key] for key in ("expected_calibration_error", "accuracy"))
+    stated = float(winner.probabilities.max(1).mean())
+    smoothing = content.hyperparameters[winner.name.model]["label_smoothing"]
+    reason = (
+        f" Label smoothing ({smoothing:g} here) makes the probabilities a model learns more modest"
+        " (Müller et al. 2019)."
+        if smoothing
+        else ""
+    )
     return [
         Text(
             "A calibrated model that says 80 % is right in 80 % of such cases. The probabilities"
             f" of {named[winner.name]} are off by {100 * error:.1f} percentage points on average"
-            f" (expected calibration error, {content.bins} bins of equal width)."
+            f" (expected calibration error, {content.bins} bins of equal width): it states"
+            f" {_percent(stated)} for its predictions in the mean and is right in"
+            f" {_percent(right)}, so it is too {'modest' if stated < right else 'sure'}.{reason}"
         ),
         _figure(
             content,
@@ -524,7 +547,7 @@ def _curves(content: Content) -> list[Block]:
             "figures/curves.png",
             "Loss and accuracy of every model over the epochs, on training and validation data.",
             "Solid: validation; dashed: training, measured on the images as they are trained on"
-            " (changed at random, with dropout), so it may lie below validation.",
+            " (changed at random, with dropout), so it may look worse than validation.",
         )
     ]
 
@@ -546,19 +569,21 @@ def _predictions(content: Content) -> list[Block]:
 
 def _hyperparameters(content: Content) -> list[Block]:
     records = content.hyperparameters
-    if not records:
-        return []
+    searched = {search.model: {*search.trials[0]} for search in content.searches}
     names = dict.fromkeys(name for record in records.values() for name in record)
     return [
         Table(
-            "What each architecture was trained with: chosen by the search, or fixed.",
+            "What each architecture was trained with: chosen by the search where it says so, and"
+            " fixed before otherwise. `src/fashion/hyperparameters.py` says what each of them is.",
             ("hyperparameter", *records),
             [
                 (
                     name,
                     *(
-                        _value(record[name]) if name in record else NOTHING
-                        for record in records.values()
+                        _value(record[name]) + " (searched)" * (name in searched[model])
+                        if name in record
+                        else NOTHING
+                        for model, record in records.items()
                     ),
                 )
                 for name in names
@@ -568,8 +593,6 @@ def _hyperparameters(content: Content) -> list[Block]:
 
 
 def _search(content: Content) -> list[Block]:
-    if not content.searches:
-        return []
     blocks: list[Block] = [
         _figure(
             content,
@@ -590,7 +613,7 @@ def _search(content: Content) -> list[Block]:
         ),
     ]
     for search in content.searches:
-        header = list(search.trials[0]) if search.trials else [search.objective]
+        header = list(search.trials[0])
         scores = search.scores()
         target = _best_score(search)
         blocks.append(
@@ -620,8 +643,6 @@ def _best_score(search: SearchTable) -> float:
 
 def _data(content: Content) -> list[Block]:
     counts = content.counts
-    if not counts:
-        return []
     rows = [
         (name, *(f"{split[index]:,}" for split in counts.values()))
         for index, name in enumerate(CLASS_NAMES)
@@ -758,7 +779,7 @@ def _over_seeds(one: Comparison, content: Content) -> str:
 
 
 def _level(content: Content) -> str:
-    return f"{100 * content.confidence:g} %"
+    return page.level(content.confidence)
 
 
 def _percent(share: float) -> str:

@@ -7,13 +7,13 @@ with them.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fashion import command
 from fashion.errors import UserError
-from fashion.store import EXPERIMENTS, TRAINING, UNREACHABLE, open_store, store_root
+from fashion.store import EXPERIMENTS, TRAINING, open_store, store_root
 
 EVERY = ("key", "git.commit", "machine.fingerprint", "seed")
 DATA = ("data.train", "data.val")  # of what learned; the comparison has seen data.test instead
@@ -51,17 +51,11 @@ def every_run(root: Path) -> Iterator[tuple[str, Any]]:
             [store.experiment(name)], order_by=["attributes.start_time ASC"], page_token=token
         )
 
-    def asked(action: Callable[[], Any]) -> Any:
-        answer = store.attempt(action)
-        if answer is UNREACHABLE:
-            raise UserError(f"MLflow at {store.place} cannot be reached: {store.failure}")
-        return answer
-
-    there = {one.name for one in asked(lambda: list(store.client.search_experiments()))}
+    there = {one.name for one in store.ask(lambda: list(store.client.search_experiments()))}
     for name in filter(there.__contains__, EXPERIMENTS):
         token = None
         while token != "":
-            found = asked(functools.partial(page, name, token))
+            found = store.ask(functools.partial(page, name, token))
             yield from ((name, run) for run in found)
             token = found.token or ""
 

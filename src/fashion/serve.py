@@ -18,7 +18,7 @@ from fashion.hyperparameters import RECORDS
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.runtime import configure
-from fashion.store import TRAINING, UNREACHABLE, open_store
+from fashion.store import open_store, registered_model
 from fashion.tracking import CHAMPION
 
 HOST, PORT = "127.0.0.1", 5001  # 5000 is the UI's
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
     threads = read_parameters(Paths(root).params).threads
-    name = f"{TRAINING}-{arguments.model}"  # as evaluate registers it
+    name = registered_model(arguments.model)
     store, version = champion(root, name)
     place = bind(arguments.host, arguments.port)
     url = address(arguments.host, arguments.port)
@@ -82,9 +82,7 @@ def champion(root: Path, name: str) -> tuple[str, str]:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
         raise UserError("nothing is registered yet: run `make repro`")
     store = open_store(root)
-    found = store.attempt(lambda: store.client.search_registered_models(f"name = '{name}'"))
-    if found is UNREACHABLE:
-        raise UserError(f"MLflow at {store.place} cannot be reached")
+    found = store.ask(lambda: store.client.search_registered_models(f"name = '{name}'"))
     version = found[0].aliases.get(CHAMPION) if found else None
     if version is None:
         raise UserError(f"{name} has no {CHAMPION}: run `make repro`")

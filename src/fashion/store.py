@@ -122,24 +122,11 @@ class Store:
         return getattr(self._mlflow.entities, name)
 
     def attempt(self, action: Callable[[], Any]) -> Any:
-        """Return what `action` returns, or UNREACHABLE while the store fails.
-
-        Relative artifact locations need the root as working directory, and the registry asks the
-        environment for the address; both are put back at once.
-        """
+        """Return what `action` returns, or UNREACHABLE while the store fails."""
         if self.failure is not None and time.monotonic() < self._retry_at:
             return UNREACHABLE
         try:
-            with (
-                contextlib.chdir(self.folder),
-                _environment("MLFLOW_TRACKING_URI", self.uri),
-                warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
-                # A server may take its time, and whoever presses Ctrl-C will not.
-                _signals_deferred() if self.local else contextlib.nullcontext(),
-            ):
-                if self.client is None:
-                    self._connect()
-                result = action()
+            result = self._do(action)
         except Exception as error:
             if not self._is_outage(error):
                 raise
@@ -154,6 +141,37 @@ class Store:
             say(f"MLflow at {self.place} answers again")
             self.failure, self._pause = None, RETRY_AFTER
         return result
+
+    def ask(self, action: Callable[[], Any]) -> Any:
+        """Return what `action` returns, for a command that can do nothing without the store.
+
+        Raises:
+            UserError: the store cannot be reached.
+        """
+        try:
+            return self._do(action)
+        except Exception as error:
+            if not self._is_outage(error):
+                raise
+            message = f"MLflow at {self.place} cannot be reached ({_reason(error)})"
+            raise UserError(f"{message}: start it and run this again") from None
+
+    def _do(self, action: Callable[[], Any]) -> Any:
+        """Return what `action` returns.
+
+        Relative artifact locations need the root as working directory, and the registry asks the
+        environment for the address; both are put back at once.
+        """
+        with (
+            contextlib.chdir(self.folder),
+            _environment("MLFLOW_TRACKING_URI", self.uri),
+            warnings.catch_warnings(action="ignore"),  # of MLflow about its own insides
+            # A server may take its time, and whoever presses Ctrl-C will not.
+            _signals_deferred() if self.local else contextlib.nullcontext(),
+        ):
+            if self.client is None:
+                self._connect()
+            return action()
 
     def retry(self) -> None:
         """Let the next attempt ask the store, however short ago it failed."""
@@ -246,6 +264,11 @@ class Store:
             importlib.import_module("alembic.util").CommandError,
         )
         return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
+
+
+def registered_model(architecture: str) -> str:
+    """Return the name under which the models of an architecture are registered."""
+    return f"{TRAINING}-{architecture}"
 
 
 def described(experiment: str, number: str) -> dict[str, str]:
@@ -350,18 +373,21 @@ def open_store(folder: Path) -> Store:
     """Return the process's store for the project at `folder`, wherever the environment puts it."""
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if given:
-        _check_address(given)
+        _check_address(given, folder)
     return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
 
 
-def _check_address(given: str) -> None:
-    """Refuse at once what MLflow would try for two minutes, or fail on with a traceback."""
+def _check_address(given: str, folder: Path) -> None:
+    """Refuse at once what MLflow would try for two minutes, or fail on with a traceback.
+
+    A relative place of a database is below `folder`, which is where `attempt` calls MLflow.
+    """
     try:
         address = urlsplit(given)
     except ValueError as error:
         raise UserError(f"MLFLOW_TRACKING_URI={_without_password(given)}: {error}") from None
     if address.scheme == "sqlite":
-        database = Path(address.path.removeprefix("/"))
+        database = folder / address.path.removeprefix("/")
         if database.is_dir() or not database.parent.is_dir():
             raise UserError(f"MLFLOW_TRACKING_URI={given}: {database} cannot be a database file")
 

@@ -29,7 +29,7 @@ from fashion.errors import UserError
 from fashion.files import write_bytes, write_text
 from fashion.paths import Paths
 from fashion.serve import champion
-from fashion.store import SEARCH, TRAINING, UNREACHABLE, VIEW, open_store
+from fashion.store import SEARCH, TRAINING, VIEW, open_store, registered_model
 
 # MLflow's own settings, as its UI keeps them: the pages for training, no assistant beside them.
 SETTINGS = {
@@ -99,7 +99,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         UserError: the store cannot be reached, or lacks a run.
     """
     store = open_store(root)
-    found = store.attempt(
+    found = store.ask(
         lambda: {
             name: {
                 run.info.run_name: run.info.run_id
@@ -110,8 +110,6 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             for name in (TRAINING, SEARCH)
         }
     )
-    if found is UNREACHABLE:
-        raise UserError(f"MLflow at {store.place} cannot be reached")
     numbers = {name: store.experiment(name) for name in (TRAINING, SEARCH)}
     runs = found[TRAINING]
     pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
@@ -119,7 +117,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         raise UserError("MLflow lacks the runs of mlp-original-1 and cnn-original-1: `make refill`")
     if not found[SEARCH]:
         raise UserError("MLflow lacks the searches: `make refill`")
-    registered = f"{TRAINING}-cnn"
+    registered = registered_model("cnn")
     _, version = champion(root, registered)
     best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
     model = best.outputs.model_outputs[0].model_id
@@ -155,7 +153,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "compare",
             "Two runs compared",
-            "The parameters that differ are marked; both have the same metrics.",
+            "The parameters that differ are marked; their metrics have the same names.",
             compared,
             "Run details",
             top="Parameters",
@@ -378,7 +376,11 @@ def ui(root: Path) -> Iterator[str]:
         port: int = listener.getsockname()[1]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--port", str(port)],
+        # Said, as a user's MLFLOW_HOST and MLFLOW_BACKEND_STORE_URI would else be taken.
+        [
+            *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+            *("--backend-store-uri", "sqlite:///mlflow.db"),
+        ],
         cwd=root,
         env=environment,
         stdout=subprocess.DEVNULL,

@@ -1,8 +1,8 @@
 """Runs, their parameters, metrics and artifacts, and the registry; the store is `store`'s affair.
 
 MLflow is a log, not an output: no stage reads it, and all in it can be logged again from DVC's
-files. So nothing here stops a training. A store that cannot be reached is named once on standard
-error and not asked again by this process; a wrong use of this module still raises.
+files. So nothing here stops a training. A store that cannot be reached is named on standard error
+and left alone for a while; a wrong use of this module still raises.
 
     with open_run(root, TRAINING, "mlp-original-1", key, tags={…}) as run:
         run.log_parameters({"dropout": 0.2})
@@ -90,7 +90,7 @@ def open_run(
 
     Args:
         root: the project's root, or its copy that DVC made for an experiment.
-        experiment: TRAINING or SEARCH.
+        experiment: a key of `store.EXPERIMENTS`.
         name: what the UI shows, such as "mlp-original-1".
         key: identity of the work: a hash of code, parameters and inputs.
         tags: further tags; `threads` becomes part of the machine's fingerprint.
@@ -120,18 +120,17 @@ def reopen_run(
     key: str,
     *,
     evaluated: str,
-    tags: Mapping[str, Tag] | None = None,
 ) -> Iterator["Run"]:
     """Open the finished run of a trained model to add its test scores.
 
-    Idempotent by a key of its own: with the same `evaluated` a second time the run is complete. A
-    store that has no run for `key` (a new one, or the server was down) gets one. The run's status
-    stays as it was, whatever happens here.
+    Idempotent by a key of its own: with the same `evaluated` a second time the run is complete.
+    Where the training is not all in the store (a new one, or the server was down), nothing is
+    logged and the user is told: `refill` logs the training and then the scores, which belong to its
+    model. The run's status stays as it was, whatever happens here.
 
     Args:
         root: as for `open_run`; so are `experiment`, `name` and `key`.
         evaluated: identity of the evaluation: a hash of its code, parameters and inputs.
-        tags: for a run that has to be created.
 
     Raises:
         UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
@@ -143,7 +142,6 @@ def reopen_run(
         experiment=experiment,
         name=name,
         key=key,
-        tags=tags,
         evaluated=evaluated,
     ) as run:
         yield run
@@ -329,8 +327,18 @@ class Run:
         self._store.retry()
         self._missed.clear()
 
-    def register(self, family: str, val_accuracy: float, description: str) -> None:
-        """Do what `register_champion` says."""
+    def register(self, family: str, val_accuracy: float, description: str = "") -> None:
+        """Register the logged model, as its family's champion if it is the best so far.
+
+        Idempotent, whether the run is complete or not: a model is registered once, and the alias
+        moves only to a validation accuracy at least as high, so a quick experiment does not
+        dethrone a better model. A run without a logged model changes nothing.
+
+        Args:
+            family: name of the registered model, such as "fashion-mnist-mlp".
+            val_accuracy: what champions are chosen by.
+            description: a model card: for what, from what data, how good, with which limits.
+        """
         model = self._model
 
         def register() -> None:
@@ -490,22 +498,6 @@ class Run:
         self._batch(metrics=metrics)
 
 
-def register_champion(run: Run, family: str, val_accuracy: float, description: str = "") -> None:
-    """Register the model that `run` logged, as its family's champion if it is the best so far.
-
-    Idempotent, whether `run` is complete or not: a model is registered once, and the alias moves
-    only to a validation accuracy at least as high, so a quick experiment does not dethrone a better
-    model. A run without a logged model changes nothing.
-
-    Args:
-        run: from `open_run` or `reopen_run`.
-        family: name of the registered model, such as "fashion-mnist-mlp".
-        val_accuracy: what champions are chosen by.
-        description: a model card: for what, from what data, how good, with which limits.
-    """
-    run.register(family, val_accuracy, description)
-
-
 @contextlib.contextmanager
 def _work(
     store: Store,
@@ -514,7 +506,7 @@ def _work(
     experiment: str,
     name: str,
     key: str,
-    tags: Mapping[str, Tag] | None,
+    tags: Mapping[str, Tag] | None = None,
     description: str = "",
     evaluated: str | None = None,
     parent: Run | None = None,
@@ -525,18 +517,19 @@ def _work(
         if not KEY.fullmatch(each):
             raise ValueError(f"a run's key is made of letters, digits and _.:-, not {each!r}")
     missed: Counter[str] = Counter() if parent is None else parent._missed
-    found = store.attempt(lambda: _find(store, experiment, key, mark, parent))
-    created = found is None
-    if found is None:
-        everything = _tags(root, key, tags or {}, description, parent)
-        found = store.attempt(
-            lambda: store.client.create_run(
-                store.experiment(experiment), run_name=name, tags=everything
-            )
-        )
-    content = None if found is UNREACHABLE else found
+    content = _opened(
+        store,
+        root=root,
+        experiment=experiment,
+        name=name,
+        key=key,
+        mark=mark,
+        tags=tags or {},
+        description=description,
+        parent=parent,
+    )
     complete = content is not None and content.data.tags.get(mark[0]) == mark[1]
-    own = created or evaluated is None  # an evaluation leaves the status of the training alone
+    own = evaluated is None  # an evaluation leaves the status of the training alone
     run = Run(
         store,
         root=root,
@@ -578,6 +571,34 @@ def _work(
             say(f"not logged to MLflow: {name}: {what}; `make refill` logs it later")
 
 
+def _opened(
+    store: Store,
+    *,
+    root: Path,
+    experiment: str,
+    name: str,
+    key: str,
+    mark: tuple[str, str],
+    tags: Mapping[str, Tag],
+    description: str,
+    parent: Run | None,
+) -> Any:
+    """Return MLflow's entity of the run of `key`, found or created; None if there can be none."""
+    if parent is not None and parent.run_id is None:
+        return None  # below nothing it would be an orphan, were the store back by now
+    found = store.attempt(lambda: _find(store, experiment, key, mark, parent))
+    if found is not UNREACHABLE and mark[0] == EVALUATED_TAG and not _is_logged(found, key):
+        return None
+    if found is None:
+        everything = _tags(root, key, tags, description, parent)
+        found = store.attempt(
+            lambda: store.client.create_run(
+                store.experiment(experiment), run_name=name, tags=everything
+            )
+        )
+    return None if found is UNREACHABLE else found
+
+
 def _find(
     store: Store, experiment: str, key: str, mark: tuple[str, str], parent: Run | None
 ) -> Any:
@@ -589,6 +610,11 @@ def _find(
         [store.experiment(experiment)], condition, order_by=["attributes.start_time ASC"]
     )
     return min(runs, key=lambda run: run.data.tags.get(mark[0]) != mark[1], default=None)
+
+
+def _is_logged(run: Any, key: str) -> bool:
+    """Return whether there is a run and all of its own work is in it."""
+    return run is not None and run.data.tags.get(LOGGED_TAG) == key
 
 
 def _tags(

@@ -26,6 +26,7 @@ from fashion import command, provenance, reference
 from fashion.differences import first_difference_below
 from fashion.errors import UserError
 from fashion.files import read_json, read_yaml, write_json, write_text
+from fashion.page import cell
 from fashion.paths import Paths
 from fashion.readme import table
 from fashion.stage import recorded_outputs
@@ -48,6 +49,12 @@ ELSEWHERE = {
     "PYTHONPATH": "src",  # where every Python finds the following
 }
 UMASK = 0o077
+INTRODUCTION = """\
+Made by `make verify`: the pipeline of the last commit was run again from nothing in a fresh clone,
+and what came out was held against the dvc.lock and reports/ of that commit, output by output. An
+accuracy may be off by the tolerance, three binomial standard errors, where the bits are not
+promised; how likely it is among other seeds stands beside it once `make reference` has run.
+"""
 SITECUSTOMIZE = "from fashion import elsewhere\n\nelsewhere.begin()\n"
 
 
@@ -206,19 +213,21 @@ def report(recorded: Path, again: Path) -> tuple[str, bool]:
         verdict: sum(row.verdict == verdict for row in rows)
         for verdict in (IDENTICAL, WITHIN, DIFFERENT)
     }
+    here, there = processor(again), processor(recorded)
     kind = (
-        f"machine fingerprint {now}, the recorded one: every byte was compared"
+        f"machine fingerprint {now} ({here}), the recorded one: every byte was compared"
         if same_machine
-        else f"machine fingerprint {now}, not the recorded {before}: the bits may differ and the"
-        " scores were compared"
+        else f"machine fingerprint {now} ({here}), not the recorded {before} ({there}): the bits"
+        " may differ and the scores were compared"
     )
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     text = "\n\n".join(
         [
             "# Verification",
+            INTRODUCTION.strip(),
             table(
                 ["output", "verdict", "first difference"],
-                [[row.output, row.verdict, row.detail] for row in rows],
+                [[row.output, row.verdict, cell(row.detail)] for row in rows],
             ),
             score_table(held),
             f"{'Agreed' if good else 'Not agreed'}: {summary} of {len(rows)} outputs; {kind}.",
@@ -246,8 +255,17 @@ def report_file(recorded: Path, again: Path) -> str:
 
 def fingerprint(checkout: Path) -> str:
     """Return the fingerprint of the machine that trained the models."""
+    return _machine(checkout, "fingerprint")
+
+
+def processor(checkout: Path) -> str:
+    """Return what the processor that trained the models can: a part of the fingerprint."""
+    return _machine(checkout, "processor")
+
+
+def _machine(checkout: Path, fact: str) -> str:
     files = sorted(Paths(checkout).report("train").glob("*/model.json"))
-    found = sorted({read_json(file)["machine"]["fingerprint"] for file in files})
+    found = sorted({read_json(file)["machine"][fact] for file in files})
     return ", ".join(found)
 
 
