@@ -360,14 +360,18 @@ def test_the_direction_in_which_probabilities_are_off_is_said(
     content: Content, factor: float, told: str
 ) -> None:
     winner = report.best(content.results)
+    records = {
+        model: {**record, "label_smoothing": 0.05}
+        for model, record in content.hyperparameters.items()
+    }
     sure = 0.1 + factor * (np.eye(10)[winner.predicted] - 0.1)  # of every prediction alike
     changed = replace(winner, probabilities=sure)
     results = [changed if one is winner else one for one in content.results]
-    _, markdown = report.render(replace(content, results=results))
+    _, markdown = report.render(replace(content, results=results, hyperparameters=records))
     stated = 100 * (0.1 + 0.9 * factor)
     assert f"it states {stated:.2f} % for its predictions in the mean" in markdown
     assert told in markdown
-    assert "Label smoothing" not in markdown
+    assert ("Label smoothing (0.05 here)" in markdown) == ("modest" in told)
 
 
 def test_counts_have_a_total(markdown: str) -> None:

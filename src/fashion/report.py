@@ -514,7 +514,7 @@ def _calibration(content: Content) -> list[Block]:
     reason = (
         f" Label smoothing ({smoothing:g} here) makes the probabilities a model learns more modest"
         " (Müller et al. 2019)."
-        if smoothing
+        if smoothing and stated < right
         else ""
     )
     return [
