@@ -251,7 +251,7 @@ def test_layers_and_dropouts_of_a_cnn_are_told_block_by_block() -> None:
     _, markdown = render(content({"4-cnn-sgd": ours}))
     told = row(markdown, "CNN, SGD without dropout")[1:6]
     assert told == [
-        "16-32 filters of 3×3/4×4, same, dense 64",
+        "16-32 filters of 3×3/4×4, same padding, dense 64",
         "block 0/0.2",
         "sgd 0.1",
         "32",

@@ -202,7 +202,9 @@ def checked_histories(paths: Paths, model: str) -> Path:
     return path
 
 
-def checked_scores(recorded: Path, found: Sequence["evaluation.ModelResult"]) -> Any:
+def checked_scores(
+    recorded: Path, found: Sequence["evaluation.ModelResult"]
+) -> Sequence["evaluation.ModelResult"]:
     """Return the results, if they have the accuracies that were recorded.
 
     Args:

@@ -286,21 +286,24 @@ def _layers(h: Mapping[str, Any]) -> str:
     kernels = each(h["kernel_size"], len(h["filters"]))
     size = "/".join(f"{kernel}×{kernel}" for kernel in dict.fromkeys(kernels))
     dense = f", dense {h['dense_units']}" if h["dense_units"] else ""
-    return f"{'-'.join(map(str, h['filters']))} filters of {size}, {h['padding']}{dense}"
+    return f"{'-'.join(map(str, h['filters']))} filters of {size}, {h['padding']} padding{dense}"
 
 
 def _dropout(h: Mapping[str, Any]) -> str:
-    first = ("input_dropout", 1) if "hidden_units" in h else ("block_dropout", len(h["filters"]))
-    told = {
-        first[0].partition("_")[0]: each(h[first[0]], first[1]),
-        "hidden": each(h["dropout"], len(h.get("hidden_units", [0]))),
-    }
-    texts = [
-        f"{where} {'/'.join(f'{rate:g}' for rate in (rates if len({*rates}) > 1 else rates[:1]))}"
-        for where, rates in told.items()
-        if any(rates)
-    ]
+    if "hidden_units" in h:
+        input_, hidden = [h["input_dropout"]], each(h["dropout"], len(h["hidden_units"]))
+        told = {"input": input_, "hidden": hidden}
+    else:
+        block, hidden = each(h["block_dropout"], len(h["filters"])), each(h["dropout"], 1)
+        told = {"block": block, "hidden": hidden}
+    texts = [f"{where} {_rates(rates)}" for where, rates in told.items() if any(rates)]
     return ", ".join(texts) or NOTHING
+
+
+def _rates(rates: Sequence[float]) -> str:
+    """Return one rate for all layers, or those of the layers in their order."""
+    shown = {*rates} if len({*rates}) == 1 else rates
+    return "/".join(f"{rate:g}" for rate in shown)
 
 
 def _numbers(content: Content, system: str) -> Table:

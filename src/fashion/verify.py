@@ -53,8 +53,7 @@ INTRODUCTION = """\
 Made by `make verify`: the pipeline of the last commit was run again from nothing in a fresh clone,
 and what came out was held against the dvc.lock and reports/ of that commit, output by output. An
 accuracy may be off by the tolerance, three binomial standard errors, where the bits are not
-promised; how likely it is among other seeds stands beside it once `make reference` has run.
-"""
+promised; how likely it is among other seeds stands beside it once `make reference` has run."""
 SITECUSTOMIZE = "from fashion import elsewhere\n\nelsewhere.begin()\n"
 
 
@@ -224,7 +223,7 @@ def report(recorded: Path, again: Path) -> tuple[str, bool]:
     text = "\n\n".join(
         [
             "# Verification",
-            INTRODUCTION.strip(),
+            INTRODUCTION,
             table(
                 ["output", "verdict", "first difference"],
                 [[row.output, row.verdict, cell(row.detail)] for row in rows],
