@@ -89,8 +89,7 @@ thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experi
 reference: $(INSTALLED) ## train every model from four more seeds in a copy (.state/reference)
 	$(call copy_to,.state/reference)
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
-	mkdir -p reports/reference
-	cp .state/reference/reports/evaluate/metrics.json reports/reference
+	python -m fashion.reference .state/reference
 
 # A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on. Two
 # stages run at a time; what one of them could not do because of the other, the last line does.
@@ -159,6 +158,7 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 
 .PHONY: predict
 predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
+	@test -n "$(IMAGE)" || { echo "which picture? make predict IMAGE=shirt.jpg" >&2; exit 2; }
 	@python -m fashion.predict "$(IMAGE)"
 
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay

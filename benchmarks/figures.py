@@ -35,6 +35,7 @@ def training(result: Mapping[str, Any]) -> Figure:
         panel.grid(visible=False, axis="x")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.suptitle(_machine(result))
     return figure
 
 
@@ -56,7 +57,7 @@ def growth(result: Mapping[str, Any]) -> Figure:
         added = [row["peak_memory_mib"] - rows[0]["peak_memory_mib"] for row in rows]
         memory.plot([row["mib"] - rows[0]["mib"] for row in rows], added, **shown)
     time.plot(factors, factors, "--", color=GREY, label="linear")
-    time.set(title="Time of an epoch", xlabel="Times the data", ylabel="Times the time")
+    time.set(title="Time of an epoch", xlabel="Times the data", ylabel="Times the first epoch's")
     ends = [0, max(rows[-1]["mib"] - rows[0]["mib"] for rows in result["data"].values())]
     memory.plot(ends, ends, "--", color=GREY, label="the bytes added")
     memory.set(title="Peak memory", xlabel="MiB of pixels added", ylabel="MiB of memory added")
@@ -71,4 +72,9 @@ def growth(result: Mapping[str, Any]) -> Figure:
     store.grid(visible=False, axis="x")
     for panel in (time, memory, store):
         panel.legend()
+    figure.suptitle(_machine(result))
     return figure
+
+
+def _machine(result: Mapping[str, Any]) -> str:
+    return "{cores} cores ({processor})".format(**result["machine"])

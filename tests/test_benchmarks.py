@@ -27,6 +27,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: E402
 
 from fashion import models  # noqa: E402
 
+MACHINE = {"cores": 2, "processor": "a processor"}
 PNG = b"\x89PNG\r\n"
 
 
@@ -100,12 +101,13 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
 def test_results_become_pictures() -> None:
     case = {"model": "mlp", "batch_size": 32, "medians": {training.OWN: 1.0, "PyTorch": 2.0}}
     cases = [case, case | {"batch_size": 64}, case | {"model": "cnn"}]
-    assert figures.training({"cases": cases}).startswith(PNG)
+    assert figures.training({"machine": MACHINE, "cases": cases}).startswith(PNG)
     rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": 500 + f} for f in (1, 10)]
     store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
-    picture = figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+    result = {"machine": MACHINE, "data": {"mlp": rows, "cnn": rows}, "store": store}
+    picture = figures.growth(result)
     assert picture.startswith(PNG)
-    assert picture == figures.growth({"data": {"mlp": rows, "cnn": rows}, "store": store})
+    assert picture == figures.growth(result)
 
 
 def test_the_line_that_memory_is_held_against_is_as_long_as_the_longest_curve() -> None:
@@ -113,7 +115,8 @@ def test_the_line_that_memory_is_held_against_is_as_long_as_the_longest_curve() 
     few = [{**row, "mib": row["mib"] / 9} for row in rows]
     store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
     draw: Any = inspect.unwrap(figures.growth)
-    drawn = draw({"data": {"mlp": rows, "cnn": few}, "store": store})
+    drawn = draw({"machine": MACHINE, "data": {"mlp": rows, "cnn": few}, "store": store})
+    assert drawn.get_suptitle() == "2 cores (a processor)"
     (line,) = (line for line in drawn.axes[1].lines if line.get_label() == "the bytes added")
     assert list(line.get_xdata()) == [0, 9]
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import yaml
 from fashion.checklist import is_there, render
 from fashion.errors import UserError
 from fashion.files import write_json, write_text
+from fashion.verify import set_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCE = PROJECT / "src/fashion/checklist.yaml"
@@ -23,11 +25,15 @@ def root(tmp_path: Path) -> Path:
     write_text(tmp_path / "Makefile", "test: install\nNAME := x\n")
     write_text(tmp_path / "tests/test_a.py", "def test_it():\n    pass\n")
     write_text(tmp_path / "README.md", "# Limits\n")
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    set_parameters(tmp_path, {"train.models": ["mlp"], "train.data": ["original"]})
+    made_from: dict[str, dict[str, str]] = {"data_sha256": {}, "settings": {}}
+    write_json(tmp_path / "reports/train/mlp-original-1/model.json", made_from)
     scores = {"test": {"accuracy": 0.9}}
     write_json(tmp_path / "reports/evaluate/metrics.json", {"mlp-original": scores})
     write_json(
         tmp_path / "reports/reference/metrics.json",
-        {f"mlp-original-{seed}": scores for seed in (2, 3)},
+        {f"mlp-original-{seed}": {**scores, "made_from": made_from} for seed in (2, 3)},
     )
     return tmp_path
 

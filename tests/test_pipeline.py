@@ -122,7 +122,7 @@ def test_every_promised_file_is_there(reproduced: "Checkout") -> None:
     reports += [
         f"tune/{model}/{file}"
         for model in MODELS
-        for file in ("hyperparameters.json", "trials.csv")
+        for file in ("hyperparameters.json", "search.json", "trials.csv")
     ]
     reports += [
         f"train/{name}/{file}"
@@ -132,9 +132,11 @@ def test_every_promised_file_is_there(reproduced: "Checkout") -> None:
     reports += [
         f"evaluate/{file}"
         for file in ("metrics.json", "comparisons.json", "per_class.csv", "confusion.csv",
-                     "calibration.csv", "curves.csv", "report.html", "report.md")
+                     "calibration.csv", "curves.csv", "report.html", "report.md",
+                     "evaluation.json", "summary.json")
     ]  # fmt: skip
     files = [f"reports/{report}" for report in reports]
+    files += [f"data/trials/{model}.csv" for model in MODELS]
     files += [f"models/{name}.keras" for name in NAMES]
     files += [f"data/predictions/{name}.csv" for name in NAMES]
     assert not [file for file in files if not (reproduced.root / file).is_file()]
@@ -153,7 +155,11 @@ def test_all_trials_are_kept(reproduced: "Checkout") -> None:
         chosen = json.loads((folder / "hyperparameters.json").read_text())
         assert len(trials) == TRIALS
         best = max(trials, key=lambda trial: float(trial["val_accuracy"]))
-        assert float(best["learning_rate"]) == chosen["learning_rate"]
+        searched = set(best) & set(chosen)
+        assert len(searched) > 1
+        assert {name: json.loads(best[name]) for name in searched} == {
+            name: chosen[name] for name in searched
+        }
 
 
 def test_the_history_has_a_row_per_epoch(reproduced: "Checkout") -> None:

@@ -48,6 +48,14 @@ def test_a_number_changed_by_hand_is_put_right() -> None:
     assert filled(wrong, PROJECT) == README
 
 
+def test_a_header_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"params\.yaml: its header lacks “# expected”"):
+        expected("seed: 1\n", PROJECT)
+    write_json(tmp_path / "reports/run.json", {"runs": {}})
+    with pytest.raises(UserError, match="no run is recorded: `make record` does that"):
+        expected("# expected # /expected", Paths(tmp_path))
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(UserError, match="unknown table 'scors': choose from scores"):
         filled("<!-- scors -->\n<!-- /scors -->", PROJECT)

@@ -22,8 +22,12 @@ repro:
 \techo '{stages: {train: {outs: [{path: reports/train/a.json, md5: new}]}}}' > dvc.lock
 \techo new > reports/train/a.json; echo new > .dvc/cache/files/a
 \techo "$$PYTHONPATH" > reports/train/path
+readme:
+\techo new > README.md
 verify:
 \tgit show HEAD:dvc.lock > reports/verification.md
+test:
+\tgit diff --exit-code && test "$$(git show HEAD:README.md)" = new
 bfloat16:
 	mkdir reports/bfloat16; echo new > reports/bfloat16/metrics.json
 smoke:
@@ -39,6 +43,7 @@ def project(tmp_path: Path) -> Path:
     (root / "Makefile").write_text(MAKEFILE)
     (root / ".gitignore").write_text("__pycache__\n")
     (root / "dvc.lock").write_text("old\n")
+    (root / "README.md").write_text("old\n")
     (root / "reports/train").mkdir(parents=True)
     (root / "reports/train/stale.json").write_text("old\n")
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
@@ -75,6 +80,11 @@ def test_results_of_a_clone_replace_those_here(project: Path) -> None:
     assert sorted(path.name for path in (project / "reports/train").iterdir()) == ["a.json", "path"]
     assert (project / "reports/train/path").read_text() == "\n"  # not this checkout's code
     assert not (project / "installed").exists()
+
+
+def test_the_tests_in_the_clone_see_pages_of_the_new_results(project: Path) -> None:
+    done = record(project, "repro", "test")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_other_commands_left_here_stays(project: Path) -> None:

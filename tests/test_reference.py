@@ -1,12 +1,23 @@
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fashion.errors import UserError
 from fashion.files import write_json
-from fashion.paths import Paths
-from fashion.reference import by_seed, hold, probability, read_others, tolerance, without_seed
+from fashion.paths import ModelName, Paths
+from fashion.reference import (
+    by_seed,
+    gathered,
+    hold,
+    probability,
+    read_others,
+    tolerance,
+    without_seed,
+)
+from fashion.verify import set_parameters
 
 IMAGES = {"val": 12_000, "test": 10_000}
 
@@ -105,8 +116,52 @@ def test_without_other_seeds_nothing_is_said_of_probability() -> None:
     assert all(one.probability is None for one in hold(RECORDED, RECORDED, {}, IMAGES))
 
 
-def test_other_seeds_are_read_where_they_are(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
-    assert read_others(paths) == {}
-    write_json(paths.report("reference") / "metrics.json", OTHERS)
-    assert read_others(paths) == OTHERS
+def checkout(root: Path, seeds: list[int], epochs: int = 30) -> Paths:
+    """Return a checkout whose models are trained and evaluated."""
+    paths = Paths(root)
+    root.mkdir()
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", paths.params)
+    set_parameters(root, {"train.seeds": seeds})
+    names = [
+        ModelName(model, data, seed)
+        for model in ("mlp", "cnn")
+        for data in ("original", "augmented")
+        for seed in seeds
+    ]
+    for name in names:
+        write_json(
+            paths.training(name) / "model.json",
+            {"data_sha256": {"train": name.data}, "settings": {"epochs": epochs}, "key": str(name)},
+        )
+    shown = [str(name) if len(seeds) > 1 else without_seed(str(name)) for name in names]
+    accuracy = {"accuracy": 0.9}
+    write_json(
+        paths.report("evaluate") / "metrics.json",
+        {name: {"val": accuracy, "test": accuracy} for name in shown},
+    )
+    return paths
+
+
+def test_other_seeds_count_if_all_else_is_the_same(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "here", [1])
+    assert read_others(here) == {}
+    file = here.report("reference") / "metrics.json"
+    write_json(file, gathered(checkout(tmp_path / "others", [2, 3])))
+    assert len(by_seed([read_others(here)], "cnn-augmented", "test", "accuracy")) == 2
+    write_json(file, gathered(checkout(tmp_path / "longer", [2, 3], epochs=31)))
+    assert read_others(here) == {}
+
+
+def test_the_recorded_seed_is_not_among_the_others(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "here", [2])
+    file = here.report("reference") / "metrics.json"
+    write_json(file, gathered(checkout(tmp_path / "others", [2, 3])))
+    assert sorted(read_others(here)) == [
+        *("cnn-augmented-3", "cnn-original-3", "mlp-augmented-3", "mlp-original-3")
+    ]
+
+
+def test_a_checkout_that_has_not_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").touch()
+    with pytest.raises(UserError, match=r"metrics\.json is missing"):
+        gathered(Paths(tmp_path))

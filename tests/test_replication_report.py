@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fashion.data import CLASS_NAMES
+from fashion.parameters import Transforms
 from fashion.replication import DERIVED, MACRO, PER_CLASS, SCORES, Claim, Plan, read_plan
 from fashion.replication_report import METRICS, Content, render, summary
 from fashion.replication_results import Found, History, Measured
@@ -67,6 +68,7 @@ def content(
         models=models,
         searches=searches or {},
         counts={"train": [1] * 10},
+        transforms=Transforms(rotation=10, zoom=0.1, shift=2, flip=0.5),
         seconds=dict.fromkeys(PLAN.systems, 90.0),
         processors=["Xeon"],
         figures={f"figures/{name}.png": PNG for name in ("accuracy", "samples", "grid")},
@@ -104,7 +106,7 @@ def test_winners_of_our_searches_are_compared_but_not_counted() -> None:
     ours = content({"5-found": measured(), "5-416-units": measured()})
     _, markdown = render(ours)
     compared = row(markdown, "The winner of our Hyperband | test accuracy")
-    assert compared[2:4] == ["above", "0.8860"]
+    assert compared[2:4] == ["above (better)", "0.8860"]
     assert sum(summary(ours)["systems"]["5"]["published"].values()) == 2
 
 
@@ -133,7 +135,7 @@ def test_a_class_has_its_published_and_measured_numbers_in_one_row() -> None:
     markdown = markdown.split("Class by class")[1].split("\n\n## ")[0]
     shirt, macro = row(markdown, "Shirt"), row(markdown, "macro average")
     assert shirt[4:7] == ["0.71", "0.7150 ± 0.0212", "inside"]
-    assert macro[4:7] == ["0.90", "0.9150 ± 0.0071", "below"]
+    assert macro[4:7] == ["0.90", "0.9150 ± 0.0071", "below (worse)"]
     assert "(Figure 5; n = 5)" in markdown
 
 
@@ -187,7 +189,7 @@ def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
     found = Found([{"val_accuracy": "0.9"}, {"val_accuracy": ""}], {**best, "input_dropout": 0.0})
     models = {"1-dropout": measured()}
     _, markdown = render(content(models, {"1-dropout": found}))
-    assert row(markdown, "Random search with dropout")[-2:] == ["0.9000", "2"]
+    assert row(markdown, "Random search with dropout")[-3:] == ["0.9000", "–", "2"]
     assert "- Random search with dropout: `dropout` [0.2, 0.1], `learning_rate`" in markdown
 
 
@@ -203,8 +205,25 @@ def test_the_best_and_the_last_epoch_of_a_row_are_held_against_the_published_los
         "val_loss": [0.33, 0.300474, 0.340474],
     }
     _, markdown = render(content({"4-grid-2-adam-0001-512": measured(history)}))
-    assert "the last epoch 0.007 in training and 0.030 in validation," in markdown
-    assert "the epoch with the least validation loss 0.020 and 0.010." in markdown
+    assert "by 0.007 (training) and 0.030 (validation) on average if the last epoch" in markdown
+    assert "by 0.020 and 0.010 if it is the one with the least validation loss." in markdown
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(99, False), (100, True)])
+def test_a_row_that_no_patience_stopped_is_named(epochs: int, *, told: bool) -> None:
+    history = {"loss": [0.5], "val_loss": [0.3]}
+    ours = measured(history, epochs=[epochs])
+    _, markdown = render(content({"4-grid-2-adam-0001-512": ours}))
+    assert ("Ended at the most epochs they may have" in markdown) == told
+
+
+def test_what_the_document_s_search_found_stands_beside_what_ours_did() -> None:
+    best = {**PLAN.models["2-mlp"].hyperparameters, "hidden_units": [64, 32], "dropout": 0.1}
+    found = Found([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best)
+    _, markdown = render(content({"2-mlp": measured()}, {"2-mlp": found}))
+    assert row(markdown, "Bayesian search of the MLP")[-3:] == ["0.3000", "0.4000", "2"]
+    assert "`hidden_units` [64, 32]; printed are" in markdown
+    assert "`hidden_units` [448, 32, 32, 32]." in markdown
 
 
 def test_a_difference_of_next_to_nothing_has_no_minus() -> None:
@@ -220,6 +239,7 @@ def test_a_difference_has_its_sign() -> None:
 def test_what_was_trained_stands_beside_how_long_it_learned() -> None:
     _, markdown = render(content({"3-tyler": measured(epochs=[8, 20])}))
     assert row(markdown, "Tyler, five times 128")[1:] == [
+        "3-tyler",
         "64-32",
         "input 0.1, hidden 0.2/0",
         "adam 0.0001, L2 0.001",
@@ -249,7 +269,7 @@ def test_layers_and_dropouts_of_a_cnn_are_told_block_by_block() -> None:
     }
     ours = replace(measured(epochs=[20, 20]), settings=cnn)
     _, markdown = render(content({"4-cnn-sgd": ours}))
-    told = row(markdown, "CNN, SGD without dropout")[1:6]
+    told = row(markdown, "CNN, SGD without dropout")[2:7]
     assert told == [
         "16-32 filters of 3×3/4×4, same padding, dense 64",
         "block 0/0.2",

@@ -60,6 +60,15 @@ def test_a_run_that_cannot_be_traced_is_named(changes: dict[str, str | None], wo
     assert lacks(TRAINING, run(changes)) == [words]
 
 
+def test_what_an_experiment_of_dvcs_changed_is_kept_by_dvc() -> None:
+    assert lacks(TRAINING, run({"git.dirty": "true", "dvc.experiment": "bfloat16"})) == []
+
+
+def test_a_trial_may_have_failed_but_not_been_left() -> None:
+    assert lacks(SEARCH, run({"trial": "1"}, status="FAILED")) == []
+    assert lacks(SEARCH, run({"trial": "1"}, status="KILLED")) == ["is KILLED"]
+
+
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
 def test_a_run_that_did_not_end_well_is_named(status: str) -> None:
     assert lacks(TRAINING, run(status=status)) == [f"is {status}"]

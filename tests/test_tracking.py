@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import requests
 
-from fashion import provenance
+from fashion import provenance, training_log
 from fashion.errors import UserError
+from fashion.results import HISTORY
 from fashion.store import EXPERIMENTS, SEARCH, TRAINING, described, open_store, store_root
 from fashion.tracking import Images, Run, open_run, reopen_run
 
@@ -190,6 +191,23 @@ def test_a_view_has_the_curves_of_trainings_and_the_coordinates_of_trials(
     assert len({one["uuid"] for one in charts}) == len(charts)
     shown = [one.get("selectedMetrics", [one.get("metricKey")]) for one in charts]
     assert {metric for one in shown for metric in one} == metrics
+
+
+def test_an_epoch_is_logged_by_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    batches: list[int] = []
+    original = mlflow.MlflowClient.log_batch
+
+    def counted(self: Any, run_id: str, metrics: Sequence[Any] = (), **others: Any) -> Any:
+        batches.append(len(metrics))
+        return original(self, run_id, metrics, **others)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+    history = [{"epoch": epoch, **dict.fromkeys(HISTORY[1:], 0.5)} for epoch in (1, 2)]
+    with open_run(root, TRAINING, "run", "k") as run:
+        training_log.log_epochs(run, history)
+    assert batches == [len(HISTORY) - 1] * 2
 
 
 def test_artifact_locations_are_relative_and_the_working_directory_stays(
@@ -477,9 +495,40 @@ def test_importing_the_module_does_not_import_mlflow() -> None:
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-def test_telemetry_is_off(root: Path) -> None:
+def test_telemetry_is_off(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")  # the environment of `make install` sets it too
     with open_run(root, TRAINING, "run", "k"):
         assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+# Deleted by somebody in MLflow's pages
+
+
+def test_a_deleted_experiment_is_restored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = client(root)
+    store.delete_experiment(store.get_experiment_by_name(TRAINING).experiment_id)
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+    assert "experiment fashion-mnist had been deleted: restored" in capsys.readouterr().err
+    assert "run" in [found.info.run_name for found in runs(root)]
+
+
+def test_a_run_that_is_deleted_meanwhile_stops_nothing_and_is_logged_anew(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_metrics({"loss": 1.0}, step=1)
+        delete(root, run.run_id)
+        run.log_metrics({"loss": 0.5}, step=2)
+    warning, missed = capsys.readouterr().err.splitlines()
+    assert "going on without it" in warning
+    assert missed == "not logged to MLflow: run: 1 metric; `make refill` logs it later"
+    open_store(root).retry()
+    with open_run(root, TRAINING, "run", "k") as again:
+        again.log_metrics({"loss": 1.0}, step=1)
+        again.log_metrics({"loss": 0.5}, step=2)
+    assert again.run_id != run.run_id
+    assert steps(root, again.run_id, "loss") == [(1, 1.0), (2, 0.5)]
 
 
 # Ends

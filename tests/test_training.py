@@ -26,6 +26,7 @@ import keras  # noqa: E402  # TensorFlow must be configured before anything load
 import tensorflow as tf  # noqa: E402
 
 from fashion import models, training  # noqa: E402
+from fashion.kernels import PORTABLE, FusedDropout, FusedGelu  # noqa: E402
 from fashion.training import Epoch, Progress, change_images  # noqa: E402
 
 COMMON: dict[str, Any] = {
@@ -472,7 +473,9 @@ def with_progress(content: bytes, progress: object) -> bytes:
     return changed_content.getvalue()
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another model's", "list", "epochs"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "empty", "text", "another model's", "list", "epochs", "patience"]
+)
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     checkpoint = tmp_path / "c.npz"
     content = content_of_a_checkpoint()
@@ -639,6 +642,55 @@ def test_a_step_is_one_kernel_per_variable_and_two_per_batch_norm(model: str) ->
     kernels = [v for v in network.trainable_variables if v.name == "kernel"]
     # Learning rate and step, the decay of each kernel, the two running values of each batch norm.
     assert count["AssignVariableOp"] == 2 + len(kernels) + 2 * len(norms)
+
+
+@pytest.mark.parametrize("model", TINY)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_model_learns_by_the_layers_of_fewer_passes(model: str, *, batch_norm: bool) -> None:
+    changes = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
+    dropouts = {"mlp": {"input_dropout": 0.1}, "cnn": {"block_dropout": 0.1}}
+    record = parse(model, TINY[model] | changes | dropouts[model], "test")
+    network = models.build(model, record, 1)
+    kinds = Counter(type(layer) for layer in network.layers)
+    assert not set(kinds) & set(PORTABLE.values())
+    assert kinds[FusedDropout] == 2
+    count = operations(network, record)
+    # The biases of dense layers learn by a product; a convolution that has some keeps its own way.
+    convolutions = kinds[keras.layers.Conv2D]
+    assert count["BiasAddGrad"] == (0 if batch_norm else convolutions)
+    assert count["Erf"] == kinds[FusedGelu] == (1 if model == "mlp" else 2)
+    assert count["Erfc"] == 0
+
+
+def test_an_epoch_is_few_calls_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = training._step_function
+
+    def watched(*arguments: Any) -> Any:
+        run_steps = original(*arguments)
+
+        def counted(order: Any, epoch: Any, start: Any, rates: tf.Tensor) -> Any:
+            calls.append(len(rates))
+            return run_steps(order, epoch, start, rates)
+
+        return counted
+
+    monkeypatch.setattr(training, "_step_function", watched)
+    fit(epochs=2)
+    assert calls == [10, 10]
+
+
+def test_a_training_uses_its_images_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Any] = []
+    original = training._in_place
+
+    def watched(images: Any) -> tf.Tensor:
+        taken.append(images)
+        return original(images)
+
+    monkeypatch.setattr(training, "_in_place", watched)
+    fit(epochs=1)
+    assert [images is TRAIN.images for images in taken] == [True]
 
 
 def test_a_training_traces_its_step_once(monkeypatch: pytest.MonkeyPatch) -> None:

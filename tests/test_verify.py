@@ -275,4 +275,4 @@ def test_other_instructions_give_other_bits_and_scores_within_tolerance(
     text, good = verify.report(reproduced.root, own.root)
     assert good, text
     assert "the scores were compared" in text
-    assert "within tolerance" in {verdict for verdict, _ in rows(text).values()}
+    assert rows(text)["models/cnn-original-1.keras"][0] == "within tolerance"

@@ -2,7 +2,8 @@
 
 Of what has not run yet the page says so: `dvc repro --single-item compare` tells how far it is.
 
-Reads:  results/, durations/, ../data/processed/test.npz, ../reports/{preprocess,augment}/
+Reads:  results/, durations/, ../params.yaml, ../data/processed/test.npz,
+        ../reports/{preprocess,augment}/
 Writes: report.html, report.md, figures/, summary.json
 """
 
@@ -20,8 +21,9 @@ from fashion import (
 )
 from fashion.errors import UserError
 from fashion.files import together, write_bytes, write_json, write_text
+from fashion.parameters import read_parameters
 from fashion.paths import Paths
-from fashion.results import read_class_counts
+from fashion.results import AugmentedData, read_class_counts, read_record
 
 
 def main() -> None:
@@ -47,12 +49,17 @@ def main() -> None:
     }
     test = data.read_split(paths.split("test"))
     report = paths.report("preprocess")
+    augmented = read_record(paths.report("augment") / "summary.json", AugmentedData)
     content = replication_report.Content(
         plan=plan,
         missing=[name for name in replication_results.stages(whole) if name not in ran],
         models=models,
         searches=searches,
-        counts=read_class_counts(report / "classes.csv", ("train", "val", "test")),
+        counts={
+            **read_class_counts(report / "classes.csv", ("train", "val", "test")),
+            "train, augmented": [augmented.classes[name] for name in data.CLASS_NAMES],
+        },
+        transforms=read_parameters(paths.params).augment.transforms,
         seconds=replication_results.read_durations(folder / "durations", plan),
         processors=replication_results.read_processors(
             folder / "durations", folder / "results", plan

@@ -59,7 +59,7 @@ def log_evaluation(
     with tracking.open_run(
         root,
         store.TRAINING,
-        "comparison",
+        store.COMPARISON,
         key,
         tags={"seed": record["seed"], **origin(record, "evaluate")},
         description="All models on the test split, side by side; `report.html` tells it whole",

@@ -44,6 +44,7 @@ STYLE: dict[str, Any] = {
 GAP = 2  # pixels of white between images
 WHITE = 255
 FEW = 10  # images; the accuracy of fewer says nothing
+ROUND_STEPS = (1, 2, 5, 10)  # between ticks, and their tenths: 0.5 % and not 0.8 %
 
 Images = NDArray[np.uint8]  # [N, 28, 28]
 Labels = NDArray[np.uint8]  # [N]
@@ -351,7 +352,7 @@ def accuracy_intervals(
     axes.margins(x=0.08)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    axes.xaxis.set_major_locator(MaxNLocator(7))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=ROUND_STEPS))
     axes.set_xlabel("Accuracy")
     axes.set_title("Accuracy of the models")
     figure.legend(loc="outside lower center", ncols=2)

@@ -24,6 +24,7 @@ from fashion.progress import duration
 from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
 PAGES = ("README.md", "docs/speed.md")
+HEADER = r"# expected .*?# /expected"  # of params.yaml
 EXPERIMENTS = ("bfloat16", "thorough")  # targets of make, whose scores are in reports/<target>
 
 
@@ -75,9 +76,14 @@ def expected(text: str, paths: Paths) -> str:
     """Return the text of params.yaml with what to expect of `make repro` in its header.
 
     Raises:
-        UserError: a file it is made from is missing.
+        UserError: a file it is made from is missing, no run is recorded, or the header has no
+            place for it.
     """
-    run = read_json(paths.report("run.json"))["runs"]["repro"]
+    run = read_json(paths.report("run.json"))["runs"].get("repro")
+    if run is None:
+        raise UserError("no run is recorded: `make record` does that")
+    if not re.search(HEADER, text, re.DOTALL):
+        raise UserError(f"{paths.params.name}: its header lacks “# expected” or “# /expected”")
     lines = [
         f"#   make repro: {duration(run['seconds'])} on {run['cores']} cores ({run['processor']})"
     ]
@@ -85,7 +91,7 @@ def expected(text: str, paths: Paths) -> str:
         val, test = scores["val"]["accuracy"], scores["test"]["accuracy"]
         lines.append(f"#   {model}: val accuracy {val:.4f}, test accuracy {test:.4f}")
     block = "\n".join(["# expected (made by `make readme`):", *lines, "# /expected"])
-    return re.sub(r"# expected .*?# /expected", lambda _: block, text, count=1, flags=re.DOTALL)
+    return re.sub(HEADER, lambda _: block, text, count=1, flags=re.DOTALL)
 
 
 def scores(paths: Paths) -> str:
@@ -124,21 +130,29 @@ def comparisons(paths: Paths) -> str:
 def models(paths: Paths) -> str:
     """Return a row per trained model: its size and how long it learned."""
     rows = []
+    speeds = benchmark(paths, "precision")
     named = read_parameters(paths.params).train
     for parts in itertools.product(named.models, named.data, named.seeds):
         folder = paths.training(ModelName(*parts))
         record, done = read_json(folder / "model.json"), read_json(folder / "metrics.json")
+        epoch = speeds["models"][parts[0]][record["settings"]["precision"]]["seconds_per_epoch"]
         rows.append(
             [
                 folder.name,
                 f"{record['parameters']:,}",
                 f"{record['flops_per_image'] / 1e6:.1f} million",
                 f"{done['best_epoch']} of {done['epochs']}",
+                f"{epoch:.1f} s",
                 f"`{record['weights_sha256'][:16]}`",
             ]
         )
-    return table(
-        ["model", "parameters", "FLOPs per image", "best epoch", "SHA-256 of the weights"], rows
+    header = [
+        *("model", "parameters", "FLOPs per image", "best epoch", "an epoch's time"),
+        "SHA-256 of the weights",
+    ]
+    return (
+        f"{table(header, rows)}\n\nAn epoch's time is that on the original data, by"
+        f" `make benchmark` on {_machine(speeds)}."
     )
 
 
@@ -162,8 +176,8 @@ def durations(paths: Paths) -> str:
     text = (
         "Measured by `python -m fashion.record`, target by target, in a fresh clone, no GPU. A"
         " processor is told by a digest of its instruction sets:"
-        f" {'; '.join(machines)}. The other commands begin with `make install` where it has not"
-        " been done (here with the packages in uv's cache); memory is that of the largest process."
+        f" {'; '.join(machines)}. A target that was measured alone begins with"
+        " `make install` (with the packages in uv's cache); memory is that of the largest process."
     )
     return f"{table(['command', 'wall time', 'memory', 'processor'], rows)}\n\n{text}"
 
@@ -186,6 +200,8 @@ def seeds(paths: Paths) -> str:
                 f"{low:.4f} to {high:.4f}" if known else "–",
             ]
         )
+    if not read_others(paths):
+        return "`make reference` has not been run: one seed of each model, so no spread is known."
     return table(
         [
             "model",
@@ -242,42 +258,51 @@ def determinism(paths: Paths) -> str:
     """Return a sentence on what determinism costs."""
     measured = benchmark(paths, "determinism")
     costs = ", ".join(
-        f"{100 * found['cost']:+.1f} % for the {model}, whose repeats differ by {_spread(found)}"
+        f"{100 * found['cost']:+.1f} % for the {model}, whose repeats differ by"
+        f" {100 * _spread(found):.0f} %"
         for model, found in measured["models"].items()
     )
+    hidden = all(abs(found["cost"]) <= _spread(found) for found in measured["models"].values())
     return (
-        f"Deterministic kernels change the time of an epoch by {costs} (`make benchmark`, medians;"
-        f" {_machine(measured)})."
+        f"Deterministic kernels change the median time of an epoch by {costs} (`make benchmark`,"
+        f" {_machine(measured)}){': less than repeats of the same work differ by' * hidden}."
     )
 
 
-def _spread(found: dict[str, Any]) -> str:
+def _spread(found: dict[str, Any]) -> float:
     """Return by how much repeats of the same work differ at most, of their median."""
-    spreads = [
+    spreads: list[float] = [
         (max(values) - min(values)) / found["medians"][kind]
         for kind, values in found["seconds"].items()
     ]
-    return f"{100 * max(spreads):.0f} %"
+    return max(spreads)
 
 
 def speed(paths: Paths) -> str:
     """Return seconds per epoch of this project's training beside other ways to write it."""
     measured = benchmark(paths, "training")
     own, *others = measured["cases"][0]["medians"]
-    rows = [
-        [
-            f"{case['model']}, batch {case['batch_size']}",
-            f"**{case['medians'][own]:.2f}**",
-            *(f"{case['medians'][o]:.2f} ({case['times_faster'][o]:.1f}×)" for o in others),
-            f"{case['share_of_matrix_product']:.0%}",
-        ]
-        for case in measured["cases"]
-    ]
+    rows = []
+    for case in measured["cases"]:
+        fastest = min(case["medians"].values())
+        times = {
+            name: f"**{seconds:.2f}**" if seconds == fastest else f"{seconds:.2f}"
+            for name, seconds in case["medians"].items()
+        }
+        rows.append(
+            [
+                f"{case['model']}, batch {case['batch_size']}",
+                times[own],
+                *(f"{times[other]} ({case['times_faster'][other]:.2f}×)" for other in others),
+                f"{case['share_of_matrix_product']:.0%}",
+            ]
+        )
     header = ["seconds per epoch", own, *others, "of the matrix product's rate"]
     return (
         f"{table(header, rows)}\n\nMedians of {measured['rounds']} rounds on"
         f" {_machine(measured)}, where a large float32 matrix product reaches"
-        f" {measured['matrix_product_gflops']:.0f} GFLOP/s."
+        f" {measured['matrix_product_gflops']:.0f} GFLOP/s; in brackets their time divided by ours,"
+        " in bold the fastest."
     )
 
 
@@ -331,8 +356,9 @@ def overheads(paths: Paths) -> str:
     )
     return (
         f"{table(['seconds', *kinds], rows)}\n\n{_on(measured)}"
-        f" {measured['overhead']:.1%} of the time is no training (validation, prediction and"
-        " tracing count as training). In tune and train, logging to MLflow takes"
+        f" {1 - sums['training steps'] / measured['seconds']:.1%} of the time is no training step,"
+        f" {measured['overhead']:.1%} neither that nor validation, prediction or tracing. In tune"
+        " and train, logging to MLflow takes"
         f" {measured['logging_of_training']:.1%} of the time of all training."
         f" Commands that do next to nothing: {short}."
     )
@@ -357,12 +383,15 @@ def growth(paths: Paths) -> str:
             )
     store = measured["store"]
     logging = ", ".join(
-        f"to {what} {1000 * store['full'][what]:.0f} ms instead of {1000 * seconds:.0f}"
+        f"to {what} takes {1000 * store['full'][what]:.0f} ms instead of {1000 * seconds:.0f}"
         for what, seconds in store["empty"].items()
     )
-    header = ["size", "seconds per epoch", "beyond linear", "MiB of pixels added", "MiB used more"]
+    header = [
+        *("size", "seconds per epoch", "against linear growth"),
+        *("MiB of pixels added", "more MiB used"),
+    ]
     return (
-        f"{table(header, rows)}\n\n{_on(measured)} With {store['runs']:,} runs in MLflow it takes"
+        f"{table(header, rows)}\n\n{_on(measured)} With {store['runs']:,} runs in MLflow,"
         f" {logging}."
     )
 

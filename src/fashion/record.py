@@ -19,12 +19,14 @@ from fashion import command
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.provenance import machine, processor_name, source
+from fashion.readme import EXPERIMENTS
+from fashion.reference import FOLDER
 from fashion.stage import recorded_outputs
 from fashion.verify import cache_folder, own_environment
 from fashion.verify import clone as clone_of
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
-OTHERS = ("bfloat16", "thorough", "reference")  # what they leave in reports/ is kept as well
+OTHERS = (*EXPERIMENTS, FOLDER)  # what they leave in reports/ is kept as well
 # Runs a command, and writes the kB of the largest process of it. In a small process of its own, as
 # what this one has needed would count for whatever it starts: Linux keeps the peak across exec.
 MEASURED = """
@@ -63,6 +65,7 @@ def main() -> None:
             done = _timed(target, clone)
             if target == "repro":
                 _keep_results(clone, root)
+                _timed("readme", clone)  # `make test` holds the pages against the results
                 _commit(clone)
             if target in OTHERS:
                 _keep_folder(clone, root, target)
@@ -123,7 +126,7 @@ def _commit(clone: Path) -> None:
     settings = ("user.name=record", "user.email=record@localhost", "commit.gpgsign=false")
     options = [part for setting in settings for part in ("-c", setting)]
     commit = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Results")
-    for arguments in (("add", "dvc.lock", "reports"), (*options, *commit)):
+    for arguments in (("add", "--all"), (*options, *commit)):
         done = subprocess.run(["git", *arguments], cwd=clone, check=False)
         if done.returncode:
             raise UserError("git could not commit the results in the clone")

@@ -1,21 +1,38 @@
-"""What other seeds gave: the distribution that a new score is held against."""
+"""What other seeds gave: the distribution that a new score is held against.
 
+`python -m fashion.reference <checkout>` keeps here what a run in that checkout gave from them.
+"""
+
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
+from fashion import command
 from fashion.evaluation import spread
-from fashion.files import read_json
-from fashion.paths import Paths
+from fashion.files import read_json, write_json
+from fashion.parameters import read_parameters
+from fashion.paths import ModelName, Paths
 
 FOLDER = "reference"  # of reports/, with what `make reference` gave
 CONFIDENCE = 0.95  # of the interval of a mean over seeds
+MADE_FROM = "made_from"  # beside a model's scores: the digests of its data, its settings
 ERRORS = 3  # binomial standard errors that an accuracy may be off on another kind of machine
 
 Metrics = Mapping[str, Any]  # the content of reports/evaluate/metrics.json
+
+
+def main() -> None:
+    """Keep the scores of a checkout in reports/reference/."""
+    parser = command.parser(__doc__)
+    parser.add_argument("checkout", type=Path, help="where `dvc repro` has run with other seeds")
+    checkout = Paths(parser.parse_args().checkout.resolve())
+    here = Paths(Path(__file__).resolve().parents[2])
+    write_json(here.report(FOLDER) / "metrics.json", gathered(checkout))
 
 
 @dataclass(frozen=True)
@@ -62,10 +79,50 @@ def hold(
             )
 
 
+def gathered(paths: Paths) -> dict[str, Any]:
+    """Return the scores of a checkout's models by their full names, and what they are made from.
+
+    Raises:
+        UserError: a model of params.yaml was not trained or not evaluated.
+    """
+    scores = read_json(paths.report("evaluate") / "metrics.json")
+    return {
+        str(name): {**scores[shown], MADE_FROM: _made_from(paths, name)}
+        for name, shown in zip(_models(paths), scores, strict=True)
+    }
+
+
 def read_others(paths: Paths) -> Metrics:
-    """Return the scores of other seeds; none where `make reference` was not run."""
+    """Return the scores of other seeds, everything else the same as in the recorded run.
+
+    None where `make reference` was not run, or with other hyperparameters, budgets or data.
+
+    Raises:
+        UserError: a recorded model has no reports/train/<name>/model.json.
+    """
     path = paths.report(FOLDER) / "metrics.json"
-    return dict(read_json(path)) if path.exists() else {}
+    if not path.exists():
+        return {}
+    names = list(_models(paths))
+    recorded = {without_seed(str(name)): _made_from(paths, name) for name in names}
+    return {
+        name: scores
+        for name, scores in read_json(path).items()
+        if scores[MADE_FROM] == recorded.get(without_seed(name)) and name not in map(str, names)
+    }
+
+
+def _models(paths: Paths) -> Iterator[ModelName]:
+    """Give the models of params.yaml in the order in which `evaluate` has them."""
+    train = read_parameters(paths.params).train
+    for parts in itertools.product(train.models, train.data, train.seeds):
+        yield ModelName(*parts)
+
+
+def _made_from(paths: Paths, name: ModelName) -> dict[str, Any]:
+    """Return what a model's bits follow from but its seed, code and machine."""
+    record = read_json(paths.training(name) / "model.json")
+    return {part: record[part] for part in ("data_sha256", "settings")}
 
 
 def by_seed(sources: Sequence[Metrics], model: str, split: str, metric: str) -> list[float]:
@@ -113,3 +170,7 @@ def tolerance(accuracy: float, images: int) -> float:
     enough for what another processor rounds, near enough to find a mistake.
     """
     return ERRORS * math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -50,7 +50,7 @@ def main() -> None:
     for name in names:
         tell(paths.root, str(name), refill_training(paths, name))
     refill_evaluation(paths, parameters, names, evaluated)
-    tell(paths.root, "comparison", "in MLflow, and the champions are registered")
+    tell(paths.root, store.COMPARISON, "in MLflow, and the champions are registered")
     refill_replications(paths.root)
 
 
@@ -75,6 +75,9 @@ def refill_search(
         model: the architecture.
         folder: of its results.
         histories: the table of its trials' curves.
+
+    Raises:
+        UserError: a file is missing, or lacks a trial.
     """
     from fashion import training_log  # noqa: PLC0415 (MLflow loads in seconds)
 

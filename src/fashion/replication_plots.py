@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from fashion.data import CLASS_NAMES, CLASSES
-from fashion.plots import BLUE, COLOURS, MARKERS, styled
+from fashion.plots import BLUE, COLOURS, MARKERS, ROUND_STEPS, styled
 
 ORANGE = COLOURS[1]
 FEW = 10  # places on an axis that are marked one by one
@@ -57,7 +57,7 @@ def agreement(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     axes.plot(ends, ends, color="#555555", linewidth=1, label="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=1))
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(6, steps=ROUND_STEPS))
     axes.set_xlabel("Published test accuracy")
     axes.set_ylabel("Measured test accuracy")
     axes.set_title("The grid, row by row")
@@ -91,7 +91,7 @@ def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
         axes.set_xlabel(name)
         axes.set_ylabel("Validation accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND_STEPS))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -10,7 +10,7 @@ from fashion import evaluation, page, verdicts
 from fashion.data import CLASS_NAMES
 from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
-from fashion.parameters import searched_names
+from fashion.parameters import Transforms, searched_names
 from fashion.progress import duration
 from fashion.replication import MACRO, PER_CLASS, Plan, Published
 from fashion.replication_figures import is_row, printed
@@ -52,6 +52,7 @@ class Content:
     models: Mapping[str, Measured]
     searches: Mapping[str, Found]
     counts: Mapping[str, Sequence[int]]  # split → images per class
+    transforms: Transforms  # by which the new images of the augmented split are made
     seconds: Mapping[str, float]  # system → what its searches and trainings took
     processors: Sequence[str]
     figures: Mapping[str, bytes]  # path beside the page → PNG
@@ -109,6 +110,12 @@ def _standing(metric: str, verdict: str) -> str:
     if verdict not in ("above", "below"):
         return verdict
     return "better" if (verdict == "above") != metric.endswith("loss") else "worse"
+
+
+def _lies(metric: str, verdict: str) -> str:
+    """Return where a published number lies, and what that says of it."""
+    standing = _standing(metric, verdict)
+    return verdict if standing == verdict else f"{verdict} ({standing})"
 
 
 def _counted(content: Content, system: str) -> Iterator[tuple[str, int]]:
@@ -247,6 +254,7 @@ def _trained(content: Content, system: str) -> list[Block]:
         rows.append(
             [
                 part.what,
+                name,
                 _layers(h),
                 _dropout(h),
                 f"{h['optimizer']} {h['learning_rate']:g}" + f", L2 {h['l2']:g}" * bool(h["l2"]),
@@ -263,11 +271,11 @@ def _trained(content: Content, system: str) -> list[Block]:
         Table(
             "What was trained, and for how long.",
             [
-                *("Model", "Layers", "Dropout", "Optimizer", "Batch", "Most epochs"),
+                *("Model", "Name", "Layers", "Dropout", "Optimizer", "Batch", "Most epochs"),
                 *("Epochs", "Kept epoch", "Processor"),
             ],
             rows,
-            text_columns=4,
+            text_columns=5,
         )
     ]
     if ended:
@@ -311,7 +319,7 @@ def _numbers(content: Content, system: str) -> Table:
         [
             content.plan.trained[name].what,
             METRICS[metric],
-            one.verdict,
+            _lies(metric, one.verdict),
             one.published,
             _mean(metric, one.mean, one.deviation),
             _signed(metric, one.difference),
@@ -384,7 +392,7 @@ def _class_table(content: Content, system: str) -> list[Block]:
                             for text in (
                                 one.published,
                                 _mean(metric, one.mean, one.deviation),
-                                one.verdict,
+                                _lies(metric, one.verdict),
                             )
                         ),
                     ]
@@ -405,27 +413,7 @@ def _grid(content: Content, system: str) -> list[Block]:
     for name, part in content.plan.models.items():
         if part.system == system and is_row(name):
             rows_of.setdefault(len(part.hyperparameters["hidden_units"]), []).append(name)
-    shown = ("test_accuracy", "val_accuracy", "fit_accuracy", "test_loss", "val_loss", "fit_loss")
     for layers, names in rows_of.items():
-        rows = []
-        for name in names:
-            part = content.plan.models[name]
-            h, theirs = part.hyperparameters, printed(part)
-            ours = {metric: content.models[name].metrics[metric][0] for metric in shown}
-            rows.append(
-                [
-                    f"{h['optimizer']} {h['learning_rate']:g}, batch {h['batch_size']}",
-                    *(
-                        cell
-                        for metric in shown
-                        for cell in (theirs[metric], _number(metric, ours[metric]))
-                    ),
-                    _signed(
-                        "test_accuracy", ours["test_accuracy"] - float(theirs["test_accuracy"])
-                    ),
-                    _number("epochs", content.models[name].metrics["epochs"][0]),
-                ]
-            )
         pairs = [
             (
                 float(printed(content.plan.models[name])["test_accuracy"]),
@@ -435,27 +423,80 @@ def _grid(content: Content, system: str) -> list[Block]:
         ]
         both = verdicts.agreement(*zip(*pairs, strict=True))
         (place,) = {one.place for name in names for one in content.plan.models[name].published}
-        blocks.append(
-            Table(
+        differences = [
+            [
+                _signed("test_accuracy", ours - theirs),
+                _number("epochs", content.models[name].metrics["epochs"][0]),
+            ]
+            for name, (theirs, ours) in zip(names, pairs, strict=True)
+        ]
+        blocks += [
+            _grid_table(
+                content,
+                names,
                 f"The grid with {layers} hidden layers, a training per row (the document's table"
                 f" is in section {place}). Test accuracies: rank"
                 f" correlation {both.rank_correlation:.2f}, mean difference"
                 f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}. Rows"
                 " that are no further apart than seeds of one model are in no order.",
-                [
-                    "Row",
-                    *(
-                        f"{METRICS[metric]}, {whose}"
-                        for metric in shown
-                        for whose in ("published", "measured")
-                    ),
-                    "difference in test accuracy",
-                    "epochs",
-                ],
-                rows,
-            )
+                ("test_accuracy", "val_accuracy", "fit_accuracy"),
+                ("difference in test accuracy", "epochs"),
+                differences,
+            ),
+            _grid_table(
+                content,
+                names,
+                f"The same with {layers} hidden layers: the losses.",
+                ("test_loss", "val_loss", "fit_loss"),
+            ),
+        ]
+    return [*blocks, *_ended(content, [name for names in rows_of.values() for name in names])]
+
+
+def _grid_table(
+    content: Content,
+    names: Sequence[str],
+    caption: str,
+    metrics: Sequence[str],
+    more: Sequence[str] = (),
+    of_rows: Sequence[Sequence[str]] | None = None,
+) -> Table:
+    """Return rows of the grid, published beside measured.
+
+    Args:
+        content: of the page.
+        names: of the rows' models.
+        caption: of the table.
+        metrics: that are shown.
+        more: headers of further columns.
+        of_rows: what stands in these, row by row.
+    """
+    rows = []
+    for name, others in zip(names, of_rows or [[]] * len(names), strict=True):
+        part, measured = content.plan.models[name], content.models[name].metrics
+        h, theirs = part.hyperparameters, printed(part)
+        values = [[theirs[metric], _number(metric, measured[metric][0])] for metric in metrics]
+        row = f"{h['optimizer']} {h['learning_rate']:g}, batch {h['batch_size']}"
+        rows.append([row, *(cell for pair in values for cell in pair), *others])
+    columns = [f"{METRICS[m]}, {whose}" for m in metrics for whose in ("published", "measured")]
+    return Table(caption, ["Row", *columns, *more], rows)
+
+
+def _ended(content: Content, rows: Sequence[str]) -> list[Block]:
+    """Name the rows of the grid that no patience stopped."""
+    ended = [
+        content.plan.models[name].what
+        for name in rows
+        if content.models[name].metrics["epochs"][0] == content.plan.models[name].training.epochs
+    ]
+    if not ended:
+        return []
+    return [
+        Text(
+            "Ended at the most epochs they may have, and not by their patience, so that more might"
+            f" have changed them: {'; '.join(ended)}."
         )
-    return blocks
+    ]
 
 
 def _epochs(content: Content, system: str) -> list[Block]:
@@ -476,10 +517,11 @@ def _epochs(content: Content, system: str) -> list[Block]:
     mean = {what: f"{sum(values) / len(values):.3f}" for what, values in distances.items()}
     return [
         Text(
-            "How far the grid's losses are from the published ones, on average: the last epoch"
-            f" {mean['last fit_loss']} in training and {mean['last val_loss']} in validation, the"
-            f" epoch with the least validation loss {mean['best fit_loss']} and"
-            f" {mean['best val_loss']}."
+            "The grid's losses differ from the published ones by"
+            f" {mean['last fit_loss']} (training) and {mean['last val_loss']} (validation) on"
+            " average if the last epoch is taken, by"
+            f" {mean['best fit_loss']} and {mean['best val_loss']} if it is the one with the least"
+            " validation loss."
         )
     ]
 
@@ -530,27 +572,35 @@ def _search_table(content: Content, system: str) -> list[Block]:
         found = content.searches[name]
         names = searched_names(part.ranges())
         objective = part.search.objective
-        scores = [float(trial[objective]) for trial in found.trials if trial[objective]]
-        best = min(scores) if objective == "val_loss" else max(scores)
+        scores = sorted(float(trial[objective]) for trial in found.trials if trial[objective])
+        ranked = scores if objective == "val_loss" else scores[::-1]
         rows.append(
             [
                 part.what,
+                name,
                 part.search.strategy,
                 METRICS[objective],
-                f"{best:.4f}",
+                *(f"{score:.4f}" for score in ranked[:2]),
+                *[NOTHING] * (2 - len(ranked)),
                 str(len(found.trials)),
             ]
         )
-        values = ", ".join(f"`{key}` {_used(found.best, key)}" for key in names)
+        told = [("", found.best)]
+        if name in content.plan.models:  # what the document's own search found
+            told.append(("; printed are ", content.plan.models[name].hyperparameters))
+        values = "".join(
+            start + ", ".join(f"`{key}` {_used(values, key)}" for key in names)
+            for start, values in told
+        )
         best_found.append(f"{part.what}: {values}.")
     if not rows:
         return []
     return [
         Table(
             "Searches and sweeps, each run once.",
-            ["Search", "Strategy", "Score", "Best", "Trials"],
+            ["Search", "Name", "Strategy", "Score", "Best", "Second best", "Trials"],
             rows,
-            text_columns=3,
+            text_columns=4,
         ),
         Text("What they found:"),
         Bullets(best_found),
@@ -590,19 +640,29 @@ def _system_figures(content: Content, system: str) -> list[Block]:
 
 
 def _data(content: Content) -> list[Block]:
+    limits = content.transforms
     return [
         Text(
-            "Document 4 describes 60,000 training and 10,000 test images of 28 by 28 pixels, grey"
-            " values from 0 to 255, and ten classes that are evenly distributed. So it is, in every"
-            " split:"
+            "The documents describe 60,000 training and 10,000 test images of 28 by 28 pixels with"
+            " grey values from 0 to 255; document 4 says that the ten classes are evenly"
+            " distributed. So they are, in every split but the augmented one:"
         ),
         Table(
             "Images of each class.",
             ["Class", *content.counts],
             [
-                [name, *(f"{counts[place]:,}" for counts in content.counts.values())]
-                for place, name in enumerate(CLASS_NAMES)
+                *(
+                    [name, *(f"{counts[place]:,}" for counts in content.counts.values())]
+                    for place, name in enumerate(CLASS_NAMES)
+                ),
+                ["All classes", *(f"{sum(counts):,}" for counts in content.counts.values())],
             ],
+        ),
+        Text(
+            "Of the augmented split the images that are not in train are new: each is one of train"
+            f" turned by up to {limits.rotation:g} degrees, scaled by up to {limits.zoom:.0%},"
+            f" moved by up to {limits.shift:g} pixels each way, and mirrored with a probability of"
+            f" {limits.flip:g}."
         ),
         _figure(
             content,
@@ -624,8 +684,9 @@ def _time(content: Content) -> list[Block]:
         Text(
             f"All searches, trainings and scoring together took {duration(round(total))} on"
             f" {' and '.join(content.processors)}, threads of each process:"
-            f" {content.plan.threads}. `make replications` runs two processes at a"
-            " time and needs about half of that."
+            f" {content.plan.threads}. `make replications` runs two processes at a time; half of"
+            f" the sum is {duration(round(total / 2))}. How long it takes as a whole is not"
+            " measured, as stages may run on different days and beside other work."
         ),
         Table("Minutes of one process.", ["System", "Minutes"], rows),
     ]
@@ -658,6 +719,12 @@ def _terms(content: Content) -> Terms:
                 " accuracy, a precision, a recall or an F1 above the range, or a loss below it.",
             ),
             (
+                "Name",
+                "Of a model in `params.yaml`; its results, seed by seed, are in"
+                " `results/models/<name>`, and its stage is `train@<name>`, or `winner@<name>` if a"
+                " search of ours found it. A search's are in `results/searches/<name>`.",
+            ),
+            (
                 "Most epochs, Epochs, Kept epoch",
                 "How many a model may have and how many without a better score stop it; how many it"
                 " had; and the one whose weights were kept, over the seeds.",
@@ -672,8 +739,10 @@ def _terms(content: Content) -> Terms:
                 "Held: the difference has the direction that is claimed. Opposite: it has the other"
                 " one. Undecided: the seeds cannot tell it from none. Two-sided t tests over the"
                 f" seeds at a confidence of {level}, Welch's of two models, paired ones of classes"
-                " of one model; p of a pair the other way round is corrected for the number of"
-                " pairs, its interval is not. Claim by claim, not corrected for their number.",
+                " of one model. Of classes every pair of a named and another one is tested, and the"
+                " pair shown that speaks most against the claim; if it contradicts the claim, its p"
+                " is multiplied by the number of pairs, and its interval is as it was. Claim by"
+                " claim, not corrected for their number.",
             ),
             (
                 "Printed difference",

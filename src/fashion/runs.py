@@ -1,9 +1,9 @@
 """Check that every run in MLflow says where it comes from, and list what lacks.
 
-A complete record names the work, the commit (of an unchanged checkout), dvc.lock and the lock of
-the libraries, the machine, the data and the seed; a trained model's run also holds the model and
-its test scores. Runs that were stopped are listed too: the stage's command, given again, goes on
-with them.
+A complete record names the work, the commit (of an unchanged checkout, or DVC's experiment, which
+keeps what was changed), dvc.lock and the lock of the libraries, the machine, the data and the seed;
+a trained model's run also holds the model and its test scores. Runs that were stopped are listed
+too: the stage's command, given again, goes on with them. A trial may have failed.
 """
 
 import functools
@@ -13,12 +13,11 @@ from typing import Any
 
 from fashion import command
 from fashion.errors import UserError
-from fashion.store import EXPERIMENTS, TRAINING, open_store, store_root
+from fashion.store import COMPARISON, EXPERIMENTS, TRAINING, open_store, store_root
 
 EVERY = ("key", "git.commit", "machine.fingerprint", "seed")
 DATA = ("data.train", "data.val")  # of what learned; the comparison has seen data.test instead
 LOCKS = ("dvc.lock", "requirements.lock")
-COMPARISON = "comparison"
 
 
 def main() -> None:
@@ -68,9 +67,10 @@ def lacks(experiment: str, run: Any) -> list[str]:
     found = [f"no {tag}" for tag in (*EVERY, *LOCKS, *data) if not tags.get(tag)]
     if tags.get("git.commit") == "unknown":
         found.append("made outside a git repository")
-    if tags.get("git.dirty") != "false":
+    if tags.get("git.dirty") != "false" and not tags.get("dvc.experiment"):
         found.append("made from files that differ from the commit")
-    if run.info.status != "FINISHED":
+    ends = ("FINISHED", "FAILED") if tags.get("trial") else ("FINISHED",)
+    if run.info.status not in ends:
         found.append(f"is {run.info.status}")
     if trained:
         if not (run.outputs and run.outputs.model_outputs):

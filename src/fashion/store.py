@@ -31,6 +31,7 @@ from fashion.errors import UserError
 TRAINING = "fashion-mnist"
 SEARCH = "fashion-mnist-search"
 REPLICATIONS = "fashion-mnist-replications"
+COMPARISON = "comparison"  # the run of TRAINING that compares all models
 EXPERIMENTS = {  # name → description; {view} and {charts} become addresses of its view below
     TRAINING: "One run per trained model, with its curves, test scores and the model itself, and"
     " one run that compares them. [Scores side by side]({view}), [curves]({charts}). Select an MLP"
@@ -77,6 +78,7 @@ KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for lang
 VIEW_TAG = "mlflow.sharedViewState."  # what the UI keeps for an address that people share
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
 
+DELETED = "must be in the 'active' state"  # says MLflow of what somebody deleted meanwhile
 UNREACHABLE: Any = object()  # the answer of a store that is out of reach
 
 
@@ -197,6 +199,9 @@ class Store:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process just now
                     raise
             found = self.client.get_experiment_by_name(name)
+        if found.lifecycle_stage == "deleted":  # MLflow gives its name to no other
+            self.client.restore_experiment(found.experiment_id)
+            say(f"MLflow's experiment {name} had been deleted: restored, with its runs")
         if self.local and found.artifact_location.startswith("/"):
             self._make_locations_relative()
         return str(found.experiment_id)
@@ -257,6 +262,8 @@ class Store:
     def _is_outage(self, error: Exception) -> bool:
         """Whether the store is to blame, and not the caller."""
         if isinstance(error, self._mlflow.MlflowException):
+            if DELETED in str(error):
+                return True
             return error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
         database_errors = (
             sqlite3.Error,

@@ -98,6 +98,7 @@ def open_run(
 
     Raises:
         UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
+        ValueError: a key has other characters than letters, digits and _.:-
     """
     store = open_store(store_root(root))
     with _work(
@@ -134,6 +135,7 @@ def reopen_run(
 
     Raises:
         UserError: MLFLOW_TRACKING_URI is no address MLflow knows.
+        ValueError: a key has other characters than letters, digits and _.:-
     """
     store = open_store(store_root(root))
     with _work(
@@ -211,8 +213,8 @@ class Run:
 
         Args:
             values: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate` for an epoch;
-                `test_accuracy` and the like for the finished work. The same names everywhere.
-            step: the epoch, from 0. A value is logged once per epoch. Without it the values
+                `test_accuracy` and the like for the finished work.
+            step: the epoch, from 1. A value is logged once per epoch. Without it the values
                 describe the finished work and replace earlier ones of that name; they are shown
                 beside the logged model too.
         """

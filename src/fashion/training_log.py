@@ -1,7 +1,8 @@
 """What tune and train found → MLflow, from values alone.
 
 A stage logs by these functions, and `refill` by the same from a checkout's files, so that both
-leave the same runs. What was logged before is left as it is.
+leave the same runs, but for trials that failed, of which files have no curves. What was logged
+before is left as it is.
 """
 
 import hashlib
@@ -27,6 +28,8 @@ Counts = Mapping[str, Mapping[str, int]]  # what a run has seen: split → class
 # architecture, darker for the original data; told apart by the colour-blind too (Okabe & Ito 2008).
 COLOUR_TAG = "mlflow.runColor"
 COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#009e73", "#7fceb9"))
+
+SCRIPTS = {"winner": "train"}  # stage → its script, where that has another name
 
 
 class Place(NamedTuple):
@@ -56,7 +59,7 @@ def origin(record: Record, stage: str) -> dict[str, str | int]:
     """Return the tags that say where a result comes from, the machine that made it among them."""
     return {
         "stage": stage,
-        "mlflow.source.name": f"{stage.partition('@')[0]}.py",
+        "mlflow.source.name": f"{SCRIPTS.get(kind := stage.partition('@')[0], kind)}.py",
         **{f"data.{split}": digest for split, digest in record["data_sha256"].items()},
         **{f"machine.{fact}": value for fact, value in record["machine"].items()},
     }

@@ -145,7 +145,11 @@ def forget_results(checkout: Path) -> None:
 
 
 def fill_from_cache(checkout: Path, root: Path) -> None:
-    """Put the recorded data and models where they belong, as far as DVC's cache still has them."""
+    """Put the recorded data and models where they belong, as far as DVC's cache still has them.
+
+    Raises:
+        UserError: nothing is recorded.
+    """
     if not recorded_outputs(checkout):
         raise UserError("there is no dvc.lock in the last commit: nothing is recorded to verify")
     cache = ["dvc", "config", "--local", "cache.dir", str(cache_folder(root))]
