@@ -194,3 +194,12 @@ def test_points_of_a_sweep_stand_above_their_values_where_a_trial_has_failed() -
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "0.2", "0.4"]
     assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1, 2], [0, 2]]
+
+
+def test_settled_losses_begin_at_their_epoch_and_share_their_axes() -> None:
+    losses = {"original": [[3.0, 2.0, 1.0, 0.9]], "augmented": [[3.0, 2.0, 1.1], [3.0, 2.0, 1.2]]}
+    figure = inspect.unwrap(replication_plots.settled)(losses, 3)
+    left, right = figure.axes
+    assert [list(line.get_xdata()) for line in left.lines] == [[3, 4]]
+    assert [list(line.get_ydata()) for line in right.lines] == [[1.1], [1.2]]
+    assert left.get_ylim() == right.get_ylim()

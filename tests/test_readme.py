@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fashion.errors import UserError
-from fashion.files import write_json
+from fashion.files import read_json, write_json
 from fashion.paths import Paths
 from fashion.readme import PAGES, TABLES, expected, filled, table
 
@@ -79,6 +80,26 @@ def test_a_damaged_report_is_named_by_its_table(tmp_path: Path) -> None:
 
 def test_numbers_are_set_right_and_words_left() -> None:
     assert table(["model", "accuracy"], [["mlp", "0.9"]]).splitlines()[1] == "| --- | ---: |"
+
+
+@pytest.mark.usefixtures("committed")
+def test_other_seeds_have_a_table_as_soon_as_there_are_some(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT.report(""), tmp_path / "reports")
+    shutil.copy(PROJECT.params, tmp_path)
+    paths = Paths(tmp_path)
+    file = paths.report("reference") / "metrics.json"
+    file.unlink(missing_ok=True)
+    assert TABLES["seeds"](paths).startswith("`make reference` has not been run")
+    other = {
+        part: read_json(paths.report("train") / "mlp-original-1/model.json")[part]
+        for part in ("data_sha256", "settings")
+    }
+    accuracy = {"accuracy": 0.5}
+    entry = {"val": accuracy, "test": accuracy, "made_from": other}
+    write_json(file, {"mlp-original-2": entry})
+    first, second = TABLES["seeds"](paths).splitlines()[2:4]
+    assert first.startswith("| mlp-original | 2 | 0.")
+    assert second.startswith("| mlp-augmented | 1 | 0.")
 
 
 @pytest.mark.parametrize("folder", ["src/fashion", "benchmarks"])

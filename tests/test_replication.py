@@ -181,7 +181,8 @@ def test_a_duration_is_the_sum_of_its_parts(tmp_path: Path) -> None:
 def test_the_page_is_made_again_when_anything_of_the_plan_changes_that_it_tells() -> None:
     stages = yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
     only_trained_with = {"seed", "keras", "mlp", "cnn"}
-    assert {*stages["compare"]["params"]} == {*Plan.model_fields} - only_trained_with
+    own = {entry for entry in stages["compare"]["params"] if isinstance(entry, str)}
+    assert own == {*Plan.model_fields} - only_trained_with
 
 
 def test_the_page_is_of_the_plan_as_it_is() -> None:

@@ -92,7 +92,7 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
     for claim in plan["claims"]:
         assert claim["text"] in markdown
     assert len(plan["claims"]) == 3
-    assert "How far the grid's losses are from the published ones" in markdown
+    assert "The grid's losses differ from the published ones by" in markdown
     html = (folder / "report.html").read_text()
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")
@@ -283,6 +283,11 @@ def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
     replicating.write(checkout, content)
     make(checkout, limit=3600)
     told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
+    assert told["missing"] == []
     trained = [*content["models"], *content["winners"]]
     assert sum(one["models"] for one in told["systems"].values()) == len(trained)
-    assert yaml.safe_load((checkout.root / "replications/dvc.lock").read_text())
+    claims = sum(sum(one["claims"].values()) for one in told["systems"].values())
+    assert claims == len(content["claims"]) + len(content["lowest"])
+    for name, part in content["searches"].items():
+        trials = read_csv(checkout.root / f"replications/results/searches/{name}/trials.csv", ())
+        assert len(trials) == part["search"]["trials"] or part["search"]["strategy"] == "hyperband"

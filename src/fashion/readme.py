@@ -200,7 +200,7 @@ def seeds(paths: Paths) -> str:
                 f"{low:.4f} to {high:.4f}" if known else "–",
             ]
         )
-    if not read_others(paths):
+    if all(known == "1" for _, known, *_ in rows):
         return "`make reference` has not been run: one seed of each model, so no spread is known."
     return table(
         [

@@ -9,7 +9,7 @@ from fashion.data import Split
 from fashion.parameters import searched_names
 from fashion.replication import Plan, SystemModel
 from fashion.replication_plots import Curve
-from fashion.replication_results import Found, Measured
+from fashion.replication_results import SETTLED, Found, Measured
 
 Models = Mapping[str, Measured]
 Figures = dict[str, bytes]  # path beside the page → PNG
@@ -128,6 +128,15 @@ def _curves(plan: Plan, models: Models) -> Figures:
         drawn[f"figures/curves-{claim.second}.png"] = plots.curves(
             {label: history for label, (_, history) in lines.items()},
             {label: what for label, (what, _) in lines.items()},
+        )
+        losses = {
+            plan.trained[name].what: [
+                history["val_loss"] for history in models[name].histories.values()
+            ]
+            for name in (claim.second, claim.first)
+        }
+        drawn[f"figures/val-loss-{claim.second}.png"] = replication_plots.settled(
+            losses, SETTLED + 1
         )
     return drawn
 

@@ -66,6 +66,26 @@ def agreement(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
 
 
 @styled
+def settled(losses: Mapping[str, Sequence[Sequence[float]]], first: int) -> Figure:
+    """Return validation losses from an epoch on, a panel per model, a line per seed.
+
+    Args:
+        losses: model → seed by seed, the loss of every epoch.
+        first: the epoch, counted from 1.
+    """
+    figure = Figure(figsize=(8.4, 3.2))
+    panels = figure.subplots(1, len(losses), sharex=True, sharey=True, squeeze=False).flat
+    for axes, (name, seeds), colour in zip(panels, losses.items(), COLOURS, strict=False):
+        for values in seeds:
+            late = values[first - 1 :]
+            axes.plot(range(first, first + len(late)), late, color=colour, linewidth=0.9, alpha=0.8)
+        axes.set_title(name, fontsize="medium")
+        axes.set_xlabel("Epoch")
+    figure.axes[0].set_ylabel("Validation loss (nats)")
+    return figure
+
+
+@styled
 def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
     """Return validation accuracies over what was varied.
 

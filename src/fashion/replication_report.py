@@ -632,6 +632,11 @@ def _system_figures(content: Content, system: str) -> list[Block]:
             part.system,
             f"Curves with original and augmented data: {part.what}",
         )
+        told[f"figures/val-loss-{name}.png"] = (
+            part.system,
+            f"Validation loss of every seed, after the first epochs, without and with augmented"
+            f" data: {part.what}",
+        )
     return [
         _figure(content, file, text, f"{text}.")
         for file, (whose, text) in told.items()
