@@ -165,3 +165,10 @@ def test_a_checkout_that_has_not_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").touch()
     with pytest.raises(UserError, match=r"metrics\.json is missing"):
         gathered(Paths(tmp_path))
+
+
+def test_a_model_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
+    others = checkout(tmp_path / "others", [2, 3])
+    set_parameters(others.root, {"train.seeds": [2, 3, 4]})
+    with pytest.raises(UserError, match="lacks mlp-original-4: run `dvc repro`"):
+        gathered(others)

@@ -13,6 +13,7 @@ from typing import Any
 from scipy import stats
 
 from fashion import command
+from fashion.errors import UserError
 from fashion.evaluation import spread
 from fashion.files import read_json, write_json
 from fashion.parameters import read_parameters
@@ -85,11 +86,15 @@ def gathered(paths: Paths) -> dict[str, Any]:
     Raises:
         UserError: a model of params.yaml was not trained or not evaluated.
     """
-    scores = read_json(paths.report("evaluate") / "metrics.json")
-    return {
-        str(name): {**scores[shown], MADE_FROM: _made_from(paths, name)}
-        for name, shown in zip(_models(paths), scores, strict=True)
-    }
+    path = paths.report("evaluate") / "metrics.json"
+    scores = read_json(path)
+    found = {}
+    for name in map(str, _models(paths)):
+        shown = name if name in scores else without_seed(name)  # as a model of one seed is called
+        if shown not in scores:
+            raise UserError(f"{path} lacks {name}: run `dvc repro` to evaluate it")
+        found[name] = {**scores[shown], MADE_FROM: _made_from(paths, name)}
+    return found
 
 
 def read_others(paths: Paths) -> Metrics:
@@ -103,25 +108,25 @@ def read_others(paths: Paths) -> Metrics:
     path = paths.report(FOLDER) / "metrics.json"
     if not path.exists():
         return {}
-    names = list(_models(paths))
-    recorded = {without_seed(str(name)): _made_from(paths, name) for name in names}
+    names = [str(name) for name in _models(paths)]
+    recorded = {without_seed(name): _made_from(paths, name) for name in names}
     return {
         name: scores
         for name, scores in read_json(path).items()
-        if scores[MADE_FROM] == recorded.get(without_seed(name)) and name not in map(str, names)
+        if scores[MADE_FROM] == recorded.get(without_seed(name)) and name not in names
     }
 
 
 def _models(paths: Paths) -> Iterator[ModelName]:
-    """Give the models of params.yaml in the order in which `evaluate` has them."""
+    """Give the models of params.yaml."""
     train = read_parameters(paths.params).train
     for parts in itertools.product(train.models, train.data, train.seeds):
         yield ModelName(*parts)
 
 
-def _made_from(paths: Paths, name: ModelName) -> dict[str, Any]:
+def _made_from(paths: Paths, name: str) -> dict[str, Any]:
     """Return what a model's bits follow from but its seed, code and machine."""
-    record = read_json(paths.training(name) / "model.json")
+    record = read_json(paths.report("train") / name / "model.json")
     return {part: record[part] for part in ("data_sha256", "settings")}
 
 
