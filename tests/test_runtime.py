@@ -21,7 +21,9 @@ print(
     config.is_op_determinism_enabled(),
     tf.config.optimizer.get_jit() or "no XLA",
     keras.backend.backend(),
+    *[name for name in runtime.LEFT_OUT if name in sys.modules],
 )
+import matplotlib.pyplot, pandas, scipy.stats, sklearn  # they load as ever afterwards
 print("still heard", file=sys.stderr)
 """
 

@@ -53,7 +53,7 @@ class Hyperparameters(Section):
 
     activation: Activation
     kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers
-    dropout: Layers[Dropout]  # after each hidden dense layer
+    dropout: Layers[Dropout]  # after each hidden dense layer; of a CNN without, before `logits`
     batch_norm: bool
     l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² of hidden layers, added to the loss
     optimizer: Literal["adam", "sgd", "nesterov"]  # nesterov: sgd with Nesterov momentum 0.9
@@ -63,7 +63,7 @@ class Hyperparameters(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)]  # decoupled, kernels only
     batch_size: Annotated[int, Field(ge=1, le=8192)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    flip: bool  # each training image mirrored left to right every other time it is seen
+    flip: bool  # each training image mirrored left to right with probability 0.5, anew every epoch
     shift: Annotated[int, Field(ge=0, le=14)]  # pixels at most, each way, anew every epoch
     cutout: Annotated[int, Field(ge=0, le=28)]  # side in pixels of a random square set to zero
     weight_averaging: Annotated[float, Field(ge=0, lt=1)]  # decay per step; 0 is none

@@ -162,11 +162,6 @@ def train(
     return progress
 
 
-def metrics(row: Epoch) -> dict[str, float]:
-    """Return what is plotted of a history's row: all but the epoch's number."""
-    return {name: value for name, value in row.items() if name != "epoch"}
-
-
 def predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return class probabilities, float32 [N, 10]."""
     return _predict(_prediction_function(model), images)
