@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import contender_fashion, machine
-from benchmarks.training import BATCH_SIZES, IMAGES
+from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
 from benchmarks.workloads import ROOT, Workload
 
 from fashion import command, data
@@ -48,9 +48,9 @@ def main() -> None:
         "machine": machine.described(),
         "models": {},
     }
-    for model, sizes in BATCH_SIZES.items():
+    for model, size in DEFAULT_BATCH_SIZE.items():
         images = IMAGES[model]
-        work = Workload(model, sizes[-1], split.images[:images], split.labels[:images])
+        work = Workload(model, size, split.images[:images], split.labels[:images])
         found = Counter[str]()
         for operation, seconds in profiled(work).items():
             found[kind(operation)] += seconds

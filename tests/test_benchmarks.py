@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fashion.hyperparameters import parse
+from fashion.parameters import read_parameters
 from fashion.runtime import configure
 
 configure(2)
@@ -40,6 +41,13 @@ def test_contenders_train_the_same_network(model: str) -> None:
     dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]
     assert dropouts[0] == dropouts[1] != []
     assert models.flops(own) == workloads.FORWARD[model]
+
+
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_the_default_batch_size_is_among_the_measured_ones(model: str) -> None:
+    space = read_parameters(workloads.ROOT / "params.yaml").tune.models[model]
+    assert training.DEFAULT_BATCH_SIZE[model] == space["batch_size"]
+    assert training.DEFAULT_BATCH_SIZE[model] in training.BATCH_SIZES[model]
 
 
 def test_the_backward_pass_counts_twice() -> None:
