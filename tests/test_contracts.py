@@ -34,7 +34,7 @@ REPLICATED: Mapping[str, Any] = {
 # A module imports from its own level or a lower one.
 LEVELS = (
     "errors files randomness command paths data hyperparameters parameters results sources stage"
-    " state progress provenance runtime browser",
+    " state progress provenance runtime browser loading",
     "augmentation kernels models training evaluation plots store tracking scoring page report"
     " differences elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
@@ -209,10 +209,10 @@ def test_a_stage_depends_on_its_script_and_the_modules_it_imports(stage: str) ->
     assert listed[1:] == sorted(listed[1:]), f"dvc.yaml, {stage}: modules out of order"
 
 
-# Modules of theirs that decide no number: they print, log, or handle a kill.
+# Modules of theirs that decide no number: they load, print, log, or handle a kill.
 NO_NUMBERS = {
-    *("command", "paths", "progress", "provenance", "stage", "state", "store", "tracking"),
-    "training_log",
+    *("command", "loading", "paths", "progress", "provenance", "stage", "state", "store"),
+    *("tracking", "training_log"),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "src"
 
 PROGRAM = """
-import sys
+import gc, sys
 from fashion import runtime
 assert "tensorflow" not in sys.modules  # importing the module loads nothing
 runtime.configure(3)
@@ -24,6 +24,7 @@ print(
     *[name for name in runtime.LEFT_OUT if name in sys.modules],
 )
 import matplotlib.pyplot, pandas, scipy.stats, sklearn  # they load as ever afterwards
+assert gc.isenabled() and gc.get_freeze_count() > 100_000  # what was loaded is not collected
 print("still heard", file=sys.stderr)
 """
 

@@ -2,16 +2,17 @@
 
 import contextlib
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+
+from fashion import loading
 
 # Switches that decide the bits, the same for every process, whatever the environment says. XLA
 # stays off: on a CPU it is several times slower here.
 SWITCHES = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_XLA_FLAGS": ""}
 
-# What Keras and TensorFlow load where it is installed, for parts of them that nothing here calls
-# (galleries, data frames, wrappers for scikit-learn): a third of the time they take to load.
+# What Keras and TensorFlow load where it is installed, for parts of them that nothing here calls:
+# galleries, data frames, wrappers for scikit-learn.
 LEFT_OUT = ("matplotlib", "pandas", "scipy", "sklearn")
 
 
@@ -24,7 +25,7 @@ def configure(threads: int) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(SWITCHES)
-    with _silenced_stderr(), _left_out(LEFT_OUT):
+    with _silenced_stderr(), loading.quickly(without=LEFT_OUT):
         import keras
         import tensorflow as tf
 
@@ -37,19 +38,6 @@ def configure(threads: int) -> None:
         # That a function is traced again, for the next model, is no fault.
         tf.get_logger().setLevel("ERROR")
         tf.config.list_logical_devices()  # looks for a GPU now, and not in the middle of the work
-
-
-@contextlib.contextmanager
-def _left_out(packages: Sequence[str]) -> Iterator[None]:
-    """Let packages that are not loaded yet seem not to be installed for a while."""
-    absent = [name for name in packages if name not in sys.modules]
-    # Documented: "If the value is None, then a ModuleNotFoundError is raised".
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in absent:
-            del sys.modules[name]
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
+from fashion import loading
 from fashion.errors import UserError
 
 TRAINING = "fashion-mnist"
@@ -447,8 +448,9 @@ def _import_mlflow() -> ModuleType:
         os.environ.setdefault(name, value)
     for logger in ("alembic", "mlflow", "urllib3.connectionpool"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
-    mlflow = importlib.import_module("mlflow")
-    importlib.import_module("mlflow.entities")
+    with loading.quickly():
+        mlflow = importlib.import_module("mlflow")
+        importlib.import_module("mlflow.entities")
     return mlflow
 
 

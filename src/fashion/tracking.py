@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion import provenance
+from fashion import loading, provenance
 from fashion.command import Terminated
 from fashion.files import write_bytes
 from fashion.store import NOTE_TAG, UNREACHABLE, Store, open_store, say, store_root
@@ -451,9 +451,10 @@ class Run:
     def _new_model(self, model: Any, input_example: Images) -> Any:
         # The steps of MLflow's log_model, which works only on a global, active run. The run names
         # the model last, so a killed process leaves no half-written model in it.
-        flavor = importlib.import_module("mlflow.tensorflow")
-        models = importlib.import_module("mlflow.models")
-        types = importlib.import_module("mlflow.types")
+        with loading.quickly():
+            flavor = importlib.import_module("mlflow.tensorflow")
+            models = importlib.import_module("mlflow.models")
+            types = importlib.import_module("mlflow.types")
         signature = models.ModelSignature(
             inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
             outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),

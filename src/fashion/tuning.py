@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras_tuner
-
+from fashion import loading
 from fashion.errors import UserError
 from fashion.parameters import Choice, FloatRange, IntRange, Search, Searched, SearchSpace
+
+with loading.quickly():
+    import keras_tuner
 
 Values = dict[str, Any]  # hyperparameter → value, all of a record
 
