@@ -58,7 +58,7 @@ def test_the_backward_pass_counts_twice() -> None:
 def test_medians_are_held_against_ours_and_against_the_limit() -> None:
     times = {training.OWN: [2.0, 1.0, 9.0], "PyTorch": [4.0, 5.0, 3.0]}
     rate = workloads.operations("mlp", training.EPOCH) / 1.0  # an epoch in a second
-    found = training.summary("mlp", times, rate)
+    found = training.summary("mlp", times, [rate, 9 * rate, rate / 9])
     assert found["medians"] == {training.OWN: 2.0, "PyTorch": 4.0}
     assert found["times_faster"] == {"PyTorch": 2.0}
     assert found["share_of_matrix_product"] == 0.5
@@ -67,6 +67,11 @@ def test_medians_are_held_against_ours_and_against_the_limit() -> None:
 def sample(stack: str, count: int, script: str = "train.py mlp", thread: int = 7) -> str:
     process = f'process 5:"/bin/sh /a/bin/dvc repro";process 7:"python pipeline/{script}"'
     return f"{process};thread ({thread}): MainThread;{stack} {count}"
+
+
+def waiting(count: int, thread: int = 5) -> str:
+    process = 'process 5:"/bin/sh /a/bin/dvc repro"'
+    return f"{process};thread ({thread}): MainThread;wait (subprocess.py:1) {count}"
 
 
 MAIN = "<module> (train.py:1);main (train.py:9)"
@@ -91,7 +96,11 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
                 8,
                 script="evaluate.py",
             ),
-        ]
+            waiting(200),
+            waiting(50),
+            waiting(1000, thread=6),  # another thread of `dvc`
+        ],
+        seconds=12.5,
     )
     assert found == {
         "preprocess": {"figures and report": 0.2, "rest": 0.1},
@@ -103,6 +112,7 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
             "logging": 0.3,
         },
         "evaluate": {"prediction": 0.4},
+        "dvc": {"rest": 3.0},
     }
 
 
