@@ -13,7 +13,7 @@ from benchmarks.workloads import (
 )
 
 from fashion.data import Split
-from fashion.hyperparameters import parse
+from fashion.hyperparameters import Hyperparameters, parse
 from fashion.runtime import configure
 
 COMMON = {
@@ -49,14 +49,18 @@ MODELS = {
 }
 
 
+def record_of(work: Workload) -> Hyperparameters:
+    """Return the hyperparameters of a workload."""
+    values = {**COMMON, **MODELS[work.model], "batch_size": work.batch_size}
+    return parse(work.model, values, "benchmark")
+
+
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
     configure(workloads.THREADS)
     from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
 
-    record = parse(
-        work.model, {**COMMON, **MODELS[work.model], "batch_size": work.batch_size}, "benchmark"
-    )
+    record = record_of(work)
     split = Split(work.images, work.labels)
     training.train(
         models.build(work.model, record, 1),

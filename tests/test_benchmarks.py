@@ -160,18 +160,49 @@ def trace(*events: tuple[str, float]) -> bytes:
     return content
 
 
-def test_kernels_are_summed_by_their_operation() -> None:
+def test_the_seconds_of_a_kernel_are_summed() -> None:
     found = profile.kernels(
         trace(
             ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 2.0),
-            ("while/gradient_tape/MatMul_1:_FusedMatMul", 1.0),
+            ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 1.0),
             ("while/adam/ResourceApplyAdam:ResourceApplyAdam", 0.5),
             ("$training.py:147 train", 9.0),  # Python's
             ("ExecutorState::Process", 9.0),
             ("ThreadpoolListener::StartRegion", 9.0),
         )
     )
-    assert found == {"_FusedMatMul": 3.0, "ResourceApplyAdam": 0.5}
+    assert found == {
+        ("while/mlp_1/hidden_1_1/MatMul", "_FusedMatMul"): 3.0,
+        ("while/adam/ResourceApplyAdam", "ResourceApplyAdam"): 0.5,
+    }
+
+
+def test_kernels_have_shares_of_the_time_by_what_they_are_for() -> None:
+    found = {
+        profile.Kernel("a", "ResourceApplyAdam"): 1.0,
+        profile.Kernel("b", "_FusedMatMul"): 2.0,
+        profile.Kernel("c", "MatMul"): 1.0,
+    }
+    assert list(profile.shares(found).items()) == [(profile.PRODUCTS, 0.75), ("Adam", 0.25)]
+
+
+def test_products_are_a_layer_s_forward_or_backward() -> None:
+    images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8)
+    body, gradients = "while/functional_1", "while/gradient_tape/while/functional_1"
+    found = {
+        profile.Kernel(f"{body}/hidden_1_relu_1/Relu", "_FusedMatMul"): 1.0,
+        profile.Kernel(f"{gradients}/hidden_1_1/MatMul/MatMul", "MatMul"): 2.0,
+        profile.Kernel(f"{body}/hidden_2_1/MatMul", "MatMul"): 3.0,
+        profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul", "MatMul"): 4.0,
+        profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul_1", "MatMul"): 5.0,
+        profile.Kernel(f"{gradients}/hidden_2_relu_1/ReluGrad", "ReluGrad"): 9.0,
+    }
+    told = profile.layers(workloads.Workload("mlp", 2, images, labels), found)
+    first, second = 2 * 2 * 784 * 512, 2 * 2 * 512 * 256
+    assert list(told) == ["hidden_1", "hidden_2", "hidden_3", "logits"]
+    # The pixels need no gradient.
+    assert told["hidden_1"] == {"forward": (first, 1.0), "backward": (first, 2.0)}
+    assert told["hidden_2"] == {"forward": (second, 3.0), "backward": (2 * second, 9.0)}
 
 
 def test_an_operation_within_which_others_run_is_not_counted() -> None:
@@ -180,14 +211,16 @@ def test_an_operation_within_which_others_run_is_not_counted() -> None:
 
 def test_what_an_operation_is_for_follows_from_its_name() -> None:
     names = ("_FusedMatMul", "Conv2DBackpropFilter", "StatelessRandomUniformV2", "Mul", "Foo")
-    products = "matrix products and convolutions"
-    wanted = [products, products, "random numbers", "dropout masks", profile.REST]
+    wanted = [profile.PRODUCTS, profile.PRODUCTS, "random numbers", "dropout masks", profile.REST]
     assert [profile.kind(name) for name in names] == wanted
 
 
 @pytest.mark.slow
-def test_a_real_training_is_profiled() -> None:
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_a_real_training_is_profiled(model: str) -> None:
     images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
-    found = profile.profiled(workloads.Workload("mlp", 32, images, labels))
-    kinds = {profile.kind(operation) for operation in found}
-    assert {"matrix products and convolutions", "Adam", "random numbers"} <= kinds
+    work = workloads.Workload(model, 32, images, labels)
+    found = profile.profiled(work)
+    assert {profile.PRODUCTS, "Adam", "random numbers"} <= profile.shares(found).keys()
+    for directions in profile.layers(work, found).values():
+        assert all(seconds > 0 for _, seconds in directions.values())

@@ -307,7 +307,7 @@ def speed(paths: Paths) -> str:
 
 
 def profile(paths: Paths) -> str:
-    """Return where a training step's time goes: a row per kind of work, a column per model."""
+    """Return where a training step's time goes, by kind of work, and that of products by layer."""
     measured = benchmark(paths, "profile")
     models = measured["models"]
     kinds = dict.fromkeys(kind for found in models.values() for kind in found["shares"])
@@ -319,7 +319,27 @@ def profile(paths: Paths) -> str:
         [kind, *(f"{found['shares'].get(kind, 0):.0%}" for found in models.values())]
         for kind in kinds
     ]
-    return f"{table(header, rows)}\n\n{_on(measured)}"
+    products = [
+        [
+            f"{model}, {layer}",
+            *(
+                cell
+                for direction in ("forward", "backward")
+                for cell in (
+                    f"{directions[direction]['milliseconds_per_step']:.2f}",
+                    f"{directions[direction]['share_of_matrix_product']:.0%}",
+                )
+            ),
+        ]
+        for model, found in models.items()
+        for layer, directions in found["layers"].items()
+    ]
+    columns = ["products of a step", "forward, ms", "rate", "backward, ms", "rate"]
+    return (
+        f"{table(header, rows)}\n\n{table(columns, products)}\n\n{_on(measured)} Rates are shares"
+        " of that of a large matrix product, which reached"
+        f" {measured['matrix_product_gflops']:.0f} GFLOP/s."
+    )
 
 
 def precision(paths: Paths) -> str:
