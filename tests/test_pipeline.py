@@ -759,16 +759,19 @@ def test_a_third_architecture_is_a_record_a_builder_and_a_section(
             file.write(addition)
     space = checkout.parameters()["tune"]["models"]["mlp"]
     del space["hidden_units"], space["input_dropout"]
+    space |= {"dropout": 0.0, "learning_rate": {"choice": [0.001, 0.002]}}
     checkout.edit(
         {
+            "tune.search.trials": 9,
             "tune.models": {"linear": space},
             "train.budget.linear": {"epochs": 2, "patience": 2},
             "train.models": ["linear"],
             "train.data": ["original"],
         }
     )
-    run = stages_run(checkout.run("dvc", "repro").stdout)
-    assert {"tune@linear", "train@linear-original-1", "evaluate"} <= set(run)
+    told = checkout.run("dvc", "repro").stdout
+    assert {"tune@linear", "train@linear-original-1", "evaluate"} <= set(stages_run(told))
+    assert "\nlinear trial 2/2: " in told  # there is nothing else to try
     metrics = json.loads((checkout.root / "reports/evaluate/metrics.json").read_text())
     assert list(metrics) == ["linear-original"]
     assert set(by_name(checkout, TRAINING)) == {"linear-original-1", "comparison"}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from fashion.parameters import (
     SearchSpace,
     searched_names,
 )
-from fashion.tuning import Outcome, Trial, Values, search, trials_table
+from fashion.tuning import Outcome, Trial, Values, most_trials, search, trials_table
 
 STRATEGIES = ("random", "bayesian", "hyperband", "grid")
 SPACE: SearchSpace = {
@@ -51,6 +52,12 @@ def formula(values: Mapping[str, Any], epochs: int) -> dict[str, float]:
     distance = abs(math.log10(values["learning_rate"]) + 2) + values["dropout"]
     accuracy = 0.9 - 0.1 * distance + 0.001 * epochs
     return {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "epochs": epochs}
+
+
+def any_score(values: Mapping[str, Any], epochs: int) -> dict[str, float]:
+    """Return scores that differ between any two sets of values."""
+    score = zlib.crc32(json.dumps(values).encode()) / 2**32
+    return {"val_accuracy": score, "val_loss": 1 - score, "epochs": epochs}
 
 
 Asked = list[tuple[int, Values, int]]
@@ -206,6 +213,57 @@ def test_a_space_smaller_than_the_number_of_trials_ends_the_search(strategy: str
     outcome, asked = searched(settings(strategy), space=space)
     assert {values["learning_rate"] for _, values, _ in asked} == {0.1, 0.01}
     assert outcome.best == {"learning_rate": 0.01, "dropout": 0.0}
+
+
+@pytest.mark.parametrize("strategy", ["random", "grid"])
+@pytest.mark.parametrize(
+    ("space", "combinations"),
+    [
+        ({"dropout": 0.1}, 1),
+        ({"dropout": FloatRange(float=FloatBounds(min=0.1, max=0.1))}, 1),
+        ({"dropout": FloatRange(float=FloatBounds(min=0.0, max=0.5, step=0.2))}, 3),
+        (
+            {
+                "dropout": Choice(choice=(0.1, 0.2)),
+                "batch_size": IntRange(int=IntBounds(min=32, max=100, step=32)),
+            },
+            6,
+        ),
+        (
+            {
+                "dropout": ListRange(
+                    list=ListBounds(items=(Choice(choice=(0.1, 0.2)), Choice(choice=(0.3,))))
+                )
+            },
+            2,
+        ),
+    ],
+)
+def test_a_search_has_as_many_trials_as_are_announced(
+    strategy: str, space: SearchSpace, combinations: int
+) -> None:
+    space = {"learning_rate": 0.01, **space}
+    for trials in (2, 9):
+        given = settings(strategy, trials=trials)
+        outcome, _ = searched(given, space=space, answer=any_score)
+        assert len(outcome.trials) == most_trials(space, given) == min(trials, combinations)
+
+
+def test_a_continuous_range_ends_no_search() -> None:
+    assert most_trials(SPACE, settings(trials=1000)) == 1000
+
+
+def test_a_bayesian_search_has_at_most_as_many_trials_as_are_announced() -> None:
+    space: SearchSpace = {"dropout": Choice(choice=(0.1, 0.2)), "learning_rate": 0.01}
+    given = settings("bayesian")
+    outcome, _ = searched(given, space=space)
+    assert len(outcome.trials) <= given.trials == most_trials(space, given)
+    assert most_trials({"learning_rate": 0.01}, given) == 1
+
+
+def test_how_many_trials_hyperband_has_is_not_known_before() -> None:
+    assert most_trials(SPACE, settings("hyperband")) is None
+    assert most_trials({"dropout": 0.1}, settings("hyperband")) == 1
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

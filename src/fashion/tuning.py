@@ -64,7 +64,7 @@ def search(
     """
     fixed = {name: value for name, value in space.items() if not isinstance(value, Searched)}
     searched = {name: value for name, value in space.items() if isinstance(value, Searched)}
-    ranges = {part: r for name, value in searched.items() for part, r in value.parts(name).items()}
+    ranges = _ranges(space)
     trials: list[Trial] = []
     by_id: dict[str, Trial] = {}
 
@@ -137,6 +137,26 @@ def search(
     return Outcome({**fixed, **best[0].searched}, trials)
 
 
+def most_trials(space: SearchSpace, settings: Search) -> int | None:
+    """Return how many trials a search has at most; None where hyperband's brackets decide it."""
+    ranges = _ranges(space)
+    if not ranges:
+        return 1
+    if settings.strategy == "hyperband":
+        return None
+    if settings.strategy == "bayesian":  # which may ask for the same values again
+        return settings.trials
+    combinations = math.prod(
+        math.inf
+        if isinstance(value, keras_tuner.engine.hyperparameters.Float)
+        and value.step is None
+        and value.min_value < value.max_value
+        else len(tuple(value.values))
+        for value in _declared(ranges).space
+    )
+    return int(min(settings.trials, combinations))
+
+
 def trials_table(
     trials: Sequence[Trial], names: Sequence[str]
 ) -> tuple[list[str], list[list[Any]]]:
@@ -167,6 +187,16 @@ def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
         "grid": keras_tuner.GridSearch,
     }
     return strategies[settings.strategy], {"max_trials": settings.trials}
+
+
+def _ranges(space: SearchSpace) -> dict[str, Searched]:
+    """Return what keras-tuner draws: name of each part of a hyperparameter → its range."""
+    return {
+        part: drawn
+        for name, value in space.items()
+        if isinstance(value, Searched)
+        for part, drawn in value.parts(name).items()
+    }
 
 
 def _declared(ranges: Mapping[str, Searched]) -> keras_tuner.HyperParameters:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +14,7 @@ from fashion import models, provenance, state, training, training_log, tuning
 from fashion.data import Split, class_counts, digest
 from fashion.files import read_json, write_json
 from fashion.hyperparameters import Hyperparameters, parse
-from fashion.parameters import Search, search_space, searched_names
+from fashion.parameters import Search, SearchSpace, search_space, searched_names
 from fashion.progress import duration, step_bar
 from fashion.randomness import derive_seed
 from fashion.results import HISTORY
@@ -89,10 +90,15 @@ class SearchWork:
             training_log.log_inputs(self.run, parameters, self.record, self.record["classes"])
             yield
 
+    @cached_property
+    def checked_space(self) -> SearchSpace:
+        """The space with its ranges as objects."""
+        return search_space(self.model, self.space)
+
     @property
     def names(self) -> list[str]:
         """The hyperparameters that are searched."""
-        return searched_names(search_space(self.model, self.space))
+        return searched_names(self.checked_space)
 
     def do(self) -> Hyperparameters:
         """Run the search; `trials`, `best` and `histories` hold what was found on the way.
@@ -101,7 +107,7 @@ class SearchWork:
             UserError: no trial gave a result.
         """
         outcome = tuning.search(
-            search_space(self.model, self.space),
+            self.checked_space,
             self.settings,
             derive_seed(self.seed, "search"),
             self._trial,
@@ -196,20 +202,18 @@ class SearchWork:
 
     def _report(self, trial: Trial) -> None:
         """Print a line: this trial, the best so far, the time left."""
-        settings = self.settings
-        total = settings.trials if trial.searched else 1
-        known = settings.strategy != "hyperband"  # whose brackets decide how many there are
-        place = f"{self.label} trial {trial.number}" + (f"/{total}" if known else "")
+        total = tuning.most_trials(self.checked_space, self.settings)
+        place = f"{self.label} trial {trial.number}" + (f"/{total}" if total else "")
         if trial.scores is None:
             print(f"{place}: failed: {trial.failure}", flush=True)
             return
-        objective = settings.objective
+        objective = self.settings.objective
         score = trial.scores[objective]
         sign = -1 if objective == "val_loss" else 1
         if not self.best or sign * score > sign * self.best[objective]:
             self.best = trial.scores
         line = f"{place}: {objective} {score:.4f}, best so far {self.best[objective]:.4f}"
-        left = total - trial.number
-        if known and left > 0:
+        left = total - trial.number if total else 0
+        if left:
             line += f", about {duration(left * fmean(self.seconds))} left"
         print(f"{line}; {json.dumps(trial.searched)}", flush=True)
