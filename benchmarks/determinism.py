@@ -1,8 +1,8 @@
 """What determinism costs: seconds per epoch with and without TensorFlow's deterministic kernels.
 
-Each measurement is a process of its own that trains the default models on the real training split
-for two epochs and reports the second, which has no tracing in it. The two kinds take turns, so that
-whatever else the machine does meets both.
+Each measurement is a process of its own that trains the default models on a quarter of the train
+split for two epochs and reports the second, which has no tracing in it. The two kinds take turns,
+so that whatever else the machine does meets both.
 
 Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
@@ -21,7 +21,7 @@ from fashion.randomness import generator
 from fashion.runtime import configure
 
 ROUNDS = 5
-IMAGES = 12_000  # of the training split: a quarter of an epoch
+IMAGES = 12_000  # of the train split: a quarter of an epoch
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """How time and memory grow with the data, and whether a full MLflow store slows the pipeline.
 
-Each training is a process of its own on the training split repeated 1, 2, 5 and 10 times. After a
+Each training is a process of its own on the train split repeated 1, 2, 5 and 10 times. After a
 first epoch as many are timed as make the same number of images for every size, so that a short
 epoch is measured no worse than a long one; peak memory is the operating system's count. The store
 is filled through MLflow's own interface with runs that have tags, parameters and metrics; then what

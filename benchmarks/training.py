@@ -41,7 +41,7 @@ CONTENDERS: Mapping[str, tuple[Path, str, dict[str, str]]] = {
 }
 BATCH_SIZES = {"mlp": (32, 128, 512), "cnn": (64, 128)}
 DEFAULT_BATCH_SIZE = {"mlp": 512, "cnn": 64}  # as in params.yaml
-IMAGES = {"mlp": 48_000, "cnn": 12_000}  # of an epoch; all of the training split, and a quarter
+IMAGES = {"mlp": 48_000, "cnn": 12_000}  # of an epoch; all of the train split, and a quarter
 EPOCH = 48_000  # images, for which the seconds are given
 ROUNDS = 5
 

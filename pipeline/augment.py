@@ -33,7 +33,7 @@ def main() -> None:
 
     sources = np.flatnonzero(np.isin(train.labels, settings.classes))
     if not len(sources):
-        raise UserError(f"the training split has no image of classes {list(settings.classes)}")
+        raise UserError(f"the train split has no image of classes {list(settings.classes)}")
     summary = {
         "images": len(augmented),
         "new_images": len(augmented) - len(train),

@@ -24,7 +24,8 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("model", choices=hyperparameters.RECORDS, help="the architecture")
     parser.add_argument("data", choices=["original", "augmented"], help="what it learns from")
-    parser.add_argument("seed", type=seed, help="of the weights, the order and the dropout masks")
+    governed = "of the weights, the order, the image changes and the dropout masks"
+    parser.add_argument("seed", type=seed, help=governed)
     name = ModelName(**vars(parser.parse_args()))
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)

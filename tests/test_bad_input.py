@@ -391,7 +391,7 @@ def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:
     path.unlink()
     np.savez(path, images=images, labels=labels)
     own.edit({"augment.classes": [2]})
-    assert "the training split has no image of classes [2]" in refused(own, "augment")
+    assert "the train split has no image of classes [2]" in refused(own, "augment")
 
 
 def test_a_folder_in_the_place_of_a_result_leaves_all_results(own: "Checkout") -> None:

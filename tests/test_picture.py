@@ -37,6 +37,23 @@ def test_a_light_background_is_turned_dark(tmp_path: Path) -> None:
     assert found.assumed == ("light background: inverted",)
 
 
+@pytest.mark.parametrize(
+    ("background", "thing", "said"),
+    [
+        (200, 255, "light background: left as it is"),
+        (200, 90, "light background: inverted"),
+        (60, 0, "dark background: inverted"),
+        (60, 180, "dark background: left as it is"),
+    ],
+)
+def test_light_on_light_and_dark_on_dark_are_seen(background: int, thing: int, said: str) -> None:
+    grey = np.full((60, 60), background, np.uint8)
+    grey[20:40, 20:40] = thing
+    found = prepare(grey, [], "x")
+    assert found.assumed[:2] == (said, "trimmed to 20×20 pixels")
+    assert (found.pixels > 0).all()
+
+
 @pytest.mark.parametrize(("height", "width"), [(400, 200), (200, 400), (56, 56), (9, 14)])
 def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width: int) -> None:
     found = prepare(shirt(height, width, background=7), [], "x")

@@ -454,7 +454,7 @@ def test_a_run_says_which_data_code_and_seed_it_comes_from(
     assert seen == {name: digests[split][:16] for name, split in shown.items()}
 
 
-def test_the_best_model_of_each_family_is_its_champion(reproduced: "Checkout") -> None:
+def test_the_best_model_of_each_architecture_is_its_champion(reproduced: "Checkout") -> None:
     metrics = json.loads((reproduced.root / "reports/evaluate/metrics.json").read_text())
     found = by_name(reproduced, TRAINING)
     for model in MODELS:

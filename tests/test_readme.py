@@ -52,6 +52,8 @@ def test_a_number_changed_by_hand_is_put_right() -> None:
 def test_a_header_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"params\.yaml: its header lacks “# expected”"):
         expected("seed: 1\n", PROJECT)
+    with pytest.raises(UserError, match="no run is recorded: `make record` does that"):
+        expected("# expected # /expected", Paths(tmp_path))
     write_json(tmp_path / "reports/run.json", {"runs": {}})
     with pytest.raises(UserError, match="no run is recorded: `make record` does that"):
         expected("# expected # /expected", Paths(tmp_path))

@@ -215,6 +215,7 @@ def test_a_row_that_no_patience_stopped_is_named(epochs: int, *, told: bool) -> 
     ours = measured(history, epochs=[epochs])
     _, markdown = render(content({"4-grid-2-adam-0001-512": ours}))
     assert ("Ended at the most epochs they may have" in markdown) == told
+    assert ("two hidden layers, adam 0.001, batch 512." in markdown) == told
 
 
 def test_what_the_document_s_search_found_stands_beside_what_ours_did() -> None:

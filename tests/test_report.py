@@ -154,7 +154,7 @@ def test_the_best_model_is_chosen_on_validation_not_on_test() -> None:
     assert report.best([strong, weak]) is weak
 
 
-def test_the_summary_gives_the_difference_to_the_other_family(
+def test_the_summary_gives_the_difference_to_the_other_architecture(
     content: Content, markdown: str
 ) -> None:
     one = next(one for one in content.comparisons if one.first.data == "augmented")

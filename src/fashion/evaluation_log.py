@@ -83,7 +83,7 @@ def log_evaluation(
 
 
 def card(result: ModelResult) -> str:
-    """Return what the registry says of a family's best model, in Markdown.
+    """Return what the registry says of an architecture's best model, in Markdown.
 
     After Mitchell et al. 2019, Model Cards for Model Reporting, as far as it applies.
     """
@@ -94,8 +94,8 @@ def card(result: ModelResult) -> str:
             "**Intended use**: to tell ten kinds of clothes apart in pictures like Fashion-MNIST's:"
             " 28×28 pixels, grey, raw values from 0 (background) to 255. For teaching and for"
             " comparing methods.",
-            f"**Data**: the {result.name.data} training split of Fashion-MNIST, seed"
-            f" {result.name.seed}; the best of its family by validation accuracy"
+            f"**Data**: the {result.name.data} training data of Fashion-MNIST, seed"
+            f" {result.name.seed}; the best of its architecture by validation accuracy"
             f" ({result.val['accuracy']:.4f}).",
             f"**Scores** on {len(result.labels):,} test images: accuracy"
             f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"

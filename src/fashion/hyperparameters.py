@@ -83,7 +83,7 @@ class MlpHyperparameters(Hyperparameters):
 
 
 class CnnHyperparameters(Hyperparameters):
-    """A convolutional network: blocks of convolutions, each block ended by max pooling."""
+    """A convolutional network: blocks of convolutions, with max pooling between them."""
 
     filters: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=4)]
     convolutions: Annotated[  # per block, as many as `filters`

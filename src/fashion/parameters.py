@@ -204,7 +204,7 @@ class Search(Section):
     executions_per_trial: Annotated[int, Field(ge=1, le=100)]  # a trial's score is their mean
     epochs: Count
     patience: Count  # epochs without a better objective before a trial is stopped
-    images: Annotated[int, Field(ge=0)]  # of the training split, seen by the search; 0 is all
+    images: Annotated[int, Field(ge=0)]  # of the train split, seen by the search; 0 is all
     objective: Metric
 
 

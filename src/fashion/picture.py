@@ -71,18 +71,22 @@ def prepare(grey: NDArray[np.uint8], assumed: list[str], name: str) -> Picture:
         name: what an error message begins with.
 
     Raises:
-        UserError: it is of one colour.
+        UserError: it is of one colour, or nearly so.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     background = int(np.median(border))
-    if background >= LIGHT:
-        grey, background = 255 - grey, 255 - background
-        assumed = [*assumed, "light background: inverted"]
-    else:
-        assumed = [*assumed, "dark background: left as it is"]
-    shown = grey.astype(int) > background + LIKE_BACKGROUND
+    values = grey.astype(int)
+    darker, lighter = values < background - LIKE_BACKGROUND, values > background + LIKE_BACKGROUND
+    light = background >= LIGHT
+    # On a light background things are dark; if nothing is, as of a white shirt on grey, light.
+    inverted = darker.any() if light else not lighter.any()
+    shown = darker if inverted else lighter
     if not shown.any():
         raise UserError(f"{name} shows nothing that stands out from its background")
+    if inverted:
+        grey, background = 255 - grey, 255 - background
+    done = "inverted" if inverted else "left as it is"
+    assumed = [*assumed, f"{'light' if light else 'dark'} background: {done}"]
     if grey.shape == (IMAGE_SIZE, IMAGE_SIZE):
         return Picture(grey, tuple(assumed))
     rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))

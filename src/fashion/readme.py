@@ -24,6 +24,7 @@ from fashion.progress import duration
 from fashion.reference import CONFIDENCE, by_seed, read_others, without_seed
 
 PAGES = ("README.md", "docs/speed.md")
+NONE_RECORDED = "no run is recorded: `make record` does that"
 HEADER = r"# expected .*?# /expected"  # of params.yaml
 EXPERIMENTS = ("bfloat16", "thorough")  # targets of make, whose scores are in reports/<target>
 
@@ -79,9 +80,10 @@ def expected(text: str, paths: Paths) -> str:
         UserError: a file it is made from is missing, no run is recorded, or the header has no
             place for it.
     """
-    run = read_json(paths.report("run.json"))["runs"].get("repro")
-    if run is None:
-        raise UserError("no run is recorded: `make record` does that")
+    recorded = _recorded_runs(paths)
+    if "repro" not in recorded:
+        raise UserError(NONE_RECORDED)
+    run = recorded["repro"]
     if not re.search(HEADER, text, re.DOTALL):
         raise UserError(f"{paths.params.name}: its header lacks “# expected” or “# /expected”")
     lines = [
@@ -158,7 +160,7 @@ def models(paths: Paths) -> str:
 
 def durations(paths: Paths) -> str:
     """Return a row per command with its wall time, and the machines they were measured on."""
-    runs = read_json(paths.report("run.json"))["runs"]
+    runs = _recorded_runs(paths)
     rows = [
         [
             f"`make {target}`",
@@ -439,6 +441,15 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "overheads": overheads,
     "growth": growth,
 }
+
+
+def _recorded_runs(paths: Paths) -> dict[str, Any]:
+    """Return target → time, memory and machine, as `make record` keeps them."""
+    path = paths.report("run.json")
+    if not path.exists():
+        raise UserError(NONE_RECORDED)
+    runs: dict[str, Any] = read_json(path)["runs"]
+    return runs
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

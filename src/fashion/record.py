@@ -1,9 +1,9 @@
 """Run everything from nothing in a clone of HEAD, time it, and keep the results here.
 
-The results in git come from this command and from nothing else: it clones the last commit into a
-temporary folder, runs targets of the Makefile there, and copies dvc.lock, reports/ and the DVC
-cache back. reports/run.json says how long each target took and on which machine, as targets may be
-recorded one by one.
+The pipeline's results in git come from this command and from nothing else: it clones the last
+commit into a temporary folder, runs targets of the Makefile there, and copies dvc.lock, what stages
+and targets left in reports/, and the DVC cache back. reports/run.json says how long each target
+took and on which machine, as targets may be recorded one by one.
 """
 
 import os

@@ -100,7 +100,7 @@ def gathered(paths: Paths) -> dict[str, Any]:
 def read_others(paths: Paths) -> Metrics:
     """Return the scores of other seeds, everything else the same as in the recorded run.
 
-    None where `make reference` was not run, or with other hyperparameters, budgets or data.
+    Empty where `make reference` was not run, or with other hyperparameters, budgets or data.
 
     Raises:
         UserError: a recorded model has no reports/train/<name>/model.json.

@@ -103,7 +103,7 @@ def train(
         part: what it is.
         hyperparameters: of the model.
         splits: train, val and test; which epoch is kept follows from val alone.
-        seed: of the weights, the order and the dropout masks.
+        seed: as for `training_work.train`.
         record: as for `opened`.
         checkpoint: a file to resume from and to save to.
 

@@ -12,7 +12,7 @@ from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import Transforms, searched_names
 from fashion.progress import duration
-from fashion.replication import MACRO, PER_CLASS, Plan, Published
+from fashion.replication import MACRO, PER_CLASS, Plan, PrintedModel, Published
 from fashion.replication_figures import is_row, printed
 from fashion.replication_results import Found, Measured
 
@@ -22,8 +22,8 @@ LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": 
 OVERVIEW = "data"  # id of the section on the data
 CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
 METRICS = {  # what a document may print, or a claim be about → as the page calls it
-    "train_loss": "loss on the training split",
-    "train_accuracy": "accuracy on the training split",
+    "train_loss": "loss on the training data",
+    "train_accuracy": "accuracy on the training data",
     "test_accuracy": "test accuracy",
     "test_loss": "test loss",
     "val_accuracy": "validation accuracy",
@@ -52,7 +52,7 @@ class Content:
     models: Mapping[str, Measured]
     searches: Mapping[str, Found]
     counts: Mapping[str, Sequence[int]]  # split → images per class
-    transforms: Transforms  # by which the new images of the augmented split are made
+    transforms: Transforms  # by which the new images of the augmented data are made
     seconds: Mapping[str, float]  # system → what its searches and trainings took
     processors: Sequence[str]
     figures: Mapping[str, bytes]  # path beside the page → PNG
@@ -474,20 +474,26 @@ def _grid_table(
     rows = []
     for name, others in zip(names, of_rows or [[]] * len(names), strict=True):
         part, measured = content.plan.models[name], content.models[name].metrics
-        h, theirs = part.hyperparameters, printed(part)
+        theirs = printed(part)
         values = [[theirs[metric], _number(metric, measured[metric][0])] for metric in metrics]
-        row = f"{h['optimizer']} {h['learning_rate']:g}, batch {h['batch_size']}"
-        rows.append([row, *(cell for pair in values for cell in pair), *others])
+        rows.append([_row(part), *(cell for pair in values for cell in pair), *others])
     columns = [f"{METRICS[m]}, {whose}" for m in metrics for whose in ("published", "measured")]
     return Table(caption, ["Row", *columns, *more], rows)
 
 
+def _row(part: PrintedModel) -> str:
+    """Return by what a row of the grid differs from others."""
+    h = part.hyperparameters
+    return f"{h['optimizer']} {h['learning_rate']:g}, batch {h['batch_size']}"
+
+
 def _ended(content: Content, rows: Sequence[str]) -> list[Block]:
     """Name the rows of the grid that no patience stopped."""
+    parts = {name: content.plan.models[name] for name in rows}
     ended = [
-        content.plan.models[name].what
-        for name in rows
-        if content.models[name].metrics["epochs"][0] == content.plan.models[name].training.epochs
+        f"{part.what}, {_row(part)}"
+        for name, part in parts.items()
+        if content.models[name].metrics["epochs"][0] == part.training.epochs
     ]
     if not ended:
         return []
@@ -664,7 +670,7 @@ def _data(content: Content) -> list[Block]:
             ],
         ),
         Text(
-            "Of the augmented split the images that are not in train are new: each is one of train"
+            "Of the augmented data the images that are not in train are new: each is one of train"
             f" turned by up to {limits.rotation:g} degrees, scaled by up to {limits.zoom:.0%},"
             f" moved by up to {limits.shift:g} pixels each way, and mirrored with a probability of"
             f" {limits.flip:g}."
@@ -672,8 +678,8 @@ def _data(content: Content) -> list[Block]:
         _figure(
             content,
             "figures/samples.png",
-            "Images of each class from the training split",
-            "Images of each class, drawn at random from the training split.",
+            "Images of each class from the train split",
+            "Images of each class, drawn at random from the train split.",
         ),
     ]
 
@@ -760,7 +766,7 @@ def _terms(content: Content) -> Terms:
             ),
             (
                 "generalisation gap",
-                "Accuracy on the training split, without dropout, minus validation accuracy.",
+                "Accuracy on what was learned from, without dropout, minus validation accuracy.",
             ),
             (
                 "change of the validation loss",

@@ -224,7 +224,7 @@ def _names(content: Content) -> list[str]:
         names.append(f"{model} is {what[:1].lower()}{what[1:]}")
     if any(result.name.data == "augmented" for result in content.results):
         names.append(
-            "original models learn from the training split alone, augmented ones also from new"
+            "original models learn from the train split alone, augmented ones also from new"
             " images made from it"
         )
     for model, record in content.hyperparameters.items():

@@ -68,8 +68,8 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         place.close()
         reason = getattr(error, "strerror", None) or error
-        message = f"cannot listen at {host}, port {port}: {reason}: choose another with --port"
-        raise UserError(message) from error
+        another = "choose another with --port (make serve PORT=…)"
+        raise UserError(f"cannot listen at {host}, port {port}: {reason}: {another}") from error
     return place
 
 

@@ -443,7 +443,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def _import_mlflow() -> ModuleType:
-    """Return MLflow, silenced; it takes 1.5 s, so only a process that logs pays for it."""
+    """Return MLflow, silenced; it loads slowly, so only a process that logs pays for it."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for logger in ("alembic", "mlflow", "urllib3.connectionpool"):

@@ -338,7 +338,7 @@ def command_listings(root: Path, folder: Path) -> list[Listing]:
         Listing(
             "`--help`",
             "Every script has it.",
-            shlex.join(["python", *stage]),
+            f"PYTHONPATH=src {shlex.join(['python', *stage])}",
             output([sys.executable, *stage], root),
         ),
     ]

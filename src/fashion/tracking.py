@@ -329,15 +329,15 @@ class Run:
         self._store.retry()
         self._missed.clear()
 
-    def register(self, family: str, val_accuracy: float, description: str = "") -> None:
-        """Register the logged model, as its family's champion if it is the best so far.
+    def register(self, name: str, val_accuracy: float, description: str = "") -> None:
+        """Register the logged model, as the champion of its name if it is the best so far.
 
         Idempotent, whether the run is complete or not: a model is registered once, and the alias
         moves only to a validation accuracy at least as high, so a quick experiment does not
         dethrone a better model. A run without a logged model changes nothing.
 
         Args:
-            family: name of the registered model, such as "fashion-mnist-mlp".
+            name: of the registered model, such as "fashion-mnist-mlp".
             val_accuracy: what champions are chosen by.
             description: a model card: for what, from what data, how good, with which limits.
         """
@@ -345,7 +345,7 @@ class Run:
 
         def register() -> None:
             if model is not None:
-                self._register(family, model[0], val_accuracy, description)
+                self._register(name, model[0], val_accuracy, description)
 
         if self._store.attempt(register) is UNREACHABLE:
             self._missed["champion"] += 1
@@ -397,33 +397,33 @@ class Run:
         if history is not UNREACHABLE:
             self._known[name] = {metric.step: metric.value for metric in history}
 
-    def _register(self, family: str, model_id: str, val_accuracy: float, description: str) -> None:
+    def _register(self, name: str, model_id: str, val_accuracy: float, description: str) -> None:
         client = self._client
         exceptions = importlib.import_module("mlflow.exceptions")
         try:
-            client.create_registered_model(family)
+            client.create_registered_model(name)
         except exceptions.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = f"models:/{model_id}"
-        versions = client.search_model_versions(f"name = '{family}'")
+        versions = client.search_model_versions(f"name = '{name}'")
         version = next((each for each in versions if each.source == source), None)
         if version is None:
             version = client.create_model_version(
-                family, source, run_id=self.run_id, model_id=model_id
+                name, source, run_id=self.run_id, model_id=model_id
             )
-            link = json.dumps([{"name": family, "version": version.version}])
+            link = json.dumps([{"name": name, "version": version.version}])
             client.set_logged_model_tags(model_id, {VERSIONS_TAG: link})
-        client.update_model_version(family, version.version, description=description)
-        client.set_model_version_tag(family, version.version, SCORE_TAG, repr(val_accuracy))
-        champion = client.get_registered_model(family).aliases.get(CHAMPION)
+        client.update_model_version(name, version.version, description=description)
+        client.set_model_version_tag(name, version.version, SCORE_TAG, repr(val_accuracy))
+        champion = client.get_registered_model(name).aliases.get(CHAMPION)
         if champion == version.version:
             return
         if champion is not None:
-            tags = client.get_model_version(family, champion).tags
+            tags = client.get_model_version(name, champion).tags
             if float(tags.get(SCORE_TAG, "-inf")) > val_accuracy:
                 return
-        client.set_registered_model_alias(family, CHAMPION, version.version)
+        client.set_registered_model_alias(name, CHAMPION, version.version)
 
     def _log_model(self, model: Any, input_example: Images, step: int) -> None:
         logged = self._finished_model() or self._new_model(model, input_example)

@@ -79,7 +79,7 @@ def training_run(root: Path, name: ModelName, record: Record) -> AbstractContext
         str(name),
         record["key"],
         tags={**name._asdict(), COLOUR_TAG: colour(name), **origin(record, f"train@{name}")},
-        description=f"`{name.model}` trained on the {name.data} training split",
+        description=f"`{name.model}` trained on the {name.data} training data",
     )
 
 
