@@ -154,10 +154,13 @@ PORT ?= 5001
 serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
 	python -m fashion.serve $(MODEL) --port $(PORT)
 
+# Whatever stands in a file's name, neither make nor the shell takes it for a command.
+unexport IMAGE
 .PHONY: predict
+predict: export PICTURE := $(value IMAGE)
 predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
-	@test -n "$(IMAGE)" || { echo "which picture? make predict IMAGE=shirt.jpg" >&2; exit 2; }
-	@python -m fashion.predict "$(IMAGE)"
+	@test -n "$$PICTURE" || { echo "which picture? make predict IMAGE=shirt.jpg" >&2; exit 2; }
+	@python -m fashion.predict -- "$$PICTURE"
 
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
 # together, because they share what is costly to set up. The order is that of tests/conftest.py.

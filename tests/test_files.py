@@ -266,6 +266,7 @@ def dvc_reads(path: Path) -> Any:
         ("a: *b", "is not valid YAML"),
         ("[" * 5000, "nested too deeply"),
         ("a: " + "1" * 5000, "is not valid YAML"),
+        ("a: 0x" + "f" * 5000, "file.yaml: a number of 20000 bits is too large"),
         ("\0", "is not valid YAML"),
     ],
 )  # fmt: skip
@@ -275,6 +276,13 @@ def test_other_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: s
     with pytest.raises(UserError, match=message) as caught:
         files.read_yaml(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.timeout(30)
+def test_aliases_of_aliases_take_no_longer_than_they_are_long(tmp_path: Path) -> None:
+    aliases = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    (tmp_path / "file.yaml").write_text("\n".join(["a0: &a0 x", *aliases]))
+    assert len(files.read_yaml(tmp_path / "file.yaml")["a11"]) == 10
 
 
 def test_bytes_that_are_no_text_are_no_yaml(tmp_path: Path) -> None:

@@ -137,6 +137,18 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes, message: 
     assert "\n" not in str(caught.value)
 
 
+def test_whatever_pillow_raises_or_warns_of_is_one_line(tmp_path: Path) -> None:
+    unknown = bytearray(saved(tmp_path / "a.dds", Image.new("RGB", (30, 40))).read_bytes())
+    unknown[80:84] = (1).to_bytes(4, "little")
+    (tmp_path / "unknown.dds").write_bytes(unknown)
+    with pytest.raises(UserError, match="is no whole picture: Unknown pixel format flags 1"):
+        read_picture(tmp_path / "unknown.dds")
+    tiff = saved(tmp_path / "a.tif", Image.new("RGB", (30, 40)), compression="tiff_lzw")
+    (tmp_path / "cut.tif").write_bytes(tiff.read_bytes()[:-20])
+    with pytest.raises(UserError, match="is no picture of a kind that Pillow reads, or cut off"):
+        read_picture(tmp_path / "cut.tif")
+
+
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.png is missing"):
         read_picture(tmp_path / "x.png")

@@ -1,5 +1,6 @@
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,21 @@ def test_the_best_by_validation_stands_for_its_architecture(tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "reports/train/cnn-original-1")
     with pytest.raises(UserError, match=r"cnn-original-1/metrics\.json is missing"):
         best_models(Paths(tmp_path), named)
+
+
+@pytest.mark.parametrize("name", ["`touch pwned`", "$(touch pwned)", '"; touch pwned; "', "a$b"])
+def test_the_name_of_a_file_is_no_command(tmp_path: Path, name: str) -> None:
+    (tmp_path / "Makefile").write_text((PROJECT.root / "Makefile").read_text())
+    told = tmp_path / "told"
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv/installed").touch()
+    line = ["make", "--assume-old", ".venv/installed", "predict", f"IMAGE={name}"]
+    subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+    assert told.read_text().splitlines() == ["-m", "fashion.predict", "--", name]
+    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.slow

@@ -59,6 +59,12 @@ def test_a_header_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         expected("# expected # /expected", Paths(tmp_path))
 
 
+def test_a_damaged_result_is_named_with_its_table(tmp_path: Path) -> None:
+    write_json(tmp_path / "reports/evaluate/metrics.json", [])
+    with pytest.raises(UserError, match="table 'scores' cannot be made: a file in reports/ is dam"):
+        filled("<!-- scores --><!-- /scores -->", Paths(tmp_path))
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(UserError, match="unknown table 'scors': choose from scores"):
         filled("<!-- scors -->\n<!-- /scors -->", PROJECT)

@@ -167,6 +167,13 @@ def test_a_checkout_that_has_not_run_is_named(tmp_path: Path) -> None:
         gathered(Paths(tmp_path))
 
 
+def test_a_damaged_record_of_a_model_is_named(tmp_path: Path) -> None:
+    others = checkout(tmp_path / "others", [2])
+    (others.report("train") / "mlp-original-2/model.json").write_text("[]")
+    with pytest.raises(UserError, match=r"mlp-original-2/model\.json is damaged"):
+        gathered(others)
+
+
 def test_a_model_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
     others = checkout(tmp_path / "others", [2, 3])
     set_parameters(others.root, {"train.seeds": [2, 3, 4]})

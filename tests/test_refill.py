@@ -91,6 +91,15 @@ def test_a_store_that_answers_no_more_is_told_of(
         ensure_answering(tmp_path)
 
 
+def test_a_damaged_evaluation_is_named(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    write_json(paths.report("evaluate") / "evaluation.json", {})
+    write_json(paths.report("evaluate") / "metrics.json", {})
+    settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=15)
+    with pytest.raises(UserError, match=r"evaluation\.json is damaged: run `dvc repro evaluate`"):
+        recorded_evaluation(paths, settings, [])
+
+
 @pytest.mark.parametrize(
     ("models", "seeds", "bins", "good"),
     [

@@ -1,4 +1,5 @@
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,19 @@ import matplotlib.pyplot, pandas, scipy.stats, sklearn  # they load as ever afte
 assert gc.isenabled() and gc.get_freeze_count() > 100_000  # what was loaded is not collected
 print("still heard", file=sys.stderr)
 """
+
+
+def test_a_closed_standard_error_is_no_obstacle() -> None:
+    program = "from fashion.runtime import _silenced_stderr\nwith _silenced_stderr(): print('done')"
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
+    told = subprocess.run(
+        ["sh", "-c", line],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+    )
+    assert told.stdout == "done\n"
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
 """What the guard before MLflow's scoring server makes of a body."""
 
+from pathlib import Path
+
 import pytest
+
+from fashion.errors import UserError
 
 IMPORTED = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # MLflow's, of its own
 
@@ -27,3 +31,38 @@ def test_what_mlflow_answers_rightly_is_left_to_it(body: bytes) -> None:
     from fashion.scoring import misreading
 
     assert misreading(body) is None
+
+
+class Evil:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.slow
+@IMPORTED
+def test_what_would_run_code_as_it_is_loaded_is_not_served(tmp_path: Path) -> None:
+    import mlflow
+
+    from fashion.scoring import server
+
+    # MLflow warns of a method's type hints, so it has none.
+    methods = {"predict": lambda self, context, model_input: model_input}
+    model = type("Model", (Evil, mlflow.pyfunc.PythonModel), methods)(tmp_path / "unpickled")
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=model, pip_requirements=[])
+    with pytest.raises(UserError, match="is not served: it is no model of Keras's alone"):
+        server(str(tmp_path / "model"))
+    assert not (tmp_path / "unpickled").exists()
+
+
+@pytest.mark.slow
+@IMPORTED
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    from fashion.scoring import server
+
+    with pytest.raises(UserError, match="none is not served: "):
+        server(str(tmp_path / "none"))

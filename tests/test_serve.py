@@ -130,6 +130,14 @@ def test_a_body_that_is_too_large_or_of_unknown_size_is_refused(server: str) -> 
     chunks = iter([b"{}"])
     chunked = requests.post(f"{server}/invocations", data=chunks, headers=header, timeout=60)
     assert chunked.status_code == 411
+    place = urlsplit(server)
+    with socket.create_connection((place.hostname, place.port), timeout=60) as both:
+        both.sendall(
+            b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+            b"2\r\n{}\r\n0\r\n\r\n"
+        )
+        assert both.recv(100).startswith(b"HTTP/1.1 411 ")
     assert ask(server, {"inputs": BLACK}).status_code == 200
 
 
@@ -139,6 +147,11 @@ def test_a_port_that_is_taken_is_named_before_a_model_is_loaded() -> None:
         expected = f"^cannot listen at 127.0.0.1, port {port}: Address already in use: choose"
         with pytest.raises(UserError, match=expected):
             bind("127.0.0.1", port)
+
+
+def test_no_address_is_not_every_address() -> None:
+    with pytest.raises(UserError, match="--host is empty, which would be every address"):
+        bind("", free_port())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

@@ -437,6 +437,13 @@ def test_the_environment_names_another_store(
     assert not runs(root)
 
 
+@pytest.mark.parametrize("name", ["is it?", "100%41"])
+def test_a_place_that_mlflow_takes_for_another_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="move it to a place without"):
+        open_store(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.timeout(20)  # MLflow itself tries a database for two minutes
 @pytest.mark.parametrize(
     ("address", "message"),

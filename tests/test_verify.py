@@ -194,6 +194,11 @@ def test_without_a_lock_there_is_nothing_to_verify(tmp_path: Path) -> None:
         verify.fill_from_cache(tmp_path, tmp_path)
 
 
+def test_why_dvc_names_no_cache_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`dvc cache dir` fails: ERROR: configuration error"):
+        verify.cache_folder(tmp_path)
+
+
 def test_what_is_no_repository_cannot_be_cloned(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be cloned"):
         verify.clone(tmp_path, tmp_path / "clone")

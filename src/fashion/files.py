@@ -112,20 +112,25 @@ def read_yaml(path: Path) -> Any:
     except (YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
     for value in values:
+        if isinstance(value, int) and value.bit_length() > 64:
+            raise UserError(f"{path.name}: a number of {value.bit_length()} bits is too large")
         if not (value is None or isinstance(value, (str, int, float))):
             raise UserError(f"{path.name}: {type(value).__name__} {value!s:.40} is not allowed")
     return content
 
 
-def _values(content: Any) -> Iterator[Any]:
-    """Yield the keys and values of nested mappings and lists."""
-    if isinstance(content, dict):
-        content = [*content, *content.values()]
-    if isinstance(content, list):
-        for part in content:
-            yield from _values(part)
-    else:
+def _values(content: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """Yield the keys and values of nested mappings and lists, those of aliases once.
+
+    Aliases of aliases let a few lines stand for billions of values.
+    """
+    seen = set() if seen is None else seen
+    if not isinstance(content, (dict, list)):
         yield content
+    elif id(content) not in seen:
+        for part in [*content, *content.values()] if isinstance(content, dict) else content:
+            yield from _values(part, seen)
+        seen.add(id(content))  # not before: what holds itself is nested too deeply
 
 
 def read_json(path: Path) -> Any:

@@ -20,6 +20,10 @@ LIGHT = 128  # a background from this grey value on is light
 LIKE_BACKGROUND = 16  # grey values from the background that a photograph's noise stays within
 
 
+# What Pillow's many readers raise of broken pictures.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, MemoryError)
+
+
 @dataclass(frozen=True)
 class Picture:
     """What a classifier is shown, and how it came about."""
@@ -37,6 +41,7 @@ def read_picture(path: Path) -> Picture:
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is said in one line
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 frames = getattr(image, "n_frames", 1)
@@ -47,13 +52,13 @@ def read_picture(path: Path) -> Picture:
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no picture of a kind that Pillow reads") from None
+        raise UserError(f"{path} is no picture of a kind that Pillow reads, or cut off") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, expected a picture") from None
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what broken pictures raise
-        reason = " ".join(str(error).split())
+    except BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is no whole picture: {reason}") from None
     if frames > 1:
         assumed.insert(0, f"the first of {frames} frames")

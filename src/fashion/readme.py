@@ -41,12 +41,19 @@ def main() -> None:
         (paths.report("reproducibility.md"), lambda _, paths: checklist.render(paths.root)),
     )
     for path, fill in made:  # the checklist last: it looks into the others
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        old = _text(path) if path.exists() else ""
         new = fill(old, paths)
         if check and new != old:
             raise UserError(f"{path.name} is out of date: run `make readme`")
         if new != old:
             write_text(path, new)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is no text in UTF-8: {error}") from None
 
 
 def filled(text: str, paths: Paths, page: str = PAGES[0]) -> str:
@@ -62,7 +69,7 @@ def filled(text: str, paths: Paths, page: str = PAGES[0]) -> str:
             raise UserError(f"{page}: unknown table {name!r}: choose from {', '.join(TABLES)}")
         try:
             return f"<!-- {name} -->\n{TABLES[name](paths)}\n<!-- /{name} -->"
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"{page}: table {name!r} cannot be made: a file in reports/ is damaged ({error!r})"
             ) from None

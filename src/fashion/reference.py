@@ -126,8 +126,12 @@ def _models(paths: Paths) -> Iterator[ModelName]:
 
 def _made_from(paths: Paths, name: str) -> dict[str, Any]:
     """Return what a model's bits follow from but its seed, code and machine."""
-    record = read_json(paths.report("train") / name / "model.json")
-    return {part: record[part] for part in ("data_sha256", "settings")}
+    path = paths.report("train") / name / "model.json"
+    record = read_json(path)
+    try:
+        return {part: record[part] for part in ("data_sha256", "settings")}
+    except (KeyError, TypeError):
+        raise UserError(f"{path} is damaged: run `dvc repro` to make it again") from None
 
 
 def by_seed(sources: Sequence[Metrics], model: str, split: str, metric: str) -> list[float]:

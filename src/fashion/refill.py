@@ -244,6 +244,8 @@ def recorded_evaluation(
     recorded: dict[str, Any] = read_json(folder / "evaluation.json")
     models = set(read_json(folder / "metrics.json"))
     asked = set(evaluation.keys(names).values())
+    if not isinstance(recorded, dict) or "settings" not in recorded:
+        raise UserError(f"{folder / 'evaluation.json'} is damaged: run `dvc repro evaluate`")
     if recorded["settings"] != settings.model_dump(mode="json") or models != asked:
         raise UserError(
             "params.yaml asks for another evaluation than the recorded: run `dvc repro`"

@@ -46,7 +46,11 @@ def _silenced_stderr() -> Iterator[None]:
 
     They come before its log level is read, so no setting silences them. What fails still raises.
     """
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by whoever started this process
+        yield
+        return
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:

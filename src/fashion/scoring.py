@@ -9,14 +9,19 @@ body may have any size.
 import asyncio
 import functools
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+import mlflow.models
 import mlflow.pyfunc
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
+
+from fashion.errors import UserError
 
 LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 31 MB of JSON
 
@@ -24,10 +29,20 @@ LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 31 MB of JSON
 def server(uri: str) -> uvicorn.Server:
     """Return a server that answers for a model, given where MLflow has it.
 
+    Whoever may write to a shared store may register what runs code of theirs as it is loaded: only
+    a Keras model without code or pickles beside it is.
+
     Raises:
-        MlflowException: there is no such model.
+        UserError: there is no such model, or it is none of Keras's alone.
     """
-    model = mlflow.pyfunc.load_model(uri)
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    try:
+        how = mlflow.models.get_model_info(uri).flavors.get(mlflow.pyfunc.FLAVOR_NAME, {})
+        if how.get("loader_module") != "mlflow.tensorflow" or how.get("code"):
+            raise UserError(f"{uri} is not served: it is no model of Keras's alone")
+        model = mlflow.pyfunc.load_model(uri)
+    except MlflowException as error:
+        raise UserError(f"{uri} is not served: {str(error).splitlines()[0]}") from None
     net = model.get_raw_model()
     net.predict = functools.partial(net.predict, verbose=0)  # no progress bar for each request
     return uvicorn.Server(uvicorn.Config(guard(scoring_server.init(model))))
@@ -46,8 +61,10 @@ def guard(app: FastAPI) -> FastAPI:
             message = "say what the body is: Content-Type: application/json"
             return PlainTextResponse(message, status_code=415)
         size = request.headers.get("content-length")
-        if size is None:
-            return PlainTextResponse("say how long the body is: Content-Length", status_code=411)
+        # Of both headers the latter counts, and says nothing of the size.
+        if size is None or "transfer-encoding" in request.headers:
+            message = "say how long the body is: Content-Length, and no Transfer-Encoding"
+            return PlainTextResponse(message, status_code=411)
         if int(size) > LARGEST:
             message = f"{size} bytes are too many, {LARGEST} may be sent: ask for fewer images"
             return PlainTextResponse(message, status_code=413)

@@ -61,6 +61,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         UserError: it cannot be had.
     """
+    if not host:
+        raise UserError(f"--host is empty, which would be every address: give one, such as {HOST}")
     place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free at once after a stop
     try:

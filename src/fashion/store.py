@@ -378,10 +378,16 @@ def charts(experiment: str) -> dict[str, Any]:
 
 
 def open_store(folder: Path) -> Store:
-    """Return the process's store for the project at `folder`, wherever the environment puts it."""
+    """Return the process's store for the project at `folder`, wherever the environment puts it.
+
+    Raises:
+        UserError: the environment's address is none, or MLflow would take the folder for another.
+    """
     given = os.environ.get("MLFLOW_TRACKING_URI")
     if given:
         _check_address(given, folder)
+    elif set(str(folder)) & set("?%"):
+        raise UserError(f"MLflow cannot write below {folder}: move it to a place without ? and %")
     return _connect_once(given or f"sqlite:///{folder / 'mlflow.db'}", folder, not given)
 
 

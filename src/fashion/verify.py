@@ -163,10 +163,16 @@ def fill_from_cache(checkout: Path, root: Path) -> None:
 
 
 def cache_folder(root: Path) -> Path:
-    """Return the folder of a checkout's DVC cache, which may be shared, and lie elsewhere."""
+    """Return the folder of a checkout's DVC cache, which may be shared, and lie elsewhere.
+
+    Raises:
+        UserError: DVC cannot say, as its configuration is damaged.
+    """
     asked = ["dvc", "cache", "dir"]
-    answer = subprocess.run(asked, cwd=root, check=True, capture_output=True, text=True).stdout
-    return root / answer.strip()
+    answer = subprocess.run(asked, cwd=root, check=False, capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"`dvc cache dir` fails: {' '.join(answer.stderr.split())}")
+    return root / answer.stdout.strip()
 
 
 @contextlib.contextmanager
