@@ -52,8 +52,7 @@ def test_what_would_run_code_as_it_is_loaded_is_not_served(tmp_path: Path) -> No
 
     methods = {"predict": lambda self, context, model_input: model_input}
     model = type("Model", (Evil, mlflow.pyfunc.PythonModel), methods)(tmp_path / "unpickled")
-    with pytest.warns(UserWarning, match="Add type hints"):
-        mlflow.pyfunc.save_model(tmp_path / "model", python_model=model, pip_requirements=[])
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=model, pip_requirements=[])
     with pytest.raises(UserError, match="is not served: it is no model of Keras's alone"):
         server(str(tmp_path / "model"))
     assert not (tmp_path / "unpickled").exists()
