@@ -16,11 +16,12 @@ from fashion.errors import UserError
 from fashion.files import read_csv, read_json
 from fashion.replication_results import read_replicas
 from fashion.store import REPLICATIONS
+from fashion.verify import ELSEWHERE
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
 
-ENVIRONMENT = {"PYTHONPATH": "../src"}
+ENVIRONMENT = {**ELSEWHERE, "PYTHONPATH": "../src"}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
 FEW = (
     *("1-dropout", "2-cnn-augmented", "3-tyler", "3-jackson", "3-jackson-l2", "3-batch-size"),

@@ -8,11 +8,17 @@ is said by shape, line or text too.
 import io
 import itertools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
 import numpy as np
+
+# What a notebook starts inherits the name of its backend, on which matplotlib's import fails where
+# that backend is not installed. None is needed here.
+os.environ["MPLBACKEND"] = "agg"
+
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

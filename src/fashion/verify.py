@@ -46,6 +46,7 @@ ELSEWHERE = {
     "LC_ALL": "C",
     "PYTHONHASHSEED": "4711",
     "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as a notebook sets it
     "PYTHONPATH": "src",  # where every Python finds the following
 }
 UMASK = 0o077
