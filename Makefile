@@ -112,7 +112,7 @@ record: $(INSTALLED) ## run all from nothing in a clone and keep its results and
 	python -m fashion.readme
 
 .PHONY: readme
-readme: $(INSTALLED) ## fill the tables of README.md, docs/ and params.yaml from the results
+readme: $(INSTALLED) ## fill the tables of README.md, docs/, params.yaml and reports/reproducibility.md from the results
 	python -m fashion.readme
 
 # Other frameworks, for `make benchmark` alone, beside the environment and not in its lock. PyPI's

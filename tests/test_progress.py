@@ -15,7 +15,8 @@ from fashion.progress import duration, step_bar
         (125, "2 min 05 s"),
         (3599.7, "1 h 00 min"),
         (3660, "1 h 01 min"),
-        (100_000, "27 h 46 min"),
+        (5_519.5, "1 h 32 min"),
+        (100_000, "27 h 47 min"),
     ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, expected: str) -> None:

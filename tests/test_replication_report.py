@@ -114,6 +114,7 @@ def test_a_number_lies_outside_by_chance_as_often_as_one_more_seed_would() -> No
     _, markdown = render(content({"2-mlp": measured(), "5-416-units": measured()}))
     # Seven numbers, two seeds each: 2 / (2 + 1) of them.
     assert "By chance alone about 5 of these 7 would not lie inside" in markdown
+    assert "more for the 3 that are of other validation images than ours" in markdown
     # The first of them has 33 numbers of classes and their means, two of three outside.
     assert "By chance up to 22 would lie outside, as many better as worse." in markdown
 
@@ -173,6 +174,23 @@ def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: st
     assert "L2 helps (Somewhere): test accuracy of “Tyler with L2” higher than of" in markdown
 
 
+def test_claims_are_corrected_for_their_number() -> None:
+    claims = tuple(
+        PLAN.claims[0].model_copy(
+            update={"first": "3-jackson", "second": "3-tyler", "metric": metric, "by": None}
+        )
+        for metric in ("test_accuracy", "test_loss", "val_loss")
+    )
+    clear, hardly = [0.8, 0.81], [0.8, 0.82]  # lower than 0.9, 0.91: p 0.005 and 0.032
+    models = {
+        "3-jackson": measured(test_accuracy=clear, test_loss=hardly),
+        "3-tyler": measured(test_accuracy=[0.9, 0.91], test_loss=[0.9, 0.91]),
+    }
+    _, markdown = render(content(models, claims=claims))
+    assert "Of 3 claims that can be tested, **2** held, 1 could not be decided" in markdown
+    assert "corrected for their number (Holm), 1 held and of 0 the opposite" in markdown
+
+
 def test_claims_of_classes_are_tested_against_all_other_classes() -> None:
     recalls = {f"recall.{name}": [0.9, 0.91] for name in CLASS_NAMES}
     shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
@@ -186,10 +204,11 @@ def test_claims_of_classes_are_tested_against_all_other_classes() -> None:
 
 def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
     best = {"dropout": [0.2, 0.1, 0.4, 0.0], "hidden_units": [256, 64], "learning_rate": 0.001}
-    found = Found([{"val_accuracy": "0.9"}, {"val_accuracy": ""}], {**best, "input_dropout": 0.0})
+    trials = [{"val_accuracy": "0.9"}, {"val_accuracy": ""}]
+    found = Found(trials, {**best, "input_dropout": 0.0}, "x86_64 0123")
     models = {"1-dropout": measured()}
     _, markdown = render(content(models, {"1-dropout": found}))
-    assert row(markdown, "Random search with dropout")[-3:] == ["0.9000", "–", "2"]
+    assert row(markdown, "Random search with dropout")[-4:] == ["0.9000", "–", "2", "x86_64 0123"]
     assert "- Random search with dropout: `dropout` [0.2, 0.1], `learning_rate`" in markdown
 
 
@@ -216,13 +235,14 @@ def test_a_row_that_no_patience_stopped_is_named(epochs: int, *, told: bool) -> 
     _, markdown = render(content({"4-grid-2-adam-0001-512": ours}))
     assert ("Ended at the most epochs they may have" in markdown) == told
     assert ("two hidden layers, adam 0.001, batch 512." in markdown) == told
+    assert "Processors of the rows: x86_64 0123456789ab." in markdown
 
 
 def test_what_the_document_s_search_found_stands_beside_what_ours_did() -> None:
     best = {**PLAN.models["2-mlp"].hyperparameters, "hidden_units": [64, 32], "dropout": 0.1}
-    found = Found([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best)
+    found = Found([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best, "x86_64 0123")
     _, markdown = render(content({"2-mlp": measured()}, {"2-mlp": found}))
-    assert row(markdown, "Bayesian search of the MLP")[-3:] == ["0.3000", "0.4000", "2"]
+    assert row(markdown, "Bayesian search of the MLP")[4:7] == ["0.3000", "0.4000", "2"]
     assert "`hidden_units` [64, 32]; printed are" in markdown
     assert "`hidden_units` [448, 32, 32, 32]." in markdown
 

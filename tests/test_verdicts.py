@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fashion.verdicts import agreement, compare, difference, lowest
+from fashion.evaluation import Interval
+from fashion.verdicts import Difference, agreement, compare, difference, lowest, together
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,23 @@ def test_classes_that_are_alike_are_seldom_told_apart() -> None:
         verdicts.append(lowest(named, others, 0.95).verdict)
     assert verdicts.count("opposite") <= 300 * 0.05
     assert verdicts.count("held") <= 300 * 0.05
+
+
+@pytest.mark.parametrize(
+    ("p_values", "decided"),
+    [
+        # Holm 1979: the smallest against 0.05 / 4, the next against 0.05 / 3 and so on.
+        ([0.012, 0.016, 0.024, 0.049], [True, True, True, True]),
+        ([0.049, 0.024, 0.016, 0.012], [True, True, True, True]),
+        ([0.001, 0.02, 0.02, 0.02], [True, False, False, False]),
+        ([0.0126, 0.9, 0.9, 0.001], [True, False, False, True]),
+        ([0.013, 0.013, 0.013, 0.013], [False, False, False, False]),  # none goes before
+        ([math.nan, 0.049], [False, True]),  # what was not tested does not count
+        ([], []),
+    ],
+)
+def test_many_tests_are_decided_as_holm_says(p_values: list[float], decided: list[bool]) -> None:
+    nothing = Interval(math.nan, math.nan)
+    outcomes = [Difference(0.1, nothing, p, "held") for p in p_values]
+    expected = ["held" if one else "undecided" for one in decided]
+    assert together(outcomes, 0.95) == expected

@@ -16,6 +16,7 @@ import yaml
 from fashion import verify
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
+from fashion.reference import Held
 from fashion.stage import recorded_outputs
 
 if TYPE_CHECKING:
@@ -68,6 +69,19 @@ def test_a_run_elsewhere_agrees_in_every_output(reproductions: "Reproductions") 
     assert "| dvc.lock | identical |" in text
     assert text.splitlines()[-1].startswith(f"Agreed: {len(found) + 1} identical of")
     assert "every byte was compared" in text
+
+
+@pytest.mark.parametrize(("probability", "cells"), [(0.25, ["0.25"]), (None, [])])
+def test_how_likely_a_score_is_stands_there_once_other_seeds_are_known(
+    probability: float | None, cells: list[str]
+) -> None:
+    one = Held("mlp-original", "val", 0.9, 0.91, 0.02, probability)
+    header, _, row = verify.score_table([one]).splitlines()
+    assert ("p by other seeds" in header) == bool(cells)
+    assert row.strip("| ").split(" | ") == [
+        *("mlp-original", "val", "0.9000", "0.9100", "±0.0200", "within tolerance"),
+        *cells,
+    ]
 
 
 @slow

@@ -59,7 +59,7 @@ class Hyperparameters(Section):
     optimizer: Literal["adam", "sgd", "nesterov"]  # nesterov: sgd with Nesterov momentum 0.9
     learning_rate: Annotated[float, Field(gt=0, le=10)]  # the highest, reached after warm-up
     schedule: Literal["constant", "cosine"]  # cosine: to zero at the last step
-    warmup_epochs: Annotated[float, Field(ge=0, le=100)]  # learning rate rises linearly from zero
+    warmup_epochs: Annotated[float, Field(ge=0, le=100)]  # learning rate rises linearly
     weight_decay: Annotated[float, Field(ge=0, le=1)]  # decoupled, kernels only
     batch_size: Annotated[int, Field(ge=1, le=8192)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]

@@ -23,8 +23,8 @@ from fashion.kernels import (
     FusedGelu,
 )
 
-# Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred,
-# of the few hundred that an epoch has.
+# Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred;
+# an epoch of the MLP has no more.
 BATCH_NORM_MOMENTUM = 0.9
 
 MONOTONE = {"relu", "elu", "tanh"}  # activations that never fall

@@ -1,8 +1,9 @@
 """A picture file of any size and colour → pixels as Fashion-MNIST has them.
 
-The steps are those by which the dataset was made of shop photographs (Xiao, Rasul & Vollgraf 2017,
-section 2): trim what is like the background, scale the longer edge to 28 pixels, centre, and turn
-to light on black.
+The steps follow those by which the dataset was made of shop photographs (Xiao, Rasul & Vollgraf
+2017, section 2): trim what is like the background, scale the longer edge to 28 pixels, centre, and
+turn to light on black. Scaling weighs all pixels where the dataset's skips some, and nothing is
+sharpened afterwards.
 """
 
 import warnings

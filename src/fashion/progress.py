@@ -23,9 +23,8 @@ def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 def duration(seconds: float) -> str:
     """Return a time span as people say it, such as `2 min 05 s`."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        hours, minutes = divmod(round(seconds / 60), 60)
         return f"{hours} h {minutes:02} min"
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

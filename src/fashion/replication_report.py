@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fashion import evaluation, page, verdicts
 from fashion.data import CLASS_NAMES
@@ -83,7 +83,7 @@ def _systems(content: Content) -> dict[str, Any]:
     """Return system → what came out."""
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
-        numbers = [standing for standing, _ in _counted(content, name)]
+        numbers = [one.standing for one in _counted(content, name)]
         classes = [
             _standing(metric, one.verdict)
             for _, metric, _, one in _class_comparisons(content, name)
@@ -118,13 +118,21 @@ def _lies(metric: str, verdict: str) -> str:
     return verdict if standing == verdict else f"{verdict} ({standing})"
 
 
-def _counted(content: Content, system: str) -> Iterator[tuple[str, int]]:
-    """Give standing and seeds of what is printed of a model; what our searches found are others."""
+class _Counted(NamedTuple):
+    """A published number that counts in the summary."""
+
+    metric: str
+    standing: str
+    seeds: int  # that it is held against
+
+
+def _counted(content: Content, system: str) -> Iterator[_Counted]:
+    """Give what is printed of a model; what our searches found are others."""
     for name, metric, one in _comparisons(content, system):
         standing = _standing(metric, one.verdict)
         loss_or_accuracy = metric.endswith(("loss", "accuracy"))
         if name in content.plan.models and loss_or_accuracy and standing in _STANDINGS:
-            yield standing, one.seeds
+            yield _Counted(metric, standing, one.seeds)
 
 
 def _summary(content: Content) -> list[Block]:
@@ -139,13 +147,15 @@ def _summary(content: Content) -> list[Block]:
             ("claims", _OUTCOMES),
         )
     )
-    chance = _outside_by_chance(n for name in plan.systems for _, n in _counted(content, name))
+    counted = [one for name in plan.systems for one in _counted(content, name)]
+    chance = _outside_by_chance(one.seeds for one in counted)
+    other_images = sum(one.metric.startswith("val_") for one in counted)
     chance_of_classes = _outside_by_chance(
         one.seeds for name in plan.systems for *_, one in _class_comparisons(content, name)
     )
-    sizes = [
-        one.size for name in plan.systems for one in _claims(content, name) if one.size is not None
-    ]
+    tested = [one for name in plan.systems for one in _claims(content, name)]
+    sizes = [one.size for one in tested if one.size is not None]
+    together = verdicts.together([one.outcome for one in tested], plan.confidence)
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
@@ -166,10 +176,12 @@ def _summary(content: Content) -> list[Block]:
                 f" times inside our range, is better than all of ours {numbers['better']} times and"
                 f" worse {numbers['worse']} times. The rows of the grid, trained once each, are not"
                 " among them.",
-                f"By chance alone about {chance:.0f} of these {sum(numbers.values())} would not lie"
+                f"By chance alone about {chance:.0f} of these {len(counted)} would not lie"
                 " inside, as many better as worse: one more training of the same model lies outside"
                 " the range of n with a probability of 2/(n + 1), less where digits were rounded"
-                " away. Several are of one model and go together.",
+                f" away, and more for the {other_images} that are of other validation images than"
+                " ours. Several are of one model, or one number printed of several, and go"
+                " together.",
                 f"Of {sum(classes.values())} precisions, recalls and F1 scores of single classes,"
                 " and their means, printed with two digits,"
                 f" {classes['inside']} lie inside, {classes['better']} are better and"
@@ -177,7 +189,11 @@ def _summary(content: Content) -> list[Block]:
                 " outside, as many better as worse.",
                 f"Of {sum(claims.values())} claims that can be tested, **{claims['held']}** held,"
                 f" {claims['undecided']} could not be decided and of {claims['opposite']} the"
-                " opposite was found. Several may be read off the same models. What is tested is"
+                " opposite was found. By chance about"
+                f" {len(tested) * (1 - plan.confidence):.0f} of so many would be decided where no"
+                " model differs; corrected for their number (Holm),"
+                f" {together.count('held')} held and of {together.count('opposite')} the opposite"
+                " was found. Several may be read off the same models. What is tested is"
                 f" the direction; of {len(sizes)} sizes that are printed with a claim, the interval"
                 f" of ours holds {sizes.count(INSIDE)}.",
             ]
@@ -450,7 +466,11 @@ def _grid(content: Content, system: str) -> list[Block]:
                 ("test_loss", "val_loss", "fit_loss"),
             ),
         ]
-    return [*blocks, *_ended(content, [name for names in rows_of.values() for name in names])]
+    rows = [name for names in rows_of.values() for name in names]
+    processors = sorted({content.models[name].processor for name in rows})
+    if rows:
+        blocks.append(Text(f"Processors of the rows: {', '.join(processors)}."))
+    return [*blocks, *_ended(content, rows)]
 
 
 def _grid_table(
@@ -589,6 +609,7 @@ def _search_table(content: Content, system: str) -> list[Block]:
                 *(f"{score:.4f}" for score in ranked[:2]),
                 *[NOTHING] * (2 - len(ranked)),
                 str(len(found.trials)),
+                found.processor,
             ]
         )
         told = [("", found.best)]
@@ -604,7 +625,7 @@ def _search_table(content: Content, system: str) -> list[Block]:
     return [
         Table(
             "Searches and sweeps, each run once.",
-            ["Search", "Name", "Strategy", "Score", "Best", "Second best", "Trials"],
+            ["Search", "Name", "Strategy", "Score", "Best", "Second best", "Trials", "Processor"],
             rows,
             text_columns=4,
         ),
@@ -654,9 +675,9 @@ def _data(content: Content) -> list[Block]:
     limits = content.transforms
     return [
         Text(
-            "The documents describe 60,000 training and 10,000 test images of 28 by 28 pixels with"
-            " grey values from 0 to 255; document 4 says that the ten classes are evenly"
-            " distributed. So they are, in every split but the augmented one:"
+            "Document 4 describes 60,000 training and 10,000 test images of 28 by 28 pixels with"
+            " grey values from 0 to 255, evenly distributed over the ten classes; the others say a"
+            " part of that. So they are, in every split but the augmented one:"
         ),
         Table(
             "Images of each class.",
@@ -753,7 +774,7 @@ def _terms(content: Content) -> Terms:
                 " of one model. Of classes every pair of a named and another one is tested, and the"
                 " pair shown that speaks most against the claim; if it contradicts the claim, its p"
                 " is multiplied by the number of pairs, and its interval is as it was. Claim by"
-                " claim, not corrected for their number.",
+                " claim, not corrected for the number of claims.",
             ),
             (
                 "Printed difference",
@@ -763,6 +784,12 @@ def _terms(content: Content) -> Terms:
             (
                 "training loss, training accuracy",
                 "Of the kept epoch, with dropout on, as Keras prints them while it trains.",
+            ),
+            (
+                "validation loss",
+                "A number of ours is that of the kept model, scored as on the test images, where a"
+                " probability below 2.2e-16 counts as 2.2e-16. While a model trains the limit is"
+                " 1.2e-38, so that in a few trainings the curve's value of that epoch is higher.",
             ),
             (
                 "generalisation gap",

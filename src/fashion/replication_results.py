@@ -46,6 +46,7 @@ class Found:
 
     trials: Sequence[Mapping[str, str]]  # a row each, as in trials.csv
     best: Mapping[str, Any]  # hyperparameters
+    processor: str  # as in Measured
 
 
 def stages(plan: Plan) -> list[str]:
@@ -239,7 +240,9 @@ def read_search(folder: Path, model: str, objective: str) -> Found:
         UserError: a file is missing or damaged.
     """
     best = hyperparameters.read(model, folder / "hyperparameters.json").model_dump(mode="json")
-    return Found(results.read_trials(folder / "trials.csv", objective), best)
+    (machine,) = _content(folder / "search.json", "machine").values()
+    trials = results.read_trials(folder / "trials.csv", objective)
+    return Found(trials, best, machine["processor"])
 
 
 def read_durations(folder: Path, plan: Plan) -> dict[str, float]:

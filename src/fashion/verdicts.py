@@ -124,6 +124,27 @@ def lowest(
     return _judged(gap, stats.ttest_1samp(gaps[worst], 0), "lower", confidence, tests)
 
 
+def together(outcomes: Sequence[Difference], confidence: float) -> list[str]:
+    """Return the verdicts of many tests, corrected for their number.
+
+    Sorted by p, a test is decided while p < (1 - confidence) / (those not yet decided): the chance
+    that even one is wrong stays below 1 - confidence (Holm 1979). What cannot be tested stays
+    undecided and is not counted.
+
+    Args:
+        outcomes: of single tests.
+        confidence: that no verdict is wrong.
+    """
+    verdicts = ["undecided"] * len(outcomes)
+    tested = [place for place, one in enumerate(outcomes) if not math.isnan(one.p_value)]
+    tested.sort(key=lambda place: outcomes[place].p_value)
+    for decided, place in enumerate(tested):
+        if outcomes[place].p_value * (len(tested) - decided) >= 1 - confidence:
+            break
+        verdicts[place] = outcomes[place].verdict
+    return verdicts
+
+
 def _judged(gap: float, test: Any, direction: str, confidence: float, tests: int = 1) -> Difference:
     """Return what a test says, its p-value corrected for the number of tests it was chosen from."""
     found = test.confidence_interval(confidence)

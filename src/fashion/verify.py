@@ -314,7 +314,9 @@ def difference(expected: Path, found: Path) -> str:
 
 
 def score_table(held: Iterable[reference.Held]) -> str:
-    """Return a row per model and split."""
+    """Return a row per model and split, with p where there are other seeds."""
+    held = list(held)
+    others = any(one.probability is not None for one in held)
     rows: Sequence[Sequence[str]] = [
         [
             one.model,
@@ -323,14 +325,14 @@ def score_table(held: Iterable[reference.Held]) -> str:
             "missing" if one.found is None else f"{one.found:.4f}",
             f"±{one.tolerance:.4f}",
             WITHIN if one.within else DIFFERENT,
-            "" if one.probability is None else f"{one.probability:.2f}",
+            *(["" if one.probability is None else f"{one.probability:.2f}"] if others else []),
         ]
         for one in held
     ]
     return table(
         [
             *("model", "split", "recorded accuracy", "found", "tolerance", "verdict"),
-            "p by other seeds",
+            *(["p by other seeds"] if others else []),
         ],
         rows,
     )
