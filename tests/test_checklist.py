@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fashion import checklist
 from fashion.checklist import is_there, render
 from fashion.errors import UserError
-from fashion.files import write_json, write_text
+from fashion.files import read_json, write_json, write_text
 from fashion.verify import set_parameters
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -75,3 +76,29 @@ def test_a_line_holds_only_with_all_of_its_evidence(root: Path) -> None:
     assert len(rows) == 7
     assert all("| – |" in row and "✗" in row for row in rows)
     assert text.endswith(" of 31 lines hold.\n")
+
+
+def test_a_line_with_half_of_its_evidence_does_not_hold(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [{"line": "A1", "text": "x", "evidence": ["README.md"]},
+               {"line": "A2", "text": "x", "evidence": ["README.md", "LICENSE"]}]  # fmt: skip
+    monkeypatch.setattr(checklist, "read_yaml", lambda _: {"A": entries})
+    text = render(root)
+    assert "| A1 | ✓ |" in text
+    assert "| A2 | – |" in text
+    assert text.endswith("1 of 2 lines hold.\n")
+
+
+def test_the_seeds_are_those_of_the_model_with_the_fewest(root: Path) -> None:
+    file = root / "reports/evaluate/metrics.json"
+    scores = read_json(file)
+    write_json(file, {**scores, "cnn-original": scores["mlp-original"]})
+    assert not is_there(root, "seeds 2")
+    assert is_there(root, "seeds 1")
+
+
+def test_part_of_a_name_and_a_variable_are_no_evidence(root: Path) -> None:
+    write_text(root / "Makefile", "flags := x\n")
+    assert not is_there(root, "make flags")
+    assert not is_there(root, "tests/test_a.py::test_i")

@@ -370,3 +370,56 @@ def test_no_changed_byte_makes_a_file_crash_its_reader(tmp_path: Path) -> None:
             assert "\n" not in str(error)
         else:
             assert equal(found, split), f"byte {place} changes the split unnoticed"
+
+
+def test_the_first_label_that_is_no_class_is_refused() -> None:
+    content = bytes.fromhex("00000801 00000002") + bytes([9, 10])
+    with pytest.raises(UserError, match="label 10 at 1 is outside 0–9"):
+        data.parse_labels(content, "x")
+
+
+def test_images_of_another_shape_with_as_many_pixels_are_refused() -> None:
+    content = bytes.fromhex("00000803 00000001 0000000e 00000038") + bytes(784)
+    with pytest.raises(UserError, match="images are 14×56 pixels"):
+        data.parse_images(content, "x")
+
+
+def test_every_class_is_drawn_by_itself() -> None:
+    split = some_split(per_class=20)
+    order = np.lexsort((np.arange(len(split)), split.labels)).reshape(10, 20)
+    numbered = Split(split.images.copy(), split.labels)
+    numbered.images[:, 0, 0] = np.arange(len(split))
+    _, val = data.stratified_split(numbered, 0.25, seed=1)
+    chosen = {tuple(np.flatnonzero(np.isin(row, val.images[:, 0, 0]))) for row in order}
+    assert len(chosen) > 1
+
+
+def test_a_sample_has_no_image_twice() -> None:
+    split = some_split(per_class=20)
+    split.images[:, 0, 0] = np.arange(len(split))
+    found = data.sample(split, 150, np.random.default_rng(1)).images[:, 0, 0]
+    assert len(np.unique(found)) == 150
+
+
+def test_a_repeated_image_is_held_against_its_first_label() -> None:
+    split = Split(np.zeros((3, 28, 28), np.uint8), np.array([0, 6, 6], np.uint8))
+    assert data.count_duplicates({"train": split}) == [
+        {"split": "train", "with": "train", "images": 2, "label_differs": 2}
+    ]
+
+
+def test_a_split_is_stored_as_it_is(tmp_path: Path) -> None:
+    data.write_split(tmp_path / "x.npz", some_split(1))
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_an_array_that_is_longer_than_it_says_is_refused(tmp_path: Path) -> None:
+    data.write_split(tmp_path / "x.npz", some_split(1))
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content + b"\0")
+    with pytest.raises(UserError, match="is longer than it says"):
+        data.read_split(tmp_path / "y.npz")

@@ -412,3 +412,72 @@ def test_missing_or_empty_predictions_are_named(tmp_path: Path) -> None:
     write_csv(tmp_path / "empty.csv", evaluation.PREDICTION_COLUMNS, [])
     with pytest.raises(UserError, match=r"empty\.csv holds no prediction"):
         evaluation.read_predictions(tmp_path / "empty.csv")
+
+
+def test_the_confidence_of_a_bin_is_a_mean() -> None:
+    probabilities = np.vstack([one_hot([0], share) for share in (0.91, 0.92, 0.99)])
+    (row,) = evaluation.calibration(np.zeros(3, np.uint8), probabilities, 2)[1:]
+    assert row.confidence == pytest.approx((0.91 + 0.92 + 0.99) / 3)
+
+
+def test_float32_probabilities_are_averaged_in_float64() -> None:
+    labels, probabilities = random_case(3000)
+    probabilities = probabilities.astype(np.float32)
+    (row,) = evaluation.calibration(labels, probabilities, 1)
+    assert row.confidence == probabilities.max(axis=1).astype(np.float64).mean()
+
+
+def test_more_confidence_is_a_wider_interval_of_the_accuracy() -> None:
+    low, high = evaluation.wilson(81, 263, 0.5)
+    assert 0.28 < low < 81 / 263 < high < 0.33
+    asked = [
+        evaluation.evaluate(
+            MLP, *random_case(), val={"accuracy": 1, "log_loss": 0}, bins=5, confidence=share
+        ).accuracy_interval
+        for share in (0.5, 0.99)
+    ]
+    assert asked[1].low < asked[0].low < asked[0].high < asked[1].high
+
+
+def test_the_bootstrap_draws_as_many_samples_as_asked_for() -> None:
+    few, many = (
+        evaluation.paired_bootstrap(300, 400, 9999, samples=samples, confidence=0.95, seed=1)
+        for samples in (100, 1000)
+    )
+    assert few != many
+
+
+def test_probabilities_a_little_off_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sum to 1\.0050"):
+        evaluation.check(np.array([0], np.uint8), one_hot([0]) + 0.0005)
+
+
+def test_the_class_that_is_written_is_that_of_the_written_probabilities() -> None:
+    probabilities = one_hot([1], 0.5)
+    probabilities[0, 0], probabilities[0, 2] = 0.5 - 1e-12, 1e-12
+    probabilities[0, 3:] = 0
+    _, rows = evaluation.predictions_table(np.array([1], np.uint8), probabilities)
+    assert rows[0][2] == int(np.argmax(rows[0][3:])) == 0
+
+
+def test_the_confusion_table_names_the_true_class_first() -> None:
+    result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([6, 6, 3]))
+    _, rows = evaluation.confusion_table([result])
+    assert ("mlp-original", CLASS_NAMES[0], CLASS_NAMES[6], 2) in rows
+    assert ("mlp-original", CLASS_NAMES[6], CLASS_NAMES[0], 0) in rows
+
+
+def test_a_comparison_is_written_as_it_was_found() -> None:
+    labels = np.array([0, 1, 2, 3], np.uint8)
+    first = some_result(MLP, labels, one_hot([0, 9, 9, 9]))
+    second = some_result(CNN, labels, one_hot([9, 1, 2, 3]))
+    found = compared(first, second)
+    (content,) = evaluation.comparisons_content([found])
+    assert (content["only_first_right"], content["only_second_right"]) == (1, 3)
+    assert content["interval"] == [found.interval.low, found.interval.high]
+    assert content["interval"][0] < content["interval"][1]
+
+
+def test_precision_and_recall_are_not_confused() -> None:
+    result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([0, 3, 3]))
+    assert result.classes[0][1:] == pytest.approx((1, 0.5, 2 / 3, 2))

@@ -289,3 +289,49 @@ def test_bytes_that_are_no_text_are_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_bytes(b"a: \xff")
     with pytest.raises(UserError, match="is not valid YAML"):
         files.read_yaml(tmp_path / "file.yaml")
+
+
+@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n"])
+def test_a_row_of_another_length_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"row 1 has \d cells, expected 2"):
+        files.read_csv(path)
+
+
+def test_bytes_that_are_no_text_are_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"a,b\n\xff,1\n")
+    with pytest.raises(UserError, match="is no comma-separated table"):
+        files.read_csv(path)
+
+
+def test_a_date_for_a_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("2024-02-03: 1")
+    with pytest.raises(UserError, match="date 2024-02-03 is not allowed"):
+        files.read_yaml(path)
+
+
+def test_a_number_of_more_than_64_bits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"a: {2**64}")
+    with pytest.raises(UserError, match="a number of 65 bits is too large"):
+        files.read_yaml(path)
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space") as caught:
+        files.write_bytes(tmp_path / "x", b"new")
+    assert caught.value.filename == str(tmp_path / "x")
+
+
+def test_text_keeps_the_spaces_at_its_end(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "x", "a  \n\n")
+    assert (tmp_path / "x").read_text() == "a  \n"

@@ -175,3 +175,47 @@ def test_pictures_of_floating_point_numbers_are_refused(tmp_path: Path) -> None:
 def test_one_colour_all_over_is_refused(tmp_path: Path, value: int) -> None:
     with pytest.raises(UserError, match="shows nothing that stands out"):
         read_picture(saved(tmp_path / "x.png", Image.new("L", (50, 50), value)))
+
+
+def test_a_thing_that_touches_the_border_is_not_taken_for_the_background() -> None:
+    grey = np.zeros((60, 60), np.uint8)
+    grey[30:, 5:55] = 250  # over 110 of the 240 pixels of the border
+    assert prepare(grey, [], "x").assumed[0] == "dark background: left as it is"
+    grey = np.full((60, 60), 100, np.uint8)
+    grey[30:, 5:55] = 250  # the mean of the border is light, its median is not
+    assert prepare(grey, [], "x").assumed[0] == "dark background: left as it is"
+
+
+def test_a_thing_from_edge_to_edge_has_its_background_at_the_sides() -> None:
+    grey = np.zeros((60, 60), np.uint8)
+    grey[:, 10:50] = 250
+    found = prepare(grey, [], "x")
+    assert found.assumed[:2] == ("dark background: left as it is", "trimmed to 40×60 pixels")
+
+
+def test_what_is_left_of_the_background_is_black() -> None:
+    grey = np.full((60, 60), 40, np.uint8)
+    grey[10:50, 10:20] = grey[40:50, 10:50] = 240  # an L
+    grey[20, 40] = 30  # noise, darker than the background
+    found = prepare(grey, [], "x")
+    assert (found.pixels[:15, 12:] == 0).all()
+    assert found.pixels.max() < 210
+
+
+def test_a_thin_thing_keeps_a_pixel() -> None:
+    grey = np.zeros((100, 100), np.uint8)
+    grey[:, 50] = 250
+    assert prepare(grey, [], "x").pixels.any(0).sum() == 1
+
+
+def test_a_fine_pattern_becomes_grey_when_it_is_scaled_down() -> None:
+    grey = np.zeros((132, 132), np.uint8)
+    grey[10:122, 10:122] = np.indices((112, 112)).sum(0) % 2 * 200
+    inside = prepare(grey, [], "x").pixels[2:-2, 2:-2]
+    assert np.abs(inside.astype(int) - 100).max() < 20
+
+
+def test_pictures_of_32_bit_whole_numbers_are_refused(tmp_path: Path) -> None:
+    Image.new("I", (30, 30)).save(tmp_path / "x.tiff")
+    with pytest.raises(UserError, match="32 bits per pixel are not read"):
+        read_picture(tmp_path / "x.tiff")

@@ -15,7 +15,7 @@ from matplotlib import image
 from numpy.typing import NDArray
 
 from fashion import plots, replication_plots
-from fashion.data import Split
+from fashion.data import CLASS_NAMES, Split
 
 COUNTS = np.full((10, 10), 3) + np.diag(np.arange(10) * 90)
 TABLE = [(0.0, 0.5, 0, math.nan, math.nan), (0.5, 1.0, 40, 0.9, 0.8)]
@@ -203,3 +203,77 @@ def test_settled_losses_begin_at_their_epoch_and_share_their_axes() -> None:
     assert [list(line.get_xdata()) for line in left.lines] == [[3, 4]]
     assert [list(line.get_ydata()) for line in right.lines] == [[1.1], [1.2]]
     assert left.get_ylim() == right.get_ylim()
+
+
+def figure(draw: Any, *arguments: Any) -> Any:
+    return inspect.unwrap(draw)(*arguments)
+
+
+def test_a_confusion_matrix_has_true_classes_in_rows_and_shares_of_rows() -> None:
+    counts = np.zeros((10, 10), np.int64)
+    counts[0, 6], counts[0, 0], counts[6, 6] = 1, 3, 8
+    axes = figure(plots.confusion_matrix, counts, "x").axes[0]
+    (text,) = [text for text in axes.texts if text.get_text() == "1"]
+    assert text.get_position() == (6, 0)  # x is the predicted class, y the true one
+    assert axes.get_ylabel() == "True class"
+    shown = axes.images[0].get_array()
+    assert (shown[0, 6], shown[0, 0], shown[6, 6]) == pytest.approx((0.5, 0.75**0.5, 1))
+
+
+def test_a_reliability_diagram_leaves_out_bins_of_few_images() -> None:
+    table = [(0.0, 0.5, 9, 0.4, 0.1), (0.5, 0.9, 30, 0.8, 0.7), (0.9, 1.0, 61, 0.95, 0.9)]
+    upper, lower = figure(plots.reliability, {"a": table}).axes
+    line = upper.lines[1]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([0.8, 0.95], [0.7, 0.9])
+    assert list(lower.lines[0].get_ydata()) == [0.3, 0.61]
+
+
+def test_a_prediction_is_shown_with_its_own_probability() -> None:
+    split = some_split(1)
+    probabilities = np.zeros((1, 10))
+    probabilities[0, 0], probabilities[0, 6] = 0.3, 0.7
+    arguments = (split.images[:1], np.array([0]), np.array([6]), probabilities, "x")
+    (axes,) = figure(plots.predictions, *arguments).axes
+    assert axes.get_xlabel() == "✗ Shirt 70%\ntrue: T-shirt/top"
+
+
+def test_a_failed_trial_does_not_hide_the_best() -> None:
+    (axes,) = figure(plots.trials, {"mlp": [0.5, math.nan, 0.6]}, "val_accuracy").axes
+    assert list(axes.lines[1].get_ydata()) == [0.5, 0.5, 0.6]
+
+
+def test_accuracies_stand_beside_their_names_and_within_their_intervals() -> None:
+    (axes,) = figure(
+        plots.accuracy_intervals, ["a", "b"], [0.9, 0.91], [0.89, 0.9], [0.92, 0.93], [0.8, 0.81]
+    ).axes
+    bars = [segment[:, 0].tolist() for segment in axes.collections[0].get_segments()]
+    assert bars == [[0.89, 0.92], [0.9, 0.93]]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0.9, 0.91], [0.8, 0.81]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.yaxis_inverted()
+
+
+def test_curves_begin_at_epoch_one_and_validation_is_solid() -> None:
+    loss, accuracy = figure(plots.curves, {"a": HISTORY}).axes
+    assert list(loss.lines[0].get_xdata()) == [1, 2]
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        drawn = {line.get_linestyle(): list(line.get_ydata()) for line in axes.lines[:2]}
+        assert drawn == {"--": HISTORY[name], "-": HISTORY[f"val_{name}"]}
+
+
+def test_a_training_image_stands_left_of_the_new_one() -> None:
+    old, new = np.zeros((1, 28, 28), np.uint8), np.full((1, 28, 28), 200, np.uint8)
+    axes = figure(plots.before_after, old, new, np.array([0])).axes[0]
+    shown = axes.images[0]
+    assert (shown.get_array()[0, 0], shown.get_array()[0, -1]) == (0, 200)
+    assert shown.get_clim() == (0, 255)  # grey values mean the same in every image
+
+
+def test_changes_of_f1_stand_beside_their_classes() -> None:
+    changes = {"a": [0.01 * n for n in range(10)], "b": [0.0] * 10}
+    axes = figure(plots.f1_change, changes).axes[0]
+    places = axes.lines[1].get_ydata()
+    assert np.allclose(places, np.arange(10), atol=0.5)
+    assert (places < np.arange(10)).all()  # the first above the second, as in the legend
+    assert axes.yaxis_inverted()
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES)

@@ -59,3 +59,9 @@ def test_neighbouring_generators_are_independent() -> None:
     assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.08
     assert len(set(first)) == len(first)
     assert all(0 <= value < 1 for value in itertools.chain(first))
+
+
+def test_the_numbers_of_a_purpose_are_those_that_they_always_were() -> None:
+    random = generator(1, "split", 0)
+    assert isinstance(random.bit_generator, np.random.Philox)
+    assert random.integers(0, 1000, 4).tolist() == [228, 611, 66, 868]

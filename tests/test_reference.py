@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fashion.errors import UserError
-from fashion.files import write_json
+from fashion.files import read_json, write_json
 from fashion.paths import ModelName, Paths
 from fashion.reference import (
     by_seed,
@@ -179,3 +179,27 @@ def test_a_model_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
     set_parameters(others.root, {"train.seeds": [2, 3, 4]})
     with pytest.raises(UserError, match="lacks mlp-original-4: run `dvc repro`"):
         gathered(others)
+
+
+def scores(val: float, test: float) -> dict[str, dict[str, float]]:
+    return {"val": {"accuracy": val}, "test": {"accuracy": test}}
+
+
+def test_every_split_is_held_against_its_own_scores_and_size() -> None:
+    recorded = {"mlp-original": scores(0.9, 0.8)}
+    others = {f"mlp-original-{n}": scores(0.9 + n / 1000, 0.8 + n / 1000) for n in (2, 3, 4)}
+    val, test = hold(recorded, recorded, others, {"val": 100, "test": 10_000})
+    assert (val.split, test.split) == ("val", "test")
+    assert val.probability == pytest.approx(test.probability)
+    assert val.tolerance == pytest.approx(tolerance(0.9, 100))
+    assert test.tolerance == pytest.approx(tolerance(0.8, 10_000))
+
+
+def test_seeds_of_other_data_do_not_count(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "here", [1])
+    there = checkout(tmp_path / "others", [2, 3])
+    record = there.report("train") / "mlp-original-2/model.json"
+    write_json(record, {**read_json(record), "data_sha256": {"train": "of another val_fraction"}})
+    others = gathered(there)
+    write_json(here.report("reference") / "metrics.json", others)
+    assert {*others} - {*read_others(here)} == {"mlp-original-2"}

@@ -8,19 +8,26 @@ import pytest
 from tests.stores import own_store
 
 from fashion import evaluation
+from fashion.data import CLASS_NAMES
 from fashion.errors import UserError
-from fashion.files import write_json
+from fashion.files import write_csv, write_json
 from fashion.parameters import Evaluate
 from fashion.paths import ModelName, Paths
 from fashion.refill import (
     checked_histories,
     checked_scores,
     ensure_answering,
+    ensure_reached,
     first_executions,
     recorded_evaluation,
+    refill_search,
+    seen,
     table,
 )
-from fashion.store import open_store
+from fashion.results import HISTORY
+from fashion.store import SEARCH, open_store
+from fashion.tracking import open_run
+from fashion.training_log import Place
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout
@@ -197,3 +204,67 @@ def test_another_model_than_the_recorded_one_is_not_logged(own: "Checkout") -> N
     assert message.startswith("refill: error: ")
     assert "mlp-original-1.keras is not the model whose training is recorded" in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("scores", "lacking"), [(None, False), ({"val_loss": 0.3}, True)])
+def test_a_search_is_logged_if_every_trial_that_ended_has_its_curves(
+    tmp_path: Path, scores: dict[str, float] | None, *, lacking: bool
+) -> None:
+    first, second = (
+        {"number": number, "searched": {"dropout": number / 10}, "epochs": 1, "scores": one}
+        for number, one in ((1, {"val_loss": 0.4}), (2, scores))
+    )
+    record = {
+        "key": "k",
+        "seed": 1,
+        "settings": {"strategy": "random", "objective": "val_loss"},
+        "space": {},
+        "fixed": {},
+        "searched": ["dropout"],
+        "data_sha256": {"train": "ab" * 32, "val": "cd" * 32},
+        "classes": {"train": {}, "val": {}},
+        "machine": {},
+        "best": {"val_loss": 0.4},
+        "trials": [first, second],
+    }
+    write_json(tmp_path / "search.json", record)
+    write_json(tmp_path / "hyperparameters.json", {})
+    header = ["trial", "max_epochs", "epochs", "val_accuracy", "val_loss"]
+    write_csv(tmp_path / "trials.csv", header, [[1, 1, 1, 0.9, 0.4], [2, 1, 1, "", ""]])
+    columns, histories = ["trial", "execution", *HISTORY], tmp_path / "histories.csv"
+    write_csv(histories, columns, [[1, 1, *[1] * len(HISTORY)]])
+    place = Place(SEARCH, "search-mlp", "tune@mlp")
+    if lacking:
+        with pytest.raises(UserError, match=r"histories\.csv lacks trial 2: run `dvc checkout`"):
+            refill_search(tmp_path, place, "mlp", tmp_path, histories)
+        return
+    assert refill_search(tmp_path, place, "mlp", tmp_path, histories) == "logged"
+    client = open_store(tmp_path).client
+    (experiment,) = [one for one in client.search_experiments() if one.name == SEARCH]
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_name for run in runs} == {"search-mlp", "mlp-trial-1"}
+
+
+def test_a_run_that_could_not_be_opened_stops_the_refill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with (
+        open_run(tmp_path, SEARCH, "search-mlp", "k") as run,
+        pytest.raises(UserError, match="MLflow cannot be reached"),
+    ):
+        ensure_reached(run)
+
+
+def test_a_model_of_augmented_data_saw_the_augmented_classes(tmp_path: Path) -> None:
+    paths = Paths(tmp_path)
+    rows = [[name, 5, 2] for name in CLASS_NAMES]
+    write_csv(paths.report("preprocess") / "classes.csv", ["class", "train", "val"], rows)
+    more = dict.fromkeys(CLASS_NAMES, 9)
+    write_json(paths.report("augment") / "summary.json", {"classes": more})
+    original, augmented = (
+        seen(paths, ModelName("mlp", data, 1)) for data in ("original", "augmented")
+    )
+    val = dict.fromkeys(CLASS_NAMES, 2)
+    assert original == {"original": dict.fromkeys(CLASS_NAMES, 5), "val": val}
+    assert augmented == {"augmented": more, "val": val}

@@ -299,3 +299,98 @@ def test_layers_and_dropouts_of_a_cnn_are_told_block_by_block() -> None:
         "20",
     ]
     assert "Stopped by the most epochs" not in markdown  # nothing else could have stopped it
+
+
+GRID = "4-grid-2-adam-0001-512"
+HISTORY = {"loss": [0.5], "val_loss": [0.3]}
+
+
+def claim(**changes: object) -> Claim:
+    given = {
+        "system": "3",
+        "text": "L2 helps",
+        "place": "Somewhere",
+        "first": "3-tyler-l2",
+        "direction": "higher",
+        "second": "3-tyler",
+        "metric": "test_accuracy",
+        "by": 0.04,
+    }
+    return Claim(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_a_published_model_is_told_once() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert markdown.count("| Tyler, five times 128 | test accuracy |") == 1
+    assert "| Tyler, five times 128 | validation accuracy |" not in markdown
+
+
+def test_the_difference_of_a_row_of_the_grid_is_ours_less_the_published() -> None:
+    ours = measured(HISTORY, test_accuracy=[0.8], epochs=[7])
+    _, markdown = render(content({GRID: ours}))
+    cells = row(markdown, "adam 0.001, batch 512")
+    assert float(cells[-2]) == round(0.8 - float(cells[1]), 4) < 0
+
+
+def test_a_printed_size_beside_one_seed_is_neither_inside_nor_outside() -> None:
+    models = {name: measured(test_accuracy=[0.9]) for name in ("3-tyler-l2", "3-tyler")}
+    _, markdown = render(content(models, claims=(claim(),)))
+    assert row(markdown, "L2 helps")[-1] == "+0.04"
+
+
+def test_claims_are_tested_at_the_confidence_of_the_plan() -> None:
+    recalls = {f"recall.{name}": [0.9, 0.91] for name in CLASS_NAMES}
+    shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
+    models = {
+        "2-mlp": measured(**{**recalls, **shirts}),
+        "3-tyler-l2": measured(test_accuracy=[0.902, 0.904, 0.906]),
+        "3-tyler": measured(test_accuracy=[0.858, 0.859, 0.86]),
+    }
+    one = content(models, claims=(claim(),))
+    sure = replace(one, plan=one.plan.model_copy(update={"confidence": 0.999999}))
+    for system in "23":
+        assert summary(one)["systems"][system]["claims"]["held"] == 1
+        assert summary(sure)["systems"][system]["claims"]["held"] == 0
+
+
+def test_half_of_the_time_is_half_of_the_sum() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert "together took 7 min 30 s" in markdown
+    assert "half of the sum is 3 min 45 s" in markdown
+
+
+def test_small_steps_of_a_loss_are_told_with_more_digits() -> None:
+    models = {
+        "3-tyler-l2": measured(val_loss_changes=[0.00113, 0.00111]),
+        "3-tyler": measured(val_loss_changes=[0.00101, 0.00099]),
+    }
+    _, markdown = render(content(models, claims=(claim(metric="val_loss_changes", by=None),)))
+    assert row(markdown, "L2 helps")[2] == "+0.000120"
+
+
+def test_a_range_of_one_number_is_that_number() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.9, 0.9])}))
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[6] == "0.9000"
+
+
+def test_means_of_classes_stand_with_the_classes() -> None:
+    _, markdown = render(content({"2-mlp-augmented": measured()}))
+    assert "| macro recall |" not in markdown
+
+
+def test_every_seed_of_models_and_winners_is_a_training() -> None:
+    ours = content({"5-found": measured(), "5-416-units": measured()})
+    seeds = PLAN.winners["5-found"].seeds + PLAN.models["5-416-units"].seeds
+    _, markdown = render(ours)
+    assert f"2 models of 5 published systems were trained {len(seeds)} times" in markdown
+
+
+def test_rates_stand_in_the_order_of_the_layers() -> None:
+    settings = {**SETTINGS, "dropout": [0.5, 0.5, 0.2], "hidden_units": [8] * 3}
+    _, markdown = render(content({"3-tyler": replace(measured(), settings=settings)}))
+    assert row(markdown, "Tyler, five times 128")[3] == "input 0.1, hidden 0.5/0.5/0.2"
+
+
+def test_the_images_of_all_classes_are_added_up() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert row(markdown, "All classes") == ["All classes", "10"]

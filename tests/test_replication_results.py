@@ -15,6 +15,7 @@ from fashion.replication_results import (
     read_durations,
     read_model,
     read_processors,
+    read_replicas,
     stages,
     what_ran,
 )
@@ -216,3 +217,89 @@ def test_the_digests_of_the_data_are_those_reported(tmp_path: Path) -> None:
     write_json(paths.report("preprocess") / "summary.json", {"splits": {"train": 1}})
     with pytest.raises(UserError, match=r"summary\.json: expected the digests"):
         read_digests(paths)
+
+
+def test_six_epochs_are_too_few_to_leave_five_out() -> None:
+    assert changes([9.0, 7.0, 5.0, 3.0, 2.0, 1.0]) == pytest.approx(8 / 5)
+
+
+def test_volatility_is_a_mean() -> None:
+    assert changes([9.0, 7.0, 5.0, 3.0, 2.0, 1.0, 1.1, 1.2, 2.2]) == pytest.approx(0.4)
+
+
+def test_volatility_is_of_the_validation_loss(tmp_path: Path) -> None:
+    losses = [3.0, 1.0, 2.0]
+    write_csv(
+        write(tmp_path) / "histories.csv",
+        ["seed", *HISTORY],
+        [
+            [seed, *(value if name == "val_loss" else 1 for name in HISTORY)]
+            for seed in SEEDS
+            for value in losses
+        ],
+    )
+    assert read_model(tmp_path).metrics["val_loss_changes"] == pytest.approx([1.5, 1.5])
+
+
+def test_the_confusion_matrix_is_that_of_the_first_seed(tmp_path: Path) -> None:
+    counts = [[seed, name, *[seed] * 10] for seed in SEEDS for name in CLASS_NAMES]
+    write_csv(write(tmp_path) / "confusion.csv", ["seed", "true", *CLASS_NAMES], counts)
+    assert (read_model(tmp_path).confusion == 1).all()
+
+
+def test_results_of_another_space_are_none(tmp_path: Path) -> None:
+    part = PLAN.searches["2-mlp"]
+    other = part.model_copy(update={"space": {**part.space, "l2": 0.5}})
+    plan = FEW.model_copy(update={"searches": {"2-mlp": other}})
+    assert stages(what_ran(plan, write_records(tmp_path), DIGESTS)) == ["train@3-tyler"]
+
+
+@pytest.mark.parametrize("seeds", [(1,), (5, 4, 3, 2, 1), (1, 2, 3, 4, 5, 6)])
+def test_results_of_other_seeds_are_none(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    part = PLAN.models["3-tyler"].model_copy(update={"seeds": seeds})
+    plan = FEW.model_copy(update={"models": {"3-tyler": part}})
+    assert stages(what_ran(plan, write_records(tmp_path), DIGESTS)) == ["search@2-mlp"]
+
+
+def test_a_claim_about_two_models_needs_both(tmp_path: Path) -> None:
+    claim = PLAN.claims[0].model_copy(update={"first": "3-tyler", "second": "3-jackson"})
+    plan = FEW.model_copy(update={"claims": (claim,)})
+    assert what_ran(plan, write_records(tmp_path), DIGESTS).claims == ()
+
+
+def test_the_stages_of_winners_are_named() -> None:
+    assert {f"winner@{name}" for name in PLAN.winners} <= {*stages(PLAN)}
+
+
+def test_tables_of_other_seeds_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    assert [*read_replicas(folder)] == [1, 2]
+    table = folder / "histories.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.startswith("2,")))
+    with pytest.raises(UserError, match="not of the same seeds"):
+        read_replicas(folder)
+
+
+def test_probabilities_are_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    row = ["Bag", *(0.01 * place for place in range(10))]
+    write_csv(write(tmp_path) / "predictions.csv", ["true", *CLASS_NAMES], [row])
+    assert read_model(tmp_path).probabilities[0] == pytest.approx(row[1:])
+
+
+def test_the_winner_of_a_search_that_has_not_run_has_not_run(tmp_path: Path) -> None:
+    name, winner = next((n, w) for n, w in PLAN.winners.items() if w.search == "2-mlp")
+    folder = write_records(tmp_path)
+    best = PLAN.models["3-tyler"].hyperparameters
+    write_json(folder / "searches/2-mlp/hyperparameters.json", best)
+    plan = FEW.model_copy(update={"winners": {name: winner}})
+    source = {"data_sha256": {"train": "a", "val": "c"}, "machine": {"threads": str(PLAN.threads)}}
+    settings = {
+        **winner.training.model_dump(mode="json"),
+        **plan.record(name, folder / "searches").model_dump(mode="json"),
+    }
+    write_json(folder / f"models/{name}/record.json", {"settings": settings, **source})
+    write_csv(folder / f"models/{name}/scores.csv", ["seed"], [[seed] for seed in winner.seeds])
+    assert f"winner@{name}" in stages(what_ran(plan, folder, DIGESTS))
+    other = plan.model_copy(update={"seed": PLAN.seed + 1})  # of the search, not of the winner
+    assert stages(what_ran(other, folder, DIGESTS)) == ["train@3-tyler"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fashion.errors import UserError
 
@@ -73,3 +74,15 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="none is not served: "):
         server(str(tmp_path / "none"))
+
+
+@IMPORTED
+@pytest.mark.usefixtures("_pickles_allowed_again")
+def test_a_keras_model_with_code_beside_it_is_not_served(tmp_path: Path) -> None:
+    from fashion.scoring import server
+
+    how = {"loader_module": "mlflow.tensorflow", "code": "code"}
+    model = {"flavors": {"python_function": how}, "utc_time_created": "2026-01-01 00:00:00"}
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump(model))
+    with pytest.raises(UserError, match="it is no model of Keras's alone"):
+        server(str(tmp_path))

@@ -152,3 +152,22 @@ def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "dvc.lock").write_text(content)
     with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
         recorded_outputs(tmp_path)
+
+
+def test_all_outputs_of_a_stage_are_recorded(tmp_path: Path) -> None:
+    outs = [{"path": "x", "md5": "1"}, {"path": "y", "md5": "2"}]
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"a": {"outs": outs}}}))
+    assert recorded_outputs(tmp_path) == {"x": "1", "y": "2"}
+
+
+def test_a_template_is_code(checkout: Path) -> None:
+    graph = checkout / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("data/x.npz", "src/fashion/page.jinja"))
+    assert "src/fashion/page.jinja" in code(checkout, "tune")
+
+
+def test_what_is_no_longer_listed_has_changed(checkout: Path) -> None:
+    fewer = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    fewer["stages"]["tune"]["deps"].remove("src/fashion/models.py")
+    done = run(checkout, f"dvc.yaml={yaml.safe_dump(fewer)}")
+    assert "src/fashion/models.py changed while the stage ran" in done.stderr

@@ -212,3 +212,30 @@ def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
         other.wait()
     with resumable(tmp_path, "train-a", "k1", []) as again:  # a dead process holds no lock
         assert again == folder
+
+
+def test_another_machine_gives_another_key(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    key = work_key(checkout, "train", INPUTS)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert work_key(checkout, "train", INPUTS) != key
+
+
+def test_a_folder_stays_until_all_of_its_outputs_are_recorded(tmp_path: Path) -> None:
+    outputs = [tmp_path / name for name in ("model", "history")]
+    with resumable(tmp_path, "train-a", "k1", outputs) as folder:
+        for output in outputs:
+            output.write_text(output.name)
+    record(tmp_path, model=md5(outputs[0]))
+    forget_recorded(tmp_path)
+    assert folder.exists()
+
+
+def test_an_output_in_a_folder_is_known_by_its_path(tmp_path: Path) -> None:
+    output = tmp_path / "models/mlp.keras"
+    with resumable(tmp_path, "train-a", "k1", [output]) as folder:
+        output.parent.mkdir()
+        output.write_text("mlp")
+    record(tmp_path, **{"models/mlp.keras": md5(output)})
+    forget_recorded(tmp_path)
+    assert not folder.exists()

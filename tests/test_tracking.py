@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ import requests
 from fashion import provenance, training_log
 from fashion.errors import UserError
 from fashion.results import HISTORY
-from fashion.store import EXPERIMENTS, SEARCH, TRAINING, described, open_store, store_root
+from fashion.store import EXPERIMENTS, SEARCH, TRAINING, Store, described, open_store, store_root
 from fashion.tracking import Images, Run, open_run, reopen_run
 
 SOURCES = Path(__file__).parents[1] / "src"
@@ -773,7 +774,7 @@ def test_a_continued_run_gets_no_second_model(root: Path, model: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_champion_is_registered_once_and_dethroned_only_by_a_better_model(
+def test_a_champion_is_registered_once_and_dethroned_only_by_a_model_as_good(
     with_model: Path, model: Any
 ) -> None:
     name = "fashion-mnist-mlp"
@@ -784,7 +785,7 @@ def test_a_champion_is_registered_once_and_dethroned_only_by_a_better_model(
         run.log_model(model, PIXELS[:1], step=0)
         run.register(name, 0.89)
         assert store.get_model_version_by_alias(name, "champion").version == version.version
-        run.register(name, 0.91)
+        run.register(name, 0.9)
     assert store.get_model_version_by_alias(name, "champion").run_id == run.run_id
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
@@ -959,3 +960,29 @@ def test_locks_are_those_that_are_there(tmp_path: Path) -> None:
     assert provenance.locks(tmp_path) == {}
     (tmp_path / "dvc.lock").write_text("x")
     assert provenance.locks(tmp_path) == {"dvc.lock": hashlib.sha256(b"x").hexdigest()}
+
+
+def test_a_failed_store_is_left_alone_ever_longer_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [0.0], list[float]()
+    store = Store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, local=True)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def fails() -> None:
+        asked.append(now[0])
+        raise ConnectionRefusedError
+
+    def ask(start: int, end: int) -> None:
+        for second in range(start, end, 10):
+            now[0] = float(second)
+            store.attempt(fails)
+
+    ask(0, 3000)
+    pauses = [after - before for before, after in itertools.pairwise(asked)]
+    assert pauses[:6] == [30, 60, 120, 240, 480, 600]
+    store.retry()
+    assert store.attempt(lambda: "an answer") == "an answer"
+    asked.clear()
+    ask(3000, 3050)
+    assert asked == [3000, 3030]

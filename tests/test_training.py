@@ -10,10 +10,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.typing import NDArray
 
+from fashion import models, training
 from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.hyperparameters import Hyperparameters, parse
@@ -22,10 +25,7 @@ from fashion.runtime import configure
 
 configure(2)
 
-import keras  # noqa: E402  # TensorFlow must be configured before anything loads it
-import tensorflow as tf  # noqa: E402
 
-from fashion import models, training  # noqa: E402
 from fashion.kernels import PORTABLE, FusedDropout, FusedGelu  # noqa: E402
 from fashion.training import Epoch, Progress, change_images  # noqa: E402
 
@@ -807,3 +807,95 @@ def test_a_damaged_model_is_named(tmp_path: Path, damage: str) -> None:
     with pytest.raises(UserError, match=r"m\.keras is no readable model: .") as caught:
         training.load_model(path)
     assert "\n" not in str(caught.value)
+
+
+BLACK = Split(np.zeros_like(TRAIN.images), TRAIN.labels)
+ONCE: dict[str, Any] = {"schedule": "constant", "warmup_epochs": 0, "optimizer": "sgd"}
+
+
+def test_label_smoothing_gives_every_class_its_share() -> None:
+    some = Split(BLACK.images[:20], np.zeros(20, np.uint8))
+    changes: dict[str, Any] = {**ONCE, "batch_size": 20, "learning_rate": 2.0, "keep": "last"}
+    network, _ = fit(train=some, epochs=60, label_smoothing=0.5, **changes)
+    # Of images without a pixel nothing but the biases of the logits can be learned.
+    expected = 0.5 * np.eye(10)[0] + 0.5 / 10
+    assert training.predict(network, some.images)[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_weight_decay_follows_the_learning_rate() -> None:
+    changes: dict[str, Any] = {"schedule": "cosine", "warmup_epochs": 1, "optimizer": "sgd"}
+    record = parse("mlp", MLP | changes, "test")
+    initial = models.build("mlp", record, 1)
+    trained, _ = fit(train=BLACK, epochs=2, weight_decay=0.5, keep="last", **changes)
+    before, after = (np.asarray(m.get_layer("hidden_1").kernel) for m in (initial, trained))
+    rates = np.array([training._learning_rate(record, step / 10, 2) for step in range(20)])
+    assert after == pytest.approx(before * np.prod(1 - 0.5 * rates), rel=1e-4)
+
+
+def seeds_and_orders(monkeypatch: pytest.MonkeyPatch, seed: int) -> tuple[list[Any], list[Any]]:
+    """Return the seeds of the image changes and the images of two epochs' batches."""
+    seeds: list[Any] = []
+    orders: list[Any] = []
+
+    def keep(images: Any, seed: Any) -> Any:
+        seeds.append(tuple(seed))
+        orders.append(images.tobytes())
+        return images
+
+    def watched(images: tf.Tensor, seed: tf.Tensor, **changes: Any) -> tf.Tensor:
+        kept = tf.numpy_function(keep, [images, seed], tf.uint8)
+        return tf.ensure_shape(kept, [None, 28, 28])
+
+    monkeypatch.setattr(training, "change_images", watched)
+    fit(epochs=2, seed=seed)
+    return seeds, orders
+
+
+def test_images_are_changed_and_drawn_otherwise_in_every_epoch_and_by_every_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (seeds_and_orders(monkeypatch, seed) for seed in (1, 2))
+    assert len({*first[0], *second[0]}) == 40
+    assert not {*first[1]} & {*second[1]}
+
+
+def test_dropout_is_another_in_every_epoch_and_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[list[tuple[int, ...]]] = []
+    seed_dropout = training._seed_dropout
+
+    def watched(model: keras.Model, seed: int, step: int) -> None:
+        seed_dropout(model, seed, step)
+        layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        states.append([tuple(layer.seed_generator.state.numpy()) for layer in layers])
+
+    monkeypatch.setattr(training, "_seed_dropout", watched)
+    fit(epochs=2, dropout=0.2, input_dropout=0.1)
+    assert [len(one) for one in states] == [2, 2]
+    assert len({state for one in states for state in one}) == 4
+
+
+def test_only_nesterov_has_momentum() -> None:
+    for name, momentum in (("sgd", 0.0), ("nesterov", 0.9)):
+        optimizer = training._optimizer(parse("mlp", MLP | {"optimizer": name}, "test"))
+        assert (optimizer.momentum, optimizer.nesterov) == (momentum, momentum > 0)
+
+
+def test_a_small_probability_counts_as_it_is() -> None:
+    probabilities = np.zeros((1, 10), np.float32)
+    probabilities[0, 3] = 1e-20
+    one = Split(VAL.images[:1], np.array([3], np.uint8))
+    loss, _ = training._score(lambda _: tf.constant(probabilities), one)
+    assert loss == pytest.approx(20 * np.log(10), rel=1e-6)
+
+
+def test_statistics_of_a_batch_norm_are_part_of_a_models_identity() -> None:
+    network = models.build("mlp", parse("mlp", MLP | {"batch_norm": True}, "test"), 1)
+    before = training.weights_digest(network)
+    mean = network.get_layer("hidden_1_norm").moving_mean
+    mean.assign(mean + 1)
+    assert training.weights_digest(network) != before
+
+
+def test_of_equal_losses_the_first_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, [(0.5, 0.6), (0.4, 0.6), (0.4, 0.6)])
+    assert fit(epochs=3, monitor="val_loss")[1].best_epoch == 2

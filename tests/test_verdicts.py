@@ -156,3 +156,48 @@ def test_many_tests_are_decided_as_holm_says(p_values: list[float], decided: lis
     outcomes = [Difference(0.1, nothing, p, "held") for p in p_values]
     expected = ["held" if one else "undecided" for one in decided]
     assert together(outcomes, 0.95) == expected
+
+
+def test_what_is_rounded_up_to_a_printed_number_is_just_inside() -> None:
+    for digits in range(100, 1000):
+        assert compare(f"0.{digits}", [float(f"0.{digits}5"), 1.0]).verdict == "inside"
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss:RuntimeWarning")
+def test_one_model_without_spread_leaves_the_spread_of_the_other() -> None:
+    one = difference([0.5, 0.5, 0.5], [0.4, 0.55, 0.49], "higher", 0.95)
+    assert one.verdict == "undecided"
+    assert one.interval.low < 0 < one.interval.high
+
+
+def test_the_verdict_is_of_the_confidence_asked_for() -> None:
+    first, second = [0.90, 0.91, 0.92], [0.885, 0.905, 0.89]
+    p_value = difference(first, second, "higher", 0.9).p_value
+    assert 0.05 < p_value < 0.15
+    assert difference(first, second, "higher", 0.85).verdict == "held"
+    assert difference(first, [0.88, 0.87, 0.89], "higher", 0.95).verdict == "held"
+    assert difference(first, [0.88, 0.87, 0.89], "higher", 0.999).verdict == "undecided"
+
+
+def test_the_largest_difference_is_the_largest_in_size() -> None:
+    assert agreement([0.9, 0.8], [0.8, 0.81]).largest_difference == pytest.approx(0.1)
+
+
+def test_the_difference_is_ours_less_the_published() -> None:
+    assert compare("0.9", [0.8, 0.9]).difference == pytest.approx(-0.05)
+
+
+def test_of_one_seed_the_pair_that_speaks_most_against_the_claim_is_told() -> None:
+    one = lowest([[0.7], [0.75]], [[0.8], [0.9]], 0.95)
+    assert one.difference == pytest.approx(0.75 - 0.8)
+
+
+def test_a_corrected_p_is_at_most_one() -> None:
+    one = lowest([[0.80, 0.83, 0.79], [0.8, 0.81, 0.82]], [[0.80, 0.81, 0.79]] * 3, 0.95)
+    assert one.difference > 0
+    assert one.p_value == 1
+
+
+def test_a_pair_that_is_equal_in_every_seed_hides_no_other() -> None:
+    one = lowest([[0.8, 0.8, 0.8], [0.9, 0.91, 0.9]], [[0.8, 0.8, 0.8]], 0.95)
+    assert one.verdict == "opposite"

@@ -295,3 +295,87 @@ def test_other_instructions_give_other_bits_and_scores_within_tolerance(
     assert good, text
     assert "the scores were compared" in text
     assert rows(text)["models/cnn-original-1.keras"][0] == "within tolerance"
+
+
+UMASK = os.umask(0)
+os.umask(UMASK)
+
+
+def checkout(root: Path, fingerprints: dict[str, str], accuracy: float = 0.9, **md5: str) -> Path:
+    """Write what a report looks at: models by machine, scores, and outputs by their digest."""
+    for model, fingerprint in fingerprints.items():
+        machine = {"fingerprint": fingerprint, "processor": "x"}
+        write_json(root / f"reports/train/{model}/model.json", {"machine": machine})
+    scores = {"val": {"accuracy": 0.9}, "test": {"accuracy": accuracy}}
+    write_json(root / "reports/evaluate/metrics.json", {"mlp-original": scores})
+    splits = {"val": {"images": 100}, "test": {"images": 10_000}}
+    write_json(root / "reports/preprocess/summary.json", {"splits": splits})
+    outs = [{"path": f"data/{name}", "md5": digest} for name, digest in md5.items()]
+    (root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"a": {"outs": outs}}}))
+    return root
+
+
+def test_all_models_have_to_come_from_the_machine(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "a", {"a": "1", "b": "1"})
+    there = checkout(tmp_path / "b", {"a": "1", "b": "2"})
+    assert verify.fingerprint(there) == "1, 2"
+    assert verify.report_file(here, there) == "verification_elsewhere.md"
+
+
+def test_an_accuracy_far_off_is_not_agreed_with_whatever_the_lock_says(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "a", {"a": "1"}, x="1")
+    text, good = verify.report(here, checkout(tmp_path / "b", {"a": "1"}, accuracy=0.5, x="1"))
+    assert not good
+    assert "Not agreed" in text
+
+
+def test_a_lock_that_differs_is_different_on_the_same_machine(tmp_path: Path) -> None:
+    here, there = (checkout(tmp_path / name, {"a": "1"}, x="1") for name in "ab")
+    (there / "dvc.lock").write_text((there / "dvc.lock").read_text() + "# more\n")
+    text, good = verify.report(here, there)
+    assert not good
+    assert "| dvc.lock | different |" in text
+
+
+def test_on_the_same_machine_bits_count_and_on_another_the_scores(tmp_path: Path) -> None:
+    here = checkout(tmp_path / "a", {"a": "1"}, x="1")
+    assert not verify.report(here, checkout(tmp_path / "b", {"a": "1"}, x="2"))[1]
+    assert verify.report(here, checkout(tmp_path / "c", {"a": "2"}, x="2"))[1]
+    assert not verify.report(here, checkout(tmp_path / "d", {"a": "2"}, accuracy=0.5, x="2"))[1]
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_URI", "DVC_ROOT", "MAKEFLAGS"])
+def test_what_leads_elsewhere_is_not_passed_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    assert name not in verify.own_environment()
+
+
+def test_a_run_that_fails_is_not_compared(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`dvc repro` failed"):
+        verify.reproduce(tmp_path)  # where there is no repository
+
+
+@pytest.mark.parametrize("smoke", [True, False])
+def test_a_run_that_differs_fails_and_only_the_real_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, smoke: bool
+) -> None:
+    for name in ("clone", "set_parameters", "forget_results", "reproduce", "fill_from_cache"):
+        monkeypatch.setattr(verify, name, lambda *_: tmp_path)
+    monkeypatch.setattr(verify, "report", lambda *_: ("text", False))
+    monkeypatch.setattr(verify, "report_file", lambda *_: "verification.md")
+    kept: list[str] = []
+    monkeypatch.setattr(verify, "write_text", lambda _, text: kept.append(text))
+    monkeypatch.setattr(sys, "argv", ["verify", *["--smoke"] * smoke])
+    with pytest.raises(UserError, match="the new run differs"):
+        verify.main()
+    assert kept == ([] if smoke else ["text"])
+
+
+def test_afterwards_the_process_is_here_again(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    before = dict(os.environ)
+    with verify.elsewhere(tmp_path):
+        assert os.environ["TZ"] == "Asia/Kathmandu"
+    assert dict(os.environ) == before
+    (tmp_path / "x").touch()
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~UMASK
