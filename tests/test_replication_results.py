@@ -16,6 +16,7 @@ from fashion.replication_results import (
     read_model,
     read_processors,
     read_replicas,
+    read_search,
     stages,
     what_ran,
 )
@@ -303,3 +304,16 @@ def test_the_winner_of_a_search_that_has_not_run_has_not_run(tmp_path: Path) -> 
     assert f"winner@{name}" in stages(what_ran(plan, folder, DIGESTS))
     other = plan.model_copy(update={"seed": PLAN.seed + 1})  # of the search, not of the winner
     assert stages(what_ran(other, folder, DIGESTS)) == ["train@3-tyler"]
+
+
+def test_a_search_is_read_with_the_processor_it_ran_on(tmp_path: Path) -> None:
+    best = PLAN.record("3-tyler", tmp_path).model_dump(mode="json")
+    write_json(tmp_path / "hyperparameters.json", best)
+    machine = {"fingerprint": "0123", "processor": "x86_64 4567"}
+    write_json(tmp_path / "search.json", {"machine": machine})
+    header = ["trial", "max_epochs", "epochs", "val_loss"]
+    write_csv(tmp_path / "trials.csv", header, [[1, 5, 5, 0.3], [2, 5, 5, ""]])
+    found = read_search(tmp_path, "mlp", "val_loss")
+    assert found.best == best
+    assert [trial["val_loss"] for trial in found.trials] == ["0.3", ""]
+    assert found.processor == "x86_64 4567"
