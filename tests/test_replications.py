@@ -21,7 +21,7 @@ from fashion.verify import ELSEWHERE
 if TYPE_CHECKING:
     from tests.conftest import Checkout
 
-ENVIRONMENT = {**ELSEWHERE, "PYTHONPATH": "../src"}
+ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": ELSEWHERE["MPLBACKEND"]}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
 FEW = (
     *("1-dropout", "2-cnn-augmented", "3-tyler", "3-jackson", "3-jackson-l2", "3-batch-size"),
