@@ -208,6 +208,8 @@ def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
         assert killed.epochs + done.epochs <= whole.done.epochs + 1, at
 
 
+# Of those that start over one, and the two that save on the way.
+@pytest.mark.parametrize("stage", ["augment", "tune", "train"], indirect=True)
 def test_killed_again_and_again_it_still_ends_as_if_left_alone(
     stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
 ) -> None:
