@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from fashion.evaluation import Interval
-from fashion.verdicts import Difference, agreement, compare, difference, lowest, together
+from fashion.verdicts import Difference, agreement, compare, corrected, difference, lowest
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_many_tests_are_decided_as_holm_says(p_values: list[float], decided: lis
     nothing = Interval(math.nan, math.nan)
     outcomes = [Difference(0.1, nothing, p, "held") for p in p_values]
     expected = ["held" if one else "undecided" for one in decided]
-    assert together(outcomes, 0.95) == expected
+    assert corrected(outcomes, 0.95) == expected
 
 
 def test_what_is_rounded_up_to_a_printed_number_is_just_inside() -> None:

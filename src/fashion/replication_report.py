@@ -155,7 +155,7 @@ def _summary(content: Content) -> list[Block]:
     )
     tested = [one for name in plan.systems for one in _claims(content, name)]
     sizes = [one.size for one in tested if one.size is not None]
-    together = verdicts.together([one.outcome for one in tested], plan.confidence)
+    corrected = verdicts.corrected([one.outcome for one in tested], plan.confidence)
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
     blocks: list[Block] = [
         Bullets(
@@ -192,7 +192,7 @@ def _summary(content: Content) -> list[Block]:
                 " opposite was found. By chance about"
                 f" {len(tested) * (1 - plan.confidence):.0f} of so many would be decided where no"
                 " model differs; corrected for their number (Holm),"
-                f" {together.count('held')} held and of {together.count('opposite')} the opposite"
+                f" {corrected.count('held')} held and of {corrected.count('opposite')} the opposite"
                 " was found. Several may be read off the same models. What is tested is"
                 f" the direction; of {len(sizes)} sizes that are printed with a claim, the interval"
                 f" of ours holds {sizes.count(INSIDE)}.",
@@ -787,9 +787,9 @@ def _terms(content: Content) -> Terms:
             ),
             (
                 "validation loss",
-                "A number of ours is that of the kept model, scored as on the test images, where a"
-                " probability below 2.2e-16 counts as 2.2e-16. While a model trains the limit is"
-                " 1.2e-38, so that in a few trainings the curve's value of that epoch is higher.",
+                "Ours is that of the kept model, scored as on the test images, where a probability"
+                " below 2.2e-16 counts as 2.2e-16. While a model trains the limit is 1.2e-38, so"
+                " that in a few trainings the curve is higher at that epoch.",
             ),
             (
                 "generalisation gap",

@@ -124,7 +124,7 @@ def lowest(
     return _judged(gap, stats.ttest_1samp(gaps[worst], 0), "lower", confidence, tests)
 
 
-def together(outcomes: Sequence[Difference], confidence: float) -> list[str]:
+def corrected(outcomes: Sequence[Difference], confidence: float) -> list[str]:
     """Return the verdicts of many tests, corrected for their number.
 
     Sorted by p, a test is decided while p < (1 - confidence) / (those not yet decided): the chance
