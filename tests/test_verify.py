@@ -297,10 +297,6 @@ def test_other_instructions_give_other_bits_and_scores_within_tolerance(
     assert rows(text)["models/cnn-original-1.keras"][0] == "within tolerance"
 
 
-UMASK = os.umask(0)
-os.umask(UMASK)
-
-
 def checkout(root: Path, fingerprints: dict[str, str], accuracy: float = 0.9, **md5: str) -> Path:
     """Write what a report looks at: models by machine, scores, and outputs by their digest."""
     for model, fingerprint in fingerprints.items():
@@ -373,9 +369,11 @@ def test_a_run_that_differs_fails_and_only_the_real_one_is_kept(
 
 def test_afterwards_the_process_is_here_again(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
-    before = dict(os.environ)
-    with verify.elsewhere(tmp_path):
-        assert os.environ["TZ"] == "Asia/Kathmandu"
+    before, umask = dict(os.environ), os.umask(0o027)
+    try:
+        with verify.elsewhere(tmp_path):
+            assert os.environ["TZ"] == "Asia/Kathmandu"
+    finally:
+        afterwards = os.umask(umask)
+    assert afterwards == 0o027
     assert dict(os.environ) == before
-    (tmp_path / "x").touch()
-    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o666 & ~UMASK
