@@ -546,6 +546,7 @@ def serve(checkout: "Checkout") -> Iterator[Server]:
         process.communicate()
 
 
+@pytest.mark.system
 def test_a_bare_mlflow_ui_shows_everything_in_a_moved_checkout(own: "Checkout") -> None:
     found = by_name(own, TRAINING)
     run = found["cnn-original-1"]

@@ -831,7 +831,7 @@ def server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_real_server_gets_everything_and_may_die(
     empty_store: Path,
     model: Any,
