@@ -1,6 +1,7 @@
 """What the guard before MLflow's scoring server makes of a body."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -55,11 +56,15 @@ def _pickles_allowed_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_pickles_allowed_again")
 def test_what_would_run_code_as_it_is_loaded_is_not_served(tmp_path: Path) -> None:
     import mlflow
+    import pandas as pd
 
     from fashion.scoring import server
 
-    methods = {"predict": lambda self, context, model_input: model_input}
-    model = type("Model", (Evil, mlflow.pyfunc.PythonModel), methods)(tmp_path / "unpickled")
+    def predict(self: Any, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
+        return model_input
+
+    bases = (Evil, mlflow.pyfunc.PythonModel)
+    model = type("Model", bases, {"predict": predict})(tmp_path / "unpickled")
     mlflow.pyfunc.save_model(tmp_path / "model", python_model=model, pip_requirements=[])
     with pytest.raises(UserError, match="is not served: it is no model of Keras's alone"):
         server(str(tmp_path / "model"))
