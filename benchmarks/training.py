@@ -7,7 +7,7 @@ metric; this project also has deterministic kernels, as always. PyTorch and JAX 
 first.
 
 Reads:  data/processed/train.npz
-Writes: reports/benchmarks/training.{json,png}
+Writes: reports/benchmarks/training.{json,png}, with --elsewhere training_elsewhere.json alone
 """
 
 import itertools
@@ -50,7 +50,11 @@ def main() -> None:
     """Measure everything and write the results."""
     parser = command.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured")
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--elsewhere", action="store_true", help="keep it as that of another machine, beside ours"
+    )
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     if not PEERS.exists():
         raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
     # Keras sets no number of threads; its frameworks take as many as there are cores to run on.
@@ -91,6 +95,9 @@ def main() -> None:
         ],
     }
     folder = Paths(ROOT).report("benchmarks")
+    if arguments.elsewhere:
+        write_json(folder / "training_elsewhere.json", result)
+        return
     write_json(folder / "training.json", result)
     write_bytes(folder / "training.png", figures.training(result))
 
