@@ -1,5 +1,6 @@
 """The fused kernels against what Keras composes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from fashion.kernels import (  # noqa: E402
     FusedDense,
     FusedDropout,
     FusedGelu,
+    FusedGeluPooling,
+    portable_layers,
 )
 
 SHAPES = [(12, 5), (12, 4, 3, 5)]  # of a dense and of a convolutional layer's output
@@ -125,6 +128,44 @@ def test_gelu_gives_the_outputs_and_gradients_of_keras() -> None:
     assert np.array_equal(
         FusedGelu()(inputs), keras.layers.Activation("gelu")(inputs)
     )  # a prediction is Keras's to the bit
+
+
+@pytest.mark.parametrize("height", [6, 7])
+@pytest.mark.parametrize("scale", [0.3, 3, 30])  # windows about the least of GELU, and far from it
+def test_gelu_and_pooling_together_give_the_outputs_and_gradients_of_keras(
+    height: int, scale: float
+) -> None:
+    inputs = (drawn(50, height, 9, 5) - 2) * scale
+    outputs, (gradient,) = learned(FusedGeluPooling(), inputs)
+    layers = portable_layers(FusedGeluPooling(name="one"))
+    assert [layer.name for layer in layers] == ["one", "one_pool"]
+    own, (own_gradient,) = learned(keras.Sequential(layers), inputs)
+    # Far below zero the error function's rounding is all there is, and chooses among the inputs.
+    rounding = float(2 * np.finfo(np.float32).eps * np.abs(inputs).max())
+    assert outputs == pytest.approx(own, rel=1e-5, abs=1e-6 + rounding)
+    assert gradient == pytest.approx(own_gradient, rel=1e-5, abs=1e-4)
+    assert np.count_nonzero(gradient) <= outputs.size
+    assert np.array_equal(FusedGeluPooling()(inputs), keras.Sequential(layers)(inputs))
+
+
+def test_the_least_of_a_window_is_pooled_where_gelu_falls() -> None:
+    # GELU is least about -0.75.
+    window = tf.reshape(tf.constant([-0.8, -4.0, -0.7, -1.0]), [1, 2, 2, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(window)
+        outputs = FusedGeluPooling()(window, training=True)
+    gradient = np.asarray(tape.gradient(outputs, window))
+    expected = -4 * math.erfc(4 / math.sqrt(2)) / 2
+    assert outputs.numpy().ravel() == pytest.approx([expected], rel=0.01)
+    assert np.argwhere(gradient.ravel()).ravel().tolist() == [1]
+
+
+@pytest.mark.parametrize("value", [-2.0, 0.0, 2.0])
+def test_the_first_of_equal_activations_has_the_gradient(value: float) -> None:
+    _, (gradient,) = learned(FusedGeluPooling(), np.full((2, 4, 4, 3), value, np.float32))
+    first = np.zeros((4, 4), bool)
+    first[::2, ::2] = True
+    assert np.array_equal(gradient != 0, np.broadcast_to(first[:, :, None], gradient.shape))
 
 
 def dropped(rate: float, shape: tuple[int, ...], seed: int = 1, step: int = 0) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from fashion.runtime import configure
 configure(2)
 
 
-from fashion.kernels import PORTABLE, FusedDropout, FusedGelu  # noqa: E402
+from fashion.kernels import FusedDropout, FusedGelu, FusedGeluPooling  # noqa: E402
 from fashion.training import Epoch, Progress, change_images  # noqa: E402
 
 COMMON: dict[str, Any] = {
@@ -651,14 +651,19 @@ def test_a_model_learns_by_the_layers_of_fewer_passes(model: str, *, batch_norm:
     record = parse(model, TINY[model] | changes | dropouts[model], "test")
     network = models.build(model, record, 1)
     kinds = Counter(type(layer) for layer in network.layers)
-    assert not set(kinds) & set(PORTABLE.values())
+    composed = keras.layers.BatchNormalization, keras.layers.Dense, keras.layers.Dropout
+    assert not set(kinds) & {*composed, keras.layers.Activation}
     assert kinds[FusedDropout] == 2
     count = operations(network, record)
     # The biases of dense layers learn by a product; a convolution that has some keeps its own way.
     convolutions = kinds[keras.layers.Conv2D]
     assert count["BiasAddGrad"] == (0 if batch_norm else convolutions)
-    assert count["Erf"] == kinds[FusedGelu] == (1 if model == "mlp" else 2)
+    pooled = kinds[FusedGeluPooling]
+    assert pooled == (model == "cnn" and not batch_norm)
+    assert kinds[FusedGelu] + pooled == (1 if model == "mlp" else 2)
+    assert count["Erf"] == kinds[FusedGelu] + 4 * pooled  # of the greatest, least, chosen, and back
     assert count["Erfc"] == 0
+    assert count["MaxPool"] == (model == "cnn" and batch_norm)
 
 
 def test_an_epoch_is_few_calls_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -747,11 +752,12 @@ def test_equal_models_are_equal_files_without_a_trace_of_time_and_place(tmp_path
 
 
 @pytest.mark.parametrize("model", TINY)
+@pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
-    tmp_path: Path, model: str
+    tmp_path: Path, model: str, *, batch_norm: bool
 ) -> None:
     path = tmp_path / "m.keras"
-    fused = {"batch_norm": True, "activation": "gelu", "dropout": 0.1}
+    fused = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
     network = models.build(model, parse(model, TINY[model] | fused, "test"), 1)
     training.save_model(path, models.portable(network))
     expected = training.predict(network, VAL.images)

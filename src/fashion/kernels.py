@@ -5,6 +5,7 @@ the same functions of fewer or of faster ones, while training. `make benchmark` 
 saves.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -116,15 +117,41 @@ class FusedGelu(keras.layers.Activation):  # type: ignore[misc]  # likewise
         return _gelu(inputs) if training else super().call(inputs)
 
 
-# What a model is saved with: Keras's own layer for each of the layers above.
-PORTABLE = {
-    FusedBatchNormalization: keras.layers.BatchNormalization,
-    FusedDense: keras.layers.Dense,
-    FusedDropout: keras.layers.Dropout,
-    FusedGelu: keras.layers.Activation,
-}
+class FusedGeluPooling(keras.layers.MaxPooling2D):  # type: ignore[misc]  # likewise
+    """GELU, then the maximum of each window of 2 × 2.
+
+    GELU falls as far as one point and rises from there, so the greatest activation of a window is
+    that of its greatest or of its least input. The error function is taken of these two instead of
+    all four, and the gradient of one. As ever, what is left over at an odd edge is dropped, and
+    the first of equal activations has the whole gradient.
+    """
+
+    def __init__(self, *, name: str | None = None) -> None:
+        super().__init__(2, name=name)
+
+    def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
+        """Return [N, height // 2, width // 2, channels], of inputs [N, height, width, channels]."""
+        if not training:
+            return super().call(keras.activations.gelu(inputs))
+        return _gelu_pooled(inputs)
+
 
 Gradient = Callable[[tf.Tensor], Any]
+
+
+def portable_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return new layers of Keras's own that predict, one after the other, what `layer` does."""
+    if isinstance(layer, FusedGeluPooling):
+        pooling = keras.layers.MaxPooling2D(name=f"{layer.name}_pool")
+        return [keras.layers.Activation("gelu", name=layer.name), pooling]
+    own = {
+        FusedBatchNormalization: keras.layers.BatchNormalization,
+        FusedDense: keras.layers.Dense,
+        FusedDropout: keras.layers.Dropout,
+        FusedGelu: keras.layers.Activation,
+    }
+    kind = type(layer)
+    return [own.get(kind, kind).from_config(layer.get_config())]
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
@@ -139,10 +166,72 @@ def _biased(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
 @tf.custom_gradient  # type: ignore[untyped-decorator]  # likewise
 def _gelu(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
     """Return x Φ(x), whose derivative is Φ(x) + x φ(x), of the standard normal distribution."""
-    cumulative = tf.math.erf(x * math.sqrt(1 / 2)) * 0.5 + 0.5
+    cumulative = _cumulative(x)
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        density = tf.exp(tf.square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))
-        return upstream * (cumulative + x * density)
+        return upstream * (cumulative + x * _density(x))
 
     return x * cumulative, gradient
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]  # likewise
+def _gelu_pooled(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+    """Return the greatest GELU of each window of 2 × 2 of x, [N, height, width, channels].
+
+    XLA compiles it, in fewer passes than single operations; the way back in two functions, as in
+    one the slope would be computed at all four places.
+    """
+    height, width, channels = x.shape[1:]
+    h, w = height // 2, width // 2
+    odd = height % 2 or width % 2
+    even = x[:, : 2 * h, : 2 * w] if odd else x
+    outputs, chosen, place = _greatest_gelu(tf.reshape(even, [-1, h, 2, w, 2, channels]))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        placed = _placed(_gelu_gradient(chosen, upstream), place)
+        placed = tf.reshape(placed, [-1, 2 * h, 2 * w, channels])
+        edges = [[0, 0], [0, height % 2], [0, width % 2], [0, 0]]
+        return tf.pad(placed, edges) if odd else placed
+
+    return outputs, gradient
+
+
+@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]  # likewise
+def _greatest_gelu(windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Return the greatest GELU of each window, the input it is of, and that one's place, 0 to 3.
+
+    Args:
+        windows: [N, h, 2, w, 2, channels]; what is returned is [N, h, w, channels].
+    """
+    corners = [windows[:, :, row, :, column] for row in (0, 1) for column in (0, 1)]
+    greatest, least = functools.reduce(tf.maximum, corners), functools.reduce(tf.minimum, corners)
+    rises = greatest * _cumulative(greatest) >= least * _cumulative(least)
+    chosen = tf.where(rises, greatest, least)
+    place = tf.constant(3)
+    for number in (2, 1, 0):  # backwards: the first of equal ones stays
+        place = tf.where(corners[number] == chosen, number, place)
+    return chosen * _cumulative(chosen), chosen, place
+
+
+@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]  # likewise
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    """Return the upstream gradient times the derivative of GELU at x, of the same shape."""
+    return upstream * (_cumulative(x) + x * _density(x))
+
+
+@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]  # likewise
+def _placed(values: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """Return [N, h, 2, w, 2, channels]: each value at its place of its window, 0 elsewhere."""
+    places = tf.reshape(tf.range(4), [2, 1, 2, 1])
+    here = place[:, :, None, :, None] == places
+    return tf.where(here, values[:, :, None, :, None], tf.zeros([], values.dtype))
+
+
+def _cumulative(x: tf.Tensor) -> tf.Tensor:
+    """Return Φ(x), the distribution function of the standard normal distribution."""
+    return tf.math.erf(x * math.sqrt(1 / 2)) * 0.5 + 0.5
+
+
+def _density(x: tf.Tensor) -> tf.Tensor:
+    """Return φ(x), the density of the standard normal distribution."""
+    return tf.exp(tf.square(x) * -0.5) * (1 / math.sqrt(2 * math.pi))

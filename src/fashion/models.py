@@ -7,6 +7,7 @@ a layer `logits` followed by the softmax, both float32, so that a saved model gi
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,11 +17,12 @@ from fashion.data import CLASSES, IMAGE_SIZE
 from fashion.errors import UserError
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters, each
 from fashion.kernels import (
-    PORTABLE,
     FusedBatchNormalization,
     FusedDense,
     FusedDropout,
     FusedGelu,
+    FusedGeluPooling,
+    portable_layers,
 )
 
 # Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred;
@@ -75,11 +77,14 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
 def portable(model: keras.Model) -> keras.Model:
     """Return the same model, with the same weights, of Keras's own layers alone."""
 
-    def own(layer: keras.Layer) -> keras.Layer:
-        kind = type(layer)
-        return PORTABLE.get(kind, kind).from_config(layer.get_config())
+    def apply(layer: keras.Layer, x: keras.KerasTensor, **_: Any) -> keras.KerasTensor:
+        for own in portable_layers(layer):
+            x = own(x)
+        return x
 
-    result = keras.models.clone_model(model, clone_function=own)
+    result = keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=apply
+    )
     result.set_weights(model.get_weights())
     return result
 
@@ -103,7 +108,6 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
     then work on a quarter of the values. Without batch norm that is the same as the usual order, as
     long as the activation is monotone; for one that is not, the pooling comes last.
     """
-    pool_first = h.batch_norm or h.activation in MONOTONE
     pixels, x = _scaled_pixels()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
     blocks = len(h.filters)
@@ -122,12 +126,8 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
                 kernel_regularizer=_l2(h),
                 name=name,
             )(x)
-            pool = number == convolutions and (block < len(h.filters) or h.pool_last)
-            if pool and pool_first:
-                x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
-            x = _normalised(x, h, name)
-            if pool and not pool_first:
-                x = layers.MaxPooling2D(name=f"block_{block}_pool")(x)
+            pool = number == convolutions and (block < blocks or h.pool_last)
+            x = _pooled(x, h, name, f"block_{block}_pool") if pool else _normalised(x, h, name)
         x = _dropout(x, dropout, f"block_{block}_dropout")
     if h.head == "average":
         x = layers.GlobalAveragePooling2D(name="average")(x)
@@ -170,6 +170,15 @@ def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> k
         name=name,
     )
     return _normalised(dense(x), h, name)
+
+
+def _pooled(x: keras.KerasTensor, h: CnnHyperparameters, name: str, pool: str) -> keras.KerasTensor:
+    pooling = layers.MaxPooling2D(name=pool)
+    if h.batch_norm or h.activation in MONOTONE:
+        return _normalised(pooling(x), h, name)
+    if h.activation == "gelu":
+        return FusedGeluPooling(name=f"{name}_gelu")(x)
+    return pooling(_normalised(x, h, name))
 
 
 def _normalised(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
