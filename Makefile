@@ -129,7 +129,7 @@ peers: $(PEERS)/installed ## set up .venv-peers: PyTorch, JAX and a profiler
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; nothing else may run meanwhile)
 	dvc repro preprocess augment
-	for name in training profile determinism growth precision overheads; do python -m benchmarks.$$name || exit; done
+	for name in training profile determinism pooling growth precision overheads; do python -m benchmarks.$$name || exit; done
 	python -m fashion.readme
 
 .PHONY: runs

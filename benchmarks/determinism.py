@@ -8,8 +8,6 @@ Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
 """
 
-from statistics import median
-
 from benchmarks import isolated, machine
 from benchmarks.workloads import ROOT
 
@@ -35,24 +33,14 @@ def main() -> None:
     paths = Paths(ROOT)
     result = {}
     for model in read_parameters(paths.params).train.models:
-        found: dict[str, list[float]] = {"deterministic": [], "free": []}
-        for round_ in range(ROUNDS):
-            for kind, measured in found.items():
-                measured.append(isolated.measure("determinism", "--once", model, kind))
-            print(f"{model}, round {round_ + 1}/{ROUNDS}: " + describe(found), flush=True)
-        medians = {kind: median(measured) for kind, measured in found.items()}
-        cost = medians["deterministic"] / medians["free"] - 1
-        result[model] = {"seconds": found, "medians": medians, "cost": cost}
+        found = isolated.take_turns("determinism", model, ("deterministic", "free"), ROUNDS)
+        cost = found["medians"]["deterministic"] / found["medians"]["free"] - 1
+        result[model] = {**found, "cost": cost}
         print(f"{model}: determinism costs {cost:+.1%}")
     write_json(
         paths.report("benchmarks") / "determinism.json",
         {"machine": machine.described(), "images": IMAGES, "models": result},
     )
-
-
-def describe(found: dict[str, list[float]]) -> str:
-    """Return the last measurement of each kind."""
-    return ", ".join(f"{kind} {measured[-1]:.2f} s" for kind, measured in found.items())
 
 
 def seconds(model: str, *, deterministic: bool) -> float:

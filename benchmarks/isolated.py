@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.workloads import ROOT
@@ -43,6 +44,21 @@ def measure(
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"{module} {' '.join(map(str, arguments))} failed: {reason}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def take_turns(module: str, subject: str, kinds: tuple[str, str], rounds: int) -> dict[str, Any]:
+    """Return the seconds that `--once SUBJECT KIND` of a module prints, the kinds taking turns.
+
+    Returns:
+        `seconds`: kind → one per round; `medians`: kind → their median.
+    """
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for number in range(1, rounds + 1):
+        for kind, seconds in found.items():
+            seconds.append(measure(module, "--once", subject, kind))
+        last = ", ".join(f"{kind} {seconds[-1]:.2f} s" for kind, seconds in found.items())
+        print(f"{subject}, round {number}/{rounds}: {last}", flush=True)
+    return {"seconds": found, "medians": {kind: median(found[kind]) for kind in kinds}}
 
 
 def peak_memory() -> float:

@@ -78,6 +78,21 @@ MAIN = "<module> (train.py:1);main (train.py:9)"
 TRAIN = f"{MAIN};train (fashion/training.py:9)"
 
 
+def test_two_kinds_take_turns_and_have_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([1.0, 5.0, 3.0, 4.0, 2.0, 9.0])
+    asked: list[tuple[object, ...]] = []
+
+    def measure(*arguments: object) -> float:
+        asked.append(arguments)
+        return next(seconds)
+
+    monkeypatch.setattr(isolated, "measure", measure)
+    found = isolated.take_turns("determinism", "mlp", ("one", "other"), 3)
+    assert asked == 3 * [("determinism", "--once", "mlp", kind) for kind in ("one", "other")]
+    assert found["seconds"] == {"one": [1.0, 3.0, 2.0], "other": [5.0, 4.0, 9.0]}
+    assert found["medians"] == {"one": 2.0, "other": 5.0}
+
+
 def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
     found = overheads.by_stage(
         [
