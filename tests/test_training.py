@@ -753,12 +753,14 @@ def test_equal_models_are_equal_files_without_a_trace_of_time_and_place(tmp_path
 
 @pytest.mark.parametrize("model", TINY)
 @pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
-    tmp_path: Path, model: str, *, batch_norm: bool
+    tmp_path: Path, model: str, precision: str, *, batch_norm: bool
 ) -> None:
     path = tmp_path / "m.keras"
     fused = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
-    network = models.build(model, parse(model, TINY[model] | fused, "test"), 1)
+    record = parse(model, TINY[model] | fused | {"precision": precision}, "test")
+    network = models.build(model, record, 1)
     training.save_model(path, models.portable(network))
     expected = training.predict(network, VAL.images)
     digest = training.weights_digest(network)

@@ -142,8 +142,11 @@ Gradient = Callable[[tf.Tensor], Any]
 def portable_layers(layer: keras.Layer) -> list[keras.Layer]:
     """Return new layers of Keras's own that predict, one after the other, what `layer` does."""
     if isinstance(layer, FusedGeluPooling):
-        pooling = keras.layers.MaxPooling2D(name=f"{layer.name}_pool")
-        return [keras.layers.Activation("gelu", name=layer.name), pooling]
+        precision = layer.dtype_policy
+        return [
+            keras.layers.Activation("gelu", dtype=precision, name=layer.name),
+            keras.layers.MaxPooling2D(dtype=precision, name=f"{layer.name}_pool"),
+        ]
     own = {
         FusedBatchNormalization: keras.layers.BatchNormalization,
         FusedDense: keras.layers.Dense,
