@@ -9,6 +9,8 @@ Reads:  replications/params.yaml, data/processed/train.npz
 Writes: reports/benchmarks/pooling.json
 """
 
+import os
+
 from benchmarks import isolated, machine
 from benchmarks.workloads import ROOT
 
@@ -48,6 +50,8 @@ def seconds(name: str, *, together: bool) -> float:
     train = data.sample(
         data.read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark")
     )
+    # Each has one core, as when two stages of the replications run side by side.
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     configure(plan.threads)
     import tensorflow as tf  # noqa: PLC0415 (it has to be configured first)
 
