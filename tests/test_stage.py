@@ -36,6 +36,7 @@ def checkout(tmp_path: Path) -> Path:
         "src/fashion/models.py": "# how",
         "src/fashion/plots.py": "# not this stage's",
         "params.yaml": PARAMETERS,
+        "below/params.yaml": "augment: {flip: 0.5}\nseed: 2\n",
         "dvc.yaml": yaml.safe_dump(
             {
                 "stages": {
@@ -48,6 +49,11 @@ def checkout(tmp_path: Path) -> Path:
                         "cmd": "python pipeline/all.py",
                         "deps": [],
                         "params": [{"params.yaml": None}],
+                    },
+                    "other": {
+                        "cmd": "python pipeline/other.py",
+                        "deps": [],
+                        "params": [{"below/params.yaml": ["augment"]}],
                     },
                 }
             }
@@ -126,6 +132,11 @@ def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
 
 def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
     assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
+
+
+def test_a_stage_may_depend_on_keys_of_another_file(checkout: Path) -> None:
+    found = ingredients(checkout, "other", [])
+    assert found == {"below/params.yaml: augment": {"flip": 0.5}}
 
 
 @pytest.mark.parametrize(

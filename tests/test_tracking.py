@@ -289,7 +289,7 @@ def test_long_and_many_values_fit_into_mlflow_limits(root: Path) -> None:
 
 def test_a_child_belongs_to_its_parent_alone(root: Path) -> None:
     for parent in ("p1", "p2", "p1"):
-        with open_run(root, SEARCH, parent, parent, tags={"threads": 2}) as search:
+        with open_run(root, SEARCH, parent, parent) as search:
             for trial in ("t1", "t2"):
                 with search.child(trial, trial, tags={"trial": trial}) as run:
                     run.log_metrics({"val_accuracy": 0.5}, step=0)
@@ -941,15 +941,15 @@ def test_a_run_says_where_it_comes_from(
     monkeypatch.setenv("DVC_STAGE", "train@mlp-original-1")
     (repository / "code.py").write_text("2")
     (repository / "requirements.lock").write_text("a==1")
-    with open_run(repository, TRAINING, "run", "k", tags={"threads": 2}):
+    with open_run(repository, TRAINING, "run", "k", tags={"seed": 2}):
         pass
     (found,) = runs(repository)
     tags = found.data.tags
     assert tags["stage"] == "train@mlp-original-1"
     assert tags["git.commit"] == git(repository, "rev-parse", "HEAD")
     assert tags["git.dirty"] == "true"
-    assert tags["machine.threads"] == "2"
-    assert tags["machine.fingerprint"] == provenance.machine(threads=2)["fingerprint"]
+    assert tags["seed"] == "2"
+    assert tags["machine.fingerprint"] == provenance.machine()["fingerprint"]
     lock = repository / "requirements.lock"
     assert tags["requirements.lock"] == hashlib.sha256(lock.read_bytes()).hexdigest()
     data = repository / "dvc.lock"

@@ -79,8 +79,10 @@ class Part(Section):
 class SystemSearch(Part):
     """A search or a sweep."""
 
+    place: Words  # where its space is described
     search: Search
     space: dict[str, Any]
+    printed: Annotated[tuple[str, ...], Field(strict=False)] = ()  # models: what theirs ended with
 
     def ranges(self) -> SearchSpace:
         """Return the checked search space."""
@@ -93,7 +95,7 @@ class SystemSearch(Part):
 
 
 class SystemModel(Part):
-    """A model that is trained from several seeds."""
+    """A model that is trained from each of its seeds."""
 
     data: Literal["original", "augmented"]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
@@ -104,6 +106,7 @@ class SystemModel(Part):
 class PrintedModel(SystemModel):
     """A model whose hyperparameters are printed."""
 
+    place: Words  # where they are
     hyperparameters: dict[str, Any]
 
 
@@ -178,11 +181,19 @@ class Plan(Section):
             for name, part in group.items():
                 if part.system not in self.systems:
                     raise ValueError(f"{name}: no system {part.system!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_known_models(self) -> Self:
         told = [(claim.text, name) for claim in self.claims for name in (claim.first, claim.second)]
         told += [(claim.text, claim.model) for claim in self.lowest]
         for text, name in told:
             if name not in self.trained:
                 raise ValueError(f"claim {text!r}: no model {name!r}")
+        for search, part in self.searches.items():
+            for name in part.printed:
+                if name not in self.models:
+                    raise ValueError(f"searches.{search}.printed: no model {name!r}")
         return self
 
     def record(self, name: str, found: Path) -> Hyperparameters:
