@@ -53,6 +53,19 @@ def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> 
     return checkout.run(*command, *arguments, environment=ENVIRONMENT, **options)
 
 
+def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
+    """Run a stage's script for an item and kill it when it prints `at`."""
+    command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
+    process = checkout.start(*command, item, environment=ENVIRONMENT)
+    assert process.stdout
+    for line in process.stdout:
+        if at in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
 def results(checkout: "Checkout") -> dict[str, str]:
     """Return the SHA-256 of every file of the replications' results, by its path."""
     folder = checkout.root / "replications/results"
@@ -195,22 +208,27 @@ def test_a_killed_training_goes_on_where_it_was(
 ) -> None:
     own = checkout_from(replicated)
     expected = results(own)
-    process = own.start(
-        *("sh", "-c", 'cd replications && exec "$@"', "sh", "python", "pipeline/train.py"),
-        "3-tyler",
-        environment=ENVIRONMENT,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if "seed 2 epoch 1/" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    kill(own, "train", "3-tyler", "seed 2 epoch 1/")
     (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
     again = script(own, "train", "3-tyler").stdout
     assert "seed 1 epoch" not in again
     assert "seed 2 epoch 1/" not in again
+    assert results(own) == expected
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_search_goes_on_where_it_was(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    expected = results(own)
+    kill(own, "search", "3-batch-size", "trial 2/8:")
+    state = own.root / "replications/.state/search-3-batch-size"
+    finished = {file: file.stat().st_mtime_ns for file in state.glob("*/*.json")}
+    assert len(finished) >= 2
+    (own.root / "replications/results/searches/3-batch-size/trials.csv").unlink()
+    script(own, "search", "3-batch-size")
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished  # none trained twice
     assert results(own) == expected
 
 
