@@ -23,6 +23,7 @@ import yaml
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from fashion.data import read_split
+from fashion.files import read_json
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
@@ -229,6 +230,15 @@ def test_a_second_repro_runs_nothing(reproduced: "Checkout") -> None:
     assert stages_run(output) == []
     assert "up to date" in output
     assert time.monotonic() - started < 30
+
+
+def test_another_seed_gives_another_model(own: "Checkout") -> None:
+    own.stage("train", "mlp", "original", "2")
+    first, second = (
+        read_json(own.root / f"reports/train/mlp-original-{seed}/model.json") for seed in (1, 2)
+    )
+    assert first["settings"] == second["settings"]
+    assert first["weights_sha256"] != second["weights_sha256"]
 
 
 def test_a_cnn_hyperparameter_concerns_no_mlp_stage(own: "Checkout") -> None:

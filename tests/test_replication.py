@@ -91,10 +91,9 @@ def test_a_final_model_has_five_seeds_or_for_a_cnn_three() -> None:
             assert len(part.seeds) == (3 if part.model == "cnn" else 5), name
 
 
-def test_what_a_search_found_has_five_seeds_or_for_a_cnn_three_and_augmented_one() -> None:
+def test_what_a_search_found_has_five_seeds_or_for_a_cnn_one() -> None:
     for name, part in PLAN.winners.items():
-        of_cnn = 1 if part.data == "augmented" else 3
-        assert len(part.seeds) == (of_cnn if part.model == "cnn" else 5), name
+        assert len(part.seeds) == (1 if part.model == "cnn" else 5), name
 
 
 @pytest.mark.parametrize(

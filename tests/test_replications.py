@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from tests import replicating, stores
 
+from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
 from fashion.replication_results import read_replicas
@@ -214,6 +215,18 @@ def test_a_killed_training_goes_on_where_it_was(
     assert "seed 1 epoch" not in again
     assert "seed 2 epoch 1/" not in again
     assert results(own) == expected
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_training_starts_afresh_on_other_images(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    kill(own, "train", "3-tyler", "seed 1 epoch 1/")
+    file = own.root / "data/processed/train.npz"
+    train = read_split(file)
+    write_split(file, Split(255 - train.images, train.labels))
+    assert "seed 1 epoch 1/" in script(own, "train", "3-tyler").stdout
 
 
 @pytest.mark.timeout(900)

@@ -934,6 +934,24 @@ def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.Monkey
     assert len(prints) == 3
 
 
+def test_the_fingerprint_follows_the_processor_and_the_libraries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def print_of(facts: dict[str, str], version: str) -> str:
+        monkeypatch.setattr(provenance, "_processor_facts", lambda: facts)
+        monkeypatch.setattr(provenance.metadata, "version", lambda name: version)
+        return provenance.machine()["fingerprint"]
+
+    first = print_of({"flags": "fma avx2"}, "1.0")
+    assert first == print_of({"flags": "avx2 fma"}, "1.0")  # in another order
+    others = [
+        print_of({"flags": "fma"}, "1.0"),
+        print_of({"Features": "neon"}, "1.0"),  # as ARM has it
+        print_of({"flags": "fma avx2"}, "1.1"),
+    ]
+    assert len({first, *others}) == 4
+
+
 def test_a_run_says_where_it_comes_from(
     repository: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
