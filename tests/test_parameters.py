@@ -266,6 +266,7 @@ def test_a_source_is_one_folder_url_or_package(
         ({"choice": []}, "at least 1 item"),
         ({"choice": 0.1}, "choice"),
         ({"choice": [0.1, "a lot"]}, "not 'a lot'"),
+        ({"choice": [0.1, 0.2, 0.1]}, "choice has 0.1 twice"),
         ({"choice": [0.1, 0.95]}, "less than or equal to 0.9, not 0.95"),
         ({"choice": [0.95, 0.1]}, "less than or equal to 0.9, not 0.95"),
         ({"float": {"min": 0.1}}, "max: is missing"),

@@ -151,6 +151,24 @@ def test_a_damaged_graph_is_named(checkout: Path, text: str, message: str) -> No
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["tune@mlp", "dvc.yaml:tune@mlp", "../dvc.yaml:tune@mlp"])
+def test_dvc_may_be_called_from_any_folder(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", name)
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stage_that_the_graph_does_not_have_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "another")
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr == "tune: error: dvc.yaml has no stage 'another'\n"
+
+
 def test_the_recorded_outputs_are_those_of_the_lock(tmp_path: Path) -> None:
     assert recorded_outputs(tmp_path) == {}
     lock = {"stages": {"a": {"outs": [{"path": "x/y", "md5": "1"}]}, "b": {"cmd": "true"}}}

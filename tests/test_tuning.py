@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fashion.errors import UserError
+from fashion.errors import TrainingError, UserError
 from fashion.parameters import (
     Choice,
     FloatBounds,
@@ -355,7 +355,7 @@ def test_steps_give_the_numbers_that_people_write() -> None:
 def failing(*numbers: int) -> Callable[[int, Values, int], Mapping[str, float]]:
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
         if number in numbers:
-            raise UserError(f"trial {number}: it diverged")
+            raise TrainingError(f"trial {number}: it diverged")
         return formula(values, epochs)
 
     return run_trial
@@ -390,6 +390,19 @@ def test_three_failures_in_a_row_end_the_search_with_the_reason(strategy: str) -
 def test_a_search_without_a_result_says_why(strategy: str) -> None:
     with pytest.raises(UserError, match=r"every trial .* failed, the last with: trial 2: it div"):
         search(SPACE, settings(strategy, trials=2), 1, failing(1, 2))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_not_the_trials_fault_ends_the_search(strategy: str) -> None:
+    def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
+        if number == 2:
+            raise UserError("epoch.npz is damaged")
+        return formula(values, epochs)
+
+    seen: list[Trial] = []
+    with pytest.raises(UserError, match=r"^epoch\.npz is damaged$"):
+        search(SPACE, settings(strategy), 1, run_trial, seen.append)
+    assert [trial.number for trial in seen] == [1]
 
 
 def test_the_only_trial_of_a_fixed_space_must_not_fail() -> None:

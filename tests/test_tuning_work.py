@@ -72,7 +72,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
         place=training_log.replication_place("0-tiny"),
         label="0-tiny",
     )
-    train, trainings = training.train, []
+    train = training.train
+    trainings: list[tuple[dict[str, Any], Progress | None]] = []
 
     def watched(*arguments: Any, **options: Any) -> Progress:
         trainings.append((options, None))

@@ -102,6 +102,12 @@ class SystemModel(Part):
     training: Training
     published: Annotated[tuple[Published, ...], Field(strict=False)]
 
+    @model_validator(mode="after")
+    def _different_seeds(self) -> Self:
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds are not different: {', '.join(map(str, self.seeds))}")
+        return self
+
 
 class PrintedModel(SystemModel):
     """A model whose hyperparameters are printed."""
@@ -177,10 +183,19 @@ class Plan(Section):
                 raise ValueError(f"{name} is both in models and in winners")
             if winner.search not in self.searches:
                 raise ValueError(f"winners.{name}: no search {winner.search!r}")
-        for group in (self.searches, self.models, self.winners):
-            for name, part in group.items():
-                if part.system not in self.systems:
-                    raise ValueError(f"{name}: no system {part.system!r}")
+            if winner.model != self.searches[winner.search].model:
+                raise ValueError(f"winners.{name}: its search is not of the model {winner.model!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_known_systems(self) -> Self:
+        parts = (*self.searches.items(), *self.trained.items())
+        told = [(name, part.system) for name, part in parts]
+        told += [(f"claim {claim.text!r}", claim.system) for claim in self.claims]
+        told += [(f"claim {claim.text!r}", claim.system) for claim in self.lowest]
+        for where, system in told:
+            if system not in self.systems:
+                raise ValueError(f"{where}: no system {system!r}")
         return self
 
     @model_validator(mode="after")
@@ -192,8 +207,8 @@ class Plan(Section):
                 raise ValueError(f"claim {text!r}: no model {name!r}")
         for search, part in self.searches.items():
             for name in part.printed:
-                if name not in self.models:
-                    raise ValueError(f"searches.{search}.printed: no model {name!r}")
+                if name not in self.models or self.models[name].model != part.model:
+                    raise ValueError(f"searches.{search}.printed: no {part.model} {name!r}")
         return self
 
     def record(self, name: str, found: Path) -> Hyperparameters:

@@ -31,6 +31,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
     """
     path = Path(script).resolve()
     root, name = path.parents[1], os.environ.get("DVC_STAGE", path.stem).partition("@")[0]
+    name = name.rpartition(":")[2]  # asked from another folder, DVC says ../dvc.yaml:train@…
 
     def watched() -> None:
         before = ingredients(root, name, arguments)
@@ -100,7 +101,9 @@ def _entry(root: Path, stage: str) -> dict[str, Any]:
     content = read_yaml(root / GRAPH)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{GRAPH} has no stages")
-    entry: dict[str, Any] = content["stages"][stage]
+    entry = content["stages"].get(stage)
+    if not isinstance(entry, dict):
+        raise UserError(f"{GRAPH} has no stage {stage!r}")
     repeated: dict[str, Any] = entry.get("do", entry)  # below `do` stands what `foreach` repeats
     return repeated
 

@@ -416,7 +416,7 @@ class Run:
             return
         if champion is not None:
             tags = client.get_model_version(name, champion).tags
-            if float(tags.get(SCORE_TAG, "-inf")) > val_accuracy:
+            if _score(tags.get(SCORE_TAG, "")) > val_accuracy:
                 return
         client.set_registered_model_alias(name, CHAMPION, version.version)
 
@@ -637,6 +637,13 @@ def _tags(
         **tags,
     }
     return {name: _text(value, MAX_TAG) for name, value in everything.items() if value is not None}
+
+
+def _score(text: str) -> float:
+    """Return a version's score, which people may edit: below all others, if it is none."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return -math.inf
 
 
 def _user() -> str | None:
