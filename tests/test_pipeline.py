@@ -186,6 +186,32 @@ def test_the_metrics_are_keyed_by_model_and_data(reproduced: "Checkout") -> None
                 "expected_calibration_error"} == set(scores["test"])  # fmt: skip
 
 
+def test_the_summary_has_the_accuracies_of_metrics_json(reproduced: "Checkout") -> None:
+    folder = reproduced.root / "reports/evaluate"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    trained = reproduced.root / "reports/train"
+    for name, key in zip(NAMES, KEYS, strict=True):
+        scores = json.loads((trained / name / "metrics.json").read_text())
+        assert metrics[key]["val"]["accuracy"] == scores["val_accuracy"]
+    assert json.loads((folder / "summary.json").read_text()) == {
+        key: {f"{split}_accuracy": scores["accuracy"] for split, scores in both.items()}
+        for key, both in metrics.items()
+    }
+
+
+def test_the_curves_are_the_histories_of_all_models(reproduced: "Checkout") -> None:
+    def points(path: str) -> list[dict[str, float]]:
+        return [
+            {column: float(row[column]) for column in ("epoch", *CURVES)}
+            for row in read_rows(reproduced.root / "reports" / path)
+        ]
+
+    histories = [points(f"train/{name}/history.csv") for name in NAMES]
+    assert points("evaluate/curves.csv") == list(itertools.chain(*histories))
+    named = [row["model"] for row in read_rows(reproduced.root / "reports/evaluate/curves.csv")]
+    assert named == [key for key in KEYS for _ in range(EPOCHS)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_others_get_the_same_scores_from_the_predictions(reproduced: "Checkout", name: str) -> None:
     rows = read_rows(reproduced.root / f"data/predictions/{name}.csv")
@@ -587,6 +613,18 @@ def test_a_stage_that_runs_again_leaves_one_run_and_the_same_bytes(own: "Checkou
     assert stages_run(lines) == ["train@mlp-original-1"]
     assert own.results() == results
     assert set(by_name(own, TRAINING)) == names
+
+
+def test_nothing_is_left_of_models_that_are_evaluated_no_more(own: "Checkout") -> None:
+    figures, predictions = own.root / "reports/evaluate/figures", own.root / "data/predictions"
+    assert {"cnn-original.png", "f1_change.png"} <= {path.name for path in figures.rglob("*.png")}
+    own.edit({"train.models": ["mlp"], "train.data": ["original"]})
+    own.stage("evaluate")
+    report = (own.root / "reports/evaluate/report.md").read_text()
+    left = {str(path.relative_to(figures.parent)) for path in figures.rglob("*") if path.is_file()}
+    assert left == set(re.findall(r"\]\((figures/.*?)\)", report))
+    assert "figures/confusion/mlp-original.png" in left
+    assert [path.name for path in predictions.iterdir()] == ["mlp-original-1.csv"]
 
 
 # Reproducible to the bit.

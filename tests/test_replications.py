@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -294,6 +295,23 @@ def test_the_page_of_a_part_says_what_is_missing(
     assert "left out with the claims about it: `search@3-batch-size`, " in markdown
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
     assert claims == [False, False, True]
+
+
+def test_no_figure_is_left_of_models_that_left_the_plan(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    folder = own.root / "replications"
+    gone = {"confusion-3-jackson-l2.png", "grid.png"}
+    assert gone <= {file.name for file in (folder / "figures").iterdir()}
+    content = replicating.plan(own)
+    replicating.keep(content, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
+    replicating.write(own, content)
+    script(own, "compare")
+    left = {file.name for file in (folder / "figures").iterdir()}
+    assert left == set(re.findall(r"\]\(figures/(.*?)\)", (folder / "report.md").read_text()))
+    assert not left & gone
+    assert "confusion-3-jackson.png" in left
 
 
 def test_without_any_result_there_is_no_page(
