@@ -104,7 +104,7 @@ def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
     own.commit()
     own.run("python", "-m", "fashion.tour", environment={"PYTHONPATH": "src"})
     pictures = sorted((own.root / "docs/tour").glob("*.png"))
-    text = (own.root / "docs/tour.md").read_text()
+    text = (own.root / "docs/tour.md").read_text(encoding="utf-8")
     assert len(pictures) == 17
     assert all(f"tour/{picture.name}" in text for picture in pictures)
     for picture in pictures:

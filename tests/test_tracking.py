@@ -804,7 +804,9 @@ def test_a_model_loads_and_predicts_alike_after_the_checkout_has_moved(
 
 @pytest.mark.slow
 def test_a_model_names_its_pinned_needs(with_model: Path) -> None:
-    (file,) = with_model.glob("mlruns/*/models/*/artifacts/requirements.txt")
+    (run,) = runs(with_model)
+    (output,) = run.outputs.model_outputs
+    (file,) = with_model.glob(f"mlruns/*/models/{output.model_id}/artifacts/requirements.txt")
     needs = dict(line.split("==") for line in file.read_text().split())
     assert set(needs) == {"mlflow", "tensorflow", "keras", "numpy"}
 
