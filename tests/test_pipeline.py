@@ -242,7 +242,7 @@ def test_the_comparisons_are_model_against_model_and_data_against_data(
 
 
 def test_the_report_is_one_file_that_needs_no_network(reproduced: "Checkout") -> None:
-    html = (reproduced.root / "reports/evaluate/report.html").read_text()
+    html = (reproduced.root / "reports/evaluate/report.html").read_text(encoding="utf-8")
     assert all(key in html for key in KEYS)
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
 
@@ -321,7 +321,7 @@ def test_dvc_shows_what_changed_in_the_parameters(committed: "Checkout") -> None
 
 def test_dvc_plots_every_model_without_a_network(committed: "Checkout") -> None:
     committed.run("dvc", "plots", "show", "--out", "dvc_plots")
-    html = (committed.root / "dvc_plots/index.html").read_text()
+    html = (committed.root / "dvc_plots/index.html").read_text(encoding="utf-8")
     assert all(f'"{key}"' in html for key in KEYS)
     assert "vegaEmbed" in html
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)

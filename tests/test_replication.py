@@ -200,7 +200,7 @@ def test_the_page_is_made_again_when_anything_of_the_plan_changes_that_it_tells(
 
 
 def test_the_page_is_of_the_plan_as_it_is() -> None:
-    page = (PARAMS.parent / "report.md").read_text()
+    page = (PARAMS.parent / "report.md").read_text(encoding="utf-8")
     told = [choice for system in PLAN.systems.values() for choice in system.choices]
     stale = [choice for choice in told if choice not in page]
     assert not stale, "run `dvc repro --single-item compare` in replications"

@@ -97,7 +97,7 @@ def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
 def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> None:
     folder = replicated.root / "replications"
     plan = replicating.plan(replicated)
-    markdown = (folder / "report.md").read_text()
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
     for group in ("searches", "models", "winners"):
         for part in plan[group].values():
             assert part["what"] in markdown or part["what"].startswith("Row of the grid")
@@ -108,7 +108,7 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
         assert claim["text"] in markdown
     assert len(plan["claims"]) == 3
     assert "The grid's losses differ from the published ones by" in markdown
-    html = (folder / "report.html").read_text()
+    html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")
     assert [one["models"] for one in told["systems"].values()] == [1, 1, 3, 1, 1]
@@ -268,7 +268,7 @@ def test_a_changed_published_number_trains_nothing_again(
     output = dvc(own, "repro")
     assert "Running stage 'compare'" in output
     assert output.count("Running stage") == 1
-    assert "0.12345" in (own.root / "replications/report.md").read_text()
+    assert "0.12345" in (own.root / "replications/report.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_a_part_says_what_is_missing(
@@ -291,7 +291,7 @@ def test_the_page_of_a_part_says_what_is_missing(
     summary = read_json(folder / "summary.json")
     assert summary["missing"] == missing
     assert [one["models"] for one in summary["systems"].values()] == [1, 1, 2, 0, 0]
-    markdown = (folder / "report.md").read_text()
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
     assert "left out with the claims about it: `search@3-batch-size`, " in markdown
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
     assert claims == [False, False, True]
