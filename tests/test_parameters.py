@@ -283,7 +283,7 @@ def test_a_source_is_one_folder_url_or_package(
         ({}, "unknown range"),
         ({"choices": [1]}, "unknown range choices: give one of choice, int, float"),
         ({"choice": [0.1], "float": {"min": 0.1, "max": 0.2}}, "unknown range choice, float"),
-        ({"choice": []}, "at least 1 item"),
+        ({"choice": []}, "choice: List should have at least 1 item"),
         ({"choice": 0.1}, "choice"),
         ({"choice": [0.1, "a lot"]}, "not 'a lot'"),
         ({"choice": [0.1, 0.2, 0.1]}, "choice has 0.1 twice"),
