@@ -23,7 +23,7 @@ PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
 PART: SystemModel = PLAN.models[NAME].model_copy(
     update={
         "training": PLAN.models[NAME].training.model_copy(
-            update={"epochs": 25, "patience": 25, "keep": "best", "monitor": "val_accuracy"}
+            update={"epochs": 40, "patience": 40, "keep": "best", "monitor": "val_loss"}
         )
     }
 )

@@ -224,7 +224,7 @@ def test_a_killed_training_starts_afresh_on_other_images(
 ) -> None:
     own = checkout_from(replicated)
     kill(own, "train", "3-tyler", "seed 1 epoch 1/")
-    file = own.root / "data/processed/train.npz"
+    file = own.root / "data/original/train.npz"
     train = read_split(file)
     write_split(file, Split(255 - train.images, train.labels))
     assert "seed 1 epoch 1/" in script(own, "train", "3-tyler").stdout
