@@ -40,7 +40,7 @@ lock: $(INSTALLED) ## bring requirements.lock in line with pyproject.toml
 repro: $(INSTALLED) ## run the whole pipeline: data, search, training, comparison
 	dvc repro
 
-# Other budgets than those of params.yaml are run in copies of this folder: nothing of the user's is touched.
+# Other budgets or seeds than those of params.yaml are run in copies of this folder: nothing of the user's is touched.
 define copy_to
 	mkdir -p $(1)
 	git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read --exclude=dvc.lock -cf - -T - | tar -xf - -C $(1)
@@ -112,7 +112,7 @@ record: $(INSTALLED) ## run all from nothing in a clone and keep its results and
 	python -m fashion.readme
 
 .PHONY: readme
-readme: $(INSTALLED) ## fill the tables of README.md, docs/, params.yaml and reports/reproducibility.md from the results
+readme: $(INSTALLED) ## fill the tables of README.md, docs/speed.md, params.yaml and reports/reproducibility.md from the results
 	python -m fashion.readme
 
 # Other frameworks, for `make benchmark` alone, beside the environment and not in its lock. PyPI's

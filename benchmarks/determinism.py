@@ -8,6 +8,8 @@ Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
 """
 
+import os
+
 from benchmarks import isolated, machine
 from benchmarks.workloads import ROOT
 
@@ -16,7 +18,7 @@ from fashion.files import write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
 from fashion.randomness import generator
-from fashion.runtime import configure
+from fashion.runtime import SWITCHES, configure
 
 ROUNDS = 5
 IMAGES = 12_000  # of the train split: a quarter of an epoch
@@ -50,6 +52,7 @@ def seconds(model: str, *, deterministic: bool) -> float:
     record = hyperparameters.read(model, paths.hyperparameters(model))
     train = data.sample(data.read_split(paths.split("train")), IMAGES, generator(1, "benchmark"))
     if not deterministic:
+        os.environ.update(SWITCHES)  # some of which TensorFlow reads when it is loaded
         import tensorflow as tf  # noqa: PLC0415 (before `configure`, to take a switch from it)
 
         tf.config.experimental.enable_op_determinism = lambda: None

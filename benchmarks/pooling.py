@@ -1,4 +1,4 @@
-"""What GELU and the pooling in one kernel save: seconds per epoch with both, together and apart.
+"""What GELU and the pooling in one save: seconds per epoch with both, together and apart.
 
 Each measurement is a process of its own that trains the CNN which the second published system
 prints, on one thread, as `make replications` does, on a quarter of the train split for two epochs,

@@ -1,6 +1,6 @@
 """Score every model on the test split, compare them, and write the report.
 
-The only stage that scores anything on the test split; nothing is chosen by it.
+The only stage of this pipeline that scores anything on the test split; nothing is chosen by it.
 
 Reads:  models/, data/processed/test.npz, reports/{preprocess,augment,tune,train}/
 Writes: reports/evaluate/, data/predictions/

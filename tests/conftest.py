@@ -63,6 +63,16 @@ SMALL: Mapping[str, Any] = {
 }
 
 
+# What a developer's shell may export: the tests would log into a real server, into another project
+# or as part of an experiment, and ask a proxy for servers of their own. Here and not in a fixture,
+# as fixtures of a whole module or session come first.
+for name in (
+    *("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"),
+    *(f"{kind}_proxy" for kind in ("http", "https", "all")),
+    *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL")),
+):
+    os.environ.pop(name, None)
+
 # A shell that starts the tests in the background has Ctrl-C ignored, and so would every process
 # they start to see what Ctrl-C does.
 signal.signal(signal.SIGINT, signal.default_int_handler)

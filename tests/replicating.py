@@ -36,6 +36,8 @@ def keep(content: dict[str, Any], *names: str) -> None:
     """Leave out of a plan every search, model and claim that is not, or not all, named."""
     for group in ("searches", "models", "winners"):
         content[group] = {name: part for name, part in content[group].items() if name in names}
+    for part in content["searches"].values():
+        part["printed"] = [name for name in part.get("printed", ()) if name in names]
     content["lowest"] = [claim for claim in content["lowest"] if claim["model"] in names]
     content["claims"] = [
         claim for claim in content["claims"] if {claim["first"], claim["second"]} <= {*names}

@@ -21,6 +21,12 @@ import numpy as np
 import pytest
 import yaml
 
+from fashion.data import Split
+from fashion.errors import UserError
+from fashion.parameters import Evaluate
+from fashion.paths import ModelName, Paths
+from fashion.results import TrainingScores
+
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
 if TYPE_CHECKING:
@@ -248,6 +254,14 @@ def test_a_model_without_a_search_space_is_named(own: "Checkout") -> None:
     assert refused(own, "tune", "cnn") == "params.yaml: tune.models.cnn is missing"
 
 
+def test_a_model_without_a_budget_is_named(checkout_from: Callable[..., "Checkout"]) -> None:
+    checkout = checkout_from()
+    budget = checkout.parameters()["train"]["budget"]
+    checkout.edit({"train.models": ["mlp"], "train.budget": {"mlp": budget["mlp"]}})
+    line = refused(checkout, "train", "cnn", "original", "1")
+    assert line == "params.yaml: train.budget.cnn is missing"
+
+
 def test_dvc_refuses_an_unknown_model(own: "Checkout") -> None:
     own.edit({"train.models": ["mlp", "cn"]})
     before = own.results()
@@ -381,6 +395,24 @@ def test_a_model_in_the_place_of_another_is_refused(own: "Checkout") -> None:
     line = refused(own, "evaluate")
     assert f"{NAME}.keras is not the model that reports/train/{NAME} describes" in line
     assert f"dvc repro --force --single-item train@{NAME}" in line
+
+
+def test_a_model_that_gives_no_probabilities_is_named(
+    tmp_path: Path, splits: Mapping[str, Split]
+) -> None:
+    import keras
+    from pipeline.evaluate import score
+
+    from fashion import training
+
+    paths, name = Paths(tmp_path), ModelName("mlp", "original", 1)
+    layers = [keras.Input((28, 28), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(10)]
+    training.save_model(paths.model(name), keras.Sequential(layers))
+    settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=5)
+    trained = TrainingScores(val_accuracy=0.9, val_loss=0.3, best_epoch=1, epochs=1)
+    with pytest.raises(UserError, match=rf"/{NAME}\.keras: ") as caught:
+        score(paths, settings, name, trained, splits["test"])
+    assert "\n" not in str(caught.value)
 
 
 def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:

@@ -267,7 +267,7 @@ def test_the_test_split_goes_to_evaluate_alone() -> None:
         stage for stage, content in STAGES.items() if set(test_files) & set(content["deps"])
     } == {"evaluate"}
     for script in SCRIPTS:
-        source = (PROJECT / "pipeline" / f"{script}.py").read_text()
+        source = (PROJECT / "pipeline" / f"{script}.py").read_text(encoding="utf-8")
         names = {
             ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr)
         }
@@ -300,7 +300,7 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
 
 
 def test_direct_dependencies_are_locked() -> None:
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"]]
     groups = project["dependency-groups"]
     # What the benchmarks alone compare with is no part of the environment.

@@ -481,3 +481,34 @@ def test_a_comparison_is_written_as_it_was_found() -> None:
 def test_precision_and_recall_are_not_confused() -> None:
     result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([0, 3, 3]))
     assert result.classes[0][1:] == pytest.approx((1, 0.5, 2 / 3, 2))
+
+
+def test_a_column_of_a_table_holds_what_its_header_says() -> None:
+    result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([0, 3, 3], 0.9))
+
+    def row(table: evaluation.Table, place: int) -> dict[str, Any]:
+        header, rows = table
+        return dict(zip(header, rows[place], strict=True))
+
+    assert row(evaluation.per_class_table([result]), 0) == {
+        "model": "mlp-original",
+        "class": CLASS_NAMES[0],
+        "precision": 1,
+        "recall": 0.5,
+        "f1": pytest.approx(2 / 3),
+        "support": 2,
+    }
+    assert row(evaluation.confusion_table([result]), 3) == {
+        "model": "mlp-original",
+        "true": CLASS_NAMES[0],
+        "predicted": CLASS_NAMES[3],
+        "images": 1,
+    }
+    assert row(evaluation.calibration_table([result]), -1) == {
+        "model": "mlp-original",
+        "low": pytest.approx(0.8),
+        "high": 1,
+        "images": 3,
+        "confidence": pytest.approx(0.9),
+        "accuracy": pytest.approx(2 / 3),
+    }

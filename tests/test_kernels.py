@@ -208,5 +208,13 @@ def test_dropout_follows_from_its_seed_and_step() -> None:
     assert not np.array_equal(first, dropped(0.5, (10, 20), seed=2))
 
 
+def test_dropout_draws_anew_at_every_step() -> None:
+    layer = FusedDropout(0.5)
+    layer.seed_generator.state.assign([1, 0])
+    first, second = (np.asarray(layer(tf.ones((10, 20)), training=True)) for _ in range(2))
+    assert np.array_equal(first, dropped(0.5, (10, 20)))
+    assert np.array_equal(second, dropped(0.5, (10, 20), step=1))
+
+
 def test_dropout_leaves_a_prediction_alone() -> None:
     assert np.array_equal(FusedDropout(0.5)(drawn(3, 4)), drawn(3, 4))

@@ -1,12 +1,12 @@
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from fashion import hyperparameters
-from fashion.hyperparameters import Hyperparameters, parse
+from fashion.hyperparameters import Activation, Hyperparameters, parse
 from fashion.runtime import configure
 
 configure(2)
@@ -207,6 +207,13 @@ def test_pooling_before_a_monotone_activation_changes_nothing() -> None:
     raw = keras.Model(pixels, network.get_layer("block_1_conv_1").output)(images())
     pooled_last = keras.layers.MaxPooling2D()(keras.activations.relu(raw))
     assert np.array_equal(np.asarray(pooled_first), np.asarray(pooled_last))
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_an_activation_is_what_its_name_says(activation: str) -> None:
+    inputs = np.linspace(-3, 3, 21, dtype=np.float32)
+    layer = built(activation=activation).get_layer(f"hidden_1_{activation}")
+    assert np.array_equal(layer(inputs), keras.activations.get(activation)(inputs))
 
 
 def test_an_activation_that_falls_somewhere_comes_before_the_pooling() -> None:

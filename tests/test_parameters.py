@@ -145,20 +145,33 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("seed", 0, "greater than or equal to 1"),
         ("seed", 2**31, "less than or equal to 2147483647"),
         ("threads", 0, "greater than or equal to 1"),
+        ("threads", 257, "less than or equal to 256"),
         ("download.timeout", 0, "greater than 0"),
+        ("download.timeout", 3601, "less than or equal to 3600"),
         ("download.timeout", float("nan"), "finite"),
         ("download.sources", [], "at least 1 item"),
         ("preprocess.val_fraction", 0, "greater than 0"),
         ("preprocess.val_fraction", 1, "less than 1"),
         ("augment.classes", [], "at least 1 item"),
         ("augment.classes", [10], "less than 10"),
+        ("augment.classes", [-1], "greater than or equal to 0"),
         ("augment.copies", 0, "greater than or equal to 1"),
+        ("augment.copies", 101, "less than or equal to 100"),
+        ("augment.transforms.rotation", -1, "greater than or equal to 0"),
         ("augment.transforms.rotation", 181, "less than or equal to 180"),
+        ("augment.transforms.zoom", -0.1, "greater than or equal to 0"),
         ("augment.transforms.zoom", 1, "less than 1"),
         ("augment.transforms.shift", -1, "greater than or equal to 0"),
+        ("augment.transforms.shift", 14.5, "less than or equal to 14"),
+        ("augment.transforms.flip", -0.1, "greater than or equal to 0"),
         ("augment.transforms.flip", 1.1, "less than or equal to 1"),
         ("tune.search.trials", 0, "greater than or equal to 1"),
+        ("tune.search.trials", 100_001, "less than or equal to 100000"),
         ("tune.search.executions_per_trial", 0, "greater than or equal to 1"),
+        ("tune.search.executions_per_trial", 101, "less than or equal to 100"),
+        ("tune.search.epochs", 0, "greater than or equal to 1"),
+        ("tune.search.epochs", 100_001, "less than or equal to 100000"),
+        ("tune.search.patience", 0, "greater than or equal to 1"),
         ("tune.search.images", -1, "greater than or equal to 0"),
         ("tune.models.mlp.dropout", 0.95, "less than or equal to 0.9"),
         ("tune.models.mlp.learning_rate", 0, "greater than 0"),
@@ -168,11 +181,18 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("tune.models.cnn.shift", 15, "less than or equal to 14"),
         ("tune.models.cnn.label_smoothing", 1, "less than 1"),
         ("train.seeds", [], "at least 1 item"),
+        ("train.models", [], "at least 1 item"),
+        ("train.data", [], "at least 1 item"),
         ("train.seeds", [0], "greater than or equal to 1"),
         ("train.budget.mlp.epochs", 0, "greater than or equal to 1"),
+        ("train.budget.mlp.epochs", 100_001, "less than or equal to 100000"),
+        ("train.budget.mlp.patience", 0, "greater than or equal to 1"),
         ("evaluate.bootstrap_samples", 99, "greater than or equal to 100"),
+        ("evaluate.bootstrap_samples", 1_000_001, "less than or equal to 1000000"),
+        ("evaluate.confidence", 0.5, "greater than 0.5"),
         ("evaluate.confidence", 1, "less than 1"),
         ("evaluate.calibration_bins", 1, "greater than or equal to 2"),
+        ("evaluate.calibration_bins", 1001, "less than or equal to 1000"),
         # unknown choices
         ("tune.search.strategy", "genetic", "'random', 'bayesian', 'hyperband' or 'grid'"),
         ("tune.search.objective", "accuracy", "'val_accuracy' or 'val_loss'"),
@@ -263,9 +283,10 @@ def test_a_source_is_one_folder_url_or_package(
         ({}, "unknown range"),
         ({"choices": [1]}, "unknown range choices: give one of choice, int, float"),
         ({"choice": [0.1], "float": {"min": 0.1, "max": 0.2}}, "unknown range choice, float"),
-        ({"choice": []}, "at least 1 item"),
+        ({"choice": []}, "choice: List should have at least 1 item"),
         ({"choice": 0.1}, "choice"),
         ({"choice": [0.1, "a lot"]}, "not 'a lot'"),
+        ({"choice": [0.1, 0.2, 0.1]}, "choice has 0.1 twice"),
         ({"choice": [0.1, 0.95]}, "less than or equal to 0.9, not 0.95"),
         ({"choice": [0.95, 0.1]}, "less than or equal to 0.9, not 0.95"),
         ({"float": {"min": 0.1}}, "max: is missing"),
@@ -338,9 +359,10 @@ def test_a_list_is_searched_item_by_item() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"items": []}, "at least 1 item"),
+        ({"items": []}, "hidden_units.list.items: "),
         ({"items": [UNITS], "shortest": 2}, "shortest 2 is above the 1 items"),
         ({"items": [UNITS], "shortest": 0}, "greater than or equal to 1"),
+        ({"items": [UNITS] * 17}, "hidden_units.list.items: "),
         (
             {"items": [{"choice": [0]}]},
             "hidden_units.0: Input should be greater than or equal to 1",
@@ -403,10 +425,26 @@ def test_all_combinations_of_a_small_space_are_tried(tmp_path: Path) -> None:
     read(tmp_path, content)
 
 
+def test_every_value_of_a_space_with_too_many_combinations_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fashion.parameters.CHECKED", 1)
+    choices = {"activation": {"choice": ["relu", "gelu", "ReLU"]}, "dropout": {"choice": [0.1, 0]}}
+    # The combinations change the first key last.
+    values = choices | {
+        name: value
+        for name, value in shipped()["tune"]["models"]["mlp"].items()
+        if name not in choices
+    }
+    with pytest.raises(ValueError, match=r"^tune\.models\.mlp\.activation: .*'ReLU'$"):
+        search_space("mlp", values)
+
+
+@pytest.mark.parametrize("kind", ["folder", "url", "debian"])
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[2Jb", "\x00"])
-def test_a_source_is_printable_text(tmp_path: Path, text: str) -> None:
-    message = refusal(tmp_path, changed("download.sources", [{"folder": text}]))
-    assert "must be printable text" in message
+def test_a_source_is_printable_text(tmp_path: Path, kind: str, text: str) -> None:
+    message = refusal(tmp_path, changed("download.sources", [{kind: text}]))
+    assert f"download.sources.0.{kind}: must be printable text" in message
 
 
 def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:

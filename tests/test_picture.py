@@ -1,3 +1,4 @@
+import errno
 import io
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,17 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         read_picture(tmp_path / "x.png")
     with pytest.raises(UserError, match="is a folder"):
         read_picture(tmp_path)
+
+
+def test_a_picture_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path) -> Image.Image:  # root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(UserError, match=r"/x\.png: Permission denied$"):
+        read_picture(tmp_path / "x.png")
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused(

@@ -23,6 +23,7 @@ import yaml
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from fashion.data import read_split
+from fashion.files import read_json
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
@@ -185,6 +186,32 @@ def test_the_metrics_are_keyed_by_model_and_data(reproduced: "Checkout") -> None
                 "expected_calibration_error"} == set(scores["test"])  # fmt: skip
 
 
+def test_the_summary_has_the_accuracies_of_metrics_json(reproduced: "Checkout") -> None:
+    folder = reproduced.root / "reports/evaluate"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    trained = reproduced.root / "reports/train"
+    for name, key in zip(NAMES, KEYS, strict=True):
+        scores = json.loads((trained / name / "metrics.json").read_text())
+        assert metrics[key]["val"]["accuracy"] == scores["val_accuracy"]
+    assert json.loads((folder / "summary.json").read_text()) == {
+        key: {f"{split}_accuracy": scores["accuracy"] for split, scores in both.items()}
+        for key, both in metrics.items()
+    }
+
+
+def test_the_curves_are_the_histories_of_all_models(reproduced: "Checkout") -> None:
+    def points(path: str) -> list[dict[str, float]]:
+        return [
+            {column: float(row[column]) for column in ("epoch", *CURVES)}
+            for row in read_rows(reproduced.root / "reports" / path)
+        ]
+
+    histories = [points(f"train/{name}/history.csv") for name in NAMES]
+    assert points("evaluate/curves.csv") == list(itertools.chain(*histories))
+    named = [row["model"] for row in read_rows(reproduced.root / "reports/evaluate/curves.csv")]
+    assert named == [key for key in KEYS for _ in range(EPOCHS)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_others_get_the_same_scores_from_the_predictions(reproduced: "Checkout", name: str) -> None:
     rows = read_rows(reproduced.root / f"data/predictions/{name}.csv")
@@ -215,7 +242,7 @@ def test_the_comparisons_are_model_against_model_and_data_against_data(
 
 
 def test_the_report_is_one_file_that_needs_no_network(reproduced: "Checkout") -> None:
-    html = (reproduced.root / "reports/evaluate/report.html").read_text()
+    html = (reproduced.root / "reports/evaluate/report.html").read_text(encoding="utf-8")
     assert all(key in html for key in KEYS)
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
 
@@ -229,6 +256,15 @@ def test_a_second_repro_runs_nothing(reproduced: "Checkout") -> None:
     assert stages_run(output) == []
     assert "up to date" in output
     assert time.monotonic() - started < 30
+
+
+def test_another_seed_gives_another_model(own: "Checkout") -> None:
+    own.stage("train", "mlp", "original", "2")
+    first, second = (
+        read_json(own.root / f"reports/train/mlp-original-{seed}/model.json") for seed in (1, 2)
+    )
+    assert first["settings"] == second["settings"]
+    assert first["weights_sha256"] != second["weights_sha256"]
 
 
 def test_a_cnn_hyperparameter_concerns_no_mlp_stage(own: "Checkout") -> None:
@@ -285,7 +321,7 @@ def test_dvc_shows_what_changed_in_the_parameters(committed: "Checkout") -> None
 
 def test_dvc_plots_every_model_without_a_network(committed: "Checkout") -> None:
     committed.run("dvc", "plots", "show", "--out", "dvc_plots")
-    html = (committed.root / "dvc_plots/index.html").read_text()
+    html = (committed.root / "dvc_plots/index.html").read_text(encoding="utf-8")
     assert all(f'"{key}"' in html for key in KEYS)
     assert "vegaEmbed" in html
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
@@ -577,6 +613,18 @@ def test_a_stage_that_runs_again_leaves_one_run_and_the_same_bytes(own: "Checkou
     assert stages_run(lines) == ["train@mlp-original-1"]
     assert own.results() == results
     assert set(by_name(own, TRAINING)) == names
+
+
+def test_nothing_is_left_of_models_that_are_evaluated_no_more(own: "Checkout") -> None:
+    figures, predictions = own.root / "reports/evaluate/figures", own.root / "data/predictions"
+    assert {"cnn-original.png", "f1_change.png"} <= {path.name for path in figures.rglob("*.png")}
+    own.edit({"train.models": ["mlp"], "train.data": ["original"]})
+    own.stage("evaluate")
+    report = (own.root / "reports/evaluate/report.md").read_text()
+    left = {str(path.relative_to(figures.parent)) for path in figures.rglob("*") if path.is_file()}
+    assert left == set(re.findall(r"\]\((figures/.*?)\)", report))
+    assert "figures/confusion/mlp-original.png" in left
+    assert [path.name for path in predictions.iterdir()] == ["mlp-original-1.csv"]
 
 
 # Reproducible to the bit.

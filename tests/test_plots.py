@@ -116,8 +116,15 @@ def test_samples_follow_their_seed() -> None:
 
 def test_samples_of_a_rare_class_leave_places_empty() -> None:
     split = some_split(2)
+    split.images[...] = 0  # black
     fewer = Split(split.images[1:], split.labels[1:])  # one image of class 0
-    assert pixels(plots.samples(fewer, 2, 1)).shape == pixels(plots.samples(split, 2, 1)).shape
+    full, found = (pixels(plots.samples(one, 2, 1))[..., :3] for one in (split, fewer))
+    assert found.shape == full.shape
+    changed = (found != full).any(axis=-1)
+    rows, columns = changed.any(axis=1), changed.any(axis=0)
+    assert changed[np.ix_(rows, columns)].all()  # one square
+    assert (found[changed] == 1).all()  # white
+    assert changed.sum() == pytest.approx((full == 0).all(axis=-1).sum() / 20, rel=0.1)
 
 
 def has_colour(png: bytes, colour: str) -> bool:

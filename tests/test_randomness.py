@@ -10,7 +10,6 @@ PINNED = [525351740, 967651545, 1647542875]
 
 def test_derived_seeds_are_the_same_everywhere() -> None:
     # Pinned: every split, search and training follows from these.
-    assert derive_seed(1, "order") == derive_seed(1, "order")
     assert [derive_seed(1, "order"), derive_seed(1, "weights"), derive_seed(2, "order")] == PINNED
 
 

@@ -1,11 +1,13 @@
 import re
 import shutil
 import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from fashion import readme
 from fashion.errors import UserError
 from fashion.files import read_json, write_json
 from fashion.paths import Paths
@@ -47,6 +49,70 @@ def test_a_number_changed_by_hand_is_put_right() -> None:
     wrong = re.sub(r"\*\*0\.\d{4}\*\*", "**0.9999**", README, count=1)
     assert wrong != README
     assert filled(wrong, PROJECT) == README
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the pages and of what they are made from, which `main` takes for the project."""
+    results = ("reports", "replications/summary.json")
+    for name in (*PAGES, "Makefile", "params.yaml", *results):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (PROJECT.root / name).is_dir() else shutil.copy
+        copy(PROJECT.root / name, tmp_path / name)
+    monkeypatch.setattr(readme, "__file__", str(tmp_path / "src/fashion/readme.py"))
+    return tmp_path
+
+
+def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["readme", *arguments])
+    readme.main()
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize(
+    ("page", "right", "wrong"),
+    [
+        ("README.md", "**0.9", "**0.8"),
+        ("docs/speed.md", " GFLOP/s", "0 GFLOP/s"),
+        ("params.yaml", "accuracy 0.9", "accuracy 0.8"),
+        ("reports/reproducibility.md", "lines hold", "lines held"),
+    ],
+)
+def test_a_page_that_is_out_of_date_fails_the_check_and_is_left_as_it_is(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, page: str, right: str, wrong: str
+) -> None:
+    main(monkeypatch)  # the copy lacks files that the checklist looks for
+    main(monkeypatch, "--check")
+    made = (copied / page).read_text(encoding="utf-8")
+    changed = made.replace(right, wrong, 1)
+    (copied / page).write_text(changed, encoding="utf-8")
+    name = re.escape(Path(page).name)
+    with pytest.raises(UserError, match=f"^{name} is out of date: run `make readme`$"):
+        main(monkeypatch, "--check")
+    assert (copied / page).read_text(encoding="utf-8") == changed
+    main(monkeypatch)
+    assert (copied / page).read_text(encoding="utf-8") == made != changed
+
+
+def test_a_page_that_is_no_text_is_named(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copied / "README.md").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"^README\.md is no text in UTF-8: "):
+        main(monkeypatch)
+    assert (copied / "README.md").read_bytes() == b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ("systems", r"replications/summary\.json is missing: run `make replications`"),
+        ("determinism", r"benchmarks/determinism\.json is missing: run `make benchmark`"),
+    ],
+)
+def test_a_table_whose_numbers_are_missing_says_what_makes_them(
+    tmp_path: Path, table: str, expected: str
+) -> None:
+    with pytest.raises(UserError, match=f"{expected}$"):
+        filled(f"<!-- {table} --><!-- /{table} -->", Paths(tmp_path))
 
 
 def test_a_header_that_cannot_be_made_says_why(tmp_path: Path) -> None:

@@ -183,6 +183,17 @@ def test_a_failing_target_is_named_and_nothing_is_kept(project: Path) -> None:
     assert not (project / "reports/run.json").exists()
 
 
+def test_results_that_git_does_not_take_are_an_error(project: Path) -> None:
+    locked = MAKEFILE.replace("echo new > README.md", "touch .git/index.lock")
+    (project / "Makefile").write_text(locked)
+    commit(project)
+    done = record(project, "repro")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last == "record: error: git could not commit the results in the clone"
+    assert not (project / "reports/run.json").exists()
+
+
 def test_a_target_whose_results_would_go_with_the_clone_is_refused(project: Path) -> None:
     done = record(project, "replications")
     assert done.returncode == 2

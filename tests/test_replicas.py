@@ -9,8 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from fashion import data, evaluation, provenance, replicas, training, training_work
+from fashion import data, evaluation, models, provenance, replicas, training, training_work
 from fashion.data import Split
+from fashion.hyperparameters import Hyperparameters
+from fashion.randomness import derive_seed
 from fashion.replication import SystemModel, read_plan
 from fashion.replication_results import read_model, read_replicas
 from fashion.store import REPLICATIONS
@@ -21,7 +23,7 @@ PLAN = read_plan(Path(__file__).parents[1] / "replications/params.yaml")
 PART: SystemModel = PLAN.models[NAME].model_copy(
     update={
         "training": PLAN.models[NAME].training.model_copy(
-            update={"epochs": 25, "patience": 25, "keep": "best", "monitor": "val_accuracy"}
+            update={"epochs": 40, "patience": 40, "keep": "best", "monitor": "val_loss"}
         )
     }
 )
@@ -36,6 +38,7 @@ class Trained(NamedTuple):
     model: keras.Model
     progress: Progress
     splits: dict[str, Split]
+    seeds: list[int]  # of the weights, and of what training draws
 
 
 def some(images: int) -> Split:
@@ -62,21 +65,35 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         "classes": {name: data.class_counts(splits[name]) for name in ("train", "val")},
         "machine": provenance.machine(1),
     }
-    train, found = training_work.train, []
+    work, build, train, found, seeds = training_work.train, models.build, training.train, [], []
 
-    def watched(*arguments: Any, **options: Any) -> Any:
-        found.append(train(*arguments, **options))
+    def worked(*arguments: Any, **options: Any) -> Any:
+        found.append(work(*arguments, **options))
         return found[-1]
 
+    def built(model: str, record: Hyperparameters, seed: int) -> keras.Model:
+        seeds.append(seed)
+        return build(model, record, seed)
+
+    def watched(*arguments: Any, **options: Any) -> Progress:
+        seeds.append(options["seed"])
+        return train(*arguments, **options)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_work, "train", watched)
+        patch.setattr(training_work, "train", worked)
+        patch.setattr(models, "build", built)
+        patch.setattr(training, "train", watched)
         replica = replicas.train(
             *(root, NAME, PART, hyperparameters, splits),
-            seed=1,
+            seed=2,
             record=record,
-            checkpoint=root / "1.npz",
+            checkpoint=root / "2.npz",
         )
-    return Trained(root, record, replica, *found[0], splits)
+    return Trained(root, record, replica, *found[0], splits, seeds)
+
+
+def test_weights_and_training_follow_from_the_seed(trained: Trained) -> None:
+    assert trained.seeds == [derive_seed(2, "weights"), 2]
 
 
 def test_the_scores_are_those_of_the_kept_weights(trained: Trained) -> None:
@@ -121,7 +138,7 @@ def test_the_metrics_in_mlflow_are_those_of_the_replica(trained: Trained) -> Non
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     scores, last = trained.replica["scores"], trained.replica["history"][-1]
-    assert run.info.run_name == f"{NAME}-1"
+    assert run.info.run_name == f"{NAME}-2"
     assert run.data.metrics == {
         **{name: value for name, value in last.items() if name != "epoch"},
         "best_val_accuracy": scores["val_accuracy"],

@@ -135,8 +135,8 @@ def test_a_class_has_its_published_and_measured_numbers_in_one_row() -> None:
     _, markdown = render(content({"2-mlp-augmented": ours}))
     markdown = markdown.split("Class by class")[1].split("\n\n## ")[0]
     shirt, macro = row(markdown, "Shirt"), row(markdown, "macro average")
-    assert shirt[4:7] == ["0.71", "0.7150 ± 0.0212", "inside"]
-    assert macro[4:7] == ["0.90", "0.9150 ± 0.0071", "below (worse)"]
+    assert shirt[5:9] == ["0.71", "0.7150 ± 0.0212", "+0.0050", "inside"]
+    assert macro[5:9] == ["0.90", "0.9150 ± 0.0071", "+0.0150", "below (worse)"]
     assert "(Figure 5; n = 5)" in markdown
 
 
@@ -209,7 +209,10 @@ def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
     models = {"1-dropout": measured()}
     _, markdown = render(content(models, {"1-dropout": found}))
     assert row(markdown, "Random search with dropout")[-4:] == ["0.9000", "–", "2", "x86_64 0123"]
-    assert "- Random search with dropout: `dropout` [0.2, 0.1], `learning_rate`" in markdown
+    assert (
+        "- Random search with dropout (Hp Tuning): `dropout` [0.2, 0.1], `learning_rate`"
+        in markdown
+    )
 
 
 def test_time_is_in_minutes_that_can_be_sorted() -> None:
@@ -243,8 +246,33 @@ def test_what_the_document_s_search_found_stands_beside_what_ours_did() -> None:
     found = Found([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best, "x86_64 0123")
     _, markdown = render(content({"2-mlp": measured()}, {"2-mlp": found}))
     assert row(markdown, "Bayesian search of the MLP")[4:7] == ["0.3000", "0.4000", "2"]
-    assert "`hidden_units` [64, 32]; printed are" in markdown
-    assert "`hidden_units` [448, 32, 32, 32]." in markdown
+    assert "Bayesian search of the MLP (Figure 1): " in markdown
+    told = markdown.split(
+        "`hidden_units` [64, 32]; what the document ended with, as rebuilt here:"
+    )[1]
+    assert told.split(".\n")[0].endswith("`hidden_units` [448, 32, 32, 32]")
+
+
+def test_what_several_models_of_a_document_have_is_told_once_if_it_is_the_same() -> None:
+    best = {**PLAN.models["3-tyler"].hyperparameters, "dropout": 0.1}
+    found = Found([{"val_accuracy": "0.8"}], best, "x86_64 0123")
+    both = {"3-tyler": measured(), "3-tyler-l2": measured()}
+    _, markdown = render(content(both, {"3-dropout": found}))
+    assert "as rebuilt here: `dropout` 0.3, `l2` 0.0 or 0.001." in markdown
+    _, markdown = render(content({"1-dropout": measured()}, {"3-dropout": found}))
+    assert "`dropout` 0.1, `l2` 0.0." in markdown
+
+
+def test_a_model_says_where_it_stands_and_where_its_numbers_do() -> None:
+    models = dict.fromkeys(("2-cnn", "5-baseline", "5-found", "1-dropout"), measured())
+    _, markdown = render(content(models))
+    told = [line for line in markdown.splitlines() if "; its hyper" in line or "; its num" in line]
+    assert told == [
+        "- The printed winner, CNN; its hyperparameters: Figure 11; its numbers:"
+        " Convolutional Neural Network.",
+        "- The baseline, 128 units; its hyperparameters: Model Building.",
+        "- The winner of our Hyperband; its numbers: Summary.",
+    ]
 
 
 def test_a_difference_of_next_to_nothing_has_no_minus() -> None:
@@ -329,7 +357,28 @@ def test_the_difference_of_a_row_of_the_grid_is_ours_less_the_published() -> Non
     ours = measured(HISTORY, test_accuracy=[0.8], epochs=[7])
     _, markdown = render(content({GRID: ours}))
     cells = row(markdown, "adam 0.001, batch 512")
-    assert float(cells[-2]) == round(0.8 - float(cells[1]), 4) < 0
+    assert cells[1:4] == ["0.8951", "0.8000", "-0.0951"]
+    assert cells[-1] == "7"
+
+
+def test_a_row_of_the_grid_has_a_difference_of_each_loss_too() -> None:
+    ours = measured(HISTORY, fit_loss=[0.181049])
+    _, markdown = render(content({GRID: ours}))
+    cells = row(markdown.split("the losses.")[1], "adam 0.001, batch 512")
+    assert cells[7:10] == ["0.171049", "0.1810", "+0.0100"]
+
+
+def test_the_rows_with_the_highest_test_accuracy_are_named() -> None:
+    rows = {
+        GRID: measured(HISTORY, test_accuracy=[0.88]),
+        "4-grid-2-adam-0001-256": measured(HISTORY, test_accuracy=[0.89]),
+        "4-grid-2-sgd-01-128": measured(HISTORY, test_accuracy=[0.89]),
+    }
+    _, markdown = render(content(rows))
+    assert (
+        "the highest published is that of adam 0.001, batch 512, the highest measured of"
+        " adam 0.001, batch 256 and sgd 0.1, batch 128."
+    ) in markdown
 
 
 def test_a_printed_size_beside_one_seed_is_neither_inside_nor_outside() -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from tests import replicating, stores
 
+from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
 from fashion.replication_results import read_replicas
@@ -53,6 +55,19 @@ def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> 
     return checkout.run(*command, *arguments, environment=ENVIRONMENT, **options)
 
 
+def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
+    """Run a stage's script for an item and kill it when it prints `at`."""
+    command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
+    process = checkout.start(*command, item, environment=ENVIRONMENT)
+    assert process.stdout
+    for line in process.stdout:
+        if at in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
 def results(checkout: "Checkout") -> dict[str, str]:
     """Return the SHA-256 of every file of the replications' results, by its path."""
     folder = checkout.root / "replications/results"
@@ -82,7 +97,7 @@ def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
 def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> None:
     folder = replicated.root / "replications"
     plan = replicating.plan(replicated)
-    markdown = (folder / "report.md").read_text()
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
     for group in ("searches", "models", "winners"):
         for part in plan[group].values():
             assert part["what"] in markdown or part["what"].startswith("Row of the grid")
@@ -93,7 +108,7 @@ def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> No
         assert claim["text"] in markdown
     assert len(plan["claims"]) == 3
     assert "The grid's losses differ from the published ones by" in markdown
-    html = (folder / "report.html").read_text()
+    html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
     told = read_json(folder / "summary.json")
     assert [one["models"] for one in told["systems"].values()] == [1, 1, 3, 1, 1]
@@ -195,22 +210,39 @@ def test_a_killed_training_goes_on_where_it_was(
 ) -> None:
     own = checkout_from(replicated)
     expected = results(own)
-    process = own.start(
-        *("sh", "-c", 'cd replications && exec "$@"', "sh", "python", "pipeline/train.py"),
-        "3-tyler",
-        environment=ENVIRONMENT,
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if "seed 2 epoch 1/" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    kill(own, "train", "3-tyler", "seed 2 epoch 1/")
     (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
     again = script(own, "train", "3-tyler").stdout
     assert "seed 1 epoch" not in again
     assert "seed 2 epoch 1/" not in again
+    assert results(own) == expected
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_training_starts_afresh_on_other_images(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    kill(own, "train", "3-tyler", "seed 1 epoch 1/")
+    file = own.root / "data/original/train.npz"
+    train = read_split(file)
+    write_split(file, Split(255 - train.images, train.labels))
+    assert "seed 1 epoch 1/" in script(own, "train", "3-tyler").stdout
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_search_goes_on_where_it_was(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    expected = results(own)
+    kill(own, "search", "3-batch-size", "trial 2/8:")
+    state = own.root / "replications/.state/search-3-batch-size"
+    finished = {file: file.stat().st_mtime_ns for file in state.glob("*/*.json")}
+    assert len(finished) >= 2
+    (own.root / "replications/results/searches/3-batch-size/trials.csv").unlink()
+    script(own, "search", "3-batch-size")
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished  # none trained twice
     assert results(own) == expected
 
 
@@ -236,7 +268,7 @@ def test_a_changed_published_number_trains_nothing_again(
     output = dvc(own, "repro")
     assert "Running stage 'compare'" in output
     assert output.count("Running stage") == 1
-    assert "0.12345" in (own.root / "replications/report.md").read_text()
+    assert "0.12345" in (own.root / "replications/report.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_a_part_says_what_is_missing(
@@ -259,10 +291,27 @@ def test_the_page_of_a_part_says_what_is_missing(
     summary = read_json(folder / "summary.json")
     assert summary["missing"] == missing
     assert [one["models"] for one in summary["systems"].values()] == [1, 1, 2, 0, 0]
-    markdown = (folder / "report.md").read_text()
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
     assert "left out with the claims about it: `search@3-batch-size`, " in markdown
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
     assert claims == [False, False, True]
+
+
+def test_no_figure_is_left_of_models_that_left_the_plan(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    folder = own.root / "replications"
+    gone = {"confusion-3-jackson-l2.png", "grid.png"}
+    assert gone <= {file.name for file in (folder / "figures").iterdir()}
+    content = replicating.plan(own)
+    replicating.keep(content, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
+    replicating.write(own, content)
+    script(own, "compare")
+    left = {file.name for file in (folder / "figures").iterdir()}
+    assert left == set(re.findall(r"\]\(figures/(.*?)\)", (folder / "report.md").read_text()))
+    assert not left & gone
+    assert "confusion-3-jackson.png" in left
 
 
 def test_without_any_result_there_is_no_page(

@@ -3,11 +3,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
 
-from fashion import evaluation, report
+from fashion import evaluation, plots, report
 from fashion.data import CLASS_NAMES, Split
 from fashion.evaluation import METRICS, ModelResult
 from fashion.paths import ModelName
@@ -129,6 +130,13 @@ def plain(text: str) -> str:
     return re.sub(r"[*`\\]", "", text)
 
 
+def rows(markdown: str, caption: str) -> list[dict[str, str]]:
+    """Return the rows of the table whose caption starts so: header → cell."""
+    table = plain(markdown).partition(f"\n{caption}")[2].split("\n\n")[1]
+    header, _, *cells = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return [dict(zip(header, row, strict=True)) for row in cells]
+
+
 def summary(markdown: str) -> str:
     return plain(markdown.partition("## In short")[2].partition("## ")[0])
 
@@ -216,6 +224,46 @@ def test_every_score_of_every_model_is_told(content: Content, html: str, markdow
             assert f">{result.scores[metric]:.4f}<" in html
             assert re.search(rf"\b{result.scores[metric]:.4f}\b", markdown)
         assert f"{result.val['accuracy']:.4f}" in markdown
+
+
+def test_a_score_stands_in_its_own_column(content: Content) -> None:
+    told_apart = {metric: place / 100 for place, metric in enumerate(METRICS)}
+    results = [replace(one, scores=told_apart) for one in content.results]
+    markdown = report.render(replace(content, results=results))[1]
+    alone = ("brier_score", "expected_calibration_error")
+    averages = [metric for metric in METRICS if metric.endswith(("_macro", "_weighted"))]
+    first, second = (
+        rows(markdown, caption)
+        for caption in ("Accuracy and probabilities.", "Precision, recall and F1 on the test split")
+    )
+    for one, row, others in zip(results, first, second, strict=True):
+        expected = {
+            "val accuracy": one.val["accuracy"],
+            "test accuracy": one.scores["accuracy"],
+            "val log_loss": one.val["log_loss"],
+            "test log_loss": one.scores["log_loss"],
+            **{metric: one.scores[metric] for metric in alone},
+        }
+        low, high = one.accuracy_interval
+        name = row["model"]
+        assert name.removesuffix(" (chosen)") == f"{one.name.model}-{one.name.data}"
+        assert row == {
+            **{column: f"{value:.4f}" for column, value in expected.items()},
+            "model": name,
+            "interval": f"{low:.4f} to {high:.4f}",
+        }
+        means = {metric: f"{one.scores[metric]:.4f}" for metric in averages}
+        assert others == {**means, "model": name}
+
+
+def test_a_comparison_tells_which_of_the_two_is_right(content: Content, markdown: str) -> None:
+    found = rows(markdown, "Difference in test accuracy")
+    for one, row in zip(content.comparisons, found, strict=True):
+        assert one.only_first != one.only_second
+        assert row["first"] == f"{one.first.model}-{one.first.data}"
+        assert row["second"] == f"{one.second.model}-{one.second.data}"
+        assert row["only first right"] == str(one.only_first)
+        assert row["only second right"] == str(one.only_second)
 
 
 def test_every_metric_is_defined(html: str, markdown: str) -> None:
@@ -443,3 +491,46 @@ def test_the_same_results_give_the_same_bytes(content: Content, html: str, markd
 def test_every_class_is_in_the_report(markdown: str) -> None:
     for name in CLASS_NAMES:
         assert f"| {name} |" in plain(markdown)
+
+
+def test_precision_recall_and_f1_of_a_class_stand_in_their_columns(
+    content: Content, markdown: str
+) -> None:
+    assert rows(markdown, "Precision, recall and F1 of each class") == [
+        {
+            "model": f"{result.name.model}-{result.name.data}",
+            "class": one.name,
+            "precision": f"{one.precision:.4f}",
+            "recall": f"{one.recall:.4f}",
+            "f1": f"{one.f1:.4f}",
+            "images": str(one.support),
+        }
+        for result in content.results
+        for one in result.classes
+    ]
+
+
+def test_the_figure_of_accuracies_tells_test_from_validation(
+    content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def watched(*arguments: Any) -> bytes:
+        given.append(arguments)
+        return b""
+
+    others = ("reliability", "curves", "predictions", "trials", "f1_change", "confusion_matrix")
+    for other in others:
+        monkeypatch.setattr(plots, other, lambda *_: b"")
+    monkeypatch.setattr(plots, "accuracy_intervals", watched)
+    some_content.__wrapped__()
+    results = content.results
+    low, high = zip(*(result.accuracy_interval for result in results), strict=True)
+    (drawn,) = given
+    assert [*map(list, drawn)] == [
+        [f"{result.name.model}-{result.name.data}" for result in results],
+        [result.scores["accuracy"] for result in results],
+        [*low],
+        [*high],
+        [result.val["accuracy"] for result in results],
+    ]

@@ -1,11 +1,16 @@
+import sys
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fashion.runs import lacks
-from fashion.store import SEARCH, TRAINING
+from fashion import runs
+from fashion.errors import UserError
+from fashion.runs import every_run, lacks
+from fashion.store import SEARCH, TRAINING, open_store
 
 TAGS = {
     "key": "k",
@@ -80,3 +85,35 @@ def test_a_trained_models_run_holds_model_data_and_scores() -> None:
     assert lacks(TRAINING, empty) == ["no model", "no datasets", "no test scores"]
     assert lacks(SEARCH, empty) == []
     assert "no data.test" in lacks(TRAINING, run(name="comparison"))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose store is its own and empty."""
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "src/fashion/runs.py"))
+    monkeypatch.setattr(sys, "argv", ["runs"])
+    return tmp_path
+
+
+def test_without_a_run_it_says_how_to_get_some(root: Path) -> None:
+    with pytest.raises(UserError, match=r"^there are no runs: `dvc repro` makes them$"):
+        runs.main()
+
+
+def test_every_run_is_checked_however_many_pages_they_fill(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(root)
+    for experiment, count in ((TRAINING, 3), (SEARCH, 1)):
+        number = store.experiment(experiment)
+        for start in range(1, count + 1):
+            store.client.create_run(number, start_time=start, run_name=f"run-{start}")
+    search = store.client.search_runs
+    monkeypatch.setattr(store.client, "search_runs", partial(search, max_results=2))
+    found = [(experiment, run.info.run_name) for experiment, run in every_run(root)]
+    assert found == [*((TRAINING, f"run-{start}") for start in (1, 2, 3)), (SEARCH, "run-1")]
+    with pytest.raises(UserError, match=r"^4 runs are not complete$"):
+        runs.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 5
+    assert printed[-1] == "4 runs, 0 of them complete"

@@ -1,3 +1,4 @@
+import json
 import os
 import shlex
 import subprocess
@@ -22,6 +23,9 @@ print(
     config.is_op_determinism_enabled(),
     tf.config.optimizer.get_jit() or "no XLA",
     keras.backend.backend(),
+    keras.config.floatx(),
+    keras.config.epsilon(),
+    keras.config.image_data_format(),
     *[name for name in runtime.LEFT_OUT if name in sys.modules],
 )
 import matplotlib.pyplot, pandas, scipy.stats, sklearn  # they load as ever afterwards
@@ -44,14 +48,22 @@ def test_a_closed_standard_error_is_no_obstacle() -> None:
 
 
 @pytest.mark.slow
-def test_tensorflow_is_pinned_deterministic_and_quiet() -> None:
+def test_tensorflow_is_pinned_deterministic_and_quiet(tmp_path: Path) -> None:
+    said = {"floatx": "float64", "epsilon": 0.001, "image_data_format": "channels_first"}
+    (tmp_path / "keras.json").write_text(json.dumps({**said, "backend": "jax"}))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
         text=True,
         check=True,
-        # What a user's shell says about Keras's backend does not matter.
-        env={**os.environ, "PYTHONPATH": str(SOURCES), "KERAS_BACKEND": "jax"},
+        # What a user's shell and home say about Keras does not matter.
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SOURCES),
+            "KERAS_BACKEND": "jax",
+            "KERAS_HOME": str(tmp_path),
+        },
     )
-    assert done.stdout.split("\n")[0] == "3 True no XLA tensorflow"
+    settings = "float32 1e-07 channels_last"
+    assert done.stdout.split("\n")[0] == f"3 True no XLA tensorflow {settings}"
     assert done.stderr == "still heard\n"

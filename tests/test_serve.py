@@ -174,10 +174,7 @@ def test_it_listens_at_loopback_alone(server: str) -> None:
     assert {local for local in listening if local.endswith(f":{port:04X}")} == {loopback}
 
 
-def test_before_the_first_run_there_is_nothing_to_serve(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_before_the_first_run_there_is_nothing_to_serve(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing is registered yet: run `make repro`"):
         champion(tmp_path, "fashion-mnist-cnn")
     assert not list(tmp_path.iterdir())

@@ -349,12 +349,6 @@ def closed_port() -> int:
     return port
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Answer], str]]:
     """Start real servers on this machine; each gives back its address."""
@@ -518,21 +512,22 @@ def test_refused_connection_is_a_reason(tmp_path: Path) -> None:
 
 
 def test_unknown_host_is_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(socket.gaierror) as caught:
+        socket.getaddrinfo("nowhere.invalid", 80)
     found = reason(tmp_path, Source(url="http://nowhere.invalid"))
-    assert found.startswith(f"{FIRST}: ")
-    assert "HTTPConnection" not in found
+    assert found == f"{FIRST}: {caught.value.strerror}"
 
 
 def test_server_without_encryption_is_a_reason(
     tmp_path: Path, serve: Callable[[Answer], str]
 ) -> None:
     found = reason(tmp_path, Source(url=serve(good).replace("http:", "https:")))
-    assert found.startswith(f"{FIRST}: ")
-    assert "HTTPSConnection" not in found
+    assert found.startswith(f"{FIRST}: [SSL")  # whose words differ between releases of OpenSSL
 
 
 def test_impossible_address_is_a_reason(tmp_path: Path) -> None:
-    assert reason(tmp_path, Source(url="http://:0/%")).startswith(f"{FIRST}: ")
+    found = reason(tmp_path, Source(url="http://:0/%"))
+    assert found == f"{FIRST}: Invalid URL 'http://:0/%/{FIRST}': No host supplied"
 
 
 def silent(handler: BaseHTTPRequestHandler, name: str) -> None:

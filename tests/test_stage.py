@@ -36,6 +36,7 @@ def checkout(tmp_path: Path) -> Path:
         "src/fashion/models.py": "# how",
         "src/fashion/plots.py": "# not this stage's",
         "params.yaml": PARAMETERS,
+        "below/params.yaml": "augment: {flip: 0.5}\nseed: 2\n",
         "dvc.yaml": yaml.safe_dump(
             {
                 "stages": {
@@ -48,6 +49,11 @@ def checkout(tmp_path: Path) -> Path:
                         "cmd": "python pipeline/all.py",
                         "deps": [],
                         "params": [{"params.yaml": None}],
+                    },
+                    "other": {
+                        "cmd": "python pipeline/other.py",
+                        "deps": [],
+                        "params": [{"below/params.yaml": ["augment"]}],
                     },
                 }
             }
@@ -128,6 +134,11 @@ def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
     assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
 
 
+def test_a_stage_may_depend_on_keys_of_another_file(checkout: Path) -> None:
+    found = ingredients(checkout, "other", [])
+    assert found == {"below/params.yaml: augment": {"flip": 0.5}}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("stages: [", "dvc.yaml is not valid YAML: "), ("plots: []", "dvc.yaml has no stages")],
@@ -138,6 +149,24 @@ def test_a_damaged_graph_is_named(checkout: Path, text: str, message: str) -> No
     assert done.returncode == 1
     assert done.stderr.startswith(f"tune: error: {message}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["tune@mlp", "dvc.yaml:tune@mlp", "../dvc.yaml:tune@mlp"])
+def test_dvc_may_be_called_from_any_folder(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", name)
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stage_that_the_graph_does_not_have_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "another")
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr == "tune: error: dvc.yaml has no stage 'another'\n"
 
 
 def test_the_recorded_outputs_are_those_of_the_lock(tmp_path: Path) -> None:

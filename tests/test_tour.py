@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.stores import files
 
 from fashion import browser
 from fashion.browser import DESKTOP, PHONE
+from fashion.errors import UserError
 from fashion.store import TRAINING
 from fashion.tour import Listing, Page, document, ui
 
@@ -44,6 +47,35 @@ def test_without_runs_it_says_how_to_get_some(own: "Checkout") -> None:
     assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"
 
 
+def test_a_browser_that_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"^chromium is missing: .*apt-get"), browser.opened():
+        pass
+
+
+def test_a_browser_that_does_not_start_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (browser.BROWSER, browser.DRIVER):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"^chromium does not start: ") as caught, browser.opened():
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_that_does_not_come_is_named_with_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "PATIENCE", 0)
+    body = SimpleNamespace(text="Runs")
+    driver = SimpleNamespace(current_url="http://x", find_element=lambda *_: body)
+    browser.wait_for(driver, "Runs")
+    with pytest.raises(UserError, match=r"^http://x does not show 'Models'$"):
+        browser.wait_for(driver, "Models")
+
+
 @pytest.mark.system
 @pytest.mark.timeout(1200)
 def test_every_figure_of_a_run_opens_in_mlflow(own: "Checkout") -> None:
@@ -72,7 +104,7 @@ def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
     own.commit()
     own.run("python", "-m", "fashion.tour", environment={"PYTHONPATH": "src"})
     pictures = sorted((own.root / "docs/tour").glob("*.png"))
-    text = (own.root / "docs/tour.md").read_text()
+    text = (own.root / "docs/tour.md").read_text(encoding="utf-8")
     assert len(pictures) == 17
     assert all(f"tour/{picture.name}" in text for picture in pictures)
     for picture in pictures:

@@ -1,6 +1,7 @@
 """Runs in real MLflow stores: local, moved, shared by processes, and out of reach."""
 
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import json
@@ -12,8 +13,11 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +33,6 @@ from fashion.tracking import Images, Run, open_run, reopen_run
 
 SOURCES = Path(__file__).parents[1] / "src"
 PIXELS: Images = np.arange(8 * 28 * 28, dtype=np.uint32).reshape(8, 28, 28).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -289,7 +287,7 @@ def test_long_and_many_values_fit_into_mlflow_limits(root: Path) -> None:
 
 def test_a_child_belongs_to_its_parent_alone(root: Path) -> None:
     for parent in ("p1", "p2", "p1"):
-        with open_run(root, SEARCH, parent, parent, tags={"threads": 2}) as search:
+        with open_run(root, SEARCH, parent, parent) as search:
             for trial in ("t1", "t2"):
                 with search.child(trial, trial, tags={"trial": trial}) as run:
                     run.log_metrics({"val_accuracy": 0.5}, step=0)
@@ -570,6 +568,34 @@ def test_a_stopped_run_is_marked_killed_at_once(
     assert [found.info.status for found in runs(root)] == [status]
 
 
+@pytest.fixture
+def interrupting() -> Iterator[None]:
+    """Let SIGTERM, too, raise an error where the program stands, as it does in a command."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("interrupting")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("local", "done"), [(True, ["first", "last"]), (False, ["first"])])
+def test_a_signal_waits_for_a_change_of_the_own_store_and_not_for_a_servers(
+    root: Path, number: signal.Signals, *, local: bool, done: list[str]
+) -> None:
+    store = Store(f"sqlite:///{root}/mlflow.db" if local else "http://127.0.0.1:9", root, local)
+    found = []
+
+    def change() -> None:
+        found.append("first")
+        signal.raise_signal(number)
+        found.append("last")
+
+    with pytest.raises(KeyboardInterrupt):
+        store.attempt(change)
+    assert found == done
+    assert signal.getsignal(number) is signal.default_int_handler
+
+
 def test_a_run_cut_off_by_kill_9_is_continued(root: Path) -> None:
     process = start(LOOP, root)
     wait_for_go(process)
@@ -633,6 +659,42 @@ def test_a_server_that_never_answers_is_given_up(
             log_a_little(run)
     first, *_ = capfd.readouterr().err.splitlines()
     assert first == f"warning: MLflow at {address} fails (no answer in time): going on without it"
+
+
+class Overloaded(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base's)
+        pass
+
+
+def test_a_server_that_answers_errors_is_given_up(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with HTTPServer(("127.0.0.1", 0), Overloaded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with open_run(root, TRAINING, "run", "k") as run:
+            log_a_little(run)
+        server.shutdown()
+    first, *_ = capfd.readouterr().err.splitlines()
+    assert first == f"warning: MLflow at {address} fails (it answers 503): going on without it"
+
+
+def test_a_store_that_another_process_creates_for_ever_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fashion.store.LOCK_TIMEOUT", 0)
+    (tmp_path / "mlruns").mkdir()
+    with (tmp_path / "mlruns/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with open_run(tmp_path, TRAINING, "run", "k") as run:
+            log_a_little(run)
+    first, *_ = capfd.readouterr().err.splitlines()
+    assert "mlflow.db fails (another process holds its lock): going on without it" in first
 
 
 @pytest.mark.slow
@@ -743,7 +805,9 @@ def test_a_model_loads_and_predicts_alike_after_the_checkout_has_moved(
 
 @pytest.mark.slow
 def test_a_model_names_its_pinned_needs(with_model: Path) -> None:
-    (file,) = with_model.glob("mlruns/*/models/*/artifacts/requirements.txt")
+    (run,) = runs(with_model)
+    (output,) = run.outputs.model_outputs
+    (file,) = with_model.glob(f"mlruns/*/models/{output.model_id}/artifacts/requirements.txt")
     needs = dict(line.split("==") for line in file.read_text().split())
     assert set(needs) == {"mlflow", "tensorflow", "keras", "numpy"}
 
@@ -786,7 +850,10 @@ def test_a_champion_is_registered_once_and_dethroned_only_by_a_model_as_good(
         run.register(name, 0.89)
         assert store.get_model_version_by_alias(name, "champion").version == version.version
         run.register(name, 0.9)
-    assert store.get_model_version_by_alias(name, "champion").run_id == run.run_id
+    dethroned = store.get_model_version_by_alias(name, "champion")
+    assert dethroned.run_id == run.run_id
+    # What somebody made of the score in MLflow's pages, no number, is below every score.
+    store.set_model_version_tag(name, dethroned.version, "val_accuracy", "90 %")
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
         run.register(name, 0.92, "again")  # works on a complete run too
@@ -934,6 +1001,24 @@ def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.Monkey
     assert len(prints) == 3
 
 
+def test_the_fingerprint_follows_the_processor_and_the_libraries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def print_of(facts: dict[str, str], version: str) -> str:
+        monkeypatch.setattr(provenance, "_processor_facts", lambda: facts)
+        monkeypatch.setattr(metadata, "version", lambda name: version)
+        return provenance.machine()["fingerprint"]
+
+    first = print_of({"flags": "fma avx2"}, "1.0")
+    assert first == print_of({"flags": "avx2 fma"}, "1.0")  # in another order
+    others = [
+        print_of({"flags": "fma"}, "1.0"),
+        print_of({"Features": "neon"}, "1.0"),  # as ARM has it
+        print_of({"flags": "fma avx2"}, "1.1"),
+    ]
+    assert len({first, *others}) == 4
+
+
 def test_a_run_says_where_it_comes_from(
     repository: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -941,15 +1026,15 @@ def test_a_run_says_where_it_comes_from(
     monkeypatch.setenv("DVC_STAGE", "train@mlp-original-1")
     (repository / "code.py").write_text("2")
     (repository / "requirements.lock").write_text("a==1")
-    with open_run(repository, TRAINING, "run", "k", tags={"threads": 2}):
+    with open_run(repository, TRAINING, "run", "k", tags={"seed": 2}):
         pass
     (found,) = runs(repository)
     tags = found.data.tags
     assert tags["stage"] == "train@mlp-original-1"
     assert tags["git.commit"] == git(repository, "rev-parse", "HEAD")
     assert tags["git.dirty"] == "true"
-    assert tags["machine.threads"] == "2"
-    assert tags["machine.fingerprint"] == provenance.machine(threads=2)["fingerprint"]
+    assert tags["seed"] == "2"
+    assert tags["machine.fingerprint"] == provenance.machine()["fingerprint"]
     lock = repository / "requirements.lock"
     assert tags["requirements.lock"] == hashlib.sha256(lock.read_bytes()).hexdigest()
     data = repository / "dvc.lock"

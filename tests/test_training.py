@@ -292,6 +292,17 @@ def test_the_validated_and_kept_weights_are_the_averaged_ones() -> None:
     assert accuracy == progress.best["val_accuracy"]
 
 
+def test_training_goes_on_from_the_raw_weights() -> None:
+    network = models.build("mlp", parse("mlp", MLP, "test"), 1)
+    raw = [variable.numpy() for variable in network.trainable_variables]
+    averages = [tf.Variable(value + 1) for value in raw]
+    with training._averaged(network, averages):
+        for variable, average in zip(network.trainable_variables, averages, strict=True):
+            assert np.array_equal(variable.numpy(), average.numpy())
+    for variable, value in zip(network.trainable_variables, raw, strict=True):
+        assert np.array_equal(variable.numpy(), value)
+
+
 # The learning rate
 
 
@@ -830,6 +841,18 @@ def test_label_smoothing_gives_every_class_its_share() -> None:
     assert training.predict(network, some.images)[0] == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_step_takes_the_rate_of_the_schedule() -> None:
+    some = Split(BLACK.images[:20], np.zeros(20, np.uint8))
+    changes = {**ONCE, "schedule": "cosine", "warmup_epochs": 1, "batch_size": 20}
+    network, _ = fit(train=some, epochs=4, keep="last", **changes)
+    record = parse("mlp", MLP | changes, "test")
+    bias = np.zeros(10)
+    for epoch in range(4):  # of one step each; without a pixel the logits are their biases
+        probabilities = np.exp(bias) / np.exp(bias).sum()
+        bias -= training._learning_rate(record, epoch, 4) * (probabilities - np.eye(10)[0])
+    assert np.asarray(network.get_layer("logits").bias) == pytest.approx(bias, rel=1e-4)
+
+
 def test_weight_decay_follows_the_learning_rate() -> None:
     changes: dict[str, Any] = {"schedule": "cosine", "warmup_epochs": 1, "optimizer": "sgd"}
     record = parse("mlp", MLP | changes, "test")
@@ -867,7 +890,9 @@ def test_images_are_changed_and_drawn_otherwise_in_every_epoch_and_by_every_seed
     assert not {*first[1]} & {*second[1]}
 
 
-def test_dropout_is_another_in_every_epoch_and_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_is_another_in_every_epoch_and_layer_and_of_every_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     states: list[list[tuple[int, ...]]] = []
     seed_dropout = training._seed_dropout
 
@@ -877,9 +902,12 @@ def test_dropout_is_another_in_every_epoch_and_layer(monkeypatch: pytest.MonkeyP
         states.append([tuple(layer.seed_generator.state.numpy()) for layer in layers])
 
     monkeypatch.setattr(training, "_seed_dropout", watched)
-    fit(epochs=2, dropout=0.2, input_dropout=0.1)
-    assert [len(one) for one in states] == [2, 2]
-    assert len({state for one in states for state in one}) == 4
+    for seed in (1, 2):
+        fit(epochs=2, dropout=0.2, input_dropout=0.1, seed=seed)
+    assert [len(one) for one in states] == [2, 2, 2, 2]
+    # A layer draws once a step; the second epoch begins where the first one's ten steps ended.
+    assert [step for one in states for _, step in one] == [0, 0, 10, 10] * 2
+    assert len({of_layer for one in states for of_layer, _ in one}) == 4
 
 
 def test_only_nesterov_has_momentum() -> None:

@@ -1,5 +1,6 @@
 """Searches whose trials are a formula: nothing is trained here."""
 
+import contextlib
 import json
 import math
 import zlib
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fashion.errors import UserError
+from fashion.errors import TrainingError, UserError
 from fashion.parameters import (
     Choice,
     FloatBounds,
@@ -143,7 +144,8 @@ def test_another_seed_asks_for_other_trials(strategy: str) -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_stopped_search_goes_on_from_what_is_remembered(strategy: str) -> None:
     whole, asked = searched(settings(strategy))
-    for stop in (1, len(asked) // 2, len(asked)):
+    distinct = len({json.dumps(one[1:], sort_keys=True) for one in asked})
+    for stop in (1, distinct // 2, distinct):
         journal: dict[str, Mapping[str, float]] = {}
 
         def remembering(
@@ -159,17 +161,20 @@ def test_a_stopped_search_goes_on_from_what_is_remembered(strategy: str) -> None
                 journal[name] = json.loads(json.dumps(formula(values, epochs)))
             return journal[name]
 
-        if stop < len({json.dumps(one[1:], sort_keys=True) for one in asked}):
-            with pytest.raises(KeyboardInterrupt):
-                searched(settings(strategy), answer=remembering)
-            assert len(journal) == stop
+        with contextlib.suppress(KeyboardInterrupt):
+            searched(settings(strategy), answer=remembering)
+        assert len(journal) == min(stop, distinct)
+        left = set(journal)
 
         def replaying(
             values: Mapping[str, Any],
             epochs: int,
             journal: dict[str, Mapping[str, float]] = journal,
+            left: set[str] = left,
         ) -> Mapping[str, float]:
             name = json.dumps([values, epochs], sort_keys=True)
+            assert name in journal or not left  # what is remembered is asked for first
+            left.discard(name)
             return journal.get(name) or formula(values, epochs)
 
         assert searched(settings(strategy), answer=replaying) == (whole, asked)
@@ -355,7 +360,7 @@ def test_steps_give_the_numbers_that_people_write() -> None:
 def failing(*numbers: int) -> Callable[[int, Values, int], Mapping[str, float]]:
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
         if number in numbers:
-            raise UserError(f"trial {number}: it diverged")
+            raise TrainingError(f"trial {number}: it diverged")
         return formula(values, epochs)
 
     return run_trial
@@ -390,6 +395,19 @@ def test_three_failures_in_a_row_end_the_search_with_the_reason(strategy: str) -
 def test_a_search_without_a_result_says_why(strategy: str) -> None:
     with pytest.raises(UserError, match=r"every trial .* failed, the last with: trial 2: it div"):
         search(SPACE, settings(strategy, trials=2), 1, failing(1, 2))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_not_the_trials_fault_ends_the_search(strategy: str) -> None:
+    def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
+        if number == 2:
+            raise UserError("epoch.npz is damaged")
+        return formula(values, epochs)
+
+    seen: list[Trial] = []
+    with pytest.raises(UserError, match=r"^epoch\.npz is damaged$"):
+        search(SPACE, settings(strategy), 1, run_trial, seen.append)
+    assert [trial.number for trial in seen] == [1]
 
 
 def test_the_only_trial_of_a_fixed_space_must_not_fail() -> None:

@@ -71,15 +71,15 @@ def main() -> None:
     )
     html, markdown = replication_report.render(content)
     summary = replication_report.summary(content)
-    drawn = {folder / file for file in content.figures}
-    for former in set((folder / "figures").glob("*")) - drawn:
-        former.unlink()  # of a model that has left the plan
     with together():
         for file, png in content.figures.items():
             write_bytes(folder / file, png)
         write_text(folder / "report.html", html)
         write_text(folder / "report.md", markdown)
         write_json(folder / "summary.json", summary)
+    drawn = {folder / file for file in content.figures}
+    for former in set((folder / "figures").glob("*")) - drawn:
+        former.unlink()  # of a model that has left the plan
     for name, system in summary["systems"].items():
         print(f"system {name}: {system['published']}, claims {system['claims']}")
     if content.missing:

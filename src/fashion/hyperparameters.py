@@ -187,7 +187,8 @@ def explain(error: ValidationError, prefix: str = "") -> str:
             continue  # what is wrong with its items has been said
         key = ".".join(_shown(part) for part in problem["loc"] if part not in (ALL, EACH))
         key = ".".join(part for part in (prefix, key) if part)
-        message = problem["msg"].removeprefix("Value error, ").replace("tuple", "list")
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message.replace("tuple", "list").replace("Tuple", "List")
         if problem["type"] == "extra_forbidden":
             message = "unknown key"
         elif problem["type"] == "missing":

@@ -83,8 +83,8 @@ class FusedDense(keras.layers.Dense):  # type: ignore[misc]  # likewise
 class FusedDropout(keras.layers.Dropout):  # type: ignore[misc]  # likewise
     """Dropout (Srivastava et al. 2014) that draws half as many bits as Keras's.
 
-    Sixteen bits decide about a unit, so the rate is that of the next multiple of 1/65,536; what is
-    kept is scaled by just that rate.
+    Sixteen bits decide about a unit, so the rate is that of the nearest multiple of 1/65,536; what
+    is kept is scaled by just that rate.
     """
 
     def call(self, inputs: tf.Tensor, training: Any = None) -> tf.Tensor:
@@ -123,7 +123,7 @@ class FusedGeluPooling(keras.layers.MaxPooling2D):  # type: ignore[misc]  # like
     GELU falls as far as one point and rises from there, so the greatest activation of a window is
     that of its greatest or of its least input. The error function is taken of these two instead of
     all four, and the gradient of one. As ever, what is left over at an odd edge is dropped, and
-    the first of equal activations has the whole gradient.
+    the first of equal inputs has the whole gradient.
     """
 
     def __init__(self, *, name: str | None = None) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 from fashion.data import CLASSES, IMAGE_SIZE
-from fashion.errors import UserError
+from fashion.errors import TrainingError
 from fashion.hyperparameters import CnnHyperparameters, Hyperparameters, MlpHyperparameters, each
 from fashion.kernels import (
     FusedBatchNormalization,
@@ -40,12 +40,12 @@ def memory_errors_named() -> Iterator[None]:
     """Turn what TensorFlow raises when the memory does not suffice into one line.
 
     Raises:
-        UserError: as soon as that happens inside the block.
+        TrainingError: as soon as that happens inside the block.
     """
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        raise UserError(
+        raise TrainingError(
             "the memory does not suffice for this model: make it, or batch_size, smaller"
         ) from None
 
@@ -63,7 +63,7 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
         seed: of the initial weights.
 
     Raises:
-        UserError: the memory does not suffice for the weights.
+        TrainingError: the memory does not suffice for the weights.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

@@ -1,6 +1,7 @@
 """`params.yaml` as closed, range-checked objects; nothing is trained on a typing error."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -96,6 +97,15 @@ class Searched(Section):
 
 class Choice(Searched):
     choice: Annotated[tuple[Value, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        seen: set[str] = set()
+        for value in self.choice:  # twice the same, and a grid search never gets beyond it
+            if (text := json.dumps(value)) in seen:
+                raise ValueError(f"choice has {text} twice")
+            seen.add(text)
+        return self
 
     def ends(self) -> Sequence[Value]:
         """Return every value."""

@@ -105,19 +105,21 @@ def _timed(target: str, clone: Path) -> dict[str, int]:
 
 def _keep_results(clone: Path, root: Path) -> None:
     """Replace this checkout's results by the clone's, and take over its DVC cache."""
-    shutil.copy(clone / "dvc.lock", root / "dvc.lock")
     outputs = [Path(output).parts for output in recorded_outputs(clone)]
-    for name in dict.fromkeys(parts[1] for parts in outputs if parts[0] == "reports"):
-        _keep_folder(clone, root, name)
     here, there = cache_folder(root), cache_folder(clone)
     if here != there:  # a user may have given all repositories the same one
         shutil.copytree(there, here, dirs_exist_ok=True, copy_function=_copy_new)
+    for name in dict.fromkeys(parts[1] for parts in outputs if parts[0] == "reports"):
+        _keep_folder(clone, root, name)
+    shutil.copy(clone / "dvc.lock", root / "dvc.lock")  # last: it says that the rest is there
 
 
 def _copy_new(source: str, target: str) -> None:
     """Copy a file of DVC's cache; one of that name has the same content, and is write-protected."""
     if not Path(target).exists():
-        shutil.copy2(source, target)
+        part = f"{target}.part"  # a copy cut short must not pass for the content of that name
+        shutil.copy2(source, part)
+        Path(part).replace(target)
 
 
 def _commit(clone: Path) -> None:

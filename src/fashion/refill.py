@@ -6,7 +6,6 @@ have to be there (`dvc repro`, or `dvc pull`). What MLflow holds already is left
 second time changes nothing.
 """
 
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fashion import command, data, replication, replication_results, results
 from fashion.errors import UserError
-from fashion.files import read_csv, read_json, sha256
+from fashion.files import md5, read_csv, read_json, sha256
 from fashion.parameters import Evaluate, Parameters, read_parameters
 from fashion.paths import ModelName, Paths
 from fashion.runtime import configure
@@ -197,8 +196,7 @@ def checked_histories(paths: Paths, model: str) -> Path:
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc checkout`, or `dvc pull` first")
     recorded = recorded_outputs(paths.root).get(path.relative_to(paths.root).as_posix())
-    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()  # as DVC does
-    if recorded != found:
+    if recorded != md5(path):
         raise UserError(
             f"{path} is not of the search that is recorded: run `dvc checkout`, or `dvc repro`"
         )

@@ -79,8 +79,10 @@ class Part(Section):
 class SystemSearch(Part):
     """A search or a sweep."""
 
+    place: Words  # where its space is described
     search: Search
     space: dict[str, Any]
+    printed: Annotated[tuple[str, ...], Field(strict=False)] = ()  # models: what theirs ended with
 
     def ranges(self) -> SearchSpace:
         """Return the checked search space."""
@@ -93,17 +95,24 @@ class SystemSearch(Part):
 
 
 class SystemModel(Part):
-    """A model that is trained from several seeds."""
+    """A model that is trained from each of its seeds."""
 
     data: Literal["original", "augmented"]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
     training: Training
     published: Annotated[tuple[Published, ...], Field(strict=False)]
 
+    @model_validator(mode="after")
+    def _different_seeds(self) -> Self:
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds are not different: {', '.join(map(str, self.seeds))}")
+        return self
+
 
 class PrintedModel(SystemModel):
     """A model whose hyperparameters are printed."""
 
+    place: Words  # where they are
     hyperparameters: dict[str, Any]
 
 
@@ -174,15 +183,32 @@ class Plan(Section):
                 raise ValueError(f"{name} is both in models and in winners")
             if winner.search not in self.searches:
                 raise ValueError(f"winners.{name}: no search {winner.search!r}")
-        for group in (self.searches, self.models, self.winners):
-            for name, part in group.items():
-                if part.system not in self.systems:
-                    raise ValueError(f"{name}: no system {part.system!r}")
+            if winner.model != self.searches[winner.search].model:
+                raise ValueError(f"winners.{name}: its search is not of the model {winner.model!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_known_systems(self) -> Self:
+        parts = (*self.searches.items(), *self.trained.items())
+        told = [(name, part.system) for name, part in parts]
+        told += [(f"claim {claim.text!r}", claim.system) for claim in self.claims]
+        told += [(f"claim {claim.text!r}", claim.system) for claim in self.lowest]
+        for where, system in told:
+            if system not in self.systems:
+                raise ValueError(f"{where}: no system {system!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_known_models(self) -> Self:
         told = [(claim.text, name) for claim in self.claims for name in (claim.first, claim.second)]
         told += [(claim.text, claim.model) for claim in self.lowest]
         for text, name in told:
             if name not in self.trained:
                 raise ValueError(f"claim {text!r}: no model {name!r}")
+        for search, part in self.searches.items():
+            for name in part.printed:
+                if name not in self.models or self.models[name].model != part.model:
+                    raise ValueError(f"searches.{search}.printed: no {part.model} {name!r}")
         return self
 
     def record(self, name: str, found: Path) -> Hyperparameters:

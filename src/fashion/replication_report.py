@@ -19,7 +19,6 @@ from fashion.replication_results import Found, Measured
 NOTHING = "–"
 INSIDE = "inside"
 LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
-OVERVIEW = "data"  # id of the section on the data
 CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
 METRICS = {  # what a document may print, or a claim be about → as the page calls it
     "train_loss": "loss on the training data",
@@ -67,7 +66,7 @@ def render(content: Content) -> tuple[str, str]:
             Section(f"system-{name}", f"{name}. {system.title}", _system(content, name))
             for name, system in content.plan.systems.items()
         ),
-        Section(OVERVIEW, "Data", _data(content)),
+        Section("data", "Data", _data(content)),
         Section("time", "Run time", _time(content)),
         Section("terms", "How to read the tables", [_terms(content)]),
     ]
@@ -373,12 +372,16 @@ def _numbers(content: Content, system: str) -> Table:
 
 
 def _where(content: Content, system: str) -> list[Block]:
-    """Tell where the numbers stand; those of the grid and of classes say it in their tables."""
-    found = [
-        f"{part.what}: {', '.join(one.place for one in part.published if not _classes(one))}."
-        for name, part in content.plan.trained.items()
-        if part.system == system and part.published and not is_row(name)
-    ]
+    """Tell where models and numbers stand; those of the grid and of classes say it in tables."""
+    found = []
+    for name, part in content.plan.trained.items():
+        if part.system != system or is_row(name):
+            continue
+        told = [f"its hyperparameters: {part.place}"] if isinstance(part, PrintedModel) else []
+        numbers = [one.place for one in part.published if not _classes(one)]
+        told += [f"its numbers: {', '.join(numbers)}"] if numbers else []
+        if told:
+            found.append(f"{part.what}; {'; '.join(told)}.")
     return [Text("Where the document prints them:"), Bullets(found)] if found else []
 
 
@@ -393,11 +396,15 @@ def _class_table(content: Content, system: str) -> list[Block]:
         metrics = list(classes[CLASS_NAMES[0]])
         blocks.append(
             Table(
-                f"Class by class, published, measured (mean ± sd), and where the published value"
-                f" lies: {part.what} ({where}; n = {len(part.seeds)}).",
+                f"Class by class, published, measured (mean ± sd), their difference, and where the"
+                f" published value lies: {part.what} ({where}; n = {len(part.seeds)}).",
                 [
                     "Class",
-                    *(cell for m in metrics for cell in (CLASS_METRICS[m], "measured", "lies")),
+                    *(
+                        cell
+                        for m in metrics
+                        for cell in (CLASS_METRICS[m], "measured", "difference", "lies")
+                    ),
                 ],
                 [
                     [
@@ -408,6 +415,7 @@ def _class_table(content: Content, system: str) -> list[Block]:
                             for text in (
                                 one.published,
                                 _mean(metric, one.mean, one.deviation),
+                                _signed(metric, one.difference),
                                 _lies(metric, one.verdict),
                             )
                         ),
@@ -430,22 +438,18 @@ def _grid(content: Content, system: str) -> list[Block]:
         if part.system == system and is_row(name):
             rows_of.setdefault(len(part.hyperparameters["hidden_units"]), []).append(name)
     for layers, names in rows_of.items():
-        pairs = [
-            (
-                float(printed(content.plan.models[name])["test_accuracy"]),
-                content.models[name].metrics["test_accuracy"][0],
+        theirs = [float(printed(content.plan.models[name])["test_accuracy"]) for name in names]
+        ours = [content.models[name].metrics["test_accuracy"][0] for name in names]
+        both = verdicts.agreement(theirs, ours)
+        best = [
+            " and ".join(
+                _row(content.plan.models[name])
+                for name, value in zip(names, values, strict=True)
+                if value == max(values)
             )
-            for name in names
+            for values in (theirs, ours)
         ]
-        both = verdicts.agreement(*zip(*pairs, strict=True))
-        (place,) = {one.place for name in names for one in content.plan.models[name].published}
-        differences = [
-            [
-                _signed("test_accuracy", ours - theirs),
-                _number("epochs", content.models[name].metrics["epochs"][0]),
-            ]
-            for name, (theirs, ours) in zip(names, pairs, strict=True)
-        ]
+        (place,) = {content.plan.models[name].place for name in names}
         blocks += [
             _grid_table(
                 content,
@@ -453,11 +457,11 @@ def _grid(content: Content, system: str) -> list[Block]:
                 f"The grid with {layers} hidden layers, a training per row (the document's table"
                 f" is in section {place}). Test accuracies: rank"
                 f" correlation {both.rank_correlation:.2f}, mean difference"
-                f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}. Rows"
+                f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}; the highest"
+                f" published is that of {best[0]}, the highest measured of {best[1]}. Rows"
                 " that are no further apart than seeds of one model are in no order.",
                 ("test_accuracy", "val_accuracy", "fit_accuracy"),
-                ("difference in test accuracy", "epochs"),
-                differences,
+                ("epochs",),
             ),
             _grid_table(
                 content,
@@ -478,8 +482,7 @@ def _grid_table(
     names: Sequence[str],
     caption: str,
     metrics: Sequence[str],
-    more: Sequence[str] = (),
-    of_rows: Sequence[Sequence[str]] | None = None,
+    measured_alone: Sequence[str] = (),
 ) -> Table:
     """Return rows of the grid, published beside measured.
 
@@ -487,18 +490,25 @@ def _grid_table(
         content: of the page.
         names: of the rows' models.
         caption: of the table.
-        metrics: that are shown.
-        more: headers of further columns.
-        of_rows: what stands in these, row by row.
+        metrics: that are compared.
+        measured_alone: metrics that the document does not print.
     """
     rows = []
-    for name, others in zip(names, of_rows or [[]] * len(names), strict=True):
+    for name in names:
         part, measured = content.plan.models[name], content.models[name].metrics
         theirs = printed(part)
-        values = [[theirs[metric], _number(metric, measured[metric][0])] for metric in metrics]
-        rows.append([_row(part), *(cell for pair in values for cell in pair), *others])
-    columns = [f"{METRICS[m]}, {whose}" for m in metrics for whose in ("published", "measured")]
-    return Table(caption, ["Row", *columns, *more], rows)
+        cells = [_row(part)]
+        for metric in metrics:
+            value = measured[metric][0]  # of its only seed
+            difference = _signed(metric, value - float(theirs[metric]))
+            cells += [theirs[metric], _number(metric, value), difference]
+        rows.append([*cells, *(_number(metric, measured[metric][0]) for metric in measured_alone)])
+    columns = [
+        header
+        for metric in metrics
+        for header in (f"{METRICS[metric]}, published", "measured", "difference")
+    ]
+    return Table(caption, ["Row", *columns, *(METRICS[metric] for metric in measured_alone)], rows)
 
 
 def _row(part: PrintedModel) -> str:
@@ -612,14 +622,11 @@ def _search_table(content: Content, system: str) -> list[Block]:
                 found.processor,
             ]
         )
-        told = [("", found.best)]
-        if name in content.plan.models:  # what the document's own search found
-            told.append(("; printed are ", content.plan.models[name].hyperparameters))
-        values = "".join(
-            start + ", ".join(f"`{key}` {_used(values, key)}" for key in names)
-            for start, values in told
-        )
-        best_found.append(f"{part.what}: {values}.")
+        told = f"{part.what} ({part.place}): {_values([found.best], names)}"
+        models = content.plan.models  # of what has run
+        if theirs := [models[one].hyperparameters for one in part.printed if one in models]:
+            told += f"; what the document ended with, as rebuilt here: {_values(theirs, names)}"
+        best_found.append(f"{told}.")
     if not rows:
         return []
     return [
@@ -629,9 +636,17 @@ def _search_table(content: Content, system: str) -> list[Block]:
             rows,
             text_columns=4,
         ),
-        Text("What they found:"),
+        Text("Where their spaces are printed, and what they found:"),
         Bullets(best_found),
     ]
+
+
+def _values(models: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """Return the named hyperparameters, of several models what any of them has."""
+    return ", ".join(
+        f"`{name}` {' or '.join(dict.fromkeys(_used(one, name) for one in models))}"
+        for name in names
+    )
 
 
 def _used(values: Mapping[str, Any], key: str) -> str:

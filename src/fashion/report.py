@@ -76,8 +76,9 @@ def figures(
 ) -> dict[str, bytes]:
     """Return every figure of the report: path beside the report → PNG.
 
-    Where there are several seeds, all of them are in the curves and the accuracies, the changes
-    of F1 are means over them, and the other figures show the seed of the best model.
+    Where there are several seeds, all of them are in the curves and the accuracies and have their
+    confusion matrices, the changes of F1 are means over them, and the other figures show the seed
+    of the best model.
     """
     named = keys(result.name for result in results)
     winner = best(results)

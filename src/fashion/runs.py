@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def every_run(root: Path) -> Iterator[tuple[str, Any]]:
-    """Give (experiment, run) for all runs of the project, the oldest first.
+    """Give (experiment, run) for all runs of the project, of each experiment the oldest first.
 
     Raises:
         UserError: the store cannot be reached.

@@ -8,7 +8,7 @@ from pathlib import Path
 from fashion import loading
 
 # Switches that decide the bits, the same for every process, whatever the environment says. XLA
-# stays off: on a CPU it is several times slower here.
+# compiles what kernels.py asks it to and nothing else: a whole step would be several times slower.
 SWITCHES = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_XLA_FLAGS": ""}
 
 # What Keras and TensorFlow load where it is installed, for parts of them that nothing here calls:

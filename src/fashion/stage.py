@@ -31,6 +31,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
     """
     path = Path(script).resolve()
     root, name = path.parents[1], os.environ.get("DVC_STAGE", path.stem).partition("@")[0]
+    name = name.rpartition(":")[2]  # asked from another folder, DVC says ../dvc.yaml:train@…
 
     def watched() -> None:
         before = ingredients(root, name, arguments)
@@ -60,16 +61,19 @@ def ingredients(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
 
     Args:
         root: the checkout.
-        stage: the name of the stage's script.
-        arguments: of the script; they choose the item of the stage's matrix.
+        stage: its name in dvc.yaml, without the item.
+        arguments: of its script; they choose the item of the stage's matrix.
     """
     entry = _entry(root, stage)
     placeholders = shlex.split(entry["cmd"].partition(".py")[2])
     content = _content(root / PARAMETERS)
-    values = {}
+    values: dict[str, Any] = {}
     for listed in entry.get("params", []):
-        if isinstance(listed, Mapping):  # the whole file
-            values[PARAMETERS] = content
+        if isinstance(listed, Mapping):  # a file's name, and keys or nothing for all of it
+            for file, keys in listed.items():
+                other = _content(root / file)
+                values |= {f"{file}: {key}": _value(other, key) for key in keys or ()}
+                values |= {} if keys else {file: other}
             continue
         for placeholder, argument in zip(placeholders, arguments, strict=False):
             listed = listed.replace(placeholder, argument)  # noqa: PLW2901 (filled in)
@@ -97,7 +101,9 @@ def _entry(root: Path, stage: str) -> dict[str, Any]:
     content = read_yaml(root / GRAPH)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{GRAPH} has no stages")
-    entry: dict[str, Any] = content["stages"][stage]
+    entry = content["stages"].get(stage)
+    if not isinstance(entry, dict):
+        raise UserError(f"{GRAPH} has no stage {stage!r}")
     repeated: dict[str, Any] = entry.get("do", entry)  # below `do` stands what `foreach` repeats
     return repeated
 

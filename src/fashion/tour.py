@@ -192,7 +192,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "searches",
             "The searches, their trials below",
-            "As the page opens; a search shows its trials at a click on the sign before its name.",
+            "After a click on the sign before a search's name, which shows its trials.",
             f"{search}/runs",
             "search-cnn",
             click="(//div[@role='gridcell']//button)[1]",

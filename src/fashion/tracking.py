@@ -93,7 +93,7 @@ def open_run(
         experiment: a key of `store.EXPERIMENTS`.
         name: what the UI shows, such as "mlp-original-1".
         key: identity of the work: a hash of code, parameters and inputs.
-        tags: further tags; `threads` becomes part of the machine's fingerprint.
+        tags: further tags; a machine's replace those of this one.
         description: Markdown, shown above the run.
 
     Raises:
@@ -161,7 +161,6 @@ class Run:
         content: Any,
         complete: bool,
         missed: Counter[str],
-        threads: Tag | None,
     ) -> None:
         """Not for callers: use `open_run`, `reopen_run` or `child`.
 
@@ -172,7 +171,6 @@ class Run:
             content: MLflow's entity of the run, None if the store cannot be reached.
             complete: whether all was logged before.
             missed: what could not be logged, counted for the message at the end.
-            threads: intra-op threads, which children inherit.
         """
         self.complete = complete
         self.run_id: str | None = content.info.run_id if content else None
@@ -181,7 +179,6 @@ class Run:
         self._root = root
         self._experiment = experiment
         self._missed = missed
-        self._threads = threads
         self._parameters = set(content.data.params) if content else set()
         self._tables = _logged_tables(content.data.tags) if content else []
         self._datasets: dict[str, tuple[str, str]] = {}  # context → name and digest
@@ -306,7 +303,6 @@ class Run:
         key: str,
         *,
         tags: Mapping[str, Tag] | None = None,
-        description: str = "",
     ) -> Iterator["Run"]:
         """Open a run below this one, such as a trial of a search; arguments as for `open_run`."""
         with _work(
@@ -316,7 +312,6 @@ class Run:
             name=name,
             key=key,
             tags=tags,
-            description=description,
             parent=self,
         ) as run:
             yield run
@@ -421,7 +416,7 @@ class Run:
             return
         if champion is not None:
             tags = client.get_model_version(name, champion).tags
-            if float(tags.get(SCORE_TAG, "-inf")) > val_accuracy:
+            if _score(tags.get(SCORE_TAG, "")) > val_accuracy:
                 return
         client.set_registered_model_alias(name, CHAMPION, version.version)
 
@@ -540,7 +535,6 @@ def _work(
         content=content,
         complete=complete,
         missed=missed,
-        threads=(tags or {}).get("threads", parent._threads if parent else None),
     )
     if content is not None and not complete and own:
         store.attempt(lambda: store.client.update_run(run.run_id, status="RUNNING"))
@@ -625,8 +619,6 @@ def _tags(
 ) -> dict[str, str]:
     """Return all tags of a new run: the caller's, its origin, and those that MLflow's UI shows."""
     code = provenance.source(root)
-    threads = tags.get("threads", parent._threads if parent else None)
-    machine = provenance.machine(None if threads is None else int(threads))
     script = Path(sys.argv[0])
     everything: dict[str, Tag | None] = {
         "key": key,
@@ -635,16 +627,23 @@ def _tags(
         "git.dirty": str(code.dirty).lower(),
         **provenance.locks(root),
         "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
-        **{f"machine.{name}": value for name, value in machine.items()},
+        **{f"machine.{name}": value for name, value in provenance.machine().items()},
         "mlflow.source.name": script.name,
         "mlflow.source.type": "LOCAL",
         "mlflow.source.git.commit": code.commit if code.commit != "unknown" else None,
         "mlflow.user": _user(),
         NOTE_TAG: description or None,
         PARENT_TAG: parent.run_id if parent else None,
-        **{name: value for name, value in tags.items() if name != "threads"},
+        **tags,
     }
     return {name: _text(value, MAX_TAG) for name, value in everything.items() if value is not None}
+
+
+def _score(text: str) -> float:
+    """Return a version's score, which people may edit: below all others, if it is none."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return -math.inf
 
 
 def _user() -> str | None:

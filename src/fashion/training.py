@@ -24,7 +24,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from fashion.data import ALIGNMENT, CLASSES, IMAGE_SIZE, Split
-from fashion.errors import UserError
+from fashion.errors import TrainingError, UserError
 from fashion.files import write_bytes
 from fashion.hyperparameters import Hyperparameters
 from fashion.kernels import FusedAdam
@@ -93,7 +93,8 @@ def train(
         checkpoint: a file to resume from and to save to after each epoch.
 
     Raises:
-        UserError: the loss is no finite number any more, or the memory does not suffice.
+        TrainingError: the loss is no finite number any more, or the memory does not suffice.
+        UserError: the checkpoint is damaged.
     """
     steps = math.ceil(len(train_split) / hyperparameters.batch_size)
     averages = (
@@ -142,7 +143,7 @@ def train(
                 "learning_rate": rates[-1],
             }
             if not all(math.isfinite(value) for value in row.values()):
-                raise UserError(
+                raise TrainingError(
                     f"training diverged in epoch {number + 1}: the loss is not finite;"
                     " lower learning_rate"
                 )
@@ -230,6 +231,8 @@ def _optimizer(h: Hyperparameters) -> keras.optimizers.Optimizer:
 
 def _learning_rate(h: Hyperparameters, epoch: float, epochs: int) -> float:
     """Return the rate at a fractional epoch: linear warm-up, then constant or cosine to zero.
+
+    Zero is reached where the last epoch ends, one step behind its last step.
 
     Cosine annealing without restarts: Loshchilov & Hutter 2017, equation 5.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion import loading
-from fashion.errors import UserError
+from fashion.errors import TrainingError, UserError
 from fashion.parameters import Choice, FloatRange, IntRange, Search, Searched, SearchSpace
 
 with loading.quickly():
@@ -56,11 +56,11 @@ def search(
         settings: strategy, number of trials, objective.
         seed: of the strategy, at least 1.
         run_trial: (number, values, epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
-            UserError when the trial cannot be completed, which counts as failed.
+            TrainingError when the trial cannot be completed, which counts as failed.
         on_trial: called after each trial.
 
     Raises:
-        UserError: no trial gave a result.
+        UserError: no trial gave a result, or `run_trial` raised it.
     """
     fixed = {name: value for name, value in space.items() if not isinstance(value, Searched)}
     searched = {name: value for name, value in space.items() if isinstance(value, Searched)}
@@ -72,7 +72,7 @@ def search(
         number = len(trials) + 1
         try:
             scores = run_trial(number, {**fixed, **values}, epochs)
-        except UserError as error:
+        except TrainingError as error:
             trials.append(Trial(number, values, epochs, None, str(error)))
         else:
             trials.append(Trial(number, values, epochs, scores))

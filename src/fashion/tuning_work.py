@@ -12,6 +12,7 @@ from typing import Any
 
 from fashion import models, provenance, state, training, training_log, tuning
 from fashion.data import Split, class_counts, digest
+from fashion.errors import TrainingError, UserError
 from fashion.files import read_json, write_json
 from fashion.hyperparameters import Hyperparameters, parse
 from fashion.parameters import Search, SearchSpace, search_space, searched_names
@@ -177,7 +178,10 @@ class SearchWork:
     def _execute(
         self, number: int, execution: int, values: Values, epochs: int, journal: Path, child: Run
     ) -> Progress:
-        hyperparameters = parse(self.model, values, f"trial {number}")
+        try:
+            hyperparameters = parse(self.model, values, f"trial {number}")
+        except UserError as error:  # each value is possible, but not with the others
+            raise TrainingError(str(error)) from None
         # The same for every trial: a difference between trials is not one of luck.
         seed = derive_seed(self.seed, "trial", execution)
 

@@ -94,9 +94,9 @@ def main() -> None:
             reproduce(again)
         text, good = report(recorded, again)
         file = report_file(recorded, again)
-    print(text)
     if not arguments.smoke:
         write_text(Paths(root).report(file), text)
+    print(text)
     if not good:
         raise UserError("the new run differs from the recorded one; the table above says where")
 
