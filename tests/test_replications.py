@@ -23,6 +23,7 @@ from fashion.verify import ELSEWHERE
 if TYPE_CHECKING:
     from tests.conftest import Checkout
 
+PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
 ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": ELSEWHERE["MPLBACKEND"]}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
 FEW = (
@@ -51,14 +52,13 @@ def make(checkout: "Checkout", **options: Any) -> None:
 
 
 def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
-    command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
-    return checkout.run(*command, *arguments, environment=ENVIRONMENT, **options)
+    command = (*PYTHON, f"pipeline/{name}.py", *arguments)
+    return checkout.run(*command, environment=ENVIRONMENT, **options)
 
 
 def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
     """Run a stage's script for an item and kill it when it prints `at`."""
-    command = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python", f"pipeline/{name}.py")
-    process = checkout.start(*command, item, environment=ENVIRONMENT)
+    process = checkout.start(*PYTHON, f"pipeline/{name}.py", item, environment=ENVIRONMENT)
     assert process.stdout
     for line in process.stdout:
         if at in line:
