@@ -90,12 +90,13 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	python -m fashion.reference .state/reference
 
 # A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on. Two
-# stages run at a time; what one of them could not do because of the other, the last line does.
+# stages run at a time, of one thread each (docs/speed.md says what that saves); what one of them
+# could not do because of the other, the last line does.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
 	dvc repro preprocess augment
 	-cd replications && dvc stage list --name-only | grep -v '^compare$$' | \
-	  xargs -n 1 -P 2 dvc --wait-for-lock repro --single-item
+	  TF_NUM_INTEROP_THREADS=1 xargs -n 1 -P 2 dvc --wait-for-lock repro --single-item
 	cd replications && dvc repro
 
 .PHONY: verify
@@ -129,7 +130,7 @@ peers: $(PEERS)/installed ## set up .venv-peers: PyTorch, JAX and a profiler
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; nothing else may run meanwhile)
 	dvc repro preprocess augment
-	for name in training profile determinism pooling growth precision overheads; do python -m benchmarks.$$name || exit; done
+	for name in training profile determinism pooling side_by_side growth precision overheads; do python -m benchmarks.$$name || exit; done
 	python -m fashion.readme
 
 .PHONY: runs

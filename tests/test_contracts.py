@@ -38,8 +38,8 @@ LEVELS = (
     "augmentation kernels models training evaluation plots store tracking scoring page report"
     " differences elsewhere",
     "tuning reference runs picture predict serve training_log evaluation_log refill"
-    " training_work tuning_work replication verdicts replication_plots replication_results"
-    " replication_figures replication_report replicas",
+    " training_work tuning_work replication finished verdicts replication_plots"
+    " replication_results replication_figures replication_report replicas",
     "checklist readme record verify tour",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
@@ -209,11 +209,11 @@ def test_a_stage_depends_on_its_script_and_the_modules_it_imports(stage: str) ->
     assert listed[1:] == sorted(listed[1:]), f"dvc.yaml, {stage}: modules out of order"
 
 
-# Modules of theirs that decide no number: they load, print, log, or handle a kill. The page has
+# Modules of theirs that decide no number: they load, print, log, or save what is done. The page has
 # durations, which `progress` puts into words.
 NO_NUMBERS = {
-    *("command", "loading", "paths", "progress", "provenance", "stage", "state", "store"),
-    *("tracking", "training_log"),
+    *("command", "finished", "loading", "paths", "progress", "provenance", "stage", "state"),
+    *("store", "tracking", "training_log"),
 }
 
 

@@ -11,6 +11,7 @@ from tests import replicating
 
 from fashion.errors import UserError
 from fashion.files import read_json
+from fashion.randomness import derive_seed
 from fashion.replication import Plan, read_plan, write_duration
 from fashion.runtime import configure
 
@@ -94,6 +95,16 @@ def test_a_final_model_has_five_seeds_or_for_a_cnn_three() -> None:
 def test_what_a_search_found_has_five_seeds_or_for_a_cnn_one() -> None:
     for name, part in PLAN.winners.items():
         assert len(part.seeds) == (1 if part.model == "cnn" else 5), name
+
+
+def test_the_cnn_that_a_search_found_is_the_trial_of_the_search() -> None:
+    part = PLAN.winners["2-cnn-found"]
+    searched = PLAN.searches[part.search].search
+    assert part.seeds == (derive_seed(PLAN.seed, "trial", 0),)
+    assert (part.changes, part.data, searched.executions_per_trial) == ({}, "original", 1)
+    settings = (part.training.epochs, part.training.patience, part.training.monitor)
+    assert settings == (searched.epochs, searched.patience, searched.objective)
+    assert part.training.keep == "best"
 
 
 @pytest.mark.parametrize(

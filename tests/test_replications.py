@@ -16,6 +16,7 @@ from tests import replicating, stores
 from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json
+from fashion.randomness import derive_seed
 from fashion.replication_results import read_replicas
 from fashion.store import REPLICATIONS
 from fashion.verify import ELSEWHERE
@@ -23,6 +24,7 @@ from fashion.verify import ELSEWHERE
 if TYPE_CHECKING:
     from tests.conftest import Checkout
 
+PROJECT = Path(__file__).parents[1]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
 ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": ELSEWHERE["MPLBACKEND"]}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
@@ -243,6 +245,30 @@ def test_a_killed_search_goes_on_where_it_was(
     (own.root / "replications/results/searches/3-batch-size/trials.csv").unlink()
     script(own, "search", "3-batch-size")
     assert {file: file.stat().st_mtime_ns for file in finished} == finished  # none trained twice
+    assert results(own) == expected
+
+
+@pytest.mark.timeout(900)
+def test_what_a_search_trained_is_not_trained_again(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    shutil.copy(PROJECT / "replications/params.yaml", own.root / "replications/params.yaml")
+    content = replicating.shrink(own)
+    replicating.keep(content, "2-mlp", "2-mlp-found")
+    searched = content["searches"]["2-mlp"]["search"]
+    winner = content["winners"]["2-mlp-found"]
+    winner["seeds"] = [derive_seed(content["seed"], "trial", 0), 1]
+    winner["training"] |= {name: searched[name] for name in ("epochs", "patience")}
+    replicating.write(own, content)
+    script(own, "search", "2-mlp")
+    told = script(own, "train", "2-mlp-found").stdout
+    assert f"seed {winner['seeds'][0]}: as search 2-mlp left it" in told
+    assert re.findall(r"seed (\d+) epoch", told) == ["1"]  # the other seed, its only epoch
+    expected = results(own)
+    shutil.rmtree(own.root / "replications/.state")
+    told = script(own, "train", "2-mlp-found").stdout
+    assert len(re.findall(r"seed \d+ epoch", told)) == 2
     assert results(own) == expected
 
 

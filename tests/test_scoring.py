@@ -81,13 +81,70 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
         server(str(tmp_path / "none"))
 
 
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A small model as MLflow saves it."""
+    import keras
+    import mlflow
+
+    layers = [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    folder = tmp_path / "saved"
+    mlflow.tensorflow.save_model(keras.Sequential(layers), folder, pip_requirements=[])
+    return folder
+
+
+@pytest.mark.slow
 @IMPORTED
 @pytest.mark.usefixtures("_pickles_allowed_again")
-def test_a_keras_model_with_code_beside_it_is_not_served(tmp_path: Path) -> None:
+def test_a_model_of_keras_is_served(saved: Path) -> None:
     from fashion.scoring import server
 
-    how = {"loader_module": "mlflow.tensorflow", "code": "code"}
-    model = {"flavors": {"python_function": how}, "utc_time_created": "2026-01-01 00:00:00"}
-    (tmp_path / "MLmodel").write_text(yaml.safe_dump(model))
-    with pytest.raises(UserError, match="it is no model of Keras's alone"):
-        server(str(tmp_path))
+    assert server(str(saved)).config.app is not None
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.parametrize(
+    ("flavor", "key", "value"),
+    [
+        ("python_function", "code", "code"),
+        ("tensorflow", "code", "code"),
+        ("tensorflow", "model_type", "tf2-module"),
+        ("python_function", "loader_module", "mlflow.sklearn"),
+        ("python_function", "data", "elsewhere"),
+        ("keras", "model_type", "tf1-estimator"),
+    ],
+)
+def test_a_flavor_of_other_code_is_not_served(
+    saved: Path, flavor: str, key: str, value: str
+) -> None:
+    from fashion.scoring import server
+
+    described = yaml.safe_load((saved / "MLmodel").read_text())
+    described["flavors"].setdefault(flavor, {})[key] = value
+    (saved / "MLmodel").write_text(yaml.safe_dump(described))
+    with pytest.raises(UserError, match="saved is not served: it is no model of Keras's alone"):
+        server(str(saved))
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("keras_module.txt", b"antigravity", "it is no model of Keras's alone"),
+        ("save_format.txt", b"h5", "it is no model of Keras's alone"),
+        ("custom_objects.cloudpickle", b"", "it is no model of Keras's alone"),
+        ("model.keras", b"no archive", "data/model.keras is no readable model: no Keras archive"),
+    ],
+)
+def test_a_folder_with_anything_else_is_not_served(
+    saved: Path, file: str, content: bytes, reason: str
+) -> None:
+    from fashion.scoring import server
+
+    (saved / "data" / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"saved is not served: {reason}"):
+        server(str(saved))

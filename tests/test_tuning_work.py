@@ -1,6 +1,8 @@
 """A small search that really trains, three trials of two executions, logged to a real store."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,11 +11,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tests.test_replicas import PLAN, some
 
-from fashion import training, training_log
+from fashion import models, training, training_log
 from fashion.parameters import Search
 from fashion.randomness import derive_seed
 from fashion.store import REPLICATIONS
-from fashion.training import Progress
+from fashion.training import Epoch, Progress
 from fashion.tuning_work import SearchWork
 
 SPACE: dict[str, Any] = {
@@ -142,3 +144,30 @@ def test_a_trial_that_diverges_failed_and_costs_no_other(searched: Searched) -> 
     told = dict(zip(header, rows[2], strict=True))
     assert told["val_loss"] in ("", None)
     assert json.dumps(failed.searched) == '{"learning_rate": 10.0}'
+
+
+def test_a_training_goes_on_from_the_end_of_the_winner(searched: Searched, tmp_path: Path) -> None:
+    work = searched.work
+    checkpoint = tmp_path / "winner.npz"
+    shutil.copy(work.checkpoint(work.winner), checkpoint)
+
+    def train(checkpoint: Path) -> tuple[str, Progress, int]:
+        computed: list[Epoch] = []
+        model = models.build("mlp", searched.chosen, derive_seed(work.trial_seed(), "weights"))
+        progress = training.train(
+            *(model, searched.chosen, work.train, work.val),
+            seed=work.trial_seed(),
+            epochs=work.winner.epochs,
+            patience=work.settings.patience,
+            monitor=work.settings.objective,
+            on_epoch=lambda row, seconds: computed.append(row),
+            checkpoint=checkpoint,
+        )
+        return training.weights_digest(model), progress, len(computed)
+
+    weights, progress, computed = train(checkpoint)
+    assert computed == 0
+    assert progress.history == work.histories[work.winner.number][0]
+    again, _, computed = train(tmp_path / "new.npz")
+    assert computed == progress.epochs
+    assert again == weights

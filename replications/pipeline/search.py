@@ -1,13 +1,14 @@
 """Run one of the published searches or sweeps.
 
 Reads:  ../data/processed/{train,val}.npz
-Writes: results/searches/<name>/, durations/search-<name>.json
+Writes: results/searches/<name>/, durations/search-<name>.json, for its winner
+        .state/winner-<name>/
 """
 
 import sys
 from pathlib import Path
 
-from fashion import command, data, replication, stage
+from fashion import command, data, finished, replication, stage
 from fashion.errors import UserError
 from fashion.files import together, write_csv, write_json
 from fashion.paths import Paths
@@ -55,6 +56,21 @@ def main() -> None:
             write_json(best, chosen.model_dump(mode="json"))
         replication.write_duration(folder, f"search-{name}", search.seconds)
         search.log(chosen)
+        training = replication.Training(
+            epochs=search.winner.epochs,
+            patience=part.search.patience,
+            monitor=part.search.objective,
+            keep="best",
+        )
+        place = finished.place(
+            folder,
+            name,
+            {**training.model_dump(), **chosen.model_dump(mode="json")},
+            search.trial_seed(),
+            plan.threads,
+            search.record["data_sha256"],
+        )
+        finished.keep(place, search.checkpoint(search.winner))
 
 
 if __name__ == "__main__":

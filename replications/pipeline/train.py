@@ -1,7 +1,7 @@
 """Train one model of a published system from each of its seeds, and score it on every split.
 
 Reads:  ../data/processed/{val,test}.npz, ../data/<data>/train.npz, for a winner
-        results/searches/<search>/hyperparameters.json
+        results/searches/<search>/hyperparameters.json and .state/winner-<search>/
 Writes: results/models/<name>/, durations/train-<name>.json
 """
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fashion import command, data, provenance, replication, stage, state
+from fashion import command, data, finished, provenance, replication, stage, state
 from fashion.files import read_json, write_json
 from fashion.paths import Paths
 from fashion.runtime import configure
@@ -53,8 +53,15 @@ def main() -> None:
     with state.resumable(folder, f"train-{name}", record["key"], outputs) as work:
         for seed in part.seeds:
             journal = work / f"{seed}.json"
+            checkpoint = work / f"{seed}.npz"
             if not journal.exists():
                 started = time.perf_counter()
+                if isinstance(part, replication.Winner):
+                    place = finished.place(
+                        folder, part.search, settings, seed, plan.threads, record["data_sha256"]
+                    )
+                    if finished.take(place, checkpoint):
+                        print(f"{name} seed {seed}: as search {part.search} left it", flush=True)
                 replica = replicas.train(
                     paths.root,
                     name,
@@ -63,7 +70,7 @@ def main() -> None:
                     splits,
                     seed=seed,
                     record=record,
-                    checkpoint=work / f"{seed}.npz",
+                    checkpoint=checkpoint,
                 )
                 elapsed = time.perf_counter() - started
                 write_json(journal, {"replica": replica, "seconds": elapsed})

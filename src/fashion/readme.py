@@ -289,6 +289,17 @@ def pooling(paths: Paths) -> str:
     )
 
 
+def side_by_side(paths: Paths) -> str:
+    """Return a sentence on what one thread for each of two processes saves."""
+    measured = benchmark(paths, "side_by_side")
+    return (
+        f"With one thread for each of {measured['processes']} processes the median epoch of"
+        f" `{measured['name']}` is {100 * measured['saved']:.0f} % shorter; repeats of the same"
+        f" work differ by {100 * _spread(measured):.0f} % (`make benchmark`,"
+        f" {_machine(measured)})."
+    )
+
+
 def _spread(found: dict[str, Any]) -> float:
     """Return by how much repeats of the same work differ at most, of their median."""
     spreads: list[float] = [
@@ -462,6 +473,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "systems": systems,
     "determinism": determinism,
     "pooling": pooling,
+    "side-by-side": side_by_side,
     "speed": speed,
     "speed-elsewhere": partial(speed, name="training_elsewhere"),
     "profile": profile,

@@ -10,9 +10,12 @@ import asyncio
 import functools
 import json
 import os
-from collections.abc import Awaitable, Callable
-from typing import NoReturn
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
+import mlflow.artifacts
 import mlflow.models
 import mlflow.pyfunc
 import uvicorn
@@ -23,6 +26,15 @@ from mlflow.pyfunc import scoring_server
 
 from fashion.errors import UserError
 
+# What MLflow writes of a Keras model, as far as it decides what is loaded and by which code.
+DATA = "data"
+FLAVORS: Mapping[str, Mapping[str, Any]] = {
+    "python_function": {"loader_module": "mlflow.tensorflow", "data": DATA, "code": None},
+    "tensorflow": {"model_type": "keras", "data": DATA, "code": None},
+}
+ARCHIVE = "model.keras"
+TEXTS = {"keras_module.txt": b"tensorflow.keras", "save_format.txt": b"tf"}
+
 LARGEST = 100_000_000  # bytes; the test split's 10,000 images are 31 MB of JSON
 
 
@@ -30,22 +42,50 @@ def server(uri: str) -> uvicorn.Server:
     """Return a server that answers for a model, given where MLflow has it.
 
     Whoever may write to a shared store may register what runs code of theirs as it is loaded: only
-    a Keras model without code or pickles beside it is.
+    a Keras model without code or pickles beside it is. It is fetched once, so that what is looked
+    at is what is loaded, whatever becomes the champion meanwhile.
 
     Raises:
-        UserError: there is no such model, or it is none of Keras's alone.
+        UserError: there is no such model, or it is none of Keras's alone, or not one of ours.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    try:
-        how = mlflow.models.get_model_info(uri).flavors.get(mlflow.pyfunc.FLAVOR_NAME, {})
-        if how.get("loader_module") != "mlflow.tensorflow" or how.get("code"):
-            raise UserError(f"{uri} is not served: it is no model of Keras's alone")
-        model = mlflow.pyfunc.load_model(uri)
-    except MlflowException as error:
-        raise UserError(f"{uri} is not served: {str(error).splitlines()[0]}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            fetched = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+            _check(fetched)
+            model = mlflow.pyfunc.load_model(str(fetched))
+        except (MlflowException, OSError, UserError) as error:
+            raise UserError(f"{uri} is not served: {str(error).splitlines()[0]}") from None
     net = model.get_raw_model()
     net.predict = functools.partial(net.predict, verbose=0)  # no progress bar for each request
     return uvicorn.Server(uvicorn.Config(guard(scoring_server.init(model))))
+
+
+def _check(folder: Path) -> None:
+    """Refuse a folder of MLflow's that has anything else than one of our models.
+
+    Raises:
+        UserError: it has.
+        MlflowException: MLflow cannot read what it has.
+    """
+    flavors = mlflow.models.get_model_info(str(folder)).flavors
+    told = {
+        name: {key: flavor.get(key) for key in FLAVORS.get(name, {})}
+        for name, flavor in flavors.items()
+    }
+    files = {path.name: path for path in (folder / DATA).glob("*")}
+    if (
+        told != FLAVORS
+        or files.keys() != {ARCHIVE, *TEXTS}
+        or any(files[name].read_bytes() != text for name, text in TEXTS.items())
+    ):
+        raise UserError("it is no model of Keras's alone")
+    from fashion import training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    try:
+        training.load_model(files[ARCHIVE])
+    except UserError as error:
+        raise UserError(str(error).removeprefix(f"{folder}/")) from None
 
 
 def guard(app: FastAPI) -> FastAPI:

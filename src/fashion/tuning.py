@@ -34,6 +34,7 @@ class Outcome:
     """What a search found."""
 
     best: Values
+    winner: Trial  # which they are of
     trials: Sequence[Trial]
 
 
@@ -82,7 +83,7 @@ def search(
     if not ranges:  # the strategies know no empty space
         if run({}, settings.epochs).scores is None:
             raise UserError(f"the only trial failed: {trials[0].failure}")
-        return Outcome(fixed, trials)
+        return Outcome(fixed, trials[0], trials)
 
     tuner_class, options = _strategy(settings)
 
@@ -134,7 +135,7 @@ def search(
         ]
     if not best:
         raise UserError(f"every trial of the search failed, the last with: {trials[-1].failure}")
-    return Outcome({**fixed, **best[0].searched}, trials)
+    return Outcome({**fixed, **best[0].searched}, best[0], trials)
 
 
 def most_trials(space: SearchSpace, settings: Search) -> int | None:

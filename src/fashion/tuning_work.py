@@ -45,6 +45,7 @@ class SearchWork:
 
     best: Mapping[str, float] = field(default_factory=dict)  # scores of the best trial so far
     trials: Sequence[Trial] = ()
+    winner: Trial = field(init=False)  # set by `do`
     histories: dict[int, Sequence[Sequence[Epoch]]] = field(default_factory=dict)  # by trial
     seconds: list[float] = field(default_factory=list)  # of each trial, as long as it took
 
@@ -77,7 +78,7 @@ class SearchWork:
             "seed": self.seed,
             "settings": inputs["search"],
             "space": self.space,
-            "fixed": {name: value for name, value in self.space.items() if name not in names},
+            "fixed": self.fixed,
             "searched": names,
             "data_sha256": {"train": inputs["train"], "val": inputs["val"]},
             "classes": {"train": class_counts(self.train), "val": class_counts(self.val)},
@@ -101,8 +102,13 @@ class SearchWork:
         """The hyperparameters that are searched."""
         return searched_names(self.checked_space)
 
+    @property
+    def fixed(self) -> Values:
+        """Those that are not, with their values."""
+        return {name: value for name, value in self.space.items() if name not in self.names}
+
     def do(self) -> Hyperparameters:
-        """Run the search; `trials`, `best` and `histories` hold what was found on the way.
+        """Run the search; `trials`, `winner` and `histories` hold what was found on the way.
 
         Raises:
             UserError: no trial gave a result.
@@ -114,8 +120,19 @@ class SearchWork:
             self._trial,
             self._report,
         )
-        self.trials = outcome.trials
+        self.trials, self.winner = outcome.trials, outcome.winner
         return parse(self.model, outcome.best, f"tune.models.{self.model}")
+
+    def trial_seed(self, execution: int = 0) -> int:
+        """Return the seed of an execution of every trial.
+
+        It is the same for all: a difference between trials is not one of luck.
+        """
+        return derive_seed(self.seed, "trial", execution)
+
+    def checkpoint(self, trial: Trial, execution: int = 0) -> Path:
+        """Return the file that has the end of a trial's training, as `training.train` saves it."""
+        return _checkpoint(self._journal({**self.fixed, **trial.searched}, trial.epochs), execution)
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Return header and rows of all trials."""
@@ -146,13 +163,17 @@ class SearchWork:
 
     def _trial(self, number: int, values: Values, epochs: int) -> Mapping[str, float]:
         """Return the mean scores of a trial's executions; a trial done before is not repeated."""
-        journal = self.folder / f"{training_log.trial_identity(values, epochs)}.json"
+        journal = self._journal(values, epochs)
         if not journal.exists():
             self._train(number, values, epochs, journal)
         remembered = read_json(journal)
         self.histories[number] = remembered["histories"]
         self.seconds.append(remembered["seconds"])
         return dict(remembered["scores"])
+
+    def _journal(self, values: Values, epochs: int) -> Path:
+        """Return the file that has what a trial gave."""
+        return self.folder / f"{training_log.trial_identity(values, epochs)}.json"
 
     def _train(self, number: int, values: Values, epochs: int, journal: Path) -> None:
         """Train a trial and write its scores and histories to the journal."""
@@ -182,8 +203,7 @@ class SearchWork:
             hyperparameters = parse(self.model, values, f"trial {number}")
         except UserError as error:  # each value is possible, but not with the others
             raise TrainingError(str(error)) from None
-        # The same for every trial: a difference between trials is not one of luck.
-        seed = derive_seed(self.seed, "trial", execution)
+        seed = self.trial_seed(execution)
 
         def log(row: Epoch, seconds: float) -> None:
             if execution == 0:  # the curves of the first; the scores are the mean of all
@@ -201,7 +221,7 @@ class SearchWork:
                 monitor=self.settings.objective,
                 on_epoch=log,
                 on_steps=on_steps,
-                checkpoint=journal.with_name(f"{journal.stem}-{execution}.npz"),
+                checkpoint=_checkpoint(journal, execution),
             )
 
     def _report(self, trial: Trial) -> None:
@@ -221,3 +241,8 @@ class SearchWork:
         if left:
             line += f", about {duration(left * fmean(self.seconds))} left"
         print(f"{line}; {json.dumps(trial.searched)}", flush=True)
+
+
+def _checkpoint(journal: Path, execution: int) -> Path:
+    """Return the file that an execution of a journal's trial resumes from and saves to."""
+    return journal.with_name(f"{journal.stem}-{execution}.npz")
