@@ -46,14 +46,15 @@ class Evil:
 
 
 @pytest.fixture
-def _pickles_allowed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a server forbids for its process hold for one test."""
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a server sets for its process hold for one test."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "true")
 
 
 @pytest.mark.slow
 @IMPORTED
-@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.usefixtures("_own_settings")
 def test_what_would_run_code_as_it_is_loaded_is_not_served(tmp_path: Path) -> None:
     import mlflow
     import pandas as pd
@@ -73,7 +74,7 @@ def test_what_would_run_code_as_it_is_loaded_is_not_served(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @IMPORTED
-@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.usefixtures("_own_settings")
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     from fashion.scoring import server
 
@@ -95,7 +96,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @IMPORTED
-@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.usefixtures("_own_settings")
 def test_a_model_of_keras_is_served(saved: Path) -> None:
     from fashion.scoring import server
 
@@ -104,7 +105,7 @@ def test_a_model_of_keras_is_served(saved: Path) -> None:
 
 @pytest.mark.slow
 @IMPORTED
-@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.usefixtures("_own_settings")
 @pytest.mark.parametrize(
     ("flavor", "key", "value"),
     [
@@ -130,7 +131,7 @@ def test_a_flavor_of_other_code_is_not_served(
 
 @pytest.mark.slow
 @IMPORTED
-@pytest.mark.usefixtures("_pickles_allowed_again")
+@pytest.mark.usefixtures("_own_settings")
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [

@@ -49,6 +49,7 @@ def server(uri: str) -> uvicorn.Server:
         UserError: there is no such model, or it is none of Keras's alone, or not one of ours.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with tempfile.TemporaryDirectory() as folder:
         try:
             fetched = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
