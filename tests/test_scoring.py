@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -90,7 +91,9 @@ def saved(tmp_path: Path) -> Path:
 
     layers = [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
     folder = tmp_path / "saved"
-    mlflow.tensorflow.save_model(keras.Sequential(layers), folder, pip_requirements=[])
+    # Without what keras-tuner registers where another test has loaded it: MLflow would pickle it.
+    with patch.dict(keras.saving.get_custom_objects(), clear=True):
+        mlflow.tensorflow.save_model(keras.Sequential(layers), folder, pip_requirements=[])
     return folder
 
 
