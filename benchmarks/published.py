@@ -15,7 +15,7 @@ from fashion.randomness import generator
 from fashion.replication import read_plan
 from fashion.runtime import configure
 
-CNN = "2-cnn"  # what system 2 prints: the one that takes longest
+CNN = "2-cnn"  # what system 2 prints, of the kind that takes most of the time
 IMAGES = 12_000  # of the train split: a quarter of an epoch
 
 

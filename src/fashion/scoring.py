@@ -84,7 +84,7 @@ def _check(folder: Path) -> None:
     from fashion import training  # noqa: PLC0415 (TensorFlow has to be configured first)
 
     try:
-        training.load_model(files[ARCHIVE])
+        training.load_model(files[ARCHIVE])  # MLflow, which loads it again, has tracebacks only
     except UserError as error:
         raise UserError(str(error).removeprefix(f"{folder}/")) from None
 
