@@ -6,6 +6,7 @@ import numpy as np
 
 from fashion import evaluation, plots, replication_plots
 from fashion.data import Split
+from fashion.errors import UserError
 from fashion.parameters import searched_names
 from fashion.replication import Plan, SystemModel
 from fashion.replication_plots import Curve
@@ -13,6 +14,10 @@ from fashion.replication_results import SETTLED, Found, Measured
 
 Models = Mapping[str, Measured]
 Figures = dict[str, bytes]  # path beside the page → PNG
+ROW = (  # what a row of the grid prints
+    *("test_accuracy", "val_accuracy", "fit_accuracy"),
+    *("test_loss", "val_loss", "fit_loss"),
+)
 SWEPT = {  # hyperparameter → how an axis names it
     "dropout": "Dropout",
     "learning_rate": "Learning rate",
@@ -36,6 +41,29 @@ def figures(plan: Plan, models: Models, searches: Mapping[str, Found], test: Spl
 def is_row(name: str) -> bool:
     """Return whether a model is a row of system 4's grid."""
     return name.startswith("4-grid-")
+
+
+def check_rows(plan: Plan) -> None:
+    """Refuse rows of the grid that do not fit into one table per number of hidden layers.
+
+    Raises:
+        UserError: a row has several seeds, lacks a printed number, or has another place.
+    """
+    places: dict[int, str] = {}
+    for name, row in plan.models.items():
+        if not is_row(name):
+            continue
+        if len(row.seeds) > 1:
+            raise UserError(f"models.{name}.seeds: a row of the grid has one, not {len(row.seeds)}")
+        missing = [metric for metric in ROW if metric not in printed(row)]
+        if missing:
+            raise UserError(f"models.{name}.published: expected {', '.join(missing)}")
+        layers = len(row.hyperparameters["hidden_units"])
+        if places.setdefault(layers, row.place) != row.place:
+            raise UserError(
+                f"models.{name}.place: expected {places[layers]!r}, where the grid's other rows"
+                f" with {layers} hidden layers stand"
+            )
 
 
 def printed(part: SystemModel) -> dict[str, str]:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from fashion import evaluation, page, verdicts
@@ -571,7 +572,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
             if math.isnan(one.interval.low)
             else " … ".join(_signed(claim.metric, end) for end in one.interval)
         )
-        size = NOTHING if claim.by is None else f"{claim.by:+g}"
+        size = NOTHING if claim.by is None else _decimal(claim.by)
         if claim.size is not None:
             size += f" ({claim.size})"
         rows.append(
@@ -867,7 +868,7 @@ class _Claim:
         low, high = self.outcome.interval
         if self.by is None or math.isnan(low):
             return None
-        rounding = verdicts.rounding_of(str(self.by))
+        rounding = verdicts.rounding_of(_decimal(self.by))
         return INSIDE if low - rounding <= self.by <= high + rounding else "outside"
 
 
@@ -934,3 +935,8 @@ def _signed(metric: str, value: float) -> str:
         return f"{value:+,.0f}"
     decimals = 6 if metric.endswith("_changes") else 4  # steps are small
     return f"{round(value, decimals) + 0.0:+.{decimals}f}"  # no minus before a zero
+
+
+def _decimal(value: float) -> str:
+    """Return a number with its sign and all of its digits, never as 5e-05."""
+    return f"{Decimal(str(value)):+f}"
