@@ -6,18 +6,13 @@ import numpy as np
 
 from fashion import evaluation, plots, replication_plots
 from fashion.data import Split
-from fashion.errors import UserError
 from fashion.parameters import searched_names
-from fashion.replication import Plan, SystemModel
+from fashion.replication import Plan
+from fashion.replication_findings import Models, is_row, printed
 from fashion.replication_plots import Curve
-from fashion.replication_results import SETTLED, Found, Measured
+from fashion.replication_results import SETTLED, Found
 
-Models = Mapping[str, Measured]
 Figures = dict[str, bytes]  # path beside the page → PNG
-ROW = (  # what a row of the grid prints
-    *("test_accuracy", "val_accuracy", "fit_accuracy"),
-    *("test_loss", "val_loss", "fit_loss"),
-)
 SWEPT = {  # hyperparameter → how an axis names it
     "dropout": "Dropout",
     "learning_rate": "Learning rate",
@@ -36,39 +31,6 @@ def figures(plan: Plan, models: Models, searches: Mapping[str, Found], test: Spl
         **_confusion(plan, models),
         **_predictions(plan, models, test),
     }
-
-
-def is_row(name: str) -> bool:
-    """Return whether a model is a row of system 4's grid."""
-    return name.startswith("4-grid-")
-
-
-def check_rows(plan: Plan) -> None:
-    """Refuse rows of the grid that do not fit into one table per number of hidden layers.
-
-    Raises:
-        UserError: a row has several seeds, lacks a printed number, or has another place.
-    """
-    places: dict[int, str] = {}
-    for name, row in plan.models.items():
-        if not is_row(name):
-            continue
-        if len(row.seeds) > 1:
-            raise UserError(f"models.{name}.seeds: a row of the grid has one, not {len(row.seeds)}")
-        missing = [metric for metric in ROW if metric not in printed(row)]
-        if missing:
-            raise UserError(f"models.{name}.published: expected {', '.join(missing)}")
-        layers = len(row.hyperparameters["hidden_units"])
-        if places.setdefault(layers, row.place) != row.place:
-            raise UserError(
-                f"models.{name}.place: expected {places[layers]!r}, where the grid's other rows"
-                f" with {layers} hidden layers stand"
-            )
-
-
-def printed(part: SystemModel) -> dict[str, str]:
-    """Return what is printed of a model, wherever it stands: metric → text."""
-    return {metric: text for one in part.published for metric, text in one.values.items()}
 
 
 def _accuracies(plan: Plan, models: Models) -> Figures:
