@@ -147,6 +147,7 @@ def test_a_class_has_its_published_and_measured_numbers_in_one_row() -> None:
         (0.0405, "+0.0405 (outside)"),
         (0.03, "+0.03 (outside)"),
         (0.06, "+0.06 (outside)"),
+        (0.00005, "+0.00005 (outside)"),  # Python prints 5e-05
     ],
 )
 def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: str) -> None:

@@ -340,6 +340,18 @@ def test_no_figure_is_left_of_models_that_left_the_plan(
     assert "confusion-3-jackson.png" in left
 
 
+def test_a_grid_that_is_no_table_is_refused_in_one_line(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    content = replicating.plan(own)
+    content["models"]["4-grid-2-sgd-01-512"]["seeds"] = [1, 2]
+    replicating.write(own, content)
+    error = script(own, "compare", fails=True).stderr
+    told = "models.4-grid-2-sgd-01-512.seeds: a row of the grid has one, not 2"
+    assert error == f"compare: error: {told}\n"
+
+
 def test_without_any_result_there_is_no_page(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:

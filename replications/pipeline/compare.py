@@ -15,6 +15,7 @@ from fashion import (
     data,
     replication,
     replication_figures,
+    replication_findings,
     replication_report,
     replication_results,
     stage,
@@ -32,6 +33,7 @@ def main() -> None:
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
     whole = replication.read_plan(folder / "params.yaml")
+    replication_findings.check_rows(whole)
     digests = replication_results.read_digests(paths)
     plan = replication_results.what_ran(whole, folder / "results", digests)
     if not plan.trained:

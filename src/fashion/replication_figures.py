@@ -7,11 +7,11 @@ import numpy as np
 from fashion import evaluation, plots, replication_plots
 from fashion.data import Split
 from fashion.parameters import searched_names
-from fashion.replication import Plan, SystemModel
+from fashion.replication import Plan
+from fashion.replication_findings import Models, is_row, printed
 from fashion.replication_plots import Curve
-from fashion.replication_results import SETTLED, Found, Measured
+from fashion.replication_results import SETTLED, Found
 
-Models = Mapping[str, Measured]
 Figures = dict[str, bytes]  # path beside the page → PNG
 SWEPT = {  # hyperparameter → how an axis names it
     "dropout": "Dropout",
@@ -31,16 +31,6 @@ def figures(plan: Plan, models: Models, searches: Mapping[str, Found], test: Spl
         **_confusion(plan, models),
         **_predictions(plan, models, test),
     }
-
-
-def is_row(name: str) -> bool:
-    """Return whether a model is a row of system 4's grid."""
-    return name.startswith("4-grid-")
-
-
-def printed(part: SystemModel) -> dict[str, str]:
-    """Return what is printed of a model, wherever it stands: metric → text."""
-    return {metric: text for one in part.published for metric, text in one.values.items()}
 
 
 def _accuracies(plan: Plan, models: Models) -> Figures:

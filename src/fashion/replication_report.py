@@ -2,22 +2,22 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from fashion import evaluation, page, verdicts
+from fashion import replication_findings as findings
 from fashion.data import CLASS_NAMES
 from fashion.hyperparameters import each
 from fashion.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from fashion.parameters import Transforms, searched_names
 from fashion.progress import duration
-from fashion.replication import MACRO, PER_CLASS, Plan, PrintedModel, Published
-from fashion.replication_figures import is_row, printed
+from fashion.replication import PER_CLASS, Claim, Lowest, Plan, PrintedModel, Published
+from fashion.replication_findings import Number, is_row, printed
 from fashion.replication_results import Found, Measured
 
 NOTHING = "–"
-INSIDE = "inside"
 LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
 CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
 METRICS = {  # what a document may print, or a claim be about → as the page calls it
@@ -82,56 +82,20 @@ def _systems(content: Content) -> dict[str, Any]:
     """Return system → what came out."""
     found: dict[str, Any] = {}
     for name, system in content.plan.systems.items():
-        numbers = [one.standing for one in _counted(content, name)]
-        classes = [
-            _standing(metric, one.verdict)
-            for _, metric, _, one in _class_comparisons(content, name)
-        ]
-        claims = [one.outcome.verdict for one in _claims(content, name)]
+        of_system = (content.plan, content.models, name)
+        numbers = [one.standing for one in findings.counted(*of_system)]
+        classes = [one.standing for one in findings.class_numbers(*of_system)]
+        claims = [one.outcome.verdict for one in findings.claims(*of_system)]
         found[name] = {
             "title": system.title,
             "models": sum(part.system == name for part in content.plan.trained.values()),
             "searches": sum(part.system == name for part in content.plan.searches.values()),
-            "published": {verdict: numbers.count(verdict) for verdict in _STANDINGS},
-            "classes": {verdict: classes.count(verdict) for verdict in _STANDINGS},
-            "claims": {verdict: claims.count(verdict) for verdict in _OUTCOMES},
+            "published": {verdict: numbers.count(verdict) for verdict in findings.STANDINGS},
+            "classes": {verdict: classes.count(verdict) for verdict in findings.STANDINGS},
+            "claims": {verdict: claims.count(verdict) for verdict in findings.OUTCOMES},
             "seconds": round(content.seconds[name]),
         }
     return found
-
-
-_STANDINGS = (INSIDE, "better", "worse")
-_OUTCOMES = ("held", "undecided", "opposite")
-
-
-def _standing(metric: str, verdict: str) -> str:
-    """Return whether a published number is better or worse than ours, if it is not inside."""
-    if verdict not in ("above", "below"):
-        return verdict
-    return "better" if (verdict == "above") != metric.endswith("loss") else "worse"
-
-
-def _lies(metric: str, verdict: str) -> str:
-    """Return where a published number lies, and what that says of it."""
-    standing = _standing(metric, verdict)
-    return verdict if standing == verdict else f"{verdict} ({standing})"
-
-
-class _Counted(NamedTuple):
-    """A published number that counts in the summary."""
-
-    metric: str
-    standing: str
-    seeds: int  # that it is held against
-
-
-def _counted(content: Content, system: str) -> Iterator[_Counted]:
-    """Give what is printed of a model; what our searches found are others."""
-    for name, metric, one in _comparisons(content, system):
-        standing = _standing(metric, one.verdict)
-        loss_or_accuracy = metric.endswith(("loss", "accuracy"))
-        if name in content.plan.models and loss_or_accuracy and standing in _STANDINGS:
-            yield _Counted(metric, standing, one.seeds)
 
 
 def _summary(content: Content) -> list[Block]:
@@ -141,18 +105,19 @@ def _summary(content: Content) -> list[Block]:
     numbers, classes, claims = (
         {verdict: sum(one[what][verdict] for one in told.values()) for verdict in outcomes}
         for what, outcomes in (
-            ("published", _STANDINGS),
-            ("classes", _STANDINGS),
-            ("claims", _OUTCOMES),
+            ("published", findings.STANDINGS),
+            ("classes", findings.STANDINGS),
+            ("claims", findings.OUTCOMES),
         )
     )
-    counted = [one for name in plan.systems for one in _counted(content, name)]
-    chance = _outside_by_chance(one.seeds for one in counted)
+    systems = [(plan, content.models, name) for name in plan.systems]
+    counted = [one for system in systems for one in findings.counted(*system)]
+    chance = _outside_by_chance(counted)
     other_images = sum(one.metric.startswith("val_") for one in counted)
     chance_of_classes = _outside_by_chance(
-        one.seeds for name in plan.systems for *_, one in _class_comparisons(content, name)
+        one for system in systems for one in findings.class_numbers(*system)
     )
-    tested = [one for name in plan.systems for one in _claims(content, name)]
+    tested = [one for system in systems for one in findings.claims(*system)]
     sizes = [one.size for one in tested if one.size is not None]
     corrected = verdicts.corrected([one.outcome for one in tested], plan.confidence)
     left_out = ", ".join(f"`{stage}`" for stage in content.missing)
@@ -194,21 +159,21 @@ def _summary(content: Content) -> list[Block]:
                 f" {corrected.count('held')} held and of {corrected.count('opposite')} the opposite"
                 " was found. Several may be read off the same models. What is tested is"
                 f" the direction; of {len(sizes)} sizes that are printed with a claim, the interval"
-                f" of ours holds {sizes.count(INSIDE)}.",
+                f" of ours holds {sizes.count(findings.INSIDE)}.",
             ]
         ),
         Table(
             "What came out, system by system: of the published losses and accuracies those that lie"
             " inside our range, are better or are worse, and of the claims those that held, are"
             " undecided or whose opposite was found.",
-            ["System", "Models", "Searches", *_STANDINGS, *_OUTCOMES, "Minutes"],
+            ["System", "Models", "Searches", *findings.STANDINGS, *findings.OUTCOMES, "Minutes"],
             [
                 [
                     f"{name}. {one['title']}",
                     str(one["models"]),
                     str(one["searches"]),
-                    *(str(one["published"][verdict]) for verdict in _STANDINGS),
-                    *(str(one["claims"][verdict]) for verdict in _OUTCOMES),
+                    *(str(one["published"][verdict]) for verdict in findings.STANDINGS),
+                    *(str(one["claims"][verdict]) for verdict in findings.OUTCOMES),
                     _minutes(one["seconds"]),
                 ]
                 for name, one in told.items()
@@ -224,15 +189,12 @@ def _summary(content: Content) -> list[Block]:
     return blocks
 
 
-def _outside_by_chance(seeds: Iterable[int]) -> float:
+def _outside_by_chance(held: Iterable[Number]) -> float:
     """Return how many numbers would lie outside our range if they came from a model like ours.
 
     Of n + 1 trainings alike each is the lowest, or the highest, once in n + 1 times.
-
-    Args:
-        seeds: of each number, how many trainings it is held against.
     """
-    return sum(2 / (n + 1) for n in seeds)
+    return sum(2 / (one.compared.seeds + 1) for one in held)
 
 
 def _system(content: Content, system: str) -> list[Block]:
@@ -332,16 +294,16 @@ def _rates(rates: Sequence[float]) -> str:
 def _numbers(content: Content, system: str) -> Table:
     rows = [
         [
-            content.plan.trained[name].what,
-            METRICS[metric],
-            _lies(metric, one.verdict),
-            one.published,
-            _mean(metric, one.mean, one.deviation),
-            _signed(metric, one.difference),
-            _range(metric, one.low, one.high),
-            str(one.seeds),
+            content.plan.trained[one.model].what,
+            METRICS[one.metric],
+            _lies(one),
+            one.compared.published,
+            _mean(one.metric, one.compared.mean, one.compared.deviation),
+            _signed(one.metric, one.compared.difference),
+            _range(one.metric, one.compared.low, one.compared.high),
+            str(one.compared.seeds),
         ]
-        for name, metric, one in _comparisons(content, system)
+        for one in findings.numbers(content.plan, content.models, system)
     ]
     for name, part in content.plan.trained.items():
         if part.system != system or part.published:
@@ -386,14 +348,14 @@ def _where(content: Content, system: str) -> list[Block]:
 
 
 def _class_table(content: Content, system: str) -> list[Block]:
-    compared: dict[str, dict[str, dict[str, verdicts.Comparison]]] = {}  # model → class → metric
-    for name, metric, label, one in _class_comparisons(content, system):
-        compared.setdefault(name, {}).setdefault(label, {})[metric] = one
+    found: dict[str, dict[str, list[Number]]] = {}  # model → class → one per metric
+    for one in findings.class_numbers(content.plan, content.models, system):
+        found.setdefault(one.model, {}).setdefault(one.label, []).append(one)
     blocks: list[Block] = []
-    for name, classes in compared.items():
+    for name, classes in found.items():
         part = content.plan.models[name]
         where = next(one.place for one in part.published if _classes(one))
-        metrics = list(classes[CLASS_NAMES[0]])
+        metrics = [one.metric for one in classes[CLASS_NAMES[0]]]
         blocks.append(
             Table(
                 f"Class by class, published, measured (mean ± sd), their difference, and where the"
@@ -411,16 +373,16 @@ def _class_table(content: Content, system: str) -> list[Block]:
                         label,
                         *(
                             text
-                            for metric, one in found.items()
+                            for one in of_class
                             for text in (
-                                one.published,
-                                _mean(metric, one.mean, one.deviation),
-                                _signed(metric, one.difference),
-                                _lies(metric, one.verdict),
+                                one.compared.published,
+                                _mean(one.metric, one.compared.mean, one.compared.deviation),
+                                _signed(one.metric, one.compared.difference),
+                                _lies(one),
                             )
                         ),
                     ]
-                    for label, found in classes.items()
+                    for label, of_class in classes.items()
                 ],
             )
         )
@@ -564,16 +526,16 @@ def _epochs(content: Content, system: str) -> list[Block]:
 
 def _claim_table(content: Content, system: str) -> list[Block]:
     rows, tested = [], []
-    for claim in _claims(content, system):
-        one = claim.outcome
+    for test in findings.claims(content.plan, content.models, system):
+        claim, one = test.claim, test.outcome
         interval = (
             NOTHING
             if math.isnan(one.interval.low)
             else " … ".join(_signed(claim.metric, end) for end in one.interval)
         )
-        size = NOTHING if claim.by is None else f"{claim.by:+g}"
-        if claim.size is not None:
-            size += f" ({claim.size})"
+        size = test.by or NOTHING
+        if test.size is not None:
+            size += f" ({test.size})"
         rows.append(
             [
                 claim.text,
@@ -584,7 +546,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
                 size,
             ]
         )
-        tested.append(f"{claim.text} ({claim.place}): {claim.tested}.")
+        tested.append(f"{claim.text} ({claim.place}): {_tested(claim, content.plan)}.")
     if not rows:
         return []
     level = page.level(content.plan.confidence)
@@ -598,6 +560,17 @@ def _claim_table(content: Content, system: str) -> list[Block]:
         Text("Where each claim is printed, and what was tested:"),
         Bullets(tested),
     ]
+
+
+def _tested(claim: Claim | Lowest, plan: Plan) -> str:
+    """Return what was tested of a claim."""
+    if isinstance(claim, Claim):
+        first, second = (plan.trained[name].what for name in (claim.first, claim.second))
+        return f"{METRICS[claim.metric]} of “{first}” {claim.direction} than of “{second}”"
+    return (
+        f"{CLASS_METRICS[claim.metric]} of {' and '.join(claim.classes)} lower than of every other"
+        f" class, of “{plan.trained[claim.model].what}”"
+    )
 
 
 def _search_table(content: Content, system: str) -> list[Block]:
@@ -818,93 +791,6 @@ def _terms(content: Content) -> Terms:
     )
 
 
-def _comparisons(content: Content, system: str) -> Iterator[tuple[str, str, verdicts.Comparison]]:
-    """Give model, metric and comparison of every single number but the grid's."""
-    for name, part in content.plan.trained.items():
-        if part.system != system or is_row(name):
-            continue
-        for metric, value in printed(part).items():
-            if metric not in (*PER_CLASS, *MACRO):
-                measured = content.models[name].metrics[metric]
-                yield name, metric, verdicts.compare(value, measured)
-
-
-def _class_comparisons(
-    content: Content, system: str
-) -> Iterator[tuple[str, str, str, verdicts.Comparison]]:
-    """Give model, metric, class and comparison of every printed number of a class, and the mean."""
-    for name, part in content.plan.models.items():
-        theirs, ours = printed(part), content.models[name].metrics
-        if part.system != system:
-            continue
-        for metric in PER_CLASS:
-            values = theirs.get(metric, "").split()
-            for label, value in zip(CLASS_NAMES, values, strict=False):
-                yield name, metric, label, verdicts.compare(value, ours[f"{metric}.{label}"])
-            if macro := theirs.get(f"macro_{metric}"):
-                yield (
-                    name,
-                    metric,
-                    "macro average",
-                    verdicts.compare(macro, ours[f"macro_{metric}"]),
-                )
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """A claim of a document, tested."""
-
-    text: str
-    place: str
-    metric: str
-    by: float | None  # a printed difference
-    tested: str  # what of it
-    outcome: verdicts.Difference
-
-    @property
-    def size(self) -> str | None:
-        """Whether the printed difference lies in our interval; None if one of them is missing."""
-        low, high = self.outcome.interval
-        if self.by is None or math.isnan(low):
-            return None
-        rounding = verdicts.rounding_of(str(self.by))
-        return INSIDE if low - rounding <= self.by <= high + rounding else "outside"
-
-
-def _claims(content: Content, system: str) -> Iterator[_Claim]:
-    """Test what a document says of two models, and of classes of one."""
-    plan = content.plan
-    for claim in plan.claims:
-        if claim.system == system:
-            pair = (claim.first, claim.second)
-            first, second = (content.models[name].metrics[claim.metric] for name in pair)
-            one, other = (plan.trained[name].what for name in pair)
-            yield _Claim(
-                claim.text,
-                claim.place,
-                claim.metric,
-                claim.by,
-                f"{METRICS[claim.metric]} of “{one}” {claim.direction} than of “{other}”",
-                verdicts.difference(first, second, claim.direction, plan.confidence),
-            )
-    for low in plan.lowest:
-        if low.system == system:
-            metrics = content.models[low.model].metrics
-            named, others = (
-                [metrics[f"{low.metric}.{n}"] for n in CLASS_NAMES if (n in low.classes) == within]
-                for within in (True, False)
-            )
-            yield _Claim(
-                low.text,
-                low.place,
-                low.metric,
-                None,
-                f"{CLASS_METRICS[low.metric]} of {' and '.join(low.classes)} lower than of every"
-                f" other class, of “{plan.trained[low.model].what}”",
-                verdicts.lowest(named, others, plan.confidence),
-            )
-
-
 def _figure(content: Content, file: str, alt: str, caption: str) -> Figure:
     return page.figure(content.figures[file], file, alt, caption)
 
@@ -923,6 +809,12 @@ def _mean(metric: str, mean: float, deviation: float) -> str:
 def _range(metric: str, low: float, high: float) -> str:
     ends = [low] if low == high else [low, high]
     return " … ".join(_number(metric, end) for end in ends)
+
+
+def _lies(one: Number) -> str:
+    """Return where a published number lies, and what that says of it."""
+    verdict = one.compared.verdict
+    return verdict if one.standing == verdict else f"{verdict} ({one.standing})"
 
 
 def _minutes(seconds: float) -> str:
