@@ -705,8 +705,9 @@ def _time(content: Content) -> list[Block]:
             f"All searches, trainings and scoring together took {duration(round(total))} on"
             f" {' and '.join(content.processors)}, threads of each process:"
             f" {content.plan.threads}. `make replications` runs two processes at a time; half of"
-            f" the sum is {duration(round(total / 2))}. How long it takes as a whole is not"
-            " measured, as stages may run on different days and beside other work."
+            f" the sum is {duration(round(total / 2))}. What DVC does itself, and the start of each"
+            " stage, are not in it. How long it takes as a whole is not measured, as stages may run"
+            " on different days and beside other work."
         ),
         Table("Minutes of one process.", ["System", "Minutes"], rows),
     ]
