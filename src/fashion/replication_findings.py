@@ -16,10 +16,8 @@ INSIDE = "inside"
 STANDINGS = (INSIDE, "better", "worse")  # of a published number
 OUTCOMES = ("held", "undecided", "opposite")  # of a claim
 AVERAGE = "macro average"  # stands where a class does
-ROW = (  # what is printed of a row of the grid
-    *("test_accuracy", "val_accuracy", "fit_accuracy"),
-    *("test_loss", "val_loss", "fit_loss"),
-)
+ROW_ACCURACIES = ("test_accuracy", "val_accuracy", "fit_accuracy")  # printed of a row of the grid
+ROW_LOSSES = ("test_loss", "val_loss", "fit_loss")
 
 Models = Mapping[str, Measured]
 
@@ -78,7 +76,7 @@ def check_rows(plan: Plan) -> None:
             continue
         if len(row.seeds) > 1:
             raise UserError(f"models.{name}.seeds: a row of the grid has one, not {len(row.seeds)}")
-        missing = [metric for metric in ROW if metric not in printed(row)]
+        missing = [one for one in (*ROW_ACCURACIES, *ROW_LOSSES) if one not in printed(row)]
         if missing:
             raise UserError(f"models.{name}.published: expected {', '.join(missing)}")
         layers = len(row.hyperparameters["hidden_units"])

@@ -422,14 +422,14 @@ def _grid(content: Content, system: str) -> list[Block]:
                 f" {both.mean_difference:+.4f}, largest {both.largest_difference:.4f}; the highest"
                 f" published is that of {best[0]}, the highest measured of {best[1]}. Rows"
                 " that are no further apart than seeds of one model are in no order.",
-                ("test_accuracy", "val_accuracy", "fit_accuracy"),
+                findings.ROW_ACCURACIES,
                 ("epochs",),
             ),
             _grid_table(
                 content,
                 names,
                 f"The same with {layers} hidden layers: the losses.",
-                ("test_loss", "val_loss", "fit_loss"),
+                findings.ROW_LOSSES,
             ),
         ]
     rows = [name for names in rows_of.values() for name in names]
