@@ -15,7 +15,7 @@ from tests import replicating, stores
 
 from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
-from fashion.files import read_csv, read_json
+from fashion.files import read_csv, read_json, write_json
 from fashion.randomness import derive_seed
 from fashion.replication_results import read_replicas
 from fashion.store import REPLICATIONS
@@ -213,11 +213,15 @@ def test_a_killed_training_goes_on_where_it_was(
     own = checkout_from(replicated)
     expected = results(own)
     kill(own, "train", "3-tyler", "seed 2 epoch 1/")
+    (spent,) = own.root.glob("replications/.state/train-3-tyler/*/2.seconds")
+    write_json(spent, 1000.0)  # as if it had been at it for so long
     (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
     again = script(own, "train", "3-tyler").stdout
     assert "seed 1 epoch" not in again
     assert "seed 2 epoch 1/" not in again
     assert results(own) == expected
+    duration = read_json(own.root / "replications/durations/train-3-tyler.json")
+    assert duration["seconds"] > 1000
 
 
 @pytest.mark.timeout(900)

@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fashion.errors import UserError
 from fashion.files import md5
-from fashion.state import FOLDER, forget_recorded, resumable, work_key
+from fashion.state import FOLDER, Stopwatch, forget_recorded, resumable, work_key
 
 SOURCES = Path(__file__).parents[1] / "src"
 
@@ -239,3 +240,26 @@ def test_an_output_in_a_folder_is_known_by_its_path(tmp_path: Path) -> None:
     record(tmp_path, **{"models/mlp.keras": md5(output)})
     forget_recorded(tmp_path)
     assert not folder.exists()
+
+
+# The time that work took
+
+
+def test_a_stopwatch_goes_on_from_what_a_killed_process_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 103.0, 109.0, 5.0, 7.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    killed = Stopwatch(tmp_path / "seconds.json")
+    killed.save()
+    assert killed.seconds == 9.0  # its last six seconds are lost, and done again
+    assert Stopwatch(tmp_path / "seconds.json").seconds == 3.0 + 2.0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [('"1"', "is damaged: delete it"), ("1.", "is not valid JSON")]
+)
+def test_a_damaged_stopwatch_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "seconds.json").write_text(content)
+    with pytest.raises(UserError, match=rf"seconds\.json {reason}"):
+        Stopwatch(tmp_path / "seconds.json")

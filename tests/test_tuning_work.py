@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,10 @@ from mlflow.entities import Run
 from tests.test_replicas import PLAN, some
 
 from fashion import models, training, training_log
+from fashion.files import read_json, write_json
 from fashion.parameters import Search
 from fashion.randomness import derive_seed
+from fashion.state import DONE
 from fashion.store import REPLICATIONS
 from fashion.training import Epoch, Progress
 from fashion.tuning_work import SearchWork
@@ -144,6 +147,26 @@ def test_a_trial_that_diverges_failed_and_costs_no_other(searched: Searched) -> 
     told = dict(zip(header, rows[2], strict=True))
     assert told["val_loss"] in ("", None)
     assert json.dumps(failed.searched) == '{"learning_rate": 10.0}'
+
+
+def test_a_killed_trial_took_the_time_before_the_kill_too(
+    searched: Searched, tmp_path: Path
+) -> None:
+    root = shutil.copytree(searched.work.folder.parents[2], tmp_path / "copy")
+    again = replace(searched.work, best={}, histories={}, seconds=[])
+    checkpoint = searched.work.checkpoint(searched.work.winner)
+    folder = root / checkpoint.parent.relative_to(searched.work.folder.parents[2])
+    (folder / DONE).unlink()
+    identity = checkpoint.stem.removesuffix("-0")
+    (folder / f"{identity}.json").unlink()
+    spent = folder / f"{identity}.seconds"
+    assert read_json(spent) > 0
+    write_json(spent, 1000.0)
+    with again.opened(root, root, []):
+        again.do()
+    assert [seconds > 1000 for seconds in again.seconds] == [
+        trial == searched.work.winner for trial in searched.work.trials if trial.scores
+    ]
 
 
 def test_a_training_goes_on_from_the_end_of_the_winner(searched: Searched, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Writes: results/models/<name>/, durations/train-<name>.json
 """
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def main() -> None:
             journal = work / f"{seed}.json"
             checkpoint = work / f"{seed}.npz"
             if not journal.exists():
-                started = time.perf_counter()
+                stopwatch = state.Stopwatch(work / f"{seed}.seconds")
                 if isinstance(part, replication.Winner):
                     place = finished.place(
                         folder, part.search, settings, seed, plan.threads, record["data_sha256"]
@@ -71,9 +70,9 @@ def main() -> None:
                     seed=seed,
                     record=record,
                     checkpoint=checkpoint,
+                    on_epoch=stopwatch.save,
                 )
-                elapsed = time.perf_counter() - started
-                write_json(journal, {"replica": replica, "seconds": elapsed})
+                write_json(journal, {"replica": replica, "seconds": stopwatch.seconds})
             remembered = read_json(journal)
             found.append(remembered["replica"])
             seconds.append(remembered["seconds"])

@@ -1,6 +1,6 @@
 """One model of a published system, from one seed: trained, scored on every split, logged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def train(
     seed: int,
     record: Record,
     checkpoint: Path,
+    on_epoch: Callable[[], None] = lambda: None,
 ) -> Replica:
     """Return scores, history and predictions of a model trained from one seed.
 
@@ -106,6 +107,7 @@ def train(
         seed: as for `training_work.train`.
         record: as for `opened`.
         checkpoint: a file to resume from and to save to.
+        on_epoch: as for `training_work.train`.
 
     Raises:
         UserError: as `training.train` raises it.
@@ -121,6 +123,7 @@ def train(
             seed=seed,
             run=run,
             checkpoint=checkpoint,
+            on_epoch=on_epoch,
             **part.training.model_dump(),
         )
         scores = {"parameters": model.count_params(), "epochs": progress.epochs}

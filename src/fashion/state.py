@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,31 @@ from fashion.files import md5, read_json, write_json
 
 FOLDER = ".state"
 DONE = "done.json"  # in a folder whose work has ended well: output → MD5
+
+
+class Stopwatch:
+    """How long a piece of work has taken all processes that were at it, the killed ones too."""
+
+    def __init__(self, file: Path) -> None:
+        """Start, from what the file says of earlier processes.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        self._file = file
+        self._before = read_json(file) if file.exists() else 0.0
+        if not isinstance(self._before, float):
+            raise UserError(f"{file} is damaged: delete it to count from zero")
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Without what a killed process did after its last `save`: that is done again."""
+        return self._before + time.perf_counter() - self._started
+
+    def save(self) -> None:
+        """Write the seconds to the file: call it wherever the work can be taken up from."""
+        write_json(self._file, self.seconds)
 
 
 def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:

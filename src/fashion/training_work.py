@@ -1,5 +1,6 @@
 """A training as a stage runs it: goes on where it stopped, says how it goes, logs its curves."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -27,6 +28,7 @@ def train(
     keep: str,
     run: Run,
     checkpoint: Path,
+    on_epoch: Callable[[], None] = lambda: None,
 ) -> tuple[keras.Model, Progress]:
     """Return a trained model of Keras's own layers and its history.
 
@@ -39,12 +41,14 @@ def train(
         seed: of the weights, the order, the image changes and the dropout masks.
         epochs: as for `training.train`; so are `patience`, `monitor`, `keep`, `checkpoint`.
         run: gets the curves, epoch by epoch.
+        on_epoch: called when an epoch is in the checkpoint.
 
     Raises:
         UserError: as `training.train` raises it.
     """
 
     def report(row: Epoch, seconds: float) -> None:
+        on_epoch()
         training_log.log_epochs(run, [row])
         print(
             f"{label} epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f},"

@@ -1,7 +1,6 @@
 """A search as a stage runs it: remembers its finished trials, says how it goes, logs them."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -177,12 +176,12 @@ class SearchWork:
 
     def _train(self, number: int, values: Values, epochs: int, journal: Path) -> None:
         """Train a trial and write its scores and histories to the journal."""
-        started = time.perf_counter()
+        stopwatch = state.Stopwatch(journal.with_suffix(".seconds"))
         with training_log.trial_run(
             self.run, self.place, self.model, self.record, number, values, epochs
         ) as child:
             executions = [
-                self._execute(number, execution, values, epochs, journal, child)
+                self._execute(number, execution, values, epochs, journal, child, stopwatch)
                 for execution in range(self.settings.executions_per_trial)
             ]
             scores = {
@@ -193,11 +192,20 @@ class SearchWork:
             # With the epochs that an earlier, killed process trained but could not log.
             training_log.log_trial(child, executions[0].history, scores)
         histories = [one.history for one in executions]
-        seconds = time.perf_counter() - started
-        write_json(journal, {"scores": scores, "histories": histories, "seconds": seconds})
+        write_json(
+            journal,
+            {"scores": scores, "histories": histories, "seconds": stopwatch.seconds},
+        )
 
     def _execute(
-        self, number: int, execution: int, values: Values, epochs: int, journal: Path, child: Run
+        self,
+        number: int,
+        execution: int,
+        values: Values,
+        epochs: int,
+        journal: Path,
+        child: Run,
+        stopwatch: state.Stopwatch,
     ) -> Progress:
         try:
             hyperparameters = parse(self.model, values, f"trial {number}")
@@ -206,6 +214,7 @@ class SearchWork:
         seed = self.trial_seed(execution)
 
         def log(row: Epoch, seconds: float) -> None:
+            stopwatch.save()
             if execution == 0:  # the curves of the first; the scores are the mean of all
                 training_log.log_epochs(child, [row])
 
