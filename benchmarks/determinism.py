@@ -10,18 +10,16 @@ Writes: reports/benchmarks/determinism.json
 
 import os
 
-from benchmarks import isolated, machine
+from benchmarks import epoch, isolated, machine
 from benchmarks.workloads import ROOT
 
-from fashion import command, data, hyperparameters
+from fashion import command, hyperparameters
 from fashion.files import write_json
 from fashion.parameters import read_parameters
 from fashion.paths import Paths
-from fashion.randomness import generator
-from fashion.runtime import SWITCHES, configure
+from fashion.runtime import SWITCHES
 
 ROUNDS = 5
-IMAGES = 12_000  # of the train split: a quarter of an epoch
 
 
 def main() -> None:
@@ -41,37 +39,21 @@ def main() -> None:
         print(f"{model}: determinism costs {cost:+.1%}")
     write_json(
         paths.report("benchmarks") / "determinism.json",
-        {"machine": machine.described(), "images": IMAGES, "models": result},
+        {"machine": machine.described(), "images": epoch.IMAGES, "models": result},
     )
 
 
 def seconds(model: str, *, deterministic: bool) -> float:
-    """Train for two epochs and return the seconds of the second."""
+    """Return the seconds of an epoch."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
     record = hyperparameters.read(model, paths.hyperparameters(model))
-    train = data.sample(data.read_split(paths.split("train")), IMAGES, generator(1, "benchmark"))
     if not deterministic:
         os.environ.update(SWITCHES)  # some of which TensorFlow reads when it is loaded
-        import tensorflow as tf  # noqa: PLC0415 (before `configure`, to take a switch from it)
+        import tensorflow as tf  # noqa: PLC0415 (before it is configured, to take a switch away)
 
         tf.config.experimental.enable_op_determinism = lambda: None
-    configure(parameters.threads)
-    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
-
-    taken: list[float] = []
-    training.train(
-        models.build(model, record, 1),
-        record,
-        train,
-        data.sample(train, 1_000, generator(1, "benchmark")),
-        seed=1,
-        epochs=2,
-        patience=2,
-        monitor="val_accuracy",
-        on_epoch=lambda row, duration: taken.append(duration),
-    )
-    return taken[-1]
+    return epoch.seconds(model, record, threads=parameters.threads, validated=1_000)
 
 
 if __name__ == "__main__":

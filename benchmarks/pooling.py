@@ -9,7 +9,7 @@ Writes: reports/benchmarks/pooling.json
 
 import os
 
-from benchmarks import isolated, machine, published
+from benchmarks import epoch, isolated, machine, published
 from benchmarks.workloads import ROOT
 
 from fashion import command
@@ -30,7 +30,7 @@ def main() -> None:
     found = isolated.take_turns("pooling", published.CNN, ("together", "apart"), ROUNDS)
     saved = 1 - found["medians"]["together"] / found["medians"]["apart"]
     print(f"{published.CNN}: GELU and the pooling in one save {saved:.1%}")
-    work = {"name": published.CNN, "images": published.IMAGES}
+    work = {"name": published.CNN, "images": epoch.IMAGES}
     result = {"machine": machine.described(), **work, **found, "saved": saved}
     write_json(Paths(ROOT).report("benchmarks") / "pooling.json", result)
 

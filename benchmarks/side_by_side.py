@@ -13,7 +13,7 @@ Writes: reports/benchmarks/side_by_side.json
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 
-from benchmarks import isolated, machine, published
+from benchmarks import epoch, isolated, machine, published
 from benchmarks.workloads import ROOT
 
 from fashion import command
@@ -36,7 +36,7 @@ def main() -> None:
     found = isolated.take_turns("side_by_side", published.CNN, ("one", "all"), ROUNDS)
     saved = 1 - found["medians"]["one"] / found["medians"]["all"]
     print(f"{published.CNN}, {PROCESSES} at a time: one thread for each saves {saved:.1%}")
-    work = {"name": published.CNN, "images": published.IMAGES, "processes": PROCESSES}
+    work = {"name": published.CNN, "images": epoch.IMAGES, "processes": PROCESSES}
     result = {"machine": machine.described(), **work, **found, "saved": saved}
     write_json(Paths(ROOT).report("benchmarks") / "side_by_side.json", result)
 

@@ -1,0 +1,52 @@
+"""The time of an epoch as the stages train it, where a benchmark changes what is around it."""
+
+from collections.abc import Callable
+
+from benchmarks.workloads import ROOT
+
+from fashion import data
+from fashion.hyperparameters import Hyperparameters
+from fashion.paths import Paths
+from fashion.randomness import generator
+from fashion.runtime import configure
+
+IMAGES = 12_000  # of the train split: a quarter of an epoch
+
+
+def seconds(
+    model: str,
+    record: Hyperparameters,
+    *,
+    threads: int,
+    validated: int,
+    change: Callable[[], None] = lambda: None,
+) -> float:
+    """Train on IMAGES for two epochs and return the seconds of the second, which traces nothing.
+
+    Args:
+        model: the architecture, a key of RECORDS.
+        record: its hyperparameters.
+        threads: intra-op ones.
+        validated: images that the model is scored on at the end of an epoch.
+        change: made to the library before the model is built, once TensorFlow is configured.
+    """
+    train = data.sample(
+        data.read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark")
+    )
+    configure(threads)
+    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+
+    change()
+    taken: list[float] = []
+    training.train(
+        models.build(model, record, 1),
+        record,
+        train,
+        data.sample(train, validated, generator(1, "benchmark")),
+        seed=1,
+        epochs=2,
+        patience=2,
+        monitor="val_loss",
+        on_epoch=lambda row, duration: taken.append(duration),
+    )
+    return taken[-1]
