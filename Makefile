@@ -89,16 +89,11 @@ reference: $(INSTALLED) ## train every model from four more seeds in a copy (.st
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	python -m fashion.reference .state/reference
 
-# A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on. Two
-# stages run at a time, of one thread each (docs/speed.md says what that saves); what one of them
-# could not do because of the other, the last line does. The CNNs take longest and come first: at
-# the end one of them would run alone.
-PUBLISHED = dvc stage list --name-only | grep -v '^compare$$'
+# A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
 	dvc repro preprocess augment
-	-cd replications && { $(PUBLISHED) | grep cnn; $(PUBLISHED) | grep -v cnn; } | \
-	  TF_NUM_INTEROP_THREADS=1 xargs -n 1 -P 2 dvc --wait-for-lock repro --single-item
+	python -m fashion.replicate
 	cd replications && dvc repro
 
 .PHONY: verify

@@ -40,7 +40,7 @@ LEVELS = (
     "tuning reference runs picture predict serve training_log evaluation_log refill"
     " training_work tuning_work replication finished verdicts replication_plots"
     " replication_results replication_findings replication_figures replication_report replicas",
-    "checklist readme record verify tour",
+    "checklist readme record verify tour replicate",
 )
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names.split()}
 

@@ -70,6 +70,7 @@ def content(
         counts={"train": [1] * 10},
         transforms=Transforms(rotation=10, zoom=0.1, shift=2, flip=0.5),
         seconds=dict.fromkeys(PLAN.systems, 90.0),
+        whole=None,
         processors=["Xeon"],
         figures={f"figures/{name}.png": PNG for name in ("accuracy", "samples", "grid")},
     )
@@ -401,6 +402,15 @@ def test_claims_are_tested_at_the_confidence_of_the_plan() -> None:
     for system in "23":
         assert summary(one)["systems"][system]["claims"]["held"] == 1
         assert summary(sure)["systems"][system]["claims"]["held"] == 0
+
+
+def test_how_long_everything_took_is_told_if_it_was_measured() -> None:
+    never = content({"3-tyler": measured()})
+    once = replace(never, whole=14_000.4)
+    assert "how long that takes is not measured" in render(never)[1]
+    assert summary(never)["seconds"] is None
+    assert "from nothing, that took 3 h 53 min, interruptions left out" in render(once)[1]
+    assert summary(once)["seconds"] == 14_000
 
 
 def test_half_of_the_time_is_half_of_the_sum() -> None:

@@ -13,9 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from tests import replicating, stores
 
+from fashion import command
 from fashion.data import Split, read_split, write_split
 from fashion.errors import UserError
 from fashion.files import read_csv, read_json, write_json
+from fashion.progress import duration
 from fashion.randomness import derive_seed
 from fashion.replication_results import read_replicas
 from fashion.store import REPLICATIONS
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[1]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
 ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": ELSEWHERE["MPLBACKEND"]}
+REPLICATE = ("python", "-m", "fashion.replicate")
+MODULE = {"PYTHONPATH": "src"}
 # Of every system something, of every kind of stage one; what the claims need of system 3.
 FEW = (
     *("1-dropout", "2-cnn-augmented", "3-tyler", "3-jackson", "3-jackson-l2", "3-batch-size"),
@@ -44,8 +48,8 @@ pytestmark = pytest.mark.slow
 
 
 def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
-    command = ("sh", "-c", 'cd replications && exec dvc "$@"', "sh", *arguments)
-    return checkout.run(*command, **options).stdout
+    line = ("sh", "-c", 'cd replications && exec dvc "$@"', "sh", *arguments)
+    return checkout.run(*line, **options).stdout
 
 
 def make(checkout: "Checkout", **options: Any) -> None:
@@ -54,8 +58,8 @@ def make(checkout: "Checkout", **options: Any) -> None:
 
 
 def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
-    command = (*PYTHON, f"pipeline/{name}.py", *arguments)
-    return checkout.run(*command, environment=ENVIRONMENT, **options)
+    line = (*PYTHON, f"pipeline/{name}.py", *arguments)
+    return checkout.run(*line, environment=ENVIRONMENT, **options)
 
 
 def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
@@ -129,6 +133,75 @@ def test_results_are_small_tables_with_a_row_per_seed(replicated: "Checkout") ->
     assert max(sizes) < 20_000
 
 
+def test_a_run_of_everything_is_timed(replicated: "Checkout") -> None:
+    folder = replicated.root / "replications"
+    took = read_json(folder / "durations/everything.json")["seconds"]
+    assert took > 10  # starting Python and TensorFlow once for each of its stages
+    assert read_json(folder / "summary.json")["seconds"] == round(took)
+    told = f"When everything was last run from nothing, that took {duration(took)}"
+    assert told in (folder / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.timeout(900)
+def test_a_run_of_everything_that_was_stopped_took_the_time_before_that_too(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    folder = own.root / "replications"
+    content = replicating.plan(own)
+    replicating.keep(content, "3-tyler", "3-jackson", "5-baseline")
+    replicating.write(own, content)
+    for name in ("results", ".state"):
+        shutil.rmtree(folder / name)
+    (folder / "dvc.lock").unlink()
+    process = own.start(*REPLICATE, environment=MODULE)
+    assert process.stdout
+    for line in process.stdout:
+        if "done: 1 of 3 stages" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    assert process.wait() == command.EXIT_TERMINATED
+    process.communicate()
+    (spent,) = folder.glob(".state/replicate/*/seconds.json")
+    assert read_json(spent) > 1
+    write_json(spent, 1000.0)  # as if it had been at it for so long
+    told = own.run(*REPLICATE, environment=MODULE).stdout
+    assert re.search(r"done: 3 of 3 stages, 1[67] min ", told)
+    assert read_json(folder / "durations/everything.json")["seconds"] > 1000
+
+
+@pytest.mark.timeout(900)
+def test_a_run_of_a_part_leaves_the_time_of_everything(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    folder = own.root / "replications"
+    before = read_json(folder / "durations/everything.json")
+    shutil.rmtree(folder / "results/models/5-baseline")
+    told = own.run(*REPLICATE, environment=MODULE).stdout
+    assert "train@5-baseline done: 1 of 1 stages" in told
+    assert read_json(folder / "durations/everything.json") == before
+
+
+@pytest.mark.timeout(900)
+def test_what_fails_is_named_in_one_line(
+    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = checkout_from(replicated)
+    content = replicating.plan(own)
+    replicating.keep(content, "3-tyler", "5-baseline")
+    replicating.write(own, content)
+    folder = own.root / "replications"
+    (folder / "durations/everything.json").unlink()
+    (own.root / "data/processed/val.npz").write_bytes(b"no archive")
+    error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr
+    last = error.splitlines()[-1]
+    assert last.startswith("replicate: error: train@")
+    assert last.endswith("failed, and the lines above say why; run the same command again to go on")
+    assert all(name in last for name in ("train@3-tyler", "train@5-baseline"))
+    assert not (folder / "durations/everything.json").exists()
+
+
 def test_a_second_time_there_is_nothing_to_do(replicated: "Checkout") -> None:
     before = (replicated.root / "replications/dvc.lock").read_bytes()
     assert "Data and pipelines are up to date" in dvc(replicated, "repro")
@@ -180,9 +253,9 @@ def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
         expected = stores.content(store)["runs"]
     own.forget_runs()
     shutil.rmtree(own.root / "replications/results/models/5-baseline")
-    told, again = own.run(
-        *("python", "-c", REFILL_TWICE), environment={"PYTHONPATH": "src"}
-    ).stdout.split("again\n")
+    told, again = own.run(*("python", "-c", REFILL_TWICE), environment=MODULE).stdout.split(
+        "again\n"
+    )
     assert "3-tyler: 2 logged" in told
     assert "3-batch-size-search: logged" in told
     with contextlib.chdir(own.root):
@@ -220,8 +293,8 @@ def test_a_killed_training_goes_on_where_it_was(
     assert "seed 1 epoch" not in again
     assert "seed 2 epoch 1/" not in again
     assert results(own) == expected
-    duration = read_json(own.root / "replications/durations/train-3-tyler.json")
-    assert duration["seconds"] > 1000
+    took = read_json(own.root / "replications/durations/train-3-tyler.json")
+    assert took["seconds"] > 1000
 
 
 @pytest.mark.timeout(900)

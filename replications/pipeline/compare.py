@@ -51,6 +51,7 @@ def main() -> None:
     }
     test = data.read_split(paths.split("test"))
     report = paths.report("preprocess")
+    everything = folder / "durations/everything.json"
     augmented = read_record(paths.report("augment") / "summary.json", AugmentedData)
     content = replication_report.Content(
         plan=plan,
@@ -63,6 +64,7 @@ def main() -> None:
         },
         transforms=read_parameters(paths.params).augment.transforms,
         seconds=replication_results.read_durations(folder / "durations", plan),
+        whole=replication_results.read_seconds(everything) if everything.exists() else None,
         processors=replication_results.read_processors(
             folder / "durations", folder / "results", plan
         ),

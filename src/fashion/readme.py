@@ -247,6 +247,8 @@ def systems(paths: Paths) -> str:
     ]
     verdicts = [" / ".join(told["systems"]["1"][part]) for part in ("published", "claims")]
     text = table(["published system", "models", "searches", *verdicts, "time, one core"], rows)
+    if told["seconds"]:
+        text += f"\n\nAll of it, two stages at a time, took {duration(told['seconds'])}."
     if told["missing"]:
         text += f"\n\nNot run yet: {', '.join(f'`{stage}`' for stage in told['missing'])}."
     return text

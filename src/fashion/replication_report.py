@@ -53,6 +53,7 @@ class Content:
     counts: Mapping[str, Sequence[int]]  # split → images per class
     transforms: Transforms  # by which the new images of the augmented data are made
     seconds: Mapping[str, float]  # system → what its searches and trainings took
+    whole: float | None  # seconds of the last run of everything, from nothing; None: never
     processors: Sequence[str]
     figures: Mapping[str, bytes]  # path beside the page → PNG
 
@@ -75,7 +76,11 @@ def render(content: Content) -> tuple[str, str]:
 
 def summary(content: Content) -> dict[str, Any]:
     """Return the page's short version, for the README."""
-    return {"systems": _systems(content), "missing": list(content.missing)}
+    return {
+        "systems": _systems(content),
+        "missing": list(content.missing),
+        "seconds": content.whole and round(content.whole),
+    }
 
 
 def _systems(content: Content) -> dict[str, Any]:
@@ -700,14 +705,19 @@ def _time(content: Content) -> list[Block]:
     ]
     total = sum(content.seconds.values())
     rows.append(["All", _minutes(total)])
+    whole = (
+        "Not everything has been run at one go, so how long that takes is not measured."
+        if content.whole is None
+        else f"When everything was last run from nothing, that took {duration(content.whole)},"
+        " interruptions left out."
+    )
     return [
         Text(
-            f"All searches, trainings and scoring together took {duration(round(total))} on"
+            f"All searches, trainings and scoring together took {duration(total)} on"
             f" {' and '.join(content.processors)}, threads of each process:"
             f" {content.plan.threads}. `make replications` runs two processes at a time; half of"
-            f" the sum is {duration(round(total / 2))}. What DVC does itself, and the start of each"
-            " stage, are not in it. How long it takes as a whole is not measured, as stages may run"
-            " on different days and beside other work."
+            f" the sum is {duration(total / 2)}. What DVC does itself, and the start of each"
+            f" stage, are not in it. {whole}"
         ),
         Table("Minutes of one process.", ["System", "Minutes"], rows),
     ]

@@ -254,12 +254,20 @@ def read_durations(folder: Path, plan: Plan) -> dict[str, float]:
     found = dict.fromkeys(plan.systems, 0.0)
     for kind, parts in (("search", plan.searches), ("train", plan.trained)):
         for name, part in parts.items():
-            path = folder / f"{kind}-{name}.json"
-            content = read_json(path)
-            if not isinstance(content, dict) or not isinstance(content.get("seconds"), float):
-                raise UserError(f"{path}: expected seconds")
-            found[part.system] += content["seconds"]
+            found[part.system] += read_seconds(folder / f"{kind}-{name}.json")
     return found
+
+
+def read_seconds(path: Path) -> float:
+    """Return how long a piece of work took, from its file in durations/.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    seconds = _content(path, "seconds")["seconds"]
+    if not isinstance(seconds, float):
+        raise UserError(f"{path}: expected seconds")
+    return seconds
 
 
 def read_processors(durations: Path, found: Path, plan: Plan) -> list[str]:
