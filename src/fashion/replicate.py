@@ -107,7 +107,11 @@ def longest_first(stages: Sequence[str], durations: Path) -> list[str]:
 
     Args:
         stages: to sort; those that took the same stay in their order.
-        durations: what they took when they last ran; who never has may take longest.
+        durations: the folder that says what they took when they last ran; what never has comes
+            first, as it may take longest.
+
+    Raises:
+        UserError: a file there is damaged.
     """
 
     def seconds(stage: str) -> float:
