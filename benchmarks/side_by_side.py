@@ -19,9 +19,9 @@ from benchmarks.workloads import ROOT
 from fashion import command
 from fashion.files import write_json
 from fashion.paths import Paths
+from fashion.replicate import AT_ONCE
 
 ROUNDS = 5
-PROCESSES = 2  # as many as `make replications` runs at a time
 THREADS = {"one": "1", "all": "0"}  # of TF_NUM_INTEROP_THREADS; 0 is one for each core
 
 
@@ -35,8 +35,8 @@ def main() -> None:
         return
     found = isolated.take_turns("side_by_side", published.CNN, ("one", "all"), ROUNDS)
     saved = 1 - found["medians"]["one"] / found["medians"]["all"]
-    print(f"{published.CNN}, {PROCESSES} at a time: one thread for each saves {saved:.1%}")
-    work = {"name": published.CNN, "images": epoch.IMAGES, "processes": PROCESSES}
+    print(f"{published.CNN}, {AT_ONCE} at a time: one thread for each saves {saved:.1%}")
+    work = {"name": published.CNN, "images": epoch.IMAGES, "processes": AT_ONCE}
     result = {"machine": machine.described(), **work, **found, "saved": saved}
     write_json(Paths(ROOT).report("benchmarks") / "side_by_side.json", result)
 
@@ -44,10 +44,10 @@ def main() -> None:
 def seconds(name: str, kind: str) -> float:
     """Return the mean seconds of an epoch of processes that run at the same time."""
     environment = {"TF_NUM_INTEROP_THREADS": THREADS[kind]}
-    with ThreadPoolExecutor(PROCESSES) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [
             pool.submit(isolated.measure, "published", name, environment=environment)
-            for _ in range(PROCESSES)
+            for _ in range(AT_ONCE)
         ]
         return fmean(process.result() for process in running)
 

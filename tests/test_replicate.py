@@ -110,9 +110,7 @@ def running(folder: Path) -> list[str]:
                 found.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:  # has ended, or is another user's
             continue
-    return [
-        line for line in found if re.search(r"stage\.py \w+ \d+ $", line) and "sh -c" not in line
-    ]
+    return [line for line in found if re.fullmatch(r"\S+ stage\.py \w+ \d+ ", line)]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

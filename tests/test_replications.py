@@ -74,6 +74,14 @@ def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+def leave(checkout: "Checkout", *names: str) -> Path:
+    """Leave nothing but what is named in the plan; return the replications' folder."""
+    content = replicating.plan(checkout)
+    replicating.keep(content, *names)
+    replicating.write(checkout, content)
+    return checkout.root / "replications"
+
+
 def results(checkout: "Checkout") -> dict[str, str]:
     """Return the SHA-256 of every file of the replications' results, by its path."""
     folder = checkout.root / "replications/results"
@@ -147,11 +155,8 @@ def test_a_run_of_everything_that_was_stopped_took_the_time_before_that_too(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
-    folder = own.root / "replications"
-    content = replicating.plan(own)
-    replicating.keep(content, "3-tyler", "3-jackson", "5-baseline")
-    replicating.write(own, content)
-    for name in ("results", ".state"):
+    folder = leave(own, "3-tyler", "3-jackson", "5-baseline")
+    for name in ("results", ".state", "durations"):
         shutil.rmtree(folder / name)
     (folder / "dvc.lock").unlink()
     process = own.start(*REPLICATE, environment=MODULE)
@@ -188,10 +193,7 @@ def test_what_fails_is_named_in_one_line(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
-    content = replicating.plan(own)
-    replicating.keep(content, "3-tyler", "5-baseline")
-    replicating.write(own, content)
-    folder = own.root / "replications"
+    folder = leave(own, "3-tyler", "5-baseline")
     (folder / "durations/everything.json").unlink()
     (own.root / "data/processed/val.npz").write_bytes(b"no archive")
     error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr
@@ -404,12 +406,9 @@ def test_no_figure_is_left_of_models_that_left_the_plan(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
-    folder = own.root / "replications"
+    folder = leave(own, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
     gone = {"confusion-3-jackson-l2.png", "grid.png"}
     assert gone <= {file.name for file in (folder / "figures").iterdir()}
-    content = replicating.plan(own)
-    replicating.keep(content, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
-    replicating.write(own, content)
     script(own, "compare")
     left = {file.name for file in (folder / "figures").iterdir()}
     assert left == set(re.findall(r"\]\(figures/(.*?)\)", (folder / "report.md").read_text()))
