@@ -55,7 +55,7 @@ endef
 smoke: $(INSTALLED) ## run the same pipeline with small budgets in a copy (.state/smoke)
 	rm -rf .state/smoke
 	$(call copy_to,.state/smoke)
-	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/fashion/smoke.txt) && dvc metrics show
+	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
 
 # As an experiment of DVC's beside the results: it runs in a folder of its own, its runs land in
 # MLflow, `dvc exp show` lists it, and its scores are kept for the README.
@@ -87,31 +87,31 @@ thorough: $(INSTALLED) ## train the CNN for longer and with cutout, as an experi
 reference: $(INSTALLED) ## train every model from four more seeds in a copy (.state/reference)
 	$(call copy_to,.state/reference)
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
-	python -m fashion.reference .state/reference
+	python -m sidebyside.reproducibility.seed_variance .state/reference
 
 # A repository of its own for DVC; data come from the pipeline above it. Stopped, it goes on.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild the five published systems and hold them against their numbers
 	dvc repro preprocess augment
-	python -m fashion.replicate
+	python -m study.run
 	cd replications && dvc repro
 
 .PHONY: verify
 verify: $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
-	python -m fashion.verify
+	python -m sidebyside.reproducibility.rerun
 
 .PHONY: verify-smoke
 verify-smoke: $(INSTALLED) ## compare two runs with small budgets, the second elsewhere
-	python -m fashion.verify --smoke --vary
+	python -m sidebyside.reproducibility.rerun --smoke --vary
 
 .PHONY: record
 record: $(INSTALLED) ## run all from nothing in a clone and keep its results and times here
-	python -m fashion.record
-	python -m fashion.readme
+	python -m sidebyside.reproducibility.record
+	python -m tools.readme
 
 .PHONY: readme
 readme: $(INSTALLED) ## fill the tables of README.md, docs/speed.md, params.yaml and reports/reproducibility.md from the results
-	python -m fashion.readme
+	python -m tools.readme
 
 # Other frameworks, for `make benchmark` alone, beside the environment and not in its lock. PyPI's
 # PyTorch brings CUDA's libraries; with a CPU wheel in a folder, UV_FIND_LINKS=<folder> takes that.
@@ -128,19 +128,19 @@ peers: $(PEERS)/installed ## set up .venv-peers: PyTorch, JAX and a profiler
 benchmark: $(PEERS)/installed ## measure speed, overheads, growth (an hour; nothing else may run meanwhile)
 	dvc repro preprocess augment
 	for name in training profile determinism pooling side_by_side growth precision overheads; do python -m benchmarks.$$name || exit; done
-	python -m fashion.readme
+	python -m tools.readme
 
 .PHONY: runs
 runs: $(INSTALLED) ## check that every run in MLflow says where it comes from
-	python -m fashion.runs
+	python -m sidebyside.tracking.audit
 
 .PHONY: tour
 tour: $(INSTALLED) ## photograph MLflow's pages and the report, for docs/tour.md (needs chromium, chromium-driver)
-	python -m fashion.tour
+	python -m tools.tour
 
 .PHONY: refill
 refill: $(INSTALLED) ## log whatever the checkout holds and MLflow does not
-	python -m fashion.refill
+	python -m sidebyside.tracking.backfill
 
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
@@ -150,7 +150,7 @@ MODEL ?= cnn
 PORT ?= 5001
 .PHONY: serve
 serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
-	python -m fashion.serve $(MODEL) --port $(PORT)
+	python -m sidebyside.serving.serve $(MODEL) --port $(PORT)
 
 # Whatever stands in a file's name, neither make nor the shell takes it for a command.
 unexport IMAGE
@@ -158,7 +158,7 @@ unexport IMAGE
 predict: export PICTURE := $(value IMAGE)
 predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
 	@test -n "$$PICTURE" || { echo "which picture? make predict IMAGE=shirt.jpg" >&2; exit 2; }
-	@python -m fashion.predict -- "$$PICTURE"
+	@python -m sidebyside.serving.predict -- "$$PICTURE"
 
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
 # together, because they share what is costly to set up. The order is that of tests/conftest.py.

@@ -11,10 +11,9 @@ from benchmarks.workloads import (
     LEARNING_RATE,
     Workload,
 )
-
-from fashion.data import Split
-from fashion.hyperparameters import Hyperparameters, parse
-from fashion.runtime import configure
+from sidebyside.config.hyperparameters import Hyperparameters, parse
+from sidebyside.data.splits import Split
+from sidebyside.models.tensorflow_setup import configure
 
 COMMON = {
     "activation": "relu",
@@ -58,12 +57,13 @@ def record_of(work: Workload) -> Hyperparameters:
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
     configure(workloads.THREADS)
-    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.models import architectures
+    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
 
     record = record_of(work)
     split = Split(work.images, work.labels)
-    training.train(
-        models.build(work.model, record, 1),
+    loop.train(
+        architectures.build(work.model, record, 1),
         record,
         split,
         Split(work.images[:1], work.labels[:1]),  # the others validate on nothing

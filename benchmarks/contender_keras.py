@@ -9,6 +9,8 @@ from collections.abc import Callable
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 import keras
+from keras import layers
+
 from benchmarks import workloads
 from benchmarks.workloads import (
     CLASSES,
@@ -19,7 +21,6 @@ from benchmarks.workloads import (
     LEARNING_RATE,
     Workload,
 )
-from keras import layers
 
 
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:

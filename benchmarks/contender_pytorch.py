@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import torch
+from torch import nn
+
 from benchmarks import workloads
 from benchmarks.workloads import (
     CLASSES,
@@ -13,7 +15,6 @@ from benchmarks.workloads import (
     LEARNING_RATE,
     Workload,
 )
-from torch import nn
 
 
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:

@@ -12,12 +12,12 @@ import os
 
 from benchmarks import epoch, isolated, machine
 from benchmarks.workloads import ROOT
-
-from fashion import command, hyperparameters
-from fashion.files import write_json
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.runtime import SWITCHES
+from sidebyside.config import hyperparameters
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_json
+from sidebyside.models.tensorflow_setup import SWITCHES
+from sidebyside.workflow import command
 
 ROUNDS = 5
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from benchmarks.workloads import ROOT
-
-from fashion import data
-from fashion.hyperparameters import Hyperparameters
-from fashion.paths import Paths
-from fashion.randomness import generator
-from fashion.runtime import configure
+from sidebyside.config.hyperparameters import Hyperparameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.seeding import generator
+from sidebyside.data.splits import read_split
+from sidebyside.data.splitting import subsample
+from sidebyside.models.tensorflow_setup import configure
 
 IMAGES = 12_000  # of the train split: a quarter of an epoch
 
@@ -30,19 +30,18 @@ def seconds(
         validated: images that the model is scored on at the end of an epoch.
         change: made to the library before the model is built, once TensorFlow is configured.
     """
-    train = data.sample(
-        data.read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark")
-    )
+    train = subsample(read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark"))
     configure(threads)
-    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.models import architectures
+    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
 
     change()
     taken: list[float] = []
-    training.train(
-        models.build(model, record, 1),
+    loop.train(
+        architectures.build(model, record, 1),
         record,
         train,
-        data.sample(train, validated, generator(1, "benchmark")),
+        subsample(train, validated, generator(1, "benchmark")),
         seed=1,
         epochs=2,
         patience=2,

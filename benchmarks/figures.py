@@ -1,11 +1,11 @@
-"""Pictures of the benchmarks, in the style of `fashion.plots`."""
+"""Pictures of the benchmarks, in the style of `sidebyside.reporting.plots`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from fashion.plots import COLOURS, MARKERS, styled
+from sidebyside.reporting.plots import COLOURS, MARKERS, styled
 
 GREY = "#555555"
 

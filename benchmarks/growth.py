@@ -19,17 +19,20 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+
 from benchmarks import figures, isolated, machine
 from benchmarks.workloads import ROOT
-
-from fashion import command, data, hyperparameters
-from fashion.files import write_bytes, write_json
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.progress import step_bar
-from fashion.randomness import generator
-from fashion.results import HISTORY
-from fashion.runtime import configure
+from sidebyside.config import hyperparameters
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.config.schemas import HISTORY
+from sidebyside.core.files import write_bytes, write_json
+from sidebyside.core.seeding import generator
+from sidebyside.data.splits import Split, read_split, write_split
+from sidebyside.data.splitting import subsample
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command
+from sidebyside.workflow.progress import step_bar
 
 FACTORS = (1, 2, 5, 10)
 IMAGES = {"mlp": 48_000, "cnn": 6_000}  # that are repeated
@@ -60,16 +63,12 @@ def main() -> None:
 
 def grown(model: str, images: int) -> list[dict[str, Any]]:
     """Return a row per size of the data: seconds of an epoch, peak memory, both in each round."""
-    split = data.sample(
-        data.read_split(Paths(ROOT).split("train")), images, generator(1, "benchmark")
-    )
+    split = subsample(read_split(Paths(ROOT).split("train")), images, generator(1, "benchmark"))
     found: dict[int, list[tuple[float, float]]] = {factor: [] for factor in FACTORS}
     with tempfile.TemporaryDirectory() as folder:
         for factor in FACTORS:
-            repeated = data.Split(
-                np.tile(split.images, (factor, 1, 1)), np.tile(split.labels, factor)
-            )
-            data.write_split(Path(folder) / f"{factor}.npz", repeated)
+            repeated = Split(np.tile(split.images, (factor, 1, 1)), np.tile(split.labels, factor))
+            write_split(Path(folder) / f"{factor}.npz", repeated)
         for round_ in range(1, ROUNDS + 1):
             for factor, measured in found.items():
                 file = Path(folder) / f"{factor}.npz"
@@ -105,16 +104,17 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
     """
     paths = Paths(ROOT)
     record = hyperparameters.read(model, paths.hyperparameters(model))
-    split = data.read_split(path)
+    split = read_split(path)
     configure(read_parameters(paths.params).threads)
-    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.models import architectures
+    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
 
     taken: list[float] = []
-    training.train(
-        models.build(model, record, 1),
+    loop.train(
+        architectures.build(model, record, 1),
         record,
         split,
-        data.sample(split, VAL_IMAGES, generator(1, "benchmark")),
+        subsample(split, VAL_IMAGES, generator(1, "benchmark")),
         seed=1,
         epochs=1 + epochs,
         patience=1 + epochs,
@@ -126,14 +126,15 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
 
 def stores() -> dict[str, Any]:
     """Return the seconds of what a training asks of MLflow, in an empty store and in a full one."""
-    from fashion import store, tracking  # noqa: PLC0415 (MLflow takes its time to load)
+    from sidebyside.tracking import runs  # noqa: PLC0415 (MLflow takes its time to load)
+    from sidebyside.tracking.views import TRAINING
 
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # these two stores, and not a user's
     with tempfile.TemporaryDirectory() as name:
         roots = {state: Path(name) / state for state in ("empty", "full")}
         for root in roots.values():
             root.mkdir()
-            with tracking.open_run(root, store.TRAINING, "first", "first"):
+            with runs.open_run(root, TRAINING, "first", "first"):
                 pass
         fill(roots["full"])
         found: dict[str, dict[str, list[float]]] = {state: {} for state in roots}
@@ -152,10 +153,11 @@ def stores() -> dict[str, Any]:
 
 def logged(root: Path, key: str) -> dict[str, float]:
     """Log a run as a training does and return the seconds of each part."""
-    from fashion import store, tracking  # noqa: PLC0415 (MLflow takes its time to load)
+    from sidebyside.tracking import runs  # noqa: PLC0415 (MLflow takes its time to load)
+    from sidebyside.tracking.views import TRAINING
 
     times = [time.perf_counter()]
-    with tracking.open_run(root, store.TRAINING, "run", key) as run:
+    with runs.open_run(root, TRAINING, "run", key) as run:
         times.append(time.perf_counter())
         for epoch in range(EPOCHS):
             run.log_metrics(dict.fromkeys(HISTORY, 0.5), step=epoch)
@@ -170,7 +172,7 @@ def fill(root: Path) -> None:
     from mlflow import MlflowClient  # noqa: PLC0415 (MLflow takes its time to load)
     from mlflow.entities import Metric, Param  # noqa: PLC0415 (likewise)
 
-    from fashion.store import TRAINING  # noqa: PLC0415 (likewise)
+    from sidebyside.tracking.views import TRAINING  # noqa: PLC0415 (likewise)
 
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.search_experiments(filter_string=f"name = '{TRAINING}'")[0].experiment_id

@@ -11,8 +11,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.workloads import ROOT
-
-from fashion.errors import UserError
+from sidebyside.core.errors import UserError
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 import os
 
-from fashion.provenance import processor_name
+from sidebyside.workflow.provenance import processor_name
 
 
 def described() -> dict[str, str | int | None]:

@@ -3,8 +3,7 @@
 import time
 
 from benchmarks import workloads
-
-from fashion.runtime import configure
+from sidebyside.models.tensorflow_setup import configure
 
 SIZE = 2048
 TIMES = 20

@@ -19,12 +19,11 @@ from statistics import median
 
 from benchmarks import machine
 from benchmarks.workloads import ROOT
-
-from fashion import command
-from fashion.errors import UserError
-from fashion.files import write_json
-from fashion.paths import Paths
-from fashion.verify import clone, forget_results, own_environment
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_json
+from sidebyside.reproducibility.rerun import clone, forget_results, own_environment
+from sidebyside.workflow import command
 
 SPY = ROOT / ".venv-peers/bin/py-spy"
 RATE = 20  # samples a second, about

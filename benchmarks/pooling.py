@@ -11,10 +11,9 @@ import os
 
 from benchmarks import epoch, isolated, machine, published
 from benchmarks.workloads import ROOT
-
-from fashion import command
-from fashion.files import write_json
-from fashion.paths import Paths
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_json
+from sidebyside.workflow import command
 
 ROUNDS = 5
 
@@ -44,9 +43,9 @@ def seconds(name: str, *, together: bool) -> float:
 def _take_apart() -> None:
     import tensorflow as tf  # noqa: PLC0415 (it has to be configured first)
 
-    from fashion import kernels  # noqa: PLC0415 (likewise)
+    from sidebyside.models import layers  # noqa: PLC0415 (likewise)
 
-    kernels._gelu_pooled = lambda x: tf.nn.max_pool2d(kernels._gelu(x), 2, 2, "VALID")
+    layers._gelu_pooled = lambda x: tf.nn.max_pool2d(layers._gelu(x), 2, 2, "VALID")
 
 
 if __name__ == "__main__":

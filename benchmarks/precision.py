@@ -14,13 +14,14 @@ from typing import Any
 
 from benchmarks import isolated, machine
 from benchmarks.workloads import ROOT
-
-from fashion import command, data, hyperparameters
-from fashion.files import write_json
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.randomness import derive_seed
-from fashion.runtime import configure
+from sidebyside.config import hyperparameters
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_json
+from sidebyside.core.seeding import derive_seed
+from sidebyside.data.splits import read_split
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -58,14 +59,15 @@ def train(model: str, precision: str) -> dict[str, float]:
     parameters = read_parameters(paths.params)
     settings = hyperparameters.read(model, paths.hyperparameters(model)).model_dump(mode="json")
     record = hyperparameters.parse(model, settings | {"precision": precision}, "benchmark")
-    splits = [data.read_split(paths.split(name)) for name in ("train", "val")]
+    splits = [read_split(paths.split(name)) for name in ("train", "val")]
     configure(parameters.threads)
-    from fashion import models, training  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.models import architectures
+    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
 
     seed, budget = parameters.train.seeds[0], parameters.train.budget[model]
     taken: list[float] = []
-    progress = training.train(
-        models.build(model, record, derive_seed(seed, "weights")),
+    progress = loop.train(
+        architectures.build(model, record, derive_seed(seed, "weights")),
         record,
         *splits,
         seed=seed,

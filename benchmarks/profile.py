@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from benchmarks import contender_fashion, isolated, machine
 from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
 from benchmarks.workloads import ROOT, Workload
-
-from fashion import command, data
-from fashion.files import write_json
-from fashion.paths import Paths
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_json
+from sidebyside.data.splits import read_split
+from sidebyside.workflow import command
 
 PRODUCTS = "matrix products and convolutions"
 # The first pattern that the name of a kernel's operation matches says what it is for.
@@ -55,7 +55,7 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     rate = isolated.measure("matrix_product")
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    split = data.read_split(Paths(ROOT).split("train"))
+    split = read_split(Paths(ROOT).split("train"))
     result: dict[str, Any] = {
         "machine": machine.described(),
         "matrix_product_gflops": rate / 1e9,
@@ -143,11 +143,11 @@ def layers(
     """
     import keras  # noqa: PLC0415 (TensorFlow has to be configured first)
 
-    from fashion import models  # noqa: PLC0415 (likewise)
+    from sidebyside.models import architectures  # noqa: PLC0415 (likewise)
 
-    model = models.build(work.model, contender_fashion.record_of(work), 1)
+    model = architectures.build(work.model, contender_fashion.record_of(work), 1)
     operations = {
-        layer.name: len(work.images) * models.flops(keras.Model(layer.input, layer.output))
+        layer.name: len(work.images) * architectures.flops(keras.Model(layer.input, layer.output))
         for layer in model.layers
         if hasattr(layer, "kernel")
     }

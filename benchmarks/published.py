@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from benchmarks import epoch
 from benchmarks.workloads import ROOT
-
-from fashion import command
-from fashion.replication import read_plan
+from sidebyside.workflow import command
+from study.plan import read_plan
 
 CNN = "2-cnn"  # what system 2 prints, of the kind that takes most of the time
 

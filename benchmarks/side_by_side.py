@@ -15,11 +15,10 @@ from statistics import fmean
 
 from benchmarks import epoch, isolated, machine, published
 from benchmarks.workloads import ROOT
-
-from fashion import command
-from fashion.files import write_json
-from fashion.paths import Paths
-from fashion.replicate import AT_ONCE
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_json
+from sidebyside.workflow import command
+from study.run import AT_ONCE
 
 ROUNDS = 5
 THREADS = {"one": "1", "all": "0"}  # of TF_NUM_INTEROP_THREADS; 0 is one for each core

@@ -20,11 +20,10 @@ from typing import Any
 
 from benchmarks import figures, isolated, machine, workloads
 from benchmarks.workloads import ROOT
-
-from fashion import command
-from fashion.errors import UserError
-from fashion.files import write_bytes, write_json
-from fashion.paths import Paths
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_bytes, write_json
+from sidebyside.workflow import command
 
 OWN = "this project"
 PEERS = ROOT / ".venv-peers/bin/python"

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion import command, data, plots, stage
-from fashion.augmentation import augment
-from fashion.errors import UserError
-from fashion.files import together, write_bytes, write_json
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.randomness import generator
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_atomically, write_bytes, write_json
+from sidebyside.core.seeding import generator
+from sidebyside.data.augmentation import augment
+from sidebyside.data.splits import read_split, split_digest, write_split
+from sidebyside.data.statistics import class_counts
+from sidebyside.reporting import plots
+from sidebyside.workflow import command, stage
 
 SHOWN = 15  # pairs in the figure
 
@@ -27,7 +30,7 @@ def main() -> None:
     parameters = read_parameters(paths.params)
     settings, seed = parameters.augment, parameters.seed
 
-    train = data.read_split(paths.split("train"))
+    train = read_split(paths.split("train"))
 
     augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
 
@@ -37,8 +40,8 @@ def main() -> None:
     summary = {
         "images": len(augmented),
         "new_images": len(augmented) - len(train),
-        "sha256": data.digest(augmented),
-        "classes": data.class_counts(augmented),
+        "sha256": split_digest(augmented),
+        "classes": class_counts(augmented),
     }
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
     figure = plots.before_after(
@@ -48,8 +51,8 @@ def main() -> None:
     )
 
     report = paths.report("augment")
-    with together():
-        data.write_split(paths.training_data("augmented"), augmented)
+    with write_atomically():
+        write_split(paths.training_data("augmented"), augmented)
         write_json(report / "summary.json", summary)
         write_bytes(report / "before_after.png", figure)
     print(f"{len(train)} images and {len(augmented) - len(train)} new ones: {len(augmented)}")

@@ -7,11 +7,11 @@ Writes: data/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte
 import sys
 from pathlib import Path
 
-from fashion import command, stage
-from fashion.data import RAW_FILES
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.sources import fetch
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.data.fashion_mnist import RAW_FILES
+from sidebyside.data.sources import fetch
+from sidebyside.workflow import command, stage
 
 
 def main() -> None:

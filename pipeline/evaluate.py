@@ -12,31 +12,35 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from fashion import (
-    command,
-    data,
-    evaluation,
-    hyperparameters,
-    provenance,
-    report,
-    results,
-    stage,
-    state,
-)
-from fashion.errors import UserError
-from fashion.evaluation import ModelResult
-from fashion.files import (
+from sidebyside.config import hyperparameters, schemas
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import (
     read_json,
     sha256,
-    together,
+    write_atomically,
     write_bytes,
     write_csv,
     write_json,
     write_text,
 )
-from fashion.parameters import Evaluate, Parameters, read_parameters
-from fashion.paths import ModelName, Paths
-from fashion.runtime import configure
+from sidebyside.data.splits import Split, read_split, split_digest
+from sidebyside.evaluation.comparison import comparable_pairs, compare_models, comparisons_content
+from sidebyside.evaluation.predictions import predictions_table
+from sidebyside.evaluation.results import (
+    ModelResult,
+    calibration_table,
+    confusion_table,
+    evaluate_model,
+    metrics_content,
+    per_class_table,
+    short_names,
+)
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.reporting import report
+from sidebyside.workflow import command, provenance, stage, state
 
 
 def main() -> None:
@@ -49,10 +53,10 @@ def main() -> None:
     names = [
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
-    test = data.read_split(paths.split("test"))
-    histories = {name: results.read_history(paths.training(name) / "history.csv") for name in names}
+    test = read_split(paths.split("test"))
+    histories = {name: schemas.read_history(paths.training(name) / "history.csv") for name in names}
     trained = {
-        name: results.read_record(paths.training(name) / "metrics.json", results.TrainingScores)
+        name: schemas.read_record(paths.training(name) / "metrics.json", schemas.TrainingScores)
         for name in names
     }
     trainings = {name: training_record(paths, name) for name in names}
@@ -61,7 +65,7 @@ def main() -> None:
         report.SearchTable(
             model,
             search.objective,
-            results.read_trials(
+            schemas.read_trials(
                 paths.hyperparameters(model).parent / "trials.csv", search.objective
             ),
         )
@@ -76,14 +80,14 @@ def main() -> None:
     configure(parameters.threads)
     scored = [score(paths, parameters.evaluate, name, trained[name], test) for name in names]
     comparisons = [
-        evaluation.compare(
+        compare_models(
             first,
             second,
             samples=parameters.evaluate.bootstrap_samples,
             confidence=parameters.evaluate.confidence,
             seed=parameters.seed,
         )
-        for first, second in evaluation.pairs(scored)
+        for first, second in comparable_pairs(scored)
     ]
     figures = report.figures(scored, comparisons, histories, searches, test)
     content = report.Content(
@@ -102,13 +106,13 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
-    compared = evaluation.comparisons_content(comparisons)
-    made = evaluation_record(paths, parameters, names, data.digest(test))
-    with together():
+    compared = comparisons_content(comparisons)
+    made = evaluation_record(paths, parameters, names, split_digest(test))
+    with write_atomically():
         write_tables(folder, scored, compared, histories)
         write_json(folder / "evaluation.json", made)
         for one in scored:
-            table = evaluation.predictions_table(one.labels, one.probabilities)
+            table = predictions_table(one.labels, one.probabilities)
             write_csv(paths.predictions(one.name), *table)
         for file, png in figures.items():
             write_bytes(folder / file, png)
@@ -116,9 +120,9 @@ def main() -> None:
         write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
-    from fashion import evaluation_log
+    from sidebyside.tracking import evaluation
 
-    evaluation_log.log_evaluation(paths.root, made, trainings, scored, compared, figures, html)
+    evaluation.log_evaluation(paths.root, made, trainings, scored, compared, figures, html)
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
@@ -136,7 +140,7 @@ def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:
         UserError: the file is missing, or another than the one that was trained.
     """
     file = paths.training(name) / "model.json"
-    record = results.read_record(file, results.TrainedModel)
+    record = schemas.read_record(file, schemas.TrainedModel)
     if sha256(paths.model(name)) != record.file_sha256:
         raise UserError(
             f"{paths.model(name)} is not the model that reports/train/{name} describes:"
@@ -148,13 +152,13 @@ def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:
 
 def read_counts(paths: Paths) -> dict[str, list[int]]:
     """Return split → images per class, the augmented training data among them."""
-    counts = results.read_class_counts(
+    counts = schemas.read_class_counts(
         paths.report("preprocess") / "classes.csv", ("train", "val", "test")
     )
     path = paths.report("augment") / "summary.json"
-    augmented = results.read_record(path, results.AugmentedData).classes
-    if list(augmented) != list(data.CLASS_NAMES):
-        raise UserError(f"{path}: classes: expected {', '.join(data.CLASS_NAMES)}")
+    augmented = schemas.read_record(path, schemas.AugmentedData).classes
+    if list(augmented) != list(CLASS_NAMES):
+        raise UserError(f"{path}: classes: expected {', '.join(CLASS_NAMES)}")
     return {**counts, "train, augmented": list(augmented.values())}
 
 
@@ -162,15 +166,16 @@ def score(
     paths: Paths,
     settings: Evaluate,
     name: ModelName,
-    trained: results.TrainingScores,
-    test: data.Split,
+    trained: schemas.TrainingScores,
+    test: Split,
 ) -> ModelResult:
     """Return what a model says of the test split, and how good that is."""
-    from fashion import training
+    from sidebyside.models.inference import predict_probabilities
+    from sidebyside.models.saving import load_model
 
-    probabilities = training.predict(training.load_model(paths.model(name)), test.images)
+    probabilities = predict_probabilities(load_model(paths.model(name)), test.images)
     try:
-        result = evaluation.evaluate(
+        result = evaluate_model(
             name,
             test.labels,
             probabilities,
@@ -222,7 +227,7 @@ def write_tables(
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
 ) -> None:
     """Write what others may want to compute with."""
-    metrics = evaluation.metrics(results)
+    metrics = metrics_content(results)
     write_json(folder / "metrics.json", metrics)
     write_json(
         folder / "summary.json",
@@ -235,10 +240,10 @@ def write_tables(
         },
     )
     write_json(folder / "comparisons.json", comparisons)
-    write_csv(folder / "per_class.csv", *evaluation.per_class_table(results))
-    write_csv(folder / "confusion.csv", *evaluation.confusion_table(results))
-    write_csv(folder / "calibration.csv", *evaluation.calibration_table(results))
-    short = evaluation.keys(histories)
+    write_csv(folder / "per_class.csv", *per_class_table(results))
+    write_csv(folder / "confusion.csv", *confusion_table(results))
+    write_csv(folder / "calibration.csv", *calibration_table(results))
+    short = short_names(histories)
     columns = list(next(iter(histories.values())))
     write_csv(
         folder / "curves.csv",

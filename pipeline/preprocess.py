@@ -7,10 +7,17 @@ Writes: data/processed/{train,val,test}.npz, data/original/train.npz, reports/pr
 import sys
 from pathlib import Path
 
-from fashion import command, data, plots, stage
-from fashion.files import together, write_bytes, write_csv, write_json
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
+from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from sidebyside.data.idx import read_raw
+from sidebyside.data.splits import split_digest, write_split
+from sidebyside.data.splitting import stratified_split
+from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
+from sidebyside.reporting import plots
+from sidebyside.workflow import command, stage
 
 SAMPLES_PER_CLASS = 12
 
@@ -21,34 +28,32 @@ def main() -> None:
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
 
-    published = data.read_raw(paths.raw, data.TRAIN_IMAGES, data.TRAIN_LABELS)
-    test = data.read_raw(paths.raw, data.TEST_IMAGES, data.TEST_LABELS)
+    published = read_raw(paths.raw, TRAIN_IMAGES, TRAIN_LABELS)
+    test = read_raw(paths.raw, TEST_IMAGES, TEST_LABELS)
 
-    train, val = data.stratified_split(
-        published, parameters.preprocess.val_fraction, parameters.seed
-    )
+    train, val = stratified_split(published, parameters.preprocess.val_fraction, parameters.seed)
     splits = {"train": train, "val": val, "test": test}
 
     summary = {
         "splits": {
             name: {
                 "images": len(split),
-                "sha256": data.digest(split),
-                "pixels": data.pixel_statistics(split.images),
+                "sha256": split_digest(split),
+                "pixels": pixel_statistics(split.images),
             }
             for name, split in splits.items()
         },
-        "duplicates": data.count_duplicates(splits),
+        "duplicates": count_duplicates(splits),
     }
-    counts = [data.class_counts(split) for split in splits.values()]
-    classes = [[name, *(count[name] for count in counts)] for name in data.CLASS_NAMES]
+    counts = [class_counts(split) for split in splits.values()]
+    classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
     samples = plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
 
     report = paths.report("preprocess")
-    with together():
+    with write_atomically():
         for name, split in splits.items():
-            data.write_split(paths.split(name), split)
-        data.write_split(paths.training_data("original"), train)
+            write_split(paths.split(name), split)
+        write_split(paths.training_data("original"), train)
         write_json(report / "summary.json", summary)
         write_csv(report / "classes.csv", ["class", *splits], classes)
         write_bytes(report / "samples.png", samples)

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from fashion import command, data, hyperparameters, provenance, stage, state
-from fashion.errors import UserError
-from fashion.files import together, write_csv, write_json
-from fashion.parameters import Seed, read_parameters
-from fashion.paths import ModelName, Paths
-from fashion.results import HISTORY
-from fashion.runtime import configure
+from sidebyside.config import hyperparameters
+from sidebyside.config.parameters import Seed, read_parameters
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.schemas import HISTORY
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.data.splits import read_split, split_digest
+from sidebyside.data.statistics import class_counts
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command, provenance, stage, state
 
 
 def main() -> None:
@@ -35,15 +38,15 @@ def main() -> None:
     monitor, keep = parameters.train.monitor, parameters.train.keep
 
     record = hyperparameters.read(name.model, paths.hyperparameters(name.model))
-    train = data.read_split(paths.training_data(name.data))
-    val = data.read_split(paths.split("val"))
+    train = read_split(paths.training_data(name.data))
+    val = read_split(paths.split("val"))
     settings = {
         "monitor": monitor,
         "keep": keep,
         **budget.model_dump(),
         **record.model_dump(mode="json"),
     }
-    digests = {"train": data.digest(train), "val": data.digest(val)}
+    digests = {"train": split_digest(train), "val": split_digest(val)}
     key = state.work_key(
         paths.root,
         "train",
@@ -51,9 +54,12 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from fashion import models, training, training_log, training_work
+    from sidebyside.models import architectures
+    from sidebyside.models.saving import save_model, weights_digest
+    from sidebyside.tracking import stages
+    from sidebyside.training.training import train_model
 
-    made: training_log.Record = {
+    made: stages.Record = {
         "key": key,
         "data_sha256": digests,
         "settings": settings,
@@ -61,12 +67,12 @@ def main() -> None:
     }
     with (
         state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        training_log.training_run(paths.root, name, made) as run,
+        stages.training_run(paths.root, name, made) as run,
     ):
-        counts = {name.data: data.class_counts(train), "val": data.class_counts(val)}
-        training_log.log_inputs(run, {**name._asdict(), **settings}, made, counts)
+        counts = {name.data: class_counts(train), "val": class_counts(val)}
+        stages.log_inputs(run, {**name._asdict(), **settings}, made, counts)
 
-        model, progress = training_work.train(
+        model, progress = train_model(
             name.model,
             record,
             train,
@@ -86,8 +92,8 @@ def main() -> None:
             "epochs": progress.epochs,
         }
         results = paths.training(name)
-        with together():
-            file_sha256 = training.save_model(paths.model(name), model)
+        with write_atomically():
+            file_sha256 = save_model(paths.model(name), model)
             write_csv(
                 results / "history.csv",
                 HISTORY,
@@ -95,15 +101,15 @@ def main() -> None:
             )
             write_json(results / "metrics.json", scores)
             made |= {
-                "weights_sha256": training.weights_digest(model),
+                "weights_sha256": weights_digest(model),
                 "file_sha256": file_sha256,
                 "parameters": model.count_params(),
-                "flops_per_image": models.flops(model),
+                "flops_per_image": architectures.flops(model),
             }
             write_json(results / "model.json", made)
 
         # With the epochs that an earlier, killed process trained but could not log.
-        training_log.log_training(
+        stages.log_training(
             run, name, made, counts, progress.history, scores, model, val.images[:1]
         )
 

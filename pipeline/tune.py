@@ -8,14 +8,16 @@ import json
 import sys
 from pathlib import Path
 
-from fashion import command, data, stage
-from fashion.errors import UserError
-from fashion.files import together, write_csv, write_json
-from fashion.hyperparameters import RECORDS
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.randomness import generator
-from fashion.runtime import configure
+from sidebyside.config.hyperparameters import RECORDS
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.seeding import generator
+from sidebyside.data.splits import read_split
+from sidebyside.data.splitting import subsample
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command, stage
 
 
 def main() -> None:
@@ -29,15 +31,16 @@ def main() -> None:
     if model not in parameters.tune.models:
         raise UserError(f"params.yaml: tune.models.{model} is missing")
 
-    train = data.read_split(paths.split("train"))
-    val = data.read_split(paths.split("val"))
+    train = read_split(paths.split("train"))
+    val = read_split(paths.split("val"))
     if settings.images:
-        train = data.sample(train, settings.images, generator(parameters.seed, "search images"))
+        train = subsample(train, settings.images, generator(parameters.seed, "search images"))
 
     configure(parameters.threads)
-    from fashion import training_log, tuning_work
+    from sidebyside.tracking import stages
+    from sidebyside.training.trials import SearchWork
 
-    search = tuning_work.SearchWork(
+    search = SearchWork(
         model=model,
         space=parameters.tune.models[model],
         settings=settings,
@@ -45,7 +48,7 @@ def main() -> None:
         threads=parameters.threads,
         train=train,
         val=val,
-        place=training_log.search_place(model),
+        place=stages.search_place(model),
         label=model,
     )
     report = paths.hyperparameters(model).parent
@@ -54,7 +57,7 @@ def main() -> None:
     with search.opened(paths.root, paths.root, outputs):
         chosen = search.do()
         values = chosen.model_dump(mode="json")
-        with together():
+        with write_atomically():
             write_csv(trials, *search.table())
             write_json(record, search.ended())
             write_csv(paths.trial_histories(model), *search.epochs())

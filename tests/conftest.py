@@ -23,19 +23,12 @@ import numpy as np
 import pytest
 import yaml
 
-from fashion import provenance
-from fashion.data import (
-    CLASSES,
-    IMAGE_SIZE,
-    IMAGES_MAGIC,
-    LABELS_MAGIC,
-    TEST_IMAGES,
-    TEST_LABELS,
-    TRAIN_IMAGES,
-    TRAIN_LABELS,
-    Split,
-)
-from fashion.verify import ELSEWHERE, SITECUSTOMIZE, UMASK, set_parameters
+from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from sidebyside.data.idx import IMAGES_MAGIC, LABELS_MAGIC
+from sidebyside.data.splits import Split
+from sidebyside.reproducibility.rerun import ELSEWHERE, SITECUSTOMIZE, UMASK, set_parameters
+from sidebyside.workflow import provenance
 
 PROJECT = Path(__file__).resolve().parents[1]
 TRAIN, TEST = 400, 100  # made-up images; a tenth of each class
@@ -268,7 +261,7 @@ def offer(root: Path) -> None:
     }
     folder = root / "data/local"
     folder.mkdir(parents=True)
-    with (root / "src/fashion/data.py").open("a") as module:
+    with (root / "src/sidebyside/data/fashion_mnist.py").open("a") as module:
         for constant, (name, content) in contents.items():
             (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
             digest = hashlib.sha256(content).hexdigest()
@@ -349,12 +342,12 @@ def save():
     with open(os.path.join(os.environ["RECORDS"], stage + ".json"), "w") as file:
         json.dump(content, file)
 
-NOTED = ("fashion", "tensorflow", "keras", "keras_tuner", "mlflow", "matplotlib", "sklearn")
+NOTED = ("sidebyside", "tensorflow", "keras", "keras_tuner", "mlflow", "matplotlib", "sklearn")
 if stage:
-    import fashion.parameters
-    from fashion.hyperparameters import Section
-    original = fashion.parameters.read_parameters
-    fashion.parameters.read_parameters = lambda path: Recording(original(path), "")
+    import sidebyside.config.parameters
+    from sidebyside.config.hyperparameters import Section
+    original = sidebyside.config.parameters.read_parameters
+    sidebyside.config.parameters.read_parameters = lambda path: Recording(original(path), "")
     sys.addaudithook(listen)
     atexit.register(save)
 '''

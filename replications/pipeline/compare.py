@@ -10,21 +10,26 @@ Writes: report.html, report.md, figures/, summary.json
 import sys
 from pathlib import Path
 
-from fashion import (
-    command,
-    data,
-    replication,
-    replication_figures,
-    replication_findings,
-    replication_report,
-    replication_results,
-    stage,
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import Paths
+from sidebyside.config.schemas import AugmentedData, read_class_counts, read_record
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_atomically, write_bytes, write_json, write_text
+from sidebyside.data.splits import read_split
+from sidebyside.workflow import command, stage
+from study import figures, findings, page
+from study.plan import read_plan
+from study.results import (
+    read_digests,
+    read_durations,
+    read_model,
+    read_processors,
+    read_search,
+    read_seconds,
+    stage_names,
+    what_ran,
 )
-from fashion.errors import UserError
-from fashion.files import together, write_bytes, write_json, write_text
-from fashion.parameters import read_parameters
-from fashion.paths import Paths
-from fashion.results import AugmentedData, read_class_counts, read_record
 
 
 def main() -> None:
@@ -32,50 +37,43 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
-    whole = replication.read_plan(folder / "params.yaml")
-    replication_findings.check_rows(whole)
-    digests = replication_results.read_digests(paths)
-    plan = replication_results.what_ran(whole, folder / "results", digests)
+    whole = read_plan(folder / "params.yaml")
+    findings.check_rows(whole)
+    digests = read_digests(paths)
+    plan = what_ran(whole, folder / "results", digests)
     if not plan.trained:
         raise UserError(f"{folder / 'results'} has no trained model: run `make replications`")
-    ran = replication_results.stages(plan)
-    models = {
-        name: replication_results.read_model(folder / "results/models" / name)
-        for name in plan.trained
-    }
+    ran = stage_names(plan)
+    models = {name: read_model(folder / "results/models" / name) for name in plan.trained}
     searches = {
-        name: replication_results.read_search(
-            folder / "results/searches" / name, part.model, part.search.objective
-        )
+        name: read_search(folder / "results/searches" / name, part.model, part.search.objective)
         for name, part in plan.searches.items()
     }
-    test = data.read_split(paths.split("test"))
+    test = read_split(paths.split("test"))
     report = paths.report("preprocess")
     everything = folder / "durations/everything.json"
     augmented = read_record(paths.report("augment") / "summary.json", AugmentedData)
-    content = replication_report.Content(
+    content = page.Content(
         plan=plan,
-        missing=[name for name in replication_results.stages(whole) if name not in ran],
+        missing=[name for name in stage_names(whole) if name not in ran],
         models=models,
         searches=searches,
         counts={
             **read_class_counts(report / "classes.csv", ("train", "val", "test")),
-            "train, augmented": [augmented.classes[name] for name in data.CLASS_NAMES],
+            "train, augmented": [augmented.classes[name] for name in CLASS_NAMES],
         },
         transforms=read_parameters(paths.params).augment.transforms,
-        seconds=replication_results.read_durations(folder / "durations", plan),
-        whole=replication_results.read_seconds(everything) if everything.exists() else None,
-        processors=replication_results.read_processors(
-            folder / "durations", folder / "results", plan
-        ),
+        seconds=read_durations(folder / "durations", plan),
+        whole=read_seconds(everything) if everything.exists() else None,
+        processors=read_processors(folder / "durations", folder / "results", plan),
         figures={
-            **replication_figures.figures(plan, models, searches, test),
+            **figures.figures(plan, models, searches, test),
             "figures/samples.png": (report / "samples.png").read_bytes(),
         },
     )
-    html, markdown = replication_report.render(content)
-    summary = replication_report.summary(content)
-    with together():
+    html, markdown = page.render(content)
+    summary = page.summary(content)
+    with write_atomically():
         for file, png in content.figures.items():
             write_bytes(folder / file, png)
         write_text(folder / "report.html", html)

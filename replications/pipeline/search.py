@@ -8,11 +8,14 @@ Writes: results/searches/<name>/, durations/search-<name>.json, for its winner
 import sys
 from pathlib import Path
 
-from fashion import command, data, finished, replication, stage
-from fashion.errors import UserError
-from fashion.files import together, write_csv, write_json
-from fashion.paths import Paths
-from fashion.runtime import configure
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.data.splits import read_split
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command, stage
+from study import checkpoint_reuse
+from study.plan import Training, read_plan, write_duration
 
 
 def main() -> None:
@@ -22,16 +25,17 @@ def main() -> None:
     name = parser.parse_args().name
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
-    plan = replication.read_plan(folder / "params.yaml")
+    plan = read_plan(folder / "params.yaml")
     if name not in plan.searches:
         raise UserError(f"no search {name!r}: choose from {', '.join(plan.searches)}")
     part = plan.searches[name]
-    train, val = data.read_split(paths.split("train")), data.read_split(paths.split("val"))
+    train, val = read_split(paths.split("train")), read_split(paths.split("val"))
 
     configure(plan.threads)
-    from fashion import training_log, tuning_work
+    from sidebyside.tracking import stages
+    from sidebyside.training.trials import SearchWork
 
-    search = tuning_work.SearchWork(
+    search = SearchWork(
         model=part.model,
         space=part.space,
         settings=part.search,
@@ -39,7 +43,7 @@ def main() -> None:
         threads=plan.threads,
         train=train,
         val=val,
-        place=training_log.replication_place(name),
+        place=stages.replication_place(name),
         label=name,
     )
     results = folder / "results/searches" / name
@@ -49,20 +53,20 @@ def main() -> None:
     )
     with search.opened(paths.root, folder, [trials, record, histories, best]):
         chosen = search.do()
-        with together():
+        with write_atomically():
             write_csv(trials, *search.table())
             write_json(record, search.ended())
             write_csv(histories, *search.epochs())
             write_json(best, chosen.model_dump(mode="json"))
-        replication.write_duration(folder, f"search-{name}", search.seconds)
+        write_duration(folder, f"search-{name}", search.seconds)
         search.log(chosen)
-        training = replication.Training(
+        training = Training(
             epochs=search.winner.epochs,
             patience=part.search.patience,
             monitor=part.search.objective,
             keep="best",
         )
-        place = finished.place(
+        place = checkpoint_reuse.checkpoint_path(
             folder,
             name,
             {**training.model_dump(), **chosen.model_dump(mode="json")},
@@ -70,7 +74,7 @@ def main() -> None:
             plan.threads,
             search.record["data_sha256"],
         )
-        finished.keep(place, search.checkpoint(search.winner))
+        checkpoint_reuse.keep_checkpoint(place, search.checkpoint(search.winner))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fashion import command, data, finished, provenance, replication, stage, state
-from fashion.files import read_json, write_json
-from fashion.paths import Paths
-from fashion.runtime import configure
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import read_json, write_json
+from sidebyside.data.splits import read_split, split_digest
+from sidebyside.data.statistics import class_counts
+from sidebyside.models.tensorflow_setup import configure
+from sidebyside.workflow import command, provenance, stage, state
+from study import checkpoint_reuse
+from study.plan import Winner, read_plan, write_duration
 
 
 def main() -> None:
@@ -22,16 +26,16 @@ def main() -> None:
     name = parser.parse_args().name
     folder = Path(__file__).resolve().parents[1]
     paths = Paths(folder.parent)
-    plan = replication.read_plan(folder / "params.yaml")
+    plan = read_plan(folder / "params.yaml")
     hyperparameters = plan.record(name, folder / "results/searches")
     part = plan.trained[name]
 
     splits = {
-        "train": data.read_split(paths.training_data(part.data)),
-        "val": data.read_split(paths.split("val")),
-        "test": data.read_split(paths.split("test")),
+        "train": read_split(paths.training_data(part.data)),
+        "val": read_split(paths.split("val")),
+        "test": read_split(paths.split("test")),
     }
-    digests = {split: data.digest(images) for split, images in splits.items()}
+    digests = {split: split_digest(images) for split, images in splits.items()}
     settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
     inputs = {"name": name, "threads": plan.threads, "settings": settings, **digests}
     record: dict[str, Any] = {
@@ -39,15 +43,15 @@ def main() -> None:
         "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
         "settings": settings,
         "data_sha256": {split: digests[split] for split in ("train", "val")},
-        "classes": {split: data.class_counts(splits[split]) for split in ("train", "val")},
+        "classes": {split: class_counts(splits[split]) for split in ("train", "val")},
         "machine": provenance.machine(plan.threads),
     }
 
     configure(plan.threads)
-    from fashion import replicas
+    from study import model_runs
 
     results = folder / "results/models" / name
-    outputs = [results / file for file in replicas.FILES]
+    outputs = [results / file for file in model_runs.FILES]
     found, seconds = [], []
     with state.resumable(folder, f"train-{name}", record["key"], outputs) as work:
         for seed in part.seeds:
@@ -55,13 +59,13 @@ def main() -> None:
             checkpoint = work / f"{seed}.npz"
             if not journal.exists():
                 stopwatch = state.Stopwatch(work / f"{seed}.seconds")
-                if isinstance(part, replication.Winner):
-                    place = finished.place(
+                if isinstance(part, Winner):
+                    place = checkpoint_reuse.checkpoint_path(
                         folder, part.search, settings, seed, plan.threads, record["data_sha256"]
                     )
-                    if finished.take(place, checkpoint):
+                    if checkpoint_reuse.reuse_checkpoint(place, checkpoint):
                         print(f"{name} seed {seed}: as search {part.search} left it", flush=True)
-                replica = replicas.train(
+                replica = model_runs.train(
                     paths.root,
                     name,
                     part,
@@ -76,8 +80,8 @@ def main() -> None:
             remembered = read_json(journal)
             found.append(remembered["replica"])
             seconds.append(remembered["seconds"])
-        replicas.write(results, part.seeds, found, record)
-        replication.write_duration(folder, f"train-{name}", seconds)
+        model_runs.write(results, part.seeds, found, record)
+        write_duration(folder, f"train-{name}", seconds)
 
 
 if __name__ == "__main__":

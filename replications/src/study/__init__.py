@@ -1,0 +1,1 @@
+"""The five published systems, rebuilt: plan, model runs, results, hypothesis tests, page."""

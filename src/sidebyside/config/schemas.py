@@ -1,0 +1,111 @@
+"""What earlier stages found, read back from their small files and checked.
+
+A damaged file is named in one line, before any work is done with it.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.hyperparameters import Section, explain
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_csv, read_json
+
+HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class TrainingScores(Section):
+    """reports/train/<name>/metrics.json: the epoch whose weights were kept."""
+
+    val_accuracy: Share
+    val_loss: Finite
+    best_epoch: int
+    epochs: int
+
+
+class TrainedModel(Section):
+    """reports/train/<name>/model.json, as far as others use it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    file_sha256: Digest
+
+
+class AugmentedData(Section):
+    """reports/augment/summary.json, as far as others use it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    classes: dict[str, int]  # name → images
+
+
+Record = TypeVar("Record", bound=Section)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Return the content of a JSON file as a checked record.
+
+    Raises:
+        UserError: the file is missing, no JSON, or not such a record.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error)}") from None
+
+
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Return column → value per epoch.
+
+    Raises:
+        UserError: the file is missing, or is no history.
+    """
+    rows = read_csv(path, HISTORY)
+    if not rows:
+        raise UserError(f"{path} has no rows")
+    return {column: [_number(path, row, column) for row in rows] for column in HISTORY}
+
+
+def read_trials(path: Path, objective: str) -> list[dict[str, str]]:
+    """Return a row per trial, column → text; the scores of a failed trial are empty.
+
+    Raises:
+        UserError: the file is missing, or is no table of trials.
+    """
+    rows = read_csv(path, ("trial", "max_epochs", "epochs", objective))
+    if not rows:
+        raise UserError(f"{path} has no rows")
+    for row in rows:
+        if row[objective]:
+            _number(path, row, objective)
+    return rows
+
+
+def read_class_counts(path: Path, splits: Sequence[str]) -> dict[str, list[int]]:
+    """Return split → images per class, in the order of the classes.
+
+    Raises:
+        UserError: the file is missing, or is no such table.
+    """
+    rows = read_csv(path, ("class", *splits))
+    if [row["class"] for row in rows] != list(CLASS_NAMES):
+        raise UserError(f"{path}: expected a row for each of {', '.join(CLASS_NAMES)}")
+    return {split: [int(_number(path, row, split)) for row in rows] for split in splits}
+
+
+def _number(path: Path, row: dict[str, Any], column: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{path}: column {column} holds {row[column][:40]!r}, expected a number")
+    return value

@@ -1,0 +1,1 @@
+"""Image data sets: file formats, sources, splitting, description and augmentation."""

@@ -1,0 +1,90 @@
+"""The IDX file format of the MNIST family."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.core.errors import UserError
+from sidebyside.data.fashion_mnist import RawFile
+from sidebyside.data.splits import Split
+
+IMAGES_MAGIC = 0x803  # unsigned bytes, three dimensions
+LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
+
+
+def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the images of an IDX file's bytes, uint8 [N, 28, 28].
+
+    Raises:
+        UserError: wrong magic number, image size or length; the message begins with `name`.
+    """
+    header = _header(content, name, IMAGES_MAGIC, 4)
+    count, height, width = header
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise UserError(
+            f"{name}: images are {height}×{width} pixels, expected {IMAGE_SIZE}×{IMAGE_SIZE}"
+        )
+    pixels = _body(content, name, 16, count * height * width)
+    return pixels.reshape(count, height, width)
+
+
+def parse_labels(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Return the labels of an IDX file's bytes, uint8 [N].
+
+    Raises:
+        UserError: wrong magic number or length, or a label that is no class; the message begins
+            with `name`.
+    """
+    (count,) = _header(content, name, LABELS_MAGIC, 2)
+    labels = _body(content, name, 8, count)
+    if count and labels.max() >= CLASSES:
+        first = int(np.argmax(labels >= CLASSES))
+        raise UserError(f"{name}: label {labels[first]} at {first} is outside 0–{CLASSES - 1}")
+    return labels
+
+
+def _header(content: bytes, name: str, magic: int, words: int) -> tuple[int, ...]:
+    size = 4 * words
+    if len(content) < size:
+        raise UserError(f"{name}: {len(content)} bytes are too few for an IDX header of {size}")
+    found, *dimensions = struct.unpack(f">{words}I", content[:size])
+    if found != magic:
+        raise UserError(f"{name}: magic number is {found:#010x}, expected {magic:#010x}")
+    return tuple(dimensions)
+
+
+def _body(content: bytes, name: str, start: int, size: int) -> NDArray[np.uint8]:
+    found = len(content) - start
+    if found != size:
+        raise UserError(f"{name}: {found} bytes of data, its header announces {size}")
+    return np.frombuffer(content, np.uint8, offset=start)
+
+
+def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
+    """Return a published pair of files as a split.
+
+    Raises:
+        UserError: a file is missing or malformed, or the two do not belong together.
+    """
+    split = Split(
+        parse_images(_read(folder / images.name), images.name),
+        parse_labels(_read(folder / labels.name), labels.name),
+    )
+    if len(split.images) != len(split.labels):
+        raise UserError(
+            f"{images.name} holds {len(split.images)} images,"
+            f" {labels.name} holds {len(split.labels)} labels: they do not belong together"
+        )
+    if not len(split):
+        raise UserError(f"{images.name} holds no image")
+    return split
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro download`") from None

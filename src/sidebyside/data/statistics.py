@@ -1,0 +1,63 @@
+"""Describe a split: class counts, pixel statistics, exact duplicates."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.config.dataset import CLASS_NAMES, CLASSES
+from sidebyside.data.splits import Split
+
+
+def class_counts(split: Split) -> dict[str, int]:
+    """Return class name → number of images."""
+    counts = np.bincount(split.labels, minlength=CLASSES).tolist()
+    return dict(zip(CLASS_NAMES, counts, strict=True))
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> dict[str, float]:
+    """Return mean and standard deviation of all pixels (0–255) and the share of background.
+
+    Whole numbers until the last division: sums of fractions have other last digits on another
+    processor.
+    """
+    counts = np.bincount(images.reshape(-1), minlength=256).tolist()  # per grey value
+    pixels = sum(counts)
+    total = sum(value * count for value, count in enumerate(counts))
+    squares = sum(value**2 * count for value, count in enumerate(counts))
+    return {
+        "mean": total / pixels,
+        "standard_deviation": math.sqrt((pixels * squares - total**2) / pixels**2),
+        "background": counts[0] / pixels,
+    }
+
+
+def count_duplicates(splits: Mapping[str, Split]) -> list[dict[str, str | int]]:
+    """Return how many images are exactly repeated within each split and across each two.
+
+    Each row counts the images of `split` that are equal to an earlier image of the same split, or
+    to any image of another one (`with`), and of these the images whose label differs.
+    """
+    first_label = {
+        name: dict(reversed(list(zip(_as_bytes(split), split.labels.tolist(), strict=True))))
+        for name, split in splits.items()
+    }
+    rows: list[dict[str, str | int]] = []
+    for name, split in splits.items():
+        for other, labels in first_label.items():
+            seen: set[bytes] = set()
+            repeated = different = 0
+            for image, label in zip(_as_bytes(split), split.labels.tolist(), strict=True):
+                if (image in seen) if other == name else (image in labels):
+                    repeated += 1
+                    different += labels[image] != label
+                seen.add(image)
+            rows.append(
+                {"split": name, "with": other, "images": repeated, "label_differs": different}
+            )
+    return rows
+
+
+def _as_bytes(split: Split) -> list[bytes]:
+    return [image.tobytes() for image in split.images]

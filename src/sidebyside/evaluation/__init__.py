@@ -1,0 +1,1 @@
+"""Scores, confidence intervals, calibration, paired tests, and selection of the best model."""

@@ -1,0 +1,109 @@
+"""Paired comparison of two models on the same test images."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.paths import ModelName
+from sidebyside.evaluation.intervals import Interval, paired_bootstrap
+from sidebyside.evaluation.results import ModelResult, short_names
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two models on the same images; every change is second minus first."""
+
+    first: ModelName
+    second: ModelName
+    difference: float  # in accuracy
+    interval: Interval  # of the difference, paired bootstrap
+    only_first: int  # images that the first alone gets right
+    only_second: int  # images that the second alone gets right
+    p_value: float  # McNemar's exact test
+    f1_change: tuple[float, ...]  # per class
+
+
+def compare_models(
+    first: ModelResult, second: ModelResult, *, samples: int, confidence: float, seed: int
+) -> Comparison:
+    """Return how the second model differs from the first on the same images.
+
+    Args:
+        first: the model compared with.
+        second: the model whose gain is asked for.
+        samples: number of bootstrap samples.
+        confidence: of the difference's interval, such as 0.95.
+        seed: `seed` of params.yaml.
+
+    Raises:
+        ValueError: the two were not scored on the same labels.
+    """
+    if not np.array_equal(first.labels, second.labels):
+        raise ValueError(f"{first.name} and {second.name} were not scored on the same images")
+    first_right = first.predicted == first.labels
+    second_right = second.predicted == second.labels
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    total = len(first.labels)
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        difference=(only_second - only_first) / total,
+        interval=paired_bootstrap(
+            only_first, only_second, total, samples=samples, confidence=confidence, seed=seed
+        ),
+        only_first=only_first,
+        only_second=only_second,
+        p_value=mcnemar_p_value(only_first, only_second),
+        f1_change=tuple(
+            after.f1 - before.f1
+            for before, after in zip(first.classes, second.classes, strict=True)
+        ),
+    )
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """Return the p-value of McNemar's exact test: a fair coin over the discordant images."""
+    discordant = only_first + only_second
+    return float(stats.binomtest(only_second, discordant).pvalue) if discordant else 1.0
+
+
+def comparable_pairs(results: Sequence[ModelResult]) -> list[tuple[ModelResult, ModelResult]]:
+    """Return what is worth comparing, in the order given.
+
+    First every two architectures on the same data and seed, then original against augmented data
+    for the same architecture and seed.
+    """
+    by_model, by_data = [], []
+    for first, second in itertools.combinations(results, 2):
+        one, other = first.name, second.name
+        if one.seed != other.seed:
+            continue
+        if one.data == other.data and one.model != other.model:
+            by_model.append((first, second))
+        if one.model == other.model and one.data != other.data:
+            by_data.append((second, first) if other.data == "original" else (first, second))
+    return by_model + by_data
+
+
+def comparisons_content(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Return the comparisons, ready to be written as JSON."""
+    named = short_names(name for one in comparisons for name in (one.first, one.second))
+    return [
+        {
+            "first": named[one.first],
+            "second": named[one.second],
+            "accuracy_difference": one.difference,
+            "interval": list(one.interval),
+            "only_first_right": one.only_first,
+            "only_second_right": one.only_second,
+            "mcnemar_p_value": one.p_value,
+            "f1_change": dict(zip(CLASS_NAMES, one.f1_change, strict=True)),
+        }
+        for one in comparisons
+    ]

@@ -1,0 +1,118 @@
+"""Class probabilities of a split: checked, reduced to labels, written and read back."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.config.dataset import CLASSES
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_csv
+
+SUM_TOLERANCE = 1e-3  # a float32 softmax is within 1e-6 of one; what is far off is no softmax
+
+Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]  # header, rows
+Labels = NDArray[np.uint8]  # [N]
+Probabilities = NDArray[np.floating[Any]]  # [N, 10]
+
+
+def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
+    """Refuse labels and probabilities that cannot be scored.
+
+    Raises:
+        ValueError: no image, wrong type or shape, a label that is no class, or a row of
+            probabilities that are not finite, below 0, or do not sum to one.
+    """
+    if labels.ndim != 1 or labels.dtype != np.uint8:
+        raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}, expected uint8 [N]")
+    if not len(labels):
+        raise ValueError("there is no image to score")
+    if labels.max() >= CLASSES:
+        raise ValueError(f"label {labels.max()} is outside 0–{CLASSES - 1}")
+    if probabilities.shape != (len(labels), CLASSES):
+        raise ValueError(
+            f"probabilities are {list(probabilities.shape)},"
+            f" expected [{len(labels)}, {CLASSES}] to match the labels"
+        )
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        raise ValueError(f"probabilities are {probabilities.dtype}, expected floats")
+    if not (finite := np.isfinite(probabilities).all(axis=1)).all():
+        raise ValueError(f"the probabilities of image {int(np.argmin(finite))} are not finite")
+    if (negative := (probabilities < 0).any(axis=1)).any():
+        raise ValueError(f"a probability of image {int(np.argmax(negative))} is below 0")
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    off = np.abs(sums - 1)
+    if off.max() > SUM_TOLERANCE:
+        worst = int(np.argmax(off))
+        raise ValueError(f"the probabilities of image {worst} sum to {sums[worst]:.4f}, not to 1")
+
+
+def predicted_labels(probabilities: Probabilities) -> Labels:
+    """Return the most probable class of each image, uint8 [N]; the first of equals."""
+    likeliest: NDArray[np.intp] = probabilities.argmax(axis=1)
+    return likeliest.astype(np.uint8)
+
+
+PREDICTION_COLUMNS = ("index", "label", "predicted", *(f"p{i}" for i in range(CLASSES)))
+
+
+class Predictions(NamedTuple):
+    """What a model says about each image of a split."""
+
+    labels: Labels  # uint8 [N]
+    probabilities: NDArray[np.float32]  # [N, 10]
+
+
+def predictions_table(labels: Labels, probabilities: Probabilities) -> Table:
+    """Return a row per image: index, label, predicted class, probability of every class.
+
+    Probabilities are float32 in their shortest exact form, so `read_predictions` gets back every
+    bit.
+
+    Raises:
+        ValueError: malformed input (see `check`).
+    """
+    check_probabilities(labels, probabilities)
+    exact = probabilities.astype(np.float32)
+    columns = zip(labels.tolist(), predicted_labels(exact).tolist(), exact, strict=True)
+    return PREDICTION_COLUMNS, [
+        (index, label, predicted, *row) for index, (label, predicted, row) in enumerate(columns)
+    ]
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Return the predictions in a file, as `predictions_table` lays them out.
+
+    Raises:
+        UserError: the file is missing, a column is missing or unknown, a row is malformed or out
+            of place, or its values cannot be scored.
+    """
+    rows = read_csv(path)
+    if not rows:
+        raise UserError(f"{path} holds no prediction")
+    if tuple(rows[0]) != PREDICTION_COLUMNS:
+        raise UserError(
+            f"{path}: columns are {','.join(map(str, rows[0]))},"
+            f" expected {','.join(PREDICTION_COLUMNS)}"
+        )
+    table = np.empty((len(rows), len(PREDICTION_COLUMNS)))
+    for index, row in enumerate(rows):
+        try:
+            table[index] = [float(value) for value in row.values()]
+        except ValueError:
+            columns = len(PREDICTION_COLUMNS)
+            raise UserError(f"{path}: row {index + 1} is not {columns} numbers") from None
+        if table[index, 0] != index:
+            raise UserError(f"{path}: row {index + 1} has index {row['index']}, expected {index}")
+    if not np.isin(table[:, 1:3], np.arange(CLASSES)).all():
+        raise UserError(f"{path}: a label or predicted class is none of 0–{CLASSES - 1}")
+    labels, predicted = table[:, 1:3].astype(np.uint8).T.copy()
+    probabilities = table[:, 3:].astype(np.float32)
+    try:
+        check_probabilities(labels, probabilities)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    if (wrong := predicted_labels(probabilities) != predicted).any():
+        raise UserError(f"{path}: predicted of image {int(np.argmax(wrong))} is not its likeliest")
+    return Predictions(labels, probabilities)

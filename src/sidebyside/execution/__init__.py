@@ -1,0 +1,1 @@
+"""Where work runs: DVC stages side by side."""

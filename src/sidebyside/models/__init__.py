@@ -1,0 +1,1 @@
+"""Architectures, layers, saving, inference, and the TensorFlow set-up."""

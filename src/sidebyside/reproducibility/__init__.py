@@ -1,0 +1,1 @@
+"""Record a run, run it again, compare every output, perturb the environment, vary the seed."""

@@ -1,0 +1,1 @@
+"""Predict the class of a picture, and serve a registered model behind a guard."""

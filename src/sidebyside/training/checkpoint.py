@@ -1,0 +1,50 @@
+"""Save and restore the full state of a training at the end of an epoch."""
+
+import io
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_bytes
+from sidebyside.training.history import Progress
+
+
+def save_checkpoint(
+    path: Path,
+    state: list[tf.Variable],
+    best_state: list[NDArray[Any]],
+    progress: Progress,
+) -> None:
+    arrays = {f"state_{i}": variable.numpy() for i, variable in enumerate(state)}
+    arrays |= {f"best_{i}": value for i, value in enumerate(best_state)}
+    buffer = io.BytesIO()
+    np.savez(buffer, progress=np.array(json.dumps(asdict(progress))), **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def restore_checkpoint(
+    path: Path, state: list[tf.Variable], best_state: list[NDArray[Any]]
+) -> Progress:
+    """Set `state` and `best_state` to what was saved; both keep their identity."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+            progress = Progress(**json.loads(saved["progress"].item()))
+            if not 0 < progress.improved_epoch <= progress.best_epoch <= progress.epochs:
+                raise ValueError("its epochs do not fit")
+            for i, variable in enumerate(state):
+                variable.assign(saved[f"state_{i}"])
+            best_state[:] = [saved[f"best_{i}"] for i in range(len(best_state))]
+    except (
+        *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, IndexError),
+        zipfile.BadZipFile,
+    ) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({reason}): delete it to start afresh") from None
+    return progress

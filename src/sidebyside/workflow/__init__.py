@@ -1,0 +1,1 @@
+"""A script as a resumable DVC stage: command line, progress, saved state, provenance."""

@@ -1,0 +1,633 @@
+"""What a user can get wrong ends in one line that names it, and leaves earlier results alone."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import yaml
+
+from sidebyside.config.parameters import Evaluate
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.schemas import TrainingScores
+from sidebyside.core.errors import UserError
+from sidebyside.data.splits import Split
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+NAME = "mlp-original-1"
+
+
+def error_line(stderr: str, program: str) -> str:
+    """Return the only line that a stage's script says; DVC may add its own below."""
+    assert "Traceback" not in stderr, stderr
+    lines = [line for line in stderr.splitlines() if line.startswith(f"{program}: ")]
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
+def ended(checkout: "Checkout", script: str, *arguments: str) -> tuple[int, str]:
+    """Run a stage's script in this process; return its exit status and what it said.
+
+    It has to end before it sets up TensorFlow. That saves the start of a process, seconds each.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    path = str(checkout.root / f"pipeline/{script}.py")
+    said = io.StringIO()
+    try:
+        with (
+            patch.object(sys, "argv", [path, *arguments]),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(said),
+            pytest.raises(SystemExit) as leaving,
+        ):
+            runpy.run_path(path, run_name="__main__")
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert isinstance(leaving.value.code, int)
+    return leaving.value.code, said.getvalue()
+
+
+def refused(checkout: "Checkout", script: str, *arguments: str) -> str:
+    """Run a stage's script that has to refuse what it finds, and return its one line."""
+    before = checkout.results()
+    status, said = ended(checkout, script, *arguments)
+    return one_line(checkout, script, before, status, said)
+
+
+def failed(checkout: "Checkout", script: str, *arguments: str, **options: Any) -> str:
+    """Run a stage as a command that has to fail, and return its one line."""
+    before = checkout.results()
+    done = checkout.stage(script, *arguments, fails=True, **options)
+    return one_line(checkout, script, before, done.returncode, done.stderr)
+
+
+def one_line(
+    checkout: "Checkout", script: str, before: Mapping[str, str], status: int, said: str
+) -> str:
+    assert status == 1
+    assert checkout.results() == before
+    line = error_line(said, script)
+    assert said.strip() == line
+    return line.removeprefix(f"{script}: error: ")
+
+
+# Raw data.
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.chmod(0o644)  # DVC may have made it read-only
+    path.write_bytes(change(path.read_bytes()))
+
+
+def at(position: int, content: bytes) -> Callable[[bytes], bytes]:
+    return lambda old: old[:position] + content + old[position + len(content) :]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (IMAGES, lambda old: old[:-100], "313500 bytes of data, its header announces 313600"),
+        (IMAGES, lambda old: old + b"more", "313604 bytes of data, its header announces 313600"),
+        (TEST_LABELS, lambda old: old[:5], "5 bytes are too few for an IDX header"),
+        (TEST_IMAGES, lambda old: b"", "0 bytes are too few"),
+        (IMAGES, at(0, struct.pack(">I", 0x802)), "magic number is 0x00000802"),
+        (LABELS, at(0, b"<!DOCTYPE html>"), "magic number is 0x3c21444f"),
+        (IMAGES, at(8, struct.pack(">2I", 56, 14)), "images are 56×14 pixels, expected 28×28"),
+        (LABELS, at(8 + 17, b"\x0a"), "label 10 at 17 is outside 0–9"),
+        (TEST_LABELS, at(8, b"\xff"), "label 255 at 0 is outside 0–9"),
+        (LABELS, lambda old: old[:4] + struct.pack(">I", 399) + old[8:-1], "399 labels"),
+    ],
+)  # fmt: skip
+def test_a_damaged_raw_file_is_refused(
+    own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
+) -> None:
+    rewrite(own.root / "data/raw" / file, change)
+    line = refused(own, "preprocess")
+    assert file in line
+    assert message in line
+
+
+def test_swapped_raw_files_are_refused(own: "Checkout") -> None:
+    folder = own.root / "data/raw"
+    images = (folder / IMAGES).read_bytes()
+    rewrite(folder / IMAGES, lambda old: (folder / LABELS).read_bytes())
+    rewrite(folder / LABELS, lambda old: images)
+    assert f"{IMAGES}: magic number is 0x00000801, expected 0x00000803" in refused(
+        own, "preprocess"
+    )
+
+
+def test_test_labels_in_the_place_of_training_labels_are_refused(own: "Checkout") -> None:
+    folder = own.root / "data/raw"
+    rewrite(folder / LABELS, lambda old: (folder / TEST_LABELS).read_bytes())
+    line = refused(own, "preprocess")
+    assert "400 images" in line
+    assert "100 labels" in line
+
+
+def test_dvc_refuses_damaged_data_and_keeps_what_was_there(own: "Checkout") -> None:
+    rewrite(own.root / "data/raw" / LABELS, at(8, b"\x0b"))
+    before = own.results()
+    done = own.run("dvc", "repro", "--single-item", "preprocess", fails=True)
+    assert f"{LABELS}: label 11 at 0" in error_line(done.stderr, "preprocess")
+    assert "failed to reproduce 'preprocess'" in done.stderr
+    assert own.results() == before
+
+
+# params.yaml.
+
+BAD_PARAMETERS: Mapping[str, tuple[str, Any, str]] = {
+    # what is wrong: key, value, message
+    "unknown key": (
+        "augment.transforms.sheer", 3, "augment.transforms.sheer: unknown key"),
+    "wrong type": (
+        "augment.copies", "two",
+        "augment.copies: Input should be a valid integer, not 'two'"),
+    "fraction out of range": (
+        "preprocess.val_fraction", 1.0,
+        "preprocess.val_fraction: Input should be less than 1, not 1.0"),
+    "class out of range": (
+        "augment.classes", [2, 10],
+        "augment.classes.1: Input should be less than 10, not 10"),
+    "epochs out of range": (
+        "train.budget.cnn.epochs", 0,
+        "train.budget.cnn.epochs: Input should be greater than or equal to 1, not 0"),
+    "seed 0": ("seed", 0, "seed: Input should be greater than or equal to 1, not 0"),
+    "unknown strategy": (
+        "tune.search.strategy", "genetic",
+        "tune.search.strategy: Input should be 'random', 'bayesian', 'hyperband' or 'grid', not "
+        "'genetic'"),
+    "unknown hyperparameter": (
+        "tune.models.mlp.droput", 0.1, "tune.models.mlp.droput: unknown key"),
+    "impossible end of a range": (
+        "tune.models.cnn.dropout", {"float": {"min": 0.1, "max": 1.5}},
+        "tune.models.cnn.dropout: Input should be less than or equal to 0.9, not 1.5"),
+    "unknown range": (
+        "tune.models.cnn.dropout", {"chioce": [0.1]},
+        "tune.models.cnn.dropout: unknown range chioce: give one of choice, int, float"),
+    "words for a number": (
+        "evaluate.confidence", "ninety",
+        "evaluate.confidence: Input should be a valid number, not 'ninety'"),
+    "unknown section": ("trian", {"seeds": [1]}, "trian: unknown key"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_PARAMETERS)
+def test_a_bad_parameter_is_refused_before_anything_is_computed(own: "Checkout", case: str) -> None:
+    key, value, message = BAD_PARAMETERS[case]
+    own.edit({key: value})
+    assert refused(own, "download").startswith(f"params.yaml: {message}")
+
+
+def test_dvc_keeps_its_outputs_where_a_parameter_is_bad(own: "Checkout") -> None:
+    own.edit({"augment.copies": "two"})
+    before = own.results()
+    done = own.run("dvc", "repro", fails=True)  # removes and restores outputs by its own rules
+    assert "params.yaml: augment.copies" in error_line(done.stderr, "download")
+    assert own.results() == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["download", "preprocess", "augment", "tune mlp", "train mlp original 1", "evaluate"],
+)
+def test_every_script_refuses_bad_parameters(own: "Checkout", script: str) -> None:
+    own.edit({"threads": 0})
+    line = failed(own, *script.split())
+    assert line.startswith("params.yaml: threads: Input should be greater than or equal to 1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("trian", {"seeds": [1]}, "trian: unknown key"),
+        ("train.models", ["mlp", "cn"], "unknown model 'cn': choose from mlp, cnn"),
+        ("train.data", ["original", "double"], "train.data.1: Input should be 'original'"),
+        ("train.seeds", [1, 1], "seeds must differ from each other"),
+        ("train.budget.cn", {"epochs": 1, "patience": 1}, "unknown model 'cn'"),
+        ("tune.models.cn", {"dropout": 0.1}, "unknown model 'cn'"),
+        ("tune.models.mlp.activation", {"choice": ["relu", "rleu"]}, "not 'rleu'"),
+        ("tune.models.cnn.learning_rate", "small", "not 'small'"),
+        ("augment.transforms.rotation", 400, "less than or equal to 180, not 400"),
+        ("augment.transforms", {"rotation": 1}, "augment.transforms.zoom: is missing"),
+        ("augment.classes", [], "augment.classes"),
+        ("download.sources", [{"ftp": "x"}], "download.sources.0.ftp: unknown key"),
+        ("threads", 0, "threads: Input should be greater than or equal to 1, not 0"),
+        ("evaluate", None, "evaluate"),
+    ],
+)
+def test_a_slip_in_any_section_is_refused(
+    own: "Checkout", key: str, value: Any, message: str
+) -> None:
+    own.edit({key: value})
+    line = refused(own, "augment")
+    assert line.startswith("params.yaml: ")
+    assert message in line
+
+
+def test_a_model_without_a_search_space_is_named(own: "Checkout") -> None:
+    spaces = yaml.safe_load((own.root / "params.yaml").read_text())["tune"]["models"]
+    own.edit({"train.models": ["mlp"], "tune.models": {"mlp": spaces["mlp"]}})
+    assert refused(own, "tune", "cnn") == "params.yaml: tune.models.cnn is missing"
+
+
+def test_a_model_without_a_budget_is_named(checkout_from: Callable[..., "Checkout"]) -> None:
+    checkout = checkout_from()
+    budget = checkout.parameters()["train"]["budget"]
+    checkout.edit({"train.models": ["mlp"], "train.budget": {"mlp": budget["mlp"]}})
+    line = refused(checkout, "train", "cnn", "original", "1")
+    assert line == "params.yaml: train.budget.cnn is missing"
+
+
+def test_dvc_refuses_an_unknown_model(own: "Checkout") -> None:
+    own.edit({"train.models": ["mlp", "cn"]})
+    before = own.results()
+    done = own.run("dvc", "repro", fails=True)
+    assert re.search(r"\bcn\b", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert own.results() == before
+
+
+def test_parameters_that_are_no_yaml_are_refused(own: "Checkout") -> None:
+    with (own.root / "params.yaml").open("a") as file:
+        file.write("train: [\n")
+    line = refused(own, "augment")
+    assert line.startswith("params.yaml is not valid YAML: ")
+    assert "line" in line
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train", ("cn", "original", "1"), "invalid choice: 'cn' (choose from "),
+        ("train", ("mlp", "both", "1"), "invalid choice: 'both'"),
+        ("train", ("mlp", "original", "one"), "'one' is no whole number from 1"),
+        ("train", ("mlp", "original", "-5"), "'-5' is no whole number from 1"),
+        ("train", ("mlp", "original", "0"), "'0' is no whole number from 1"),
+        ("tune", ("cn",), "invalid choice: 'cn' (choose from "),
+        ("augment", ("twice",), "unrecognized arguments: twice"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_status_2(
+    own: "Checkout", script: str, arguments: tuple[str, ...], message: str
+) -> None:
+    status, said = ended(own, script, *arguments)
+    assert status == 2
+    assert message in said
+
+
+# What other stages leave.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": None}, "learning_rate: is missing"),
+        ({"dropout": 1.5}, "dropout: Input should be less than or equal to 0.9, not 1.5"),
+        ({"optimizer": "adagrad"}, "not 'adagrad'"),
+        ({"batch_size": "large"}, "batch_size: Input should be a valid integer, not 'large'"),
+        ({"hidden_units": []}, "hidden_units"),
+        ({"filters": [8]}, "filters: unknown key"),
+    ],
+)
+def test_impossible_hyperparameters_are_refused(
+    own: "Checkout", change: Mapping[str, Any], message: str
+) -> None:
+    path = own.root / "reports/tune/mlp/hyperparameters.json"
+    content = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    line = refused(own, "train", "mlp", "original", "1")
+    assert "reports/tune/mlp/hyperparameters.json" in line
+    assert message in line
+
+
+def test_hyperparameters_that_are_no_json_are_refused(own: "Checkout") -> None:
+    (own.root / "reports/tune/mlp/hyperparameters.json").write_text("{")
+    line = refused(own, "train", "mlp", "original", "1")
+    assert "reports/tune/mlp/hyperparameters.json is not valid JSON" in line
+
+
+@pytest.mark.parametrize(
+    ("script", "file"),
+    [
+        ("preprocess", f"data/raw/{LABELS}"),
+        ("augment", "data/processed/train.npz"),
+        ("tune mlp", "data/processed/val.npz"),
+        ("train mlp original 1", "reports/tune/mlp/hyperparameters.json"),
+        ("train mlp original 1", "data/original/train.npz"),
+        ("train mlp augmented 1", "data/augmented/train.npz"),
+        ("train mlp original 1", "data/processed/val.npz"),
+        ("evaluate", "data/processed/test.npz"),
+        ("evaluate", f"models/{NAME}.keras"),
+        ("evaluate", f"reports/train/{NAME}/history.csv"),
+        ("evaluate", f"reports/train/{NAME}/metrics.json"),
+        ("evaluate", "reports/tune/mlp/trials.csv"),
+        ("evaluate", "reports/preprocess/classes.csv"),
+    ],
+)
+def test_a_missing_input_is_named(own: "Checkout", script: str, file: str) -> None:
+    (own.root / file).unlink()
+    line = refused(own, *script.split())
+    assert f"{file} is missing" in line
+
+
+@pytest.mark.parametrize(
+    ("script", "file"),
+    [
+        ("augment", "data/processed/train.npz"),
+        ("train mlp original 1", "data/processed/val.npz"),
+        ("evaluate", f"models/{NAME}.keras"),
+    ],
+)
+def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> None:
+    rewrite(own.root / file, lambda old: old[: len(old) // 2])
+    assert file in refused(own, *script.split())
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (f"reports/train/{NAME}/history.csv", lambda old: old[:40], "history.csv has no column"),
+        (f"reports/train/{NAME}/history.csv", lambda old: old.replace(b"0.", b"nan,"), "cells"),
+        (f"reports/train/{NAME}/metrics.json", lambda old: b"{}", "val_accuracy: is missing"),
+        (f"reports/train/{NAME}/model.json", lambda old: b"[]", "model.json: "),
+        ("reports/tune/mlp/trials.csv", lambda old: b"\xff", "trials.csv is no comma-separated"),
+        ("reports/preprocess/classes.csv", lambda old: old[:30], "classes.csv"),
+        ("reports/augment/summary.json", lambda old: b'{"classes": {}}', "expected T-shirt/top"),
+        ("reports/tune/mlp/hyperparameters.json", lambda old: b"{}", "dropout: is missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_of_an_earlier_stage_is_named(
+    own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
+) -> None:
+    rewrite(own.root / file, change)
+    line = refused(own, "evaluate")
+    assert file in line
+    assert message in line
+
+
+def test_a_model_in_the_place_of_another_is_refused(own: "Checkout") -> None:
+    other = (own.root / "models/mlp-augmented-1.keras").read_bytes()
+    rewrite(own.root / f"models/{NAME}.keras", lambda old: other)
+    line = refused(own, "evaluate")
+    assert f"{NAME}.keras is not the model that reports/train/{NAME} describes" in line
+    assert f"dvc repro --force --single-item train@{NAME}" in line
+
+
+def test_a_model_that_gives_no_probabilities_is_named(
+    tmp_path: Path, splits: Mapping[str, Split]
+) -> None:
+    import keras
+
+    from pipeline.evaluate import score
+    from sidebyside.models.saving import save_model
+
+    paths, name = Paths(tmp_path), ModelName("mlp", "original", 1)
+    layers = [keras.Input((28, 28), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(10)]
+    save_model(paths.model(name), keras.Sequential(layers))
+    settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=5)
+    trained = TrainingScores(val_accuracy=0.9, val_loss=0.3, best_epoch=1, epochs=1)
+    with pytest.raises(UserError, match=rf"/{NAME}\.keras: ") as caught:
+        score(paths, settings, name, trained, splits["test"])
+    assert "\n" not in str(caught.value)
+
+
+def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:
+    path = own.root / "data/processed/train.npz"
+    with np.load(path) as arrays:
+        kept = arrays["labels"] != 2
+        images, labels = arrays["images"][kept], arrays["labels"][kept]
+    path.unlink()
+    np.savez(path, images=images, labels=labels)
+    own.edit({"augment.classes": [2]})
+    assert "the train split has no image of classes [2]" in refused(own, "augment")
+
+
+def test_a_folder_in_the_place_of_a_result_leaves_all_results(own: "Checkout") -> None:
+    path = own.root / "reports/augment/summary.json"
+    path.unlink()
+    path.mkdir()
+    own.edit({"augment.copies": 2})
+    line = refused(own, "augment")
+    assert "summary.json" in line
+    assert "Is a directory" in line
+
+
+def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") -> None:
+    before = own.results()
+    shutil.copy(own.root / f"models/{NAME}.keras", own.root / "models/mlp-original-9.keras")
+    shutil.copytree(own.root / f"reports/train/{NAME}", own.root / "reports/train/mlp-original-9")
+    own.stage("evaluate")
+    after = own.results()
+    assert {name for name in after if "mlp-original-9" not in name} == set(before)
+    assert {name: after[name] for name in before} == before
+
+
+# A full disk.
+
+
+@pytest.mark.parametrize("script", ["preprocess", "augment"])
+def test_a_file_that_cannot_grow_leaves_the_old_one(own: "Checkout", script: str) -> None:
+    own.edit({"preprocess.val_fraction": 0.4, "augment.copies": 2})
+    line = failed(own, script, file_size=2)
+    assert "File too large" in line
+    assert ".npz" in line
+
+
+def test_a_model_that_cannot_be_written_leaves_the_old_one(own: "Checkout") -> None:
+    own.edit({"train.budget.mlp.epochs": 3})
+    before = own.results()
+    done = own.stage("train", "mlp", "original", "1", fails=True,
+                     file_size=40)  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("train: error: ")]
+    assert "File too large" in line
+    assert own.results() == before
+
+
+def on_a_small_disk(
+    checkout: "Checkout", folder: str, kilobytes: int, command: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a namespace of its own in which a folder lies on a small disk."""
+    script = (
+        f"set -e; mkdir -p {folder}; cp -a {folder} .kept;"
+        f" mount -t tmpfs -o size={kilobytes}k tmpfs {folder}; cp -a .kept/. {folder}/;"
+        f" status=0; PYTHONPATH=src {command} || status=$?;"
+        f" rm -rf .after; cp -a {folder} .after; exit $status"
+    )
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return checkout.run("unshare", "--mount", *user, "sh", "-c", script, fails=True)
+
+
+def can_mount() -> bool:
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    with contextlib.suppress(OSError):
+        done = subprocess.run(
+            ["unshare", "--mount", *user, "mount", "-t", "tmpfs", "tmpfs", "/mnt"],
+            capture_output=True,
+            check=False,
+        )
+        return done.returncode == 0
+    return False
+
+
+needs_mount = pytest.mark.skipif(not can_mount(), reason="no right to mount a small disk")
+
+
+@needs_mount
+@pytest.mark.parametrize(
+    ("folder", "script", "room"),
+    [
+        ("models", "train mlp original 1", 8),
+        ("data/processed", "preprocess", 8),
+        ("data/augmented", "augment", 8),
+        (".state", "train mlp original 1", 8),
+    ],
+)
+def test_a_full_disk_is_named_and_leaves_the_old_files(
+    own: "Checkout", folder: str, script: str, room: int
+) -> None:
+    own.edit({"train.budget.mlp.epochs": 3, "preprocess.val_fraction": 0.4, "augment.copies": 3})
+    before = own.results()
+    path = own.root / folder
+    used = sum(-(-file.stat().st_size // 4096) * 4 for file in path.rglob("*") if file.is_file())
+    program, *arguments = script.split()
+    command = f"python pipeline/{program}.py {' '.join(arguments)}"
+    done = on_a_small_disk(own, folder, used + room, command)
+    assert done.returncode == 1
+    line = error_line(done.stderr, program)
+    assert "No space left on device: free some space" in line
+    assert folder in line
+    # What the small disk held at the end, beside what the stage wrote elsewhere.
+    assert own.results() == before
+    kept = {file.name: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    after = {
+        file.name: file.read_bytes()
+        for file in (own.root / ".after").rglob("*")
+        if file.is_file() and file.name != "lock"
+    }
+    assert kept == after or folder == ".state"
+
+
+# A tracking server.
+
+
+def test_an_unreachable_tracking_server_stops_no_training(own: "Checkout") -> None:
+    before = own.results()
+    done = own.stage(
+        "train", "mlp", "original", "1", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    )
+    assert own.results() == before
+    assert "Traceback" not in done.stderr
+    assert "http://127.0.0.1:9" in done.stderr
+    assert f"not logged to MLflow: {NAME}: " in done.stderr
+    assert "1 model" in done.stderr
+
+
+def test_an_unreachable_tracking_server_stops_no_search(own: "Checkout") -> None:
+    before = own.results()
+    done = own.stage("tune", "mlp", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
+    assert own.results() == before
+    assert "Traceback" not in done.stderr
+    assert "not logged to MLflow: search-mlp: " in done.stderr
+
+
+def test_a_tracking_address_that_is_none_is_refused(own: "Checkout") -> None:
+    address = {"MLFLOW_TRACKING_URI": "ftp://example.com"}
+    line = failed(own, "train", "mlp", "original", "1", environment=address)
+    assert "MLFLOW_TRACKING_URI=ftp://example.com" in line
+
+
+# Ctrl-C and kill.
+
+
+def interrupt(
+    checkout: "Checkout", command: tuple[str, ...], pattern: str, number: signal.Signals
+) -> tuple[int, float, str]:
+    """Start a stage, send it a signal at a line of its output; return status, seconds, stderr."""
+    process = checkout.start_stage(*command)
+    assert process.stdout
+    while line := process.stdout.readline():
+        if re.search(pattern, line):
+            break
+    else:
+        pytest.fail(f"no line {pattern}: {checkout.finish(process, fails=True).stderr}")
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    return process.returncode, time.monotonic() - sent, stderr
+
+
+def statuses(checkout: "Checkout", name: str) -> list[str]:
+    import mlflow
+
+    with contextlib.chdir(checkout.root):
+        client = mlflow.MlflowClient(f"sqlite:///{checkout.root}/mlflow.db")
+        found = client.search_runs(
+            [each.experiment_id for each in client.search_experiments()],
+            f"attributes.run_name = '{name}'",
+        )
+    return [run.info.status for run in found]
+
+
+# All stages stop by the same code, so each of the two signals is sent to one of them.
+
+
+def test_a_training_that_is_interrupted_goes_on_to_the_same_result(
+    reproduced: "Checkout", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    reference, stopped = checkout_from(reproduced), checkout_from(reproduced)
+    for checkout in (reference, stopped):
+        checkout.edit({"train.budget.mlp": {"epochs": 60, "patience": 60}})
+    before = stopped.results()
+    stage = ("train", "mlp", "original", "3")
+    whole = reference.start_stage(*stage)
+    code, seconds, stderr = interrupt(stopped, stage, r"epoch 2/", signal.SIGINT)
+    assert code == 130
+    assert stderr.strip() == "train: interrupted; run the same command again to go on"
+    assert seconds < 3
+    assert statuses(stopped, "mlp-original-3") == ["KILLED"]
+    assert stopped.results() == before
+    assert "epoch 1/" not in stopped.stage(*stage).stdout
+    reference.finish(whole)
+    assert stopped.results() == reference.results()
+    assert statuses(stopped, "mlp-original-3") == ["FINISHED"]
+
+
+def test_a_search_that_is_terminated_goes_on_to_the_same_result(own: "Checkout") -> None:
+    before = own.results()
+    own.forget_runs()
+    code, seconds, stderr = interrupt(own, ("tune", "mlp"), r"trial 1/2", signal.SIGTERM)
+    assert code == 143
+    assert stderr.strip() == "tune: terminated; run the same command again to go on"
+    assert seconds < 3
+    assert statuses(own, "search-mlp") == ["KILLED"]
+    assert own.results() == before
+    own.stage("tune", "mlp")
+    assert own.results() == before
+    for name in ("search-mlp", "mlp-trial-1", "mlp-trial-2"):
+        assert statuses(own, name) == ["FINISHED"]

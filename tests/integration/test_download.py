@@ -1,0 +1,310 @@
+import gzip
+import hashlib
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sidebyside.data.fashion_mnist import RAW_FILES
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONTENTS = {
+    file.name: random.Random(number).randbytes(3000)  # noqa: S311 (no secret)
+    for number, file in enumerate(RAW_FILES)
+}
+CONSTANTS = ("TRAIN_IMAGES", "TRAIN_LABELS", "TEST_IMAGES", "TEST_LABELS")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a copy of what the stage needs, for four files of 3,000 bytes."""
+    root = tmp_path / "a project"
+    shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "pipeline").mkdir()
+    shutil.copy(PROJECT / "pipeline/download.py", root / "pipeline")
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(PROJECT / name, root)
+    with (root / "src/sidebyside/data/fashion_mnist.py").open("a") as module:
+        for constant, (name, content) in zip(CONSTANTS, CONTENTS.items(), strict=True):
+            digest = hashlib.sha256(content).hexdigest()
+            module.write(f'{constant} = RawFile("{name}", {len(content)}, "{digest}")\n')
+        module.write(f"RAW_FILES = ({', '.join(CONSTANTS)})\n")
+    set_sources(root, {"folder": "data/local"})
+    return root
+
+
+def set_sources(root: Path, *places: dict[str, str], timeout: float = 20) -> None:
+    parameters = yaml.safe_load((root / "params.yaml").read_text())
+    parameters["download"] = {"sources": list(places), "timeout": timeout}
+    (root / "params.yaml").write_text(yaml.safe_dump(parameters))
+
+
+def offer(root: Path) -> None:
+    (root / "data/local").mkdir(parents=True)
+    for name, content in CONTENTS.items():
+        (root / "data/local" / f"{name}.gz").write_bytes(gzip.compress(content))
+
+
+def command(root: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return [sys.executable, str(root / "pipeline/download.py"), *arguments], environment
+
+
+def run(root: Path, *arguments: str, file_size: int | None = None) -> tuple[int, list[str], str]:
+    """Return the exit status, the lines on standard output and the standard error."""
+
+    def limit() -> None:
+        if file_size is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    words, environment = command(root, *arguments)
+    done = subprocess.run(
+        words,
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def raw(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / "data/raw").iterdir()}
+
+
+def failure(result: tuple[int, list[str], str]) -> str:
+    """Return the one line that a failed command prints on standard error."""
+    status, _, error = result
+    assert status == 1
+    assert error.count("\n") == 1
+    assert error.startswith("download: error: ")
+    return error.strip().removeprefix("download: error: ")
+
+
+def test_command_fills_data_raw_and_says_from_where(project: Path) -> None:
+    offer(project)
+    set_sources(project, {"folder": "nowhere"}, {"folder": "data/local"})
+    status, lines, error = run(project)
+    assert (status, error) == (0, "")
+    assert lines == [
+        "folder nowhere: no such folder",
+        "download: 4 files, 12,000 bytes, from folder data/local, SHA-256 checked",
+    ]
+    assert raw(project) == CONTENTS
+
+
+def test_second_run_fetches_nothing(project: Path) -> None:
+    offer(project)
+    run(project)
+    shutil.rmtree(project / "data/local")
+    status, lines, _ = run(project)
+    assert status == 0
+    assert lines[0] == "data/raw: complete and verified, nothing to fetch"
+
+
+def test_files_get_the_permissions_of_the_users_umask(project: Path) -> None:
+    offer(project)
+    run(project)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (project / "data/raw").stat().st_mode & 0o777 == 0o777 & ~mask
+    for path in (project / "data/raw").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_without_any_source_one_line_says_what_to_do(project: Path) -> None:
+    message = failure(run(project))
+    assert message.startswith("no source gives the data; put train-images-idx3-ubyte, ")
+    assert message.endswith(" into data/local and run the command again")
+
+
+def test_damaged_files_in_the_users_folder_are_told_in_the_last_line_too(project: Path) -> None:
+    offer(project)
+    path = min((project / "data/local").iterdir())
+    path.write_bytes(path.read_bytes()[:-1])
+    message = failure(run(project))
+    assert message.startswith("no source gives the data (folder data/local: ")
+    assert path.name in message.partition("; put ")[0]
+
+
+def test_help_names_what_is_read_and_written_and_the_exit_statuses(project: Path) -> None:
+    status, lines, _ = run(project, "--help")
+    text = "\n".join(lines)
+    assert status == 0
+    assert "Reads: params.yaml" in text
+    assert "Writes: data/raw/" in text
+    assert "130  interrupted" in text
+
+
+def test_unknown_argument_is_refused(project: Path) -> None:
+    status, _, error = run(project, "--what")
+    assert status == 2
+    assert "--what" in error
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ({"folder": "a", "url": "http://b"}, "give exactly one of folder, url, debian"),
+        ({"url": "ftp://b"}, "url must begin with http:// or https://"),
+        ({"ftp": "b"}, "unknown key"),
+    ],
+)
+def test_malformed_source_is_refused_before_anything_is_fetched(
+    project: Path, place: dict[str, str], expected: str
+) -> None:
+    offer(project)
+    set_sources(project, {"folder": "data/local"}, place)
+    message = failure(run(project))
+    assert message.startswith("params.yaml: download.sources.1")
+    assert expected in message
+    assert not (project / "data/raw").exists()
+
+
+def test_full_disk_leaves_older_files(project: Path) -> None:
+    offer(project)
+    (project / "data/raw").mkdir()
+    (project / "data/raw/train-images-idx3-ubyte").write_bytes(b"old")
+    message = failure(run(project, file_size=2000))
+    assert "File too large" in message
+    assert raw(project) == {"train-images-idx3-ubyte": b"old"}
+    assert sorted(path.name for path in (project / "data").iterdir()) == ["local", "raw"]
+
+
+def test_really_full_disk_leaves_older_files(project: Path) -> None:
+    offer(project)
+    shutil.move(project / "data/local", project / "local")
+    set_sources(project, {"folder": "local"})
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(project / "data")],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        (project / "data/raw").mkdir()
+        (project / "data/raw/train-images-idx3-ubyte").write_bytes(bytes(5000))
+        message = failure(run(project))
+        assert "No space left on device: free some space" in message
+        assert raw(project) == {"train-images-idx3-ubyte": bytes(5000)}
+        assert [path.name for path in (project / "data").iterdir()] == ["raw"]
+    finally:
+        subprocess.run(["umount", str(project / "data")], check=True)
+
+
+def test_target_that_cannot_be_written_is_named(project: Path) -> None:
+    offer(project)
+    shutil.move(project / "data/local", project / "local")
+    set_sources(project, {"folder": "local"})
+    (project / "data").rmdir()
+    (project / "data").write_text("in the way")
+    assert str(project / "data") in failure(run(project))
+    (project / "data").unlink()
+    (project / "data").mkdir(mode=0o555)
+    if os.geteuid() != 0:  # root may write everywhere
+        assert failure(run(project)).endswith("Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("signum", "expected", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_signal_during_a_hanging_download_leaves_nothing(
+    project: Path, signum: signal.Signals, expected: int, word: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        set_sources(project, {"url": url}, timeout=60)
+        status, error, seconds = stop(project, signum, f"url {url}: fetching")
+    assert status == expected
+    assert error == f"download: {word}; run the same command again to go on\n"
+    assert seconds < 2
+    assert list((project / "data").iterdir()) == []
+
+
+def test_ctrl_c_ends_a_hanging_apt_get(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script = programs / "apt-get"
+    script.write_text('#!/bin/sh\nsleep 60 &\necho $! > "${0%/*}/child"\nwait\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    set_sources(project, {"debian": "dataset-fashion-mnist"})
+    child = programs / "child"
+    status, _, seconds = stop(
+        project, signal.SIGINT, "debian dataset-fashion-mnist: fetching", child
+    )
+    assert status == 130
+    assert seconds < 2
+    assert list((project / "data").iterdir()) == []
+    assert not is_running(int(child.read_text()))
+
+
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to the commands it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def stop(
+    root: Path, signum: signal.Signals, line: str, sign: Path | None = None
+) -> tuple[int, str, float]:
+    """Start the command, send a signal once it says `line` (and `sign` has been written).
+
+    Returns its exit status, its standard error and the seconds from signal to end.
+    """
+    words, environment = command(root)
+    with subprocess.Popen(
+        words,
+        env={**environment, "no_proxy": "127.0.0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (there is one thread)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == line
+        while sign is not None and not (sign.exists() and sign.read_text().endswith("\n")):
+            time.sleep(0.02)
+        time.sleep(0.3)  # lets it begin to wait
+        began = time.monotonic()
+        process.send_signal(signum)
+        _, error = process.communicate(timeout=30)
+        return process.returncode, error, time.monotonic() - began
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_command_loads_only_what_it_needs(project: Path) -> None:
+    offer(project)
+    words, environment = command(project)
+    done = subprocess.run(
+        [words[0], "-X", "importtime", *words[1:]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "sidebyside.data.sources" in loaded
+    assert not loaded & {"tensorflow", "keras", "mlflow", "requests", "matplotlib", "pandas"}

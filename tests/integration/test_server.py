@@ -1,0 +1,174 @@
+"""An MLflow server on PostgreSQL, with artifacts passed through it, in place of the own store."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from sidebyside.tracking.views import TRAINING
+from tests.support.stores import content, own_store
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+
+START = 120  # seconds a server may take to answer
+WRITERS = 4
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def program(name: str) -> str:
+    """Return the path of a PostgreSQL program; Debian keeps them off the PATH."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = str(places[-1]) if places else shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is missing: apt-get install postgresql")
+    return found
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The address of a new, empty database."""
+    # PostgreSQL refuses to run as root, and its user may not see pytest's folders.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cluster"
+        if user:
+            shutil.chown(name, "postgres")
+        port = free_port()
+        subprocess.run(
+            [*user, program("initdb"), "--auth=trust", "--username=mlflow", "-D", folder],
+            check=True,
+            cwd="/",
+            stdout=subprocess.DEVNULL,
+        )
+        line = [*user, program("postgres"), "-D", str(folder), "-k", name, "-p", str(port)]
+        server = subprocess.Popen([*line, "-c", "listen_addresses=127.0.0.1"], cwd="/")
+        try:
+            for _ in range(10 * START):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@contextlib.contextmanager
+def serving(database: str, folder: Path, port: int) -> Iterator[str]:
+    """Run an MLflow server and give its address."""
+    process = subprocess.Popen(
+        [
+            *("mlflow", "server", "--backend-store-uri", database),
+            *("--artifacts-destination", folder),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "2"),
+        ],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(10 * START):
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(f"{address}/health", timeout=5)
+                break
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on that database."""
+    with serving(database, tmp_path_factory.mktemp("artifacts"), free_port()) as address:
+        yield address
+
+
+def test_a_server_holds_what_the_own_store_would(
+    server: str, reproduced: "Checkout", own: "Checkout"
+) -> None:
+    own.forget_runs()
+    own.run(
+        *("dvc", "repro", "--force", "--single-item", "tune", "train", "evaluate"),
+        environment={"MLFLOW_TRACKING_URI": server},
+    )
+    assert not (own.root / "mlflow.db").exists()
+    expected = own_store(reproduced)
+    found = content(MlflowClient(server))
+    assert found["runs"].keys() == expected["runs"].keys()
+    for place, run in expected["runs"].items():
+        assert found["runs"][place] == run, place
+    assert found["champions"] == expected["champions"]
+    assert own.results() == reproduced.results()
+
+
+def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None:
+    seeds = [str(seed) for seed in range(11, 11 + WRITERS)]
+    running = [
+        own.start_stage(
+            "train", "mlp", "original", seed, environment={"MLFLOW_TRACKING_URI": server}
+        )
+        for seed in seeds
+    ]
+    for process in running:
+        assert own.finish(process).stderr == ""
+    runs = content(MlflowClient(server))["runs"]
+    for seed in seeds:
+        run = runs[TRAINING, None, f"mlp-original-{seed}"]
+        assert run["status"] == "FINISHED"
+        assert [step for step, _ in run["metrics"]["val_accuracy"]] == [1, 2]
+        assert run["models"] == 1
+
+
+def test_a_server_that_was_away_for_a_while_has_lost_nothing(
+    database: str, own: "Checkout", tmp_path: Path
+) -> None:
+    epochs = 400  # enough to be still at it when the server has gone
+    own.edit({"train.budget.mlp": {"epochs": epochs, "patience": epochs}})
+    port = free_port()
+    with serving(database, tmp_path, port) as address:
+        process = own.start_stage(
+            *("train", "mlp", "original", "31"), environment={"MLFLOW_TRACKING_URI": address}
+        )
+        place = (TRAINING, None, "mlp-original-31")
+        for _ in range(10 * START):
+            runs = content(MlflowClient(address))["runs"]
+            if place in runs and "val_accuracy" in runs[place]["metrics"]:
+                break
+            time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGSTOP)  # or on a busy machine it is done before the server is up
+    with serving(database, tmp_path, port) as address:
+        process.send_signal(signal.SIGCONT)
+        done = own.finish(process)
+        run = content(MlflowClient(address))["runs"][place]
+    first, *_ = done.stderr.splitlines()
+    assert "fails" in first
+    assert f"MLflow at {address} answers again" in done.stderr
+    assert "not logged" not in done.stderr
+    assert run["status"] == "FINISHED"
+    assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, epochs + 1))
+    assert run["models"] == 1

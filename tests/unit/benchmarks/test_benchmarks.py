@@ -1,0 +1,250 @@
+"""That the benchmarks compare like with like, and count right."""
+
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sidebyside.config.hyperparameters import parse
+from sidebyside.config.parameters import read_parameters
+from sidebyside.models.tensorflow_setup import configure
+
+configure(2)
+
+from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: E402
+
+from benchmarks import (  # noqa: E402  # TensorFlow must be configured before anything loads it
+    contender_fashion,
+    contender_keras,
+    figures,
+    isolated,
+    overheads,
+    profile,
+    training,
+    workloads,
+)
+from sidebyside.models import architectures  # noqa: E402
+
+MACHINE = {"cores": 2, "processor": "a processor"}
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_contenders_train_the_same_network(model: str) -> None:
+    settings = contender_fashion.COMMON | contender_fashion.MODELS[model] | {"batch_size": 32}
+    own = architectures.build(model, parse(model, settings, "benchmark"), 1)
+    other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
+    assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
+    dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]
+    assert dropouts[0] == dropouts[1] != []
+    assert architectures.flops(own) == workloads.FORWARD[model]
+
+
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_the_default_batch_size_is_among_the_measured_ones(model: str) -> None:
+    space = read_parameters(workloads.ROOT / "params.yaml").tune.models[model]
+    assert training.DEFAULT_BATCH_SIZE[model] == space["batch_size"]
+    assert training.DEFAULT_BATCH_SIZE[model] in training.BATCH_SIZES[model]
+
+
+def test_the_backward_pass_counts_twice() -> None:
+    assert workloads.operations("mlp", 48_000) == pytest.approx(163e9, rel=0.01)
+    assert workloads.operations("cnn", 48_000) == pytest.approx(932e9, rel=0.01)
+
+
+def test_medians_are_held_against_ours_and_against_the_limit() -> None:
+    times = {training.OWN: [2.0, 1.0, 9.0], "PyTorch": [4.0, 5.0, 3.0]}
+    rate = workloads.operations("mlp", training.EPOCH) / 1.0  # an epoch in a second
+    found = training.summary("mlp", times, [rate, 9 * rate, rate / 9])
+    assert found["medians"] == {training.OWN: 2.0, "PyTorch": 4.0}
+    assert found["times_faster"] == {"PyTorch": 2.0}
+    assert found["share_of_matrix_product"] == 0.5
+
+
+def sample(stack: str, count: int, script: str = "train.py mlp", thread: int = 7) -> str:
+    process = f'process 5:"/bin/sh /a/bin/dvc repro";process 7:"python pipeline/{script}"'
+    return f"{process};thread ({thread}): MainThread;{stack} {count}"
+
+
+def waiting(count: int, thread: int = 5) -> str:
+    process = 'process 5:"/bin/sh /a/bin/dvc repro"'
+    return f"{process};thread ({thread}): MainThread;wait (subprocess.py:1) {count}"
+
+
+MAIN = "<module> (train.py:1);main (train.py:9)"
+TRAIN = f"{MAIN};train (sidebyside/training/loop.py:9)"
+
+
+def test_two_kinds_take_turns_and_have_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([1.0, 5.0, 3.0, 4.0, 2.0, 9.0])
+    asked: list[tuple[object, ...]] = []
+
+    def measure(*arguments: object) -> float:
+        asked.append(arguments)
+        return next(seconds)
+
+    monkeypatch.setattr(isolated, "measure", measure)
+    found = isolated.take_turns("determinism", "mlp", ("one", "other"), 3)
+    assert asked == 3 * [("determinism", "--once", "mlp", kind) for kind in ("one", "other")]
+    assert found["seconds"] == {"one": [1.0, 3.0, 2.0], "other": [5.0, 4.0, 9.0]}
+    assert found["medians"] == {"one": 2.0, "other": 5.0}
+
+
+def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
+    found = overheads.by_stage(
+        [
+            sample(
+                f"{MAIN};configure (sidebyside/models/tensorflow_setup.py:2);_load (<frozen importlib>:1)",
+                40,
+            ),
+            sample(f"{TRAIN};__call__ (tensorflow/python/eager/polymorphic_function.py:1)", 100),
+            sample(f"{TRAIN};_score (sidebyside/training/loop.py:3);numpy (ops.py:1)", 15),
+            sample(
+                f"{TRAIN};_score (sidebyside/training/loop.py:3);_predict (sidebyside/training/loop.py:4)",
+                5,
+            ),
+            sample(
+                f"{TRAIN};_save (sidebyside/training/loop.py:3);write (sidebyside/core/files.py:1)",
+                10,
+            ),
+            sample(f"{TRAIN};report (train.py:3);log_metrics (sidebyside/tracking/runs.py:3)", 6),
+            sample(TRAIN, 1000, thread=8),  # another thread of the same process
+            sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
+            sample(f"{MAIN};samples (sidebyside/reporting/plots.py:3)", 4, script="preprocess.py"),
+            sample("somewhere (else.py:1)", 2, script="preprocess.py"),
+            sample(
+                "predict (sidebyside/training/loop.py:3);_predict (sidebyside/training/loop.py:4)",
+                8,
+                script="evaluate.py",
+            ),
+            waiting(200),
+            waiting(50),
+            waiting(1000, thread=6),  # another thread of `dvc`
+        ],
+        seconds=12.5,
+    )
+    assert found == {
+        "preprocess": {"figures and report": 0.2, "rest": 0.1},
+        "train": {
+            "training steps": 5.0,
+            "imports": 2.0,
+            "validation": 1.0,
+            "saving": 0.5,
+            "logging": 0.3,
+        },
+        "evaluate": {"prediction": 0.4},
+        "dvc": {"rest": 3.0},
+    }
+
+
+def test_results_become_pictures() -> None:
+    case = {"model": "mlp", "batch_size": 32, "medians": {training.OWN: 1.0, "PyTorch": 2.0}}
+    cases = [case, case | {"batch_size": 64}, case | {"model": "cnn"}]
+    assert figures.training({"machine": MACHINE, "cases": cases}).startswith(PNG)
+    rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": 500 + f} for f in (1, 10)]
+    store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
+    result = {"machine": MACHINE, "data": {"mlp": rows, "cnn": rows}, "store": store}
+    picture = figures.growth(result)
+    assert picture.startswith(PNG)
+    assert picture == figures.growth(result)
+
+
+def test_the_line_that_memory_is_held_against_is_as_long_as_the_longest_curve() -> None:
+    rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": f} for f in (1, 10)]
+    few = [{**row, "mib": row["mib"] / 9} for row in rows]
+    store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
+    draw: Any = inspect.unwrap(figures.growth)
+    drawn = draw({"machine": MACHINE, "data": {"mlp": rows, "cnn": few}, "store": store})
+    assert drawn.get_suptitle() == "2 cores (a processor)"
+    (line,) = (line for line in drawn.axes[1].lines if line.get_label() == "the bytes added")
+    assert list(line.get_xdata()) == [0, 9]
+
+
+def test_the_peak_of_memory_is_the_process_s_own() -> None:
+    large = bytearray(300 * 2**20)
+    line = "from benchmarks import isolated; print(isolated.peak_memory())"
+    small = subprocess.run(
+        [sys.executable, "-c", line], cwd=workloads.ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert 0 < float(small) < isolated.peak_memory() - len(large) / 2**20
+
+
+def trace(*events: tuple[str, float]) -> bytes:
+    """Return what TensorFlow's profiler writes of events: name and seconds."""
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add()
+    line = plane.lines.add()
+    for number, (name, seconds) in enumerate(events, 1):
+        plane.event_metadata[number].name = name
+        line.events.add(metadata_id=number, duration_ps=round(seconds * 1e12))
+    content: bytes = space.SerializeToString()
+    return content
+
+
+def test_the_seconds_of_a_kernel_are_summed() -> None:
+    found = profile.kernels(
+        trace(
+            ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 2.0),
+            ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 1.0),
+            ("while/adam/ResourceApplyAdam:ResourceApplyAdam", 0.5),
+            ("$training.py:147 train", 9.0),  # Python's
+            ("ExecutorState::Process", 9.0),
+            ("ThreadpoolListener::StartRegion", 9.0),
+        )
+    )
+    assert found == {
+        ("while/mlp_1/hidden_1_1/MatMul", "_FusedMatMul"): 3.0,
+        ("while/adam/ResourceApplyAdam", "ResourceApplyAdam"): 0.5,
+    }
+
+
+def test_kernels_have_shares_of_the_time_by_what_they_are_for() -> None:
+    found = {
+        profile.Kernel("a", "ResourceApplyAdam"): 1.0,
+        profile.Kernel("b", "_FusedMatMul"): 2.0,
+        profile.Kernel("c", "MatMul"): 1.0,
+    }
+    assert list(profile.shares(found).items()) == [(profile.PRODUCTS, 0.75), ("Adam", 0.25)]
+
+
+def test_products_are_a_layer_s_forward_or_backward() -> None:
+    images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8)
+    body, gradients = "while/functional_1", "while/gradient_tape/while/functional_1"
+    found = {
+        profile.Kernel(f"{body}/hidden_1_relu_1/Relu", "_FusedMatMul"): 1.0,
+        profile.Kernel(f"{gradients}/hidden_1_1/MatMul/MatMul", "MatMul"): 2.0,
+        profile.Kernel(f"{body}/hidden_2_1/MatMul", "MatMul"): 3.0,
+        profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul", "MatMul"): 4.0,
+        profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul_1", "MatMul"): 5.0,
+        profile.Kernel(f"{gradients}/hidden_2_relu_1/ReluGrad", "ReluGrad"): 9.0,
+    }
+    told = profile.layers(workloads.Workload("mlp", 2, images, labels), found)
+    first, second = 2 * 2 * 784 * 512, 2 * 2 * 512 * 256
+    assert list(told) == ["hidden_1", "hidden_2", "hidden_3", "logits"]
+    # The pixels need no gradient.
+    assert told["hidden_1"] == {"forward": (first, 1.0), "backward": (first, 2.0)}
+    assert told["hidden_2"] == {"forward": (second, 3.0), "backward": (2 * second, 9.0)}
+
+
+def test_an_operation_within_which_others_run_is_not_counted() -> None:
+    assert not profile.kernels(trace(("PartitionedCall:PartitionedCall", 9.0), ("w:While", 9.0)))
+
+
+def test_what_an_operation_is_for_follows_from_its_name() -> None:
+    names = ("_FusedMatMul", "Conv2DBackpropFilter", "StatelessRandomUniformV2", "Mul", "Foo")
+    wanted = [profile.PRODUCTS, profile.PRODUCTS, "random numbers", "dropout masks", profile.REST]
+    assert [profile.kind(name) for name in names] == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", workloads.FORWARD)
+def test_a_real_training_is_profiled(model: str) -> None:
+    images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
+    work = workloads.Workload(model, 32, images, labels)
+    found = profile.profiled(work)
+    assert {profile.PRODUCTS, "Adam", "random numbers"} <= profile.shares(found).keys()
+    for directions in profile.layers(work, found).values():
+        assert all(seconds > 0 for _, seconds in directions.values())

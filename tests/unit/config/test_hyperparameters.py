@@ -1,0 +1,207 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidebyside.config import hyperparameters
+from sidebyside.config.hyperparameters import RECORDS, Hyperparameters, each, parse, read
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_json
+
+COMMON: dict[str, Any] = {
+    "activation": "relu",
+    "kernel_initializer": "glorot_uniform",
+    "dropout": 0.1,
+    "batch_norm": True,
+    "l2": 0.0,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "schedule": "cosine",
+    "warmup_epochs": 1,
+    "weight_decay": 0.01,
+    "batch_size": 128,
+    "label_smoothing": 0.1,
+    "flip": True,
+    "shift": 1,
+    "cutout": 0,
+    "weight_averaging": 0.0,
+    "precision": "float32",
+}
+MLP = COMMON | {"hidden_units": [64, 32], "input_dropout": 0.0}
+CNN = COMMON | {
+    "filters": [8, 16],
+    "convolutions": [1, 2],
+    "kernel_size": 3,
+    "padding": "same",
+    "pool_last": False,
+    "head": "average",
+    "dense_units": 0,
+    "block_dropout": 0.0,
+}
+VALID = {"mlp": MLP, "cnn": CNN}
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_a_record_survives_its_json_file(tmp_path: Path, model: str) -> None:
+    record = parse(model, VALID[model], "x")
+    write_json(tmp_path / "h.json", record.model_dump(mode="json"))
+    assert read(model, tmp_path / "h.json") == record
+    # and the file holds what was given, neither more nor less
+    assert json.loads((tmp_path / "h.json").read_text()) == VALID[model]
+
+
+@pytest.mark.parametrize("model", RECORDS)
+def test_every_hyperparameter_must_be_given(model: str) -> None:
+    for name in RECORDS[model].model_fields:
+        values = {key: value for key, value in VALID[model].items() if key != name}
+        with pytest.raises(UserError, match=f"^x: {name}: is missing$"):
+            parse(model, values, "x")
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "expected"),
+    [
+        ("mlp", {"units": 3}, "units: unknown key"),
+        ("mlp", {"filters": [3]}, "filters: unknown key"),
+        ("mlp", {"dropout": 1.0}, "dropout: Input should be less than or equal to 0.9, not 1.0"),
+        ("mlp", {"dropout": "0.1"}, "dropout: Input should be a valid number, not '0.1'"),
+        ("mlp", {"batch_size": 12.5}, "batch_size: Input should be a valid integer, not 12.5"),
+        ("mlp", {"flip": 1}, "flip: Input should be a valid boolean, not 1"),
+        ("mlp", {"hidden_units": []}, "hidden_units: "),
+        ("mlp", {"hidden_units": [10, -1]}, "hidden_units.1: .* not -1"),
+        ("mlp", {"learning_rate": 0}, "learning_rate: Input should be greater than 0, not 0"),
+        ("mlp", {"learning_rate": float("nan")}, "learning_rate: .*finite"),
+        ("mlp", {"optimizer": "rmsprop"}, "optimizer: .*'adam', 'sgd' or 'nesterov'.*'rmsprop'"),
+        ("cnn", {"padding": "full"}, "padding: Input should be 'same' or 'valid', not 'full'"),
+        ("cnn", {"kernel_size": 0}, "kernel_size: .* not 0"),
+        ("cnn", {"kernel_size": [3, 8]}, "kernel_size.1: .* not 8"),
+        ("cnn", {"kernel_size": [3]}, "kernel_size has 1 values for 2 blocks"),
+        ("cnn", {"block_dropout": [0.1]}, "block_dropout has 1 values for 2 blocks"),
+        ("cnn", {"block_dropout": []}, "block_dropout: .*at least 1 item"),
+        ("mlp", {"hidden_units": [8, 8], "dropout": [0.1]}, "dropout has 1 values for 2 hidden"),
+        ("mlp", {"hidden_units": [8], "dropout": [1.5]}, "dropout.0: .* not 1.5"),
+        ("cnn", {"hidden_units": [3]}, "hidden_units: unknown key"),
+        # each end of each range
+        ("mlp", {"dropout": -0.1}, "dropout: .* or equal to 0, not -0.1"),
+        ("mlp", {"input_dropout": -0.1}, "input_dropout: .* or equal to 0, not -0.1"),
+        ("mlp", {"input_dropout": 0.95}, "input_dropout: .* or equal to 0.9, not 0.95"),
+        ("cnn", {"block_dropout": 0.95}, "block_dropout: .* or equal to 0.9, not 0.95"),
+        ("mlp", {"l2": -0.1}, "l2: .* or equal to 0, not -0.1"),
+        ("mlp", {"l2": 1.1}, "l2: .* or equal to 1, not 1.1"),
+        ("mlp", {"learning_rate": 10.5}, "learning_rate: .* or equal to 10, not 10.5"),
+        ("mlp", {"warmup_epochs": -1}, "warmup_epochs: .* or equal to 0, not -1"),
+        ("mlp", {"warmup_epochs": 100.5}, "warmup_epochs: .* or equal to 100, not 100.5"),
+        ("mlp", {"weight_decay": -0.1}, "weight_decay: .* or equal to 0, not -0.1"),
+        ("mlp", {"weight_decay": 1.1}, "weight_decay: .* or equal to 1, not 1.1"),
+        ("mlp", {"batch_size": 0}, "batch_size: .* or equal to 1, not 0"),
+        ("mlp", {"batch_size": 8193}, "batch_size: .* or equal to 8192, not 8193"),
+        ("mlp", {"label_smoothing": -0.1}, "label_smoothing: .* or equal to 0, not -0.1"),
+        ("mlp", {"label_smoothing": 1.0}, "label_smoothing: .* less than 1, not 1.0"),
+        ("mlp", {"shift": -1}, "shift: .* or equal to 0, not -1"),
+        ("mlp", {"shift": 15}, "shift: .* or equal to 14, not 15"),
+        ("mlp", {"cutout": -1}, "cutout: .* or equal to 0, not -1"),
+        ("mlp", {"cutout": 29}, "cutout: .* or equal to 28, not 29"),
+        ("mlp", {"weight_averaging": -0.1}, "weight_averaging: .* or equal to 0, not -0.1"),
+        ("mlp", {"weight_averaging": 1.0}, "weight_averaging: .* less than 1, not 1.0"),
+        ("mlp", {"hidden_units": [8193]}, "hidden_units.0: .* or equal to 8192, not 8193"),
+        ("mlp", {"hidden_units": [8] * 17}, "hidden_units: .* at most 16 items"),
+        ("cnn", {"filters": [0, 8]}, "filters.0: .* or equal to 1, not 0"),
+        ("cnn", {"filters": [8193, 8]}, "filters.0: .* or equal to 8192, not 8193"),
+        ("cnn", {"filters": [], "convolutions": []}, "filters: .* at least 1 item"),
+        ("cnn", {"filters": [8] * 5, "convolutions": [1] * 5}, "filters: .* at most 4 items"),
+        ("cnn", {"convolutions": []}, "convolutions: .* at least 1 item"),
+        ("cnn", {"convolutions": [0, 1]}, "convolutions.0: .* or equal to 1, not 0"),
+        ("cnn", {"convolutions": [9, 1]}, "convolutions.0: .* or equal to 8, not 9"),
+        ("cnn", {"kernel_size": 8}, "kernel_size: .* or equal to 7, not 8"),
+        ("cnn", {"dense_units": -1}, "dense_units: .* or equal to 0, not -1"),
+        ("cnn", {"dense_units": 8193}, "dense_units: .* or equal to 8192, not 8193"),
+        # neither of the two there are
+        ("mlp", {"schedule": "linear"}, "schedule: .*'constant' or 'cosine', not 'linear'"),
+        ("mlp", {"precision": "float16"}, "precision: .*'float32' or 'bfloat16', not 'float16'"),
+        ("mlp", {"batch_norm": 1}, "batch_norm: Input should be a valid boolean, not 1"),
+        ("cnn", {"pool_last": 1}, "pool_last: Input should be a valid boolean, not 1"),
+    ],
+)
+def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=f"^x: {expected}") as caught:
+        parse(model, VALID[model] | change, "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_value_stands_for_all_layers_and_a_list_for_each() -> None:
+    assert each(0.1, 3) == [0.1, 0.1, 0.1]
+    assert each((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # what is too much goes unused
+    with pytest.raises(ValueError, match="dropout has 2 values for 3 layers"):
+        each((0.1, 0.2), 3, "dropout", "layers")
+
+
+def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
+    values = CNN | {"kernel_size": [3, 5], "block_dropout": [0.1, 0.2], "dropout": 0.3}
+    record = parse("cnn", values, "x")
+    write_json(tmp_path / "h.json", record.model_dump(mode="json"))
+    assert read("cnn", tmp_path / "h.json") == record
+    assert record.model_dump(mode="json")["kernel_size"] == [3, 5]
+    assert record.model_dump(mode="json")["dropout"] == 0.3
+
+
+@pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])
+def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: list[int]) -> None:
+    with pytest.raises(UserError, match=r"convolutions"):
+        parse("cnn", CNN | {"convolutions": convolutions}, "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filters": [8, 8, 8, 8], "convolutions": [1, 1, 1, 1], "pool_last": True},
+        {"kernel_size": 7, "convolutions": [4, 2]},
+        {"filters": [8], "convolutions": [5], "kernel_size": 7},
+    ],
+)
+def test_a_cnn_whose_image_shrinks_to_nothing_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"28"):
+        parse("cnn", CNN | {"padding": "valid"} | change, "x")
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn$"):
+        parse("cn", CNN, "x")
+
+
+def test_another_models_record_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "h.json", MLP)
+    with pytest.raises(UserError, match=r"h\.json: .*filters: is missing"):
+        read("cnn", tmp_path / "h.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "is not valid JSON"),
+        ("", "is not valid JSON"),
+        ("[1]", "expected an object of hyperparameters"),
+        ("null", "expected an object of hyperparameters"),
+        ("{}", "is missing"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=expected) as caught:
+        read("mlp", path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"h\.json is missing"):
+        read("mlp", tmp_path / "h.json")
+
+
+def test_a_new_record_is_known_as_soon_as_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Linear(Hyperparameters):
+        pass
+
+    monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
+    assert isinstance(parse("linear", COMMON, "x"), Linear)

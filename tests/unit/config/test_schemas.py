@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidebyside.config import schemas
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.core.errors import UserError
+
+SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
+MODEL = {"key": "0123456789abcdef", "file_sha256": "a" * 64, "parameters": 10}
+HISTORY = ",".join(schemas.HISTORY) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
+TRIALS = "trial,dropout,max_epochs,epochs,val_accuracy\n1,0.1,3,3.0,0.85\n2,0.2,3,,\n"
+COUNTS = "class,train,val\n" + "".join(f"{name},4,2\n" for name in CLASS_NAMES)
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_record_is_read_and_may_hold_more_than_is_used(tmp_path: Path) -> None:
+    path = write(tmp_path / "model.json", MODEL)
+    assert schemas.read_record(path, schemas.TrainedModel).key == "0123456789abcdef"
+    path = write(tmp_path / "metrics.json", SCORES)
+    assert schemas.read_record(path, schemas.TrainingScores).val_accuracy == 0.9
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"),
+    [
+        (schemas.TrainingScores, {**SCORES, "val_accuracy": 90}, "val_accuracy: .* not 90"),
+        (schemas.TrainingScores, {**SCORES, "val_accuracy": "0.9"}, "val_accuracy: .* not '0.9'"),
+        (schemas.TrainingScores, {**SCORES, "val_loss": float("nan")}, "val_loss: .* finite"),
+        (schemas.TrainingScores, {**SCORES, "test_loss": 1}, "test_loss: unknown key"),
+        (schemas.TrainingScores, {"val_loss": 1.0}, "val_accuracy: is missing"),
+        (schemas.TrainingScores, [1, 2], "valid dictionary"),
+        (schemas.TrainingScores, '{"epochs": 1, "epochs": 2}', "key 'epochs' is given twice"),
+        (schemas.TrainingScores, "[" * 100_000, "nested too deeply"),
+        (schemas.TrainedModel, {**MODEL, "key": "x\ny"}, "key: .* not 'x.+y'"),
+        (schemas.TrainedModel, {**MODEL, "file_sha256": "a" * 63}, "file_sha256: "),
+        (schemas.TrainedModel, {"key": MODEL["key"]}, "file_sha256: is missing"),
+        (schemas.AugmentedData, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
+    ],
+)
+def test_a_damaged_record_is_named_in_one_line(
+    tmp_path: Path, kind: Any, content: object, message: str
+) -> None:
+    path = write(tmp_path / "record.json", content)
+    with pytest.raises(UserError, match=rf"record\.json.*{message}") as caught:
+        schemas.read_record(path, kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_history_is_columns_of_numbers(tmp_path: Path) -> None:
+    history = schemas.read_history(write(tmp_path / "history.csv", HISTORY))
+    assert list(history) == list(schemas.HISTORY)
+    assert history["val_accuracy"] == [0.7, 0.8]
+
+
+def test_a_trial_may_lack_its_scores(tmp_path: Path) -> None:
+    rows = schemas.read_trials(write(tmp_path / "trials.csv", TRIALS), "val_accuracy")
+    assert [row["val_accuracy"] for row in rows] == ["0.85", ""]
+    assert rows[0]["dropout"] == "0.1"
+
+
+def test_class_counts_are_whole_numbers_in_the_order_of_the_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "classes.csv", COUNTS)
+    assert schemas.read_class_counts(path, ("train", "val")) == {"train": [4] * 10, "val": [2] * 10}
+
+
+def history(path: Path) -> object:
+    return schemas.read_history(path)
+
+
+def trials(path: Path) -> object:
+    return schemas.read_trials(path, "val_accuracy")
+
+
+def counts(path: Path) -> object:
+    return schemas.read_class_counts(path, ("train", "val"))
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "message"),
+    [
+        (history, "", "has no column epoch"),
+        (history, ",".join(schemas.HISTORY) + "\n", "has no rows"),
+        (history, HISTORY.replace("val_loss", "loss2"), "has no column val_loss"),
+        (history, HISTORY.replace("0.6", "nan"), "column val_loss holds 'nan', expected a number"),
+        (history, HISTORY.replace("0.6", "x" * 10**5), "holds 'x{40}', expected a number"),
+        (history, HISTORY.replace("0.6,", ""), "row 1 has 5 cells, expected 6"),
+        (history, HISTORY + "3", "row 3 has 1 cells, expected 6"),
+        (history, 'epoch,"' + "x" * 200_000, "is no comma-separated table"),
+        (trials, "trial\n1\n", "has no column max_epochs"),
+        (trials, TRIALS.splitlines()[0], "has no rows"),
+        (trials, TRIALS.replace("0.85", "good"), "column val_accuracy holds 'good'"),
+        (counts, COUNTS.replace("Bag", "Hat"), "expected a row for each of T-shirt/top, "),
+        (counts, COUNTS.replace("Bag,4", "Bag,four"), "column train holds 'four'"),
+        (counts, COUNTS.replace("val", "test"), "has no column val"),
+    ],
+)
+def test_a_damaged_table_is_named_in_one_line(
+    tmp_path: Path, read: Any, content: str, message: str
+) -> None:
+    path = write(tmp_path / "table.csv", content)
+    with pytest.raises(UserError, match=rf"table\.csv.*{message}") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+def test_bytes_that_are_no_text_are_no_table(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"epoch,\xff\n")
+    with pytest.raises(UserError, match=r"table\.csv is no comma-separated table"):
+        schemas.read_history(tmp_path / "table.csv")

@@ -1,0 +1,111 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.parameters import read_parameters
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.core.errors import UserError
+from sidebyside.data.splits import read_split
+from sidebyside.evaluation.predictions import read_predictions
+from sidebyside.serving.picture import LIGHT
+from sidebyside.serving.predict import best_models, table
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+PROJECT = Paths(Path(__file__).resolve().parents[3])
+
+
+def test_the_likeliest_class_of_both_models_comes_first() -> None:
+    mlp, cnn = np.full(10, 0.05, np.float32), np.full(10, 0.02, np.float32)
+    mlp[3], mlp[6], cnn[6] = 0.35, 0.3, 0.82
+    header, first, *_, answer = table({"mlp-original-1": mlp, "cnn-augmented-1": cnn}).splitlines()
+    assert header.split() == ["mlp-original-1", "cnn-augmented-1"]
+    assert first.split() == ["Shirt", "30.0%", "██████", "82.0%", "█" * 16]
+    assert answer.split() == ["answer", "Dress", "Shirt"]
+
+
+def test_the_best_by_validation_stands_for_its_architecture(tmp_path: Path) -> None:
+    scores = {
+        "mlp-original": 0.91,
+        "mlp-augmented": 0.9,
+        "cnn-original": 0.93,
+        "cnn-augmented": 0.94,
+    }
+    for name, score in scores.items():
+        content = {"val_accuracy": score, "val_loss": 0.3, "best_epoch": 1, "epochs": 1}
+        path = tmp_path / "reports/train" / f"{name}-1" / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(content))
+    named = read_parameters(PROJECT.params).train
+    found = best_models(Paths(tmp_path), named)
+    assert found == [ModelName("mlp", "original", 1), ModelName("cnn", "augmented", 1)]
+    shutil.rmtree(tmp_path / "reports/train/cnn-original-1")
+    with pytest.raises(UserError, match=r"cnn-original-1/metrics\.json is missing"):
+        best_models(Paths(tmp_path), named)
+
+
+@pytest.mark.parametrize("name", ["`touch pwned`", "$(touch pwned)", '"; touch pwned; "', "a$b"])
+def test_the_name_of_a_file_is_no_command(tmp_path: Path, name: str) -> None:
+    (tmp_path / "Makefile").write_text((PROJECT.root / "Makefile").read_text())
+    told = tmp_path / "told"
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv/installed").touch()
+    line = ["make", "--assume-old", ".venv/installed", "predict", f"IMAGE={name}"]
+    subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
+    assert told.read_text().splitlines() == ["-m", "sidebyside.serving.predict", "--", name]
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
+    reproduced: "Checkout", tmp_path: Path
+) -> None:
+    paths = Paths(reproduced.root)
+    picture = tmp_path / "a picture.png"
+    images = read_split(paths.split("test")).images
+    edges = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1)
+    place = int(np.argmax(np.median(edges, 1) < LIGHT))  # the first one on a dark background
+    Image.fromarray(255 - images[place]).save(picture)
+    done = reproduced.run(
+        *("python", "-m", "sidebyside.serving.predict", str(picture)),
+        environment={"PYTHONPATH": "src", "PYTHONIOENCODING": "latin-1"},  # which has no bars
+    )
+    first, _, header, *rows, _ = done.stdout.splitlines()
+    assert first == f"{picture}: light background: inverted"
+    assert done.stderr == ""
+    for column, name in enumerate(header.split()):
+        model, data, seed = name.split("-")
+        expected = read_predictions(paths.predictions(ModelName(model, data, int(seed))))
+        for label, class_name in enumerate(CLASS_NAMES):
+            (row,) = (row for row in rows if row.startswith(class_name))
+            shown = [float(cell[:-1]) for cell in row.split() if cell.endswith("%")][column]
+            assert shown == pytest.approx(100 * expected.probabilities[place, label], abs=0.06)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_what_cannot_be_classified_is_said_in_one_line(
+    reproduced: "Checkout", tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_text("no picture")
+    for file, message in (("x.png", "is no picture"), ("y.png", "is missing")):
+        done = reproduced.run(
+            *("python", "-m", "sidebyside.serving.predict", str(tmp_path / file)),
+            environment={"PYTHONPATH": "src"},
+            fails=True,
+        )
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1

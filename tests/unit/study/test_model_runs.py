@@ -1,0 +1,157 @@
+"""A model of a published system, trained on some made-up images and logged to a real store."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from sidebyside.config.hyperparameters import Hyperparameters
+from sidebyside.core.seeding import derive_seed
+from sidebyside.data.splits import Split, split_digest
+from sidebyside.data.statistics import class_counts
+from sidebyside.evaluation.metrics import log_loss
+from sidebyside.models import architectures
+from sidebyside.models.inference import predict_probabilities
+from sidebyside.tracking.views import REPLICATIONS
+from sidebyside.training import loop, training
+from sidebyside.training.history import Progress
+from sidebyside.training.training import train_model
+from sidebyside.workflow import provenance
+from study import model_runs
+from study.plan import SystemModel, read_plan
+from study.results import read_model, read_replicas
+
+NAME = "3-tyler"
+PLAN = read_plan(Path(__file__).parents[3] / "replications/params.yaml")
+PART: SystemModel = PLAN.models[NAME].model_copy(
+    update={
+        "training": PLAN.models[NAME].training.model_copy(
+            update={"epochs": 40, "patience": 40, "keep": "best", "monitor": "val_loss"}
+        )
+    }
+)
+
+
+class Trained(NamedTuple):
+    """What a training gave, and what it gave it of."""
+
+    root: Path
+    record: dict[str, Any]
+    replica: dict[str, Any]
+    model: keras.Model
+    progress: Progress
+    splits: dict[str, Split]
+    seeds: list[int]  # of the weights, and of what training draws
+
+
+def some(images: int) -> Split:
+    """Return noise, in most of which a white row tells the class."""
+    random = np.random.default_rng(images)
+    labels = random.integers(0, 10, images).astype(np.uint8)
+    pixels = random.integers(0, 200, (images, 28, 28)).astype(np.uint8)
+    told = np.flatnonzero(random.random(images) < 0.8)
+    pixels[told, labels[told]] = 255
+    return Split(pixels, labels)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("replica")
+    splits = {name: some(n) for name, n in (("train", 200), ("val", 90), ("test", 110))}
+    small = {"hidden_units": (32,), "learning_rate": 0.01, "dropout": 0.0, "batch_size": 32}
+    hyperparameters = PLAN.record(NAME, Path()).model_copy(update=small)
+    record = {
+        "key": "k",
+        "stage": f"train@{NAME}",
+        "settings": {**PART.training.model_dump(), **hyperparameters.model_dump(mode="json")},
+        "data_sha256": {name: split_digest(splits[name]) for name in ("train", "val")},
+        "classes": {name: class_counts(splits[name]) for name in ("train", "val")},
+        "machine": provenance.machine(1),
+    }
+    work, build, train, found, seeds = train_model, architectures.build, loop.train, [], []
+
+    def worked(*arguments: Any, **options: Any) -> Any:
+        found.append(work(*arguments, **options))
+        return found[-1]
+
+    def built(model: str, record: Hyperparameters, seed: int) -> keras.Model:
+        seeds.append(seed)
+        return build(model, record, seed)
+
+    def watched(*arguments: Any, **options: Any) -> Progress:
+        seeds.append(options["seed"])
+        return train(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", worked)
+        patch.setattr(architectures, "build", built)
+        patch.setattr(loop, "train", watched)
+        replica = model_runs.train(
+            *(root, NAME, PART, hyperparameters, splits),
+            seed=2,
+            record=record,
+            checkpoint=root / "2.npz",
+        )
+    return Trained(root, record, replica, *found[0], splits, seeds)
+
+
+def test_weights_and_training_follow_from_the_seed(trained: Trained) -> None:
+    assert trained.seeds == [derive_seed(2, "weights"), 2]
+
+
+def test_the_scores_are_those_of_the_kept_weights(trained: Trained) -> None:
+    replica, progress = trained.replica, trained.progress
+    assert progress.best_epoch < progress.epochs  # or the last epoch would do
+    assert replica["best_epoch"] == progress.best_epoch
+    assert replica["scores"]["fit_loss"] == progress.best["loss"]
+    for name, split in trained.splits.items():
+        probabilities = predict_probabilities(trained.model, split.images)
+        right = (probabilities.argmax(1) == split.labels).mean()
+        assert replica["scores"][f"{name}_accuracy"] == right
+        loss = log_loss(split.labels, probabilities)
+        assert replica["scores"][f"{name}_loss"] == loss
+
+
+def test_the_classes_are_those_of_the_test_split(trained: Trained) -> None:
+    replica, test = trained.replica, trained.splits["test"]
+    probabilities = predict_probabilities(trained.model, test.images)
+    predicted = probabilities.argmax(1)
+    assert replica["confusion"] == confusion_matrix(test.labels, predicted).tolist()
+    columns = precision_recall_fscore_support(test.labels, predicted, zero_division=0)[:3]
+    assert np.array(replica["classes"]) == pytest.approx(np.transpose(columns))
+    first = replica["predictions"][0]
+    assert (first[0], first[1:]) == (test.labels[0], probabilities[0].tolist())
+
+
+def test_what_is_written_is_read_back(trained: Trained, tmp_path: Path) -> None:
+    replica = trained.replica
+    other = {**replica, "predictions": [[0, *[0.1] * 10]], "confusion": [[1] * 10] * 10}
+    model_runs.write(tmp_path, [1, 2], [replica, other], trained.record)
+    found = read_model(tmp_path)
+    assert found.confusion.tolist() == replica["confusion"]
+    assert found.probabilities.tolist() == [row[1:] for row in replica["predictions"]]
+    assert found.labels.tolist() == [row[0] for row in replica["predictions"]]
+    again = read_replicas(tmp_path)[1]
+    assert all(again[part] == replica[part] for part in ("scores", "best_epoch", "classes"))
+
+
+def test_the_metrics_in_mlflow_are_those_of_the_replica(trained: Trained) -> None:
+    client = MlflowClient(f"sqlite:///{trained.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(REPLICATIONS)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    scores, last = trained.replica["scores"], trained.replica["history"][-1]
+    assert run.info.run_name == f"{NAME}-2"
+    assert run.data.metrics == {
+        **{name: value for name, value in last.items() if name != "epoch"},
+        "best_val_accuracy": scores["val_accuracy"],
+        "best_val_loss": scores["val_loss"],
+        "best_epoch": trained.replica["best_epoch"],
+        "test_accuracy": scores["test_accuracy"],
+        "test_log_loss": scores["test_loss"],
+        "test_f1_macro": pytest.approx(np.mean(trained.replica["classes"], axis=0)[2]),
+    }

@@ -1,0 +1,456 @@
+"""What the replications' page says of made-up results."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.parameters import Transforms
+from study.page import METRICS, Content, render, summary
+from study.plan import DERIVED, MACRO, PER_CLASS, SCORES, Claim, Plan, read_plan
+from study.results import Found, History, Measured
+
+PLAN = read_plan(Path(__file__).parents[3] / "replications/params.yaml")
+PNG = bytes(24)  # its size, nothing by nothing, is all that is read of it
+
+
+SETTINGS = {
+    "hidden_units": [64, 32],
+    "input_dropout": 0.1,
+    "dropout": [0.2, 0.0],
+    "batch_size": 32,
+    "optimizer": "adam",
+    "learning_rate": 0.0001,
+    "l2": 0.001,
+    "epochs": 20,
+    "patience": 5,
+    "monitor": "val_loss",
+}
+
+
+def measured(history: History | None = None, /, **metrics: Sequence[float]) -> Measured:
+    """Return a model of two seeds, with 0.5 and 0.6 for what is not given."""
+    every = {name: [0.5, 0.6] for name in (*SCORES, *DERIVED)}
+    nothing = np.zeros((0, 10))
+    return Measured(
+        SETTINGS,
+        "x86_64 0123456789ab",
+        {**every, **metrics},
+        [3, 15],
+        {1: history} if history else {},
+        np.zeros((10, 10), np.int64),
+        np.zeros(0, np.uint8),
+        nothing,
+    )
+
+
+def content(
+    models: dict[str, Measured],
+    searches: dict[str, Found] | None = None,
+    claims: tuple[Claim, ...] = (),
+) -> Content:
+    """Return what the page tells where nothing but these has run."""
+    parts: dict[str, Any] = {
+        "models": {name: part for name, part in PLAN.models.items() if name in models},
+        "winners": {name: part for name, part in PLAN.winners.items() if name in models},
+        "searches": {n: part for n, part in PLAN.searches.items() if n in (searches or {})},
+        "claims": claims,
+        "lowest": tuple(claim for claim in PLAN.lowest if claim.model in models),
+    }
+    plan: Plan = PLAN.model_copy(update=parts)
+    return Content(
+        plan=plan,
+        missing=[],
+        models=models,
+        searches=searches or {},
+        counts={"train": [1] * 10},
+        transforms=Transforms(rotation=10, zoom=0.1, shift=2, flip=0.5),
+        seconds=dict.fromkeys(PLAN.systems, 90.0),
+        whole=None,
+        processors=["Xeon"],
+        figures={f"figures/{name}.png": PNG for name in ("accuracy", "samples", "grid")},
+    )
+
+
+def row(markdown: str, start: str) -> list[str]:
+    """Return the cells of the first row that starts so."""
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_every_metric_has_a_name_on_the_page() -> None:
+    assert {*METRICS} == {*SCORES, *DERIVED}
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "told"),
+    [
+        ([0.1, 0.2], [0.9100, 0.9160], {"inside": 1, "better": 0, "worse": 1}),
+        ([0.3, 0.4], [0.9100, 0.9160], {"inside": 1, "better": 1, "worse": 0}),
+        ([0.2, 0.3], [0.9000, 0.9100], {"inside": 1, "better": 1, "worse": 0}),
+        ([0.2, 0.3], [0.9200, 0.9300], {"inside": 1, "better": 0, "worse": 1}),
+    ],
+)
+def test_published_losses_and_accuracies_are_counted_by_whether_they_are_better_than_ours(
+    loss: list[float], accuracy: list[float], told: dict[str, int]
+) -> None:
+    ours = measured(parameters=[1, 2], test_loss=loss, test_accuracy=accuracy)
+    found = summary(content({"4-cnn-adam-dropout": ours}))["systems"]["4"]
+    assert found["published"] == told
+
+
+def test_winners_of_our_searches_are_compared_but_not_counted() -> None:
+    ours = content({"5-found": measured(), "5-416-units": measured()})
+    _, markdown = render(ours)
+    compared = row(markdown, "The winner of our Hyperband | test accuracy")
+    assert compared[2:4] == ["above (better)", "0.8860"]
+    assert sum(summary(ours)["systems"]["5"]["published"].values()) == 2
+
+
+def test_a_number_lies_outside_by_chance_as_often_as_one_more_seed_would() -> None:
+    _, markdown = render(content({"2-mlp": measured(), "5-416-units": measured()}))
+    # Seven numbers, two seeds each: 2 / (2 + 1) of them.
+    assert "By chance alone about 5 of these 7 would not lie inside" in markdown
+    assert "more for the 3 that are of other validation images than ours" in markdown
+    # The first of them has 33 numbers of classes and their means, two of three outside.
+    assert "By chance up to 22 would lie outside, as many better as worse." in markdown
+
+
+def test_numbers_of_classes_are_counted_by_themselves() -> None:
+    classes = {
+        **{f"{metric}.{name}": [0.8, 0.9] for metric in PER_CLASS for name in CLASS_NAMES},
+        **{metric: [0.8, 0.9] for metric in MACRO},
+    }
+    told = summary(content({"2-mlp-augmented": measured(**classes)}))["systems"]["2"]
+    # Precision 3, recall 4, F1 3 and the three means lie inside, 0.77, 0.71 and 0.74 below.
+    assert told["classes"] == {"inside": 13, "better": 17, "worse": 3}
+    assert sum(told["published"].values()) == 1
+
+
+def test_a_class_has_its_published_and_measured_numbers_in_one_row() -> None:
+    ours = measured(**{"recall.Shirt": [0.70, 0.73], "macro_recall": [0.91, 0.92]})
+    _, markdown = render(content({"2-mlp-augmented": ours}))
+    markdown = markdown.split("Class by class")[1].split("\n\n## ")[0]
+    shirt, macro = row(markdown, "Shirt"), row(markdown, "macro average")
+    assert shirt[5:9] == ["0.71", "0.7150 ± 0.0212", "+0.0050", "inside"]
+    assert macro[5:9] == ["0.90", "0.9150 ± 0.0071", "+0.0150", "below (worse)"]
+    assert "(Figure 5; n = 5)" in markdown
+
+
+@pytest.mark.parametrize(
+    ("by", "size"),
+    [
+        (0.04, "+0.04 (inside)"),  # stands for what is rounded to it, from 0.035 on
+        (0.0405, "+0.0405 (outside)"),
+        (0.03, "+0.03 (outside)"),
+        (0.06, "+0.06 (outside)"),
+        (0.00005, "+0.00005 (outside)"),  # Python prints 5e-05
+    ],
+)
+def test_a_printed_size_stands_for_all_that_is_rounded_to_it(by: float, size: str) -> None:
+    claim = Claim(
+        system="3",
+        text="L2 helps",
+        place="Somewhere",
+        first="3-tyler-l2",
+        direction="higher",
+        second="3-tyler",
+        metric="test_accuracy",
+        by=by,
+    )
+    models = {
+        "3-tyler-l2": measured(test_accuracy=[0.9020, 0.9040, 0.9060]),
+        "3-tyler": measured(test_accuracy=[0.8580, 0.8590, 0.8600]),
+    }
+    _, markdown = render(content(models, claims=(claim,)))
+    assert row(markdown, "L2 helps")[-1] == size
+    inside = int(size.endswith("(inside)"))
+    assert (
+        f"of 1 sizes that are printed with a claim, the interval of ours holds {inside}."
+        in markdown
+    )
+    assert "L2 helps (Somewhere): test accuracy of “Tyler with L2” higher than of" in markdown
+
+
+def test_claims_are_corrected_for_their_number() -> None:
+    claims = tuple(
+        PLAN.claims[0].model_copy(
+            update={"first": "3-jackson", "second": "3-tyler", "metric": metric, "by": None}
+        )
+        for metric in ("test_accuracy", "test_loss", "val_loss")
+    )
+    clear, hardly = [0.8, 0.81], [0.8, 0.82]  # lower than 0.9, 0.91: p 0.005 and 0.032
+    models = {
+        "3-jackson": measured(test_accuracy=clear, test_loss=hardly),
+        "3-tyler": measured(test_accuracy=[0.9, 0.91], test_loss=[0.9, 0.91]),
+    }
+    _, markdown = render(content(models, claims=claims))
+    assert "Of 3 claims that can be tested, **2** held, 1 could not be decided" in markdown
+    assert "corrected for their number (Holm), 1 held and of 0 the opposite" in markdown
+
+
+def test_claims_of_classes_are_tested_against_all_other_classes() -> None:
+    recalls = {f"recall.{name}": [0.9, 0.91] for name in CLASS_NAMES}
+    shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
+    ours = content({"2-mlp": measured(**{**recalls, **shirts})})
+    _, markdown = render(ours)
+    told = row(markdown, "Pullover and Shirt are misclassified the most by the MLP")
+    assert told[1:3] == ["held", "-0.0990"]
+    assert "recall of Pullover and Shirt lower than of every other class" in markdown
+    assert summary(ours)["systems"]["2"]["claims"] == {"held": 1, "undecided": 0, "opposite": 0}
+
+
+def test_of_what_a_search_found_only_what_a_layer_uses_is_shown() -> None:
+    best = {"dropout": [0.2, 0.1, 0.4, 0.0], "hidden_units": [256, 64], "learning_rate": 0.001}
+    trials = [{"val_accuracy": "0.9"}, {"val_accuracy": ""}]
+    found = Found(trials, {**best, "input_dropout": 0.0}, "x86_64 0123")
+    models = {"1-dropout": measured()}
+    _, markdown = render(content(models, {"1-dropout": found}))
+    assert row(markdown, "Random search with dropout")[-4:] == ["0.9000", "–", "2", "x86_64 0123"]
+    assert (
+        "- Random search with dropout (Hp Tuning): `dropout` [0.2, 0.1], `learning_rate`"
+        in markdown
+    )
+
+
+def test_time_is_in_minutes_that_can_be_sorted() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert row(markdown, "All") == ["All", "8"]
+    assert "together took 7 min 30 s" in markdown
+
+
+def test_the_best_and_the_last_epoch_of_a_row_are_held_against_the_published_losses() -> None:
+    history = {  # published: 0.171049 and 0.310474
+        "loss": [0.5, 0.191049, 0.164049],
+        "val_loss": [0.33, 0.300474, 0.340474],
+    }
+    _, markdown = render(content({"4-grid-2-adam-0001-512": measured(history)}))
+    assert "by 0.007 (training) and 0.030 (validation) on average if the last epoch" in markdown
+    assert "by 0.020 and 0.010 if it is the one with the least validation loss." in markdown
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(99, False), (100, True)])
+def test_a_row_that_no_patience_stopped_is_named(epochs: int, *, told: bool) -> None:
+    history = {"loss": [0.5], "val_loss": [0.3]}
+    ours = measured(history, epochs=[epochs])
+    _, markdown = render(content({"4-grid-2-adam-0001-512": ours}))
+    assert ("Ended at the most epochs they may have" in markdown) == told
+    assert ("two hidden layers, adam 0.001, batch 512." in markdown) == told
+    assert "Processors of the rows: x86_64 0123456789ab." in markdown
+
+
+def test_what_the_document_s_search_found_stands_beside_what_ours_did() -> None:
+    best = {**PLAN.models["2-mlp"].hyperparameters, "hidden_units": [64, 32], "dropout": 0.1}
+    found = Found([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best, "x86_64 0123")
+    _, markdown = render(content({"2-mlp": measured()}, {"2-mlp": found}))
+    assert row(markdown, "Bayesian search of the MLP")[4:7] == ["0.3000", "0.4000", "2"]
+    assert "Bayesian search of the MLP (Figure 1): " in markdown
+    told = markdown.split(
+        "`hidden_units` [64, 32]; what the document ended with, as rebuilt here:"
+    )[1]
+    assert told.split(".\n")[0].endswith("`hidden_units` [448, 32, 32, 32]")
+
+
+def test_what_several_models_of_a_document_have_is_told_once_if_it_is_the_same() -> None:
+    best = {**PLAN.models["3-tyler"].hyperparameters, "dropout": 0.1}
+    found = Found([{"val_accuracy": "0.8"}], best, "x86_64 0123")
+    both = {"3-tyler": measured(), "3-tyler-l2": measured()}
+    _, markdown = render(content(both, {"3-dropout": found}))
+    assert "as rebuilt here: `dropout` 0.3, `l2` 0.0 or 0.001." in markdown
+    _, markdown = render(content({"1-dropout": measured()}, {"3-dropout": found}))
+    assert "`dropout` 0.1, `l2` 0.0." in markdown
+
+
+def test_a_model_says_where_it_stands_and_where_its_numbers_do() -> None:
+    models = dict.fromkeys(("2-cnn", "5-baseline", "5-found", "1-dropout"), measured())
+    _, markdown = render(content(models))
+    told = [line for line in markdown.splitlines() if "; its hyper" in line or "; its num" in line]
+    assert told == [
+        "- The printed winner, CNN; its hyperparameters: Figure 11; its numbers:"
+        " Convolutional Neural Network.",
+        "- The baseline, 128 units; its hyperparameters: Model Building.",
+        "- The winner of our Hyperband; its numbers: Summary.",
+    ]
+
+
+def test_a_difference_of_next_to_nothing_has_no_minus() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.87999, 0.88])}))
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "+0.0000"
+
+
+def test_a_difference_has_its_sign() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.86, 0.87])}))
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "-0.0150"
+
+
+def test_what_was_trained_stands_beside_how_long_it_learned() -> None:
+    _, markdown = render(content({"3-tyler": measured(epochs=[8, 20])}))
+    assert row(markdown, "Tyler, five times 128")[1:] == [
+        "3-tyler",
+        "64-32",
+        "input 0.1, hidden 0.2/0",
+        "adam 0.0001, L2 0.001",
+        "32",
+        "20, patience 5 (validation loss)",
+        "8 … 20",
+        "3 … 15",
+        "x86_64 0123456789ab",
+    ]
+    assert "more might have changed them (trainings): Tyler, five times 128 (1 of 2)." in markdown
+
+
+def test_layers_and_dropouts_of_a_cnn_are_told_block_by_block() -> None:
+    cnn = {
+        "filters": [16, 32],
+        "kernel_size": [3, 4],
+        "padding": "same",
+        "dense_units": 64,
+        "block_dropout": [0.0, 0.2],
+        "dropout": 0.0,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "l2": 0.0,
+        "batch_size": 32,
+        "epochs": 20,
+        "patience": 20,
+    }
+    ours = replace(measured(epochs=[20, 20]), settings=cnn)
+    _, markdown = render(content({"4-cnn-sgd": ours}))
+    told = row(markdown, "CNN, SGD without dropout")[2:7]
+    assert told == [
+        "16-32 filters of 3×3/4×4, same padding, dense 64",
+        "block 0/0.2",
+        "sgd 0.1",
+        "32",
+        "20",
+    ]
+    assert "Stopped by the most epochs" not in markdown  # nothing else could have stopped it
+
+
+GRID = "4-grid-2-adam-0001-512"
+HISTORY = {"loss": [0.5], "val_loss": [0.3]}
+
+
+def claim(**changes: object) -> Claim:
+    given = {
+        "system": "3",
+        "text": "L2 helps",
+        "place": "Somewhere",
+        "first": "3-tyler-l2",
+        "direction": "higher",
+        "second": "3-tyler",
+        "metric": "test_accuracy",
+        "by": 0.04,
+    }
+    return Claim(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def test_a_published_model_is_told_once() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert markdown.count("| Tyler, five times 128 | test accuracy |") == 1
+    assert "| Tyler, five times 128 | validation accuracy |" not in markdown
+
+
+def test_the_difference_of_a_row_of_the_grid_is_ours_less_the_published() -> None:
+    ours = measured(HISTORY, test_accuracy=[0.8], epochs=[7])
+    _, markdown = render(content({GRID: ours}))
+    cells = row(markdown, "adam 0.001, batch 512")
+    assert cells[1:4] == ["0.8951", "0.8000", "-0.0951"]
+    assert cells[-1] == "7"
+
+
+def test_a_row_of_the_grid_has_a_difference_of_each_loss_too() -> None:
+    ours = measured(HISTORY, fit_loss=[0.181049])
+    _, markdown = render(content({GRID: ours}))
+    cells = row(markdown.split("the losses.")[1], "adam 0.001, batch 512")
+    assert cells[7:10] == ["0.171049", "0.1810", "+0.0100"]
+
+
+def test_the_rows_with_the_highest_test_accuracy_are_named() -> None:
+    rows = {
+        GRID: measured(HISTORY, test_accuracy=[0.88]),
+        "4-grid-2-adam-0001-256": measured(HISTORY, test_accuracy=[0.89]),
+        "4-grid-2-sgd-01-128": measured(HISTORY, test_accuracy=[0.89]),
+    }
+    _, markdown = render(content(rows))
+    assert (
+        "the highest published is that of adam 0.001, batch 512, the highest measured of"
+        " adam 0.001, batch 256 and sgd 0.1, batch 128."
+    ) in markdown
+
+
+def test_a_printed_size_beside_one_seed_is_neither_inside_nor_outside() -> None:
+    models = {name: measured(test_accuracy=[0.9]) for name in ("3-tyler-l2", "3-tyler")}
+    _, markdown = render(content(models, claims=(claim(),)))
+    assert row(markdown, "L2 helps")[-1] == "+0.04"
+
+
+def test_claims_are_tested_at_the_confidence_of_the_plan() -> None:
+    recalls = {f"recall.{name}": [0.9, 0.91] for name in CLASS_NAMES}
+    shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
+    models = {
+        "2-mlp": measured(**{**recalls, **shirts}),
+        "3-tyler-l2": measured(test_accuracy=[0.902, 0.904, 0.906]),
+        "3-tyler": measured(test_accuracy=[0.858, 0.859, 0.86]),
+    }
+    one = content(models, claims=(claim(),))
+    sure = replace(one, plan=one.plan.model_copy(update={"confidence": 0.999999}))
+    for system in "23":
+        assert summary(one)["systems"][system]["claims"]["held"] == 1
+        assert summary(sure)["systems"][system]["claims"]["held"] == 0
+
+
+def test_how_long_everything_took_is_told_if_it_was_measured() -> None:
+    never = content({"3-tyler": measured()})
+    once = replace(never, whole=14_000.4)
+    assert "how long that takes is not measured" in render(never)[1]
+    assert summary(never)["seconds"] is None
+    assert "from nothing, that took 3 h 53 min, interruptions left out" in render(once)[1]
+    assert summary(once)["seconds"] == 14_000
+
+
+def test_half_of_the_time_is_half_of_the_sum() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert "together took 7 min 30 s" in markdown
+    assert "half of the sum is 3 min 45 s" in markdown
+
+
+def test_small_steps_of_a_loss_are_told_with_more_digits() -> None:
+    models = {
+        "3-tyler-l2": measured(val_loss_changes=[0.00113, 0.00111]),
+        "3-tyler": measured(val_loss_changes=[0.00101, 0.00099]),
+    }
+    _, markdown = render(content(models, claims=(claim(metric="val_loss_changes", by=None),)))
+    assert row(markdown, "L2 helps")[2] == "+0.000120"
+
+
+def test_a_range_of_one_number_is_that_number() -> None:
+    _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.9, 0.9])}))
+    assert row(markdown, "Tyler, five times 128 | test accuracy")[6] == "0.9000"
+
+
+def test_means_of_classes_stand_with_the_classes() -> None:
+    _, markdown = render(content({"2-mlp-augmented": measured()}))
+    assert "| macro recall |" not in markdown
+
+
+def test_every_seed_of_models_and_winners_is_a_training() -> None:
+    ours = content({"5-found": measured(), "5-416-units": measured()})
+    seeds = PLAN.winners["5-found"].seeds + PLAN.models["5-416-units"].seeds
+    _, markdown = render(ours)
+    assert f"2 models of 5 published systems were trained {len(seeds)} times" in markdown
+
+
+def test_rates_stand_in_the_order_of_the_layers() -> None:
+    settings = {**SETTINGS, "dropout": [0.5, 0.5, 0.2], "hidden_units": [8] * 3}
+    _, markdown = render(content({"3-tyler": replace(measured(), settings=settings)}))
+    assert row(markdown, "Tyler, five times 128")[3] == "input 0.1, hidden 0.5/0.5/0.2"
+
+
+def test_the_images_of_all_classes_are_added_up() -> None:
+    _, markdown = render(content({"3-tyler": measured()}))
+    assert row(markdown, "All classes") == ["All classes", "10"]

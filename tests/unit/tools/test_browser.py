@@ -1,0 +1,136 @@
+"""The recorded report in a real browser, opened from disk: Debian's chromium."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tools import browser
+from tools.browser import DESKTOP, PHONE, Driver
+
+pytestmark = pytest.mark.system
+
+PROJECT = Path(__file__).resolve().parents[3]
+REPORT = PROJECT / "reports/evaluate/report.html"
+A4_TEXT = (688, 1016)  # CSS pixels inside the page's margins of 14 mm
+
+# The lowest contrast of a text with what it lies on, by WCAG 2.2's formula:
+# https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
+LOWEST_CONTRAST = """
+const channels = colour => colour.match(/[\\d.]+/g).map(Number);
+const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+const luminance = colour => {
+  const [r, g, b] = channels(colour).map(part => linear(part / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = element => {
+  for (let at = element; at; at = at.parentElement) {
+    const colour = getComputedStyle(at).backgroundColor;
+    if (channels(colour)[3] !== 0) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+let lowest = 21;
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement;
+  if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+  const [low, high] = [getComputedStyle(element).color, ground(element)]
+    .map(luminance).sort((a, b) => a - b);
+  lowest = Math.min(lowest, (high + 0.05) / (low + 0.05));
+}
+return lowest;
+"""
+WIDTH = "return document.documentElement.scrollWidth"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Driver]:
+    with browser.opened() as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(chromium: Driver) -> Driver:
+    browser.resize(chromium, DESKTOP)
+    browser.prefer(chromium, "light")
+    chromium.get(REPORT.as_uri())
+    return chromium
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_page_is_as_wide_as_the_window(page: Driver, size: tuple[int, int]) -> None:
+    browser.resize(page, size)
+    assert page.execute_script(WIDTH) <= size[0]
+
+
+def test_on_paper_nothing_is_cut_off(page: Driver) -> None:
+    browser.resize(page, A4_TEXT)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    needed = page.execute_script(WIDTH)
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert needed <= A4_TEXT[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(page: Driver, scheme: str) -> None:
+    browser.prefer(page, scheme)
+    ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
+    assert page.execute_script(LOWEST_CONTRAST) >= 4.5  # WCAG 2.2, level AA
+
+
+def test_nothing_is_loaded_from_anywhere(page: Driver) -> None:
+    pictures = page.execute_script(
+        "return Array.from(document.images, image => [image.currentSrc, image.naturalWidth])"
+    )
+    assert pictures
+    assert all(source.startswith("data:") and width > 0 for source, width in pictures)
+    others = "link:not([href^='data:']), script[src], iframe, object, embed"
+    assert not page.find_elements(By.CSS_SELECTOR, others)
+
+
+def test_a_table_is_sorted_from_the_keyboard(page: Driver) -> None:
+    heading = page.find_element(By.XPATH, "(//th[contains(., 'accuracy')])[1]")
+    table = heading.find_element(By.XPATH, "./ancestor::table")
+    column = len(heading.find_elements(By.XPATH, "./preceding-sibling::th"))
+
+    def values() -> list[float]:
+        return [
+            float(row.find_elements(By.XPATH, "./*")[column].text.split()[0])
+            for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")
+        ]
+
+    button = heading.find_element(By.TAG_NAME, "button")
+    button.send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert values() == sorted(values())
+    button.send_keys(Keys.ENTER)
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True)
+
+
+def test_the_tab_key_reaches_every_link_table_and_heading(page: Driver) -> None:
+    wanted = len(page.find_elements(By.CSS_SELECTOR, "a[href], button, .scroll"))
+    reached = set()
+    for _ in range(wanted):
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        focus = page.switch_to.active_element
+        reached.add(focus.id)
+        assert focus.value_of_css_property("outline-style") == "solid", focus.text
+    assert len(reached) == wanted
+
+
+def test_a_screen_reader_is_told_of_every_picture_table_and_heading(page: Driver) -> None:
+    nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    told = [
+        (node["role"]["value"], node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    ]
+    for role in ("image", "table", "heading", "link", "button"):
+        names = [name for other, name in told if other == role]
+        assert names and all(names), role
+    assert len([role for role, _ in told if role == "main"]) == 1

@@ -1,0 +1,116 @@
+"""The pages that people look at, in a real browser: Debian's chromium."""
+
+import contextlib
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from selenium.webdriver.support.wait import WebDriverWait
+
+from sidebyside.core.errors import UserError
+from sidebyside.tracking.views import TRAINING
+from tests.support.stores import files
+from tools import browser
+from tools.browser import DESKTOP, PHONE
+from tools.tour import Listing, Page, document, ui
+
+if TYPE_CHECKING:
+    from tests.conftest import Checkout
+
+# Whether a picture is on the page; the logo and the icons are smaller, and not bitmaps.
+SHOWN = "return Array.from(document.images).some(image => image.naturalWidth > 300)"
+
+
+def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
+    text = document([Page("runs", "The runs", "Sorted.", "http://x", "x")])
+    assert "## The runs\n\nSorted.\n\n![The runs](tour/runs.png)\n" in text
+
+
+def test_what_a_command_prints_stands_below_it() -> None:
+    table = Listing("Scores", "", "dvc metrics show --md", "| a |\n| - |\n")
+    lines = Listing("Help", "", "python x.py --help", "usage: x\n")
+    text = document([table, lines])
+    assert "## Scores\n\n```sh\ndvc metrics show --md\n```\n\n| a |\n| - |\n" in text
+    assert "```sh\npython x.py --help\n```\n\n```text\nusage: x\n```\n" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_without_runs_it_says_how_to_get_some(own: "Checkout") -> None:
+    (own.root / "mlflow.db").unlink()
+    done = own.run(*("python", "-m", "tools.tour"), environment={"PYTHONPATH": "src"}, fails=True)
+    assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"
+
+
+def test_a_browser_that_is_not_installed_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"^chromium is missing: .*apt-get"), browser.opened():
+        pass
+
+
+def test_a_browser_that_does_not_start_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (browser.BROWSER, browser.DRIVER):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"^chromium does not start: ") as caught, browser.opened():
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_that_does_not_come_is_named_with_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "PATIENCE", 0)
+    body = SimpleNamespace(text="Runs")
+    driver = SimpleNamespace(current_url="http://x", find_element=lambda *_: body)
+    browser.wait_for(driver, "Runs")
+    with pytest.raises(UserError, match=r"^http://x does not show 'Models'$"):
+        browser.wait_for(driver, "Models")
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1200)
+def test_every_figure_of_a_run_opens_in_mlflow(own: "Checkout") -> None:
+    with contextlib.chdir(own.root):
+        client = MlflowClient(f"sqlite:///{own.root}/mlflow.db")
+        known = client.get_experiment_by_name(TRAINING)
+        assert known is not None
+        figures = [
+            f"experiments/{known.experiment_id}/runs/{run.info.run_id}/artifacts/{file}"
+            for run in client.search_runs([known.experiment_id])
+            for file in files(client, run.info.run_id)
+            if file.endswith(".png")
+        ]
+    assert len(figures) > 8
+    with ui(own.root) as address, browser.opened() as driver:
+        for figure in figures:
+            driver.get(f"{address}/#/{figure}")
+            until = WebDriverWait(driver, browser.PATIENCE)
+            until.until(lambda page: page.execute_script(SHOWN), figure)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1200)
+def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
+    own.run("python", ".dvc/plots/page.py")
+    own.commit()
+    own.run("python", "-m", "tools.tour", environment={"PYTHONPATH": "src"})
+    pictures = sorted((own.root / "docs/tour").glob("*.png"))
+    text = (own.root / "docs/tour.md").read_text(encoding="utf-8")
+    assert len(pictures) == 17
+    assert all(f"tour/{picture.name}" in text for picture in pictures)
+    for picture in pictures:
+        with Image.open(io.BytesIO(picture.read_bytes())) as image:
+            assert image.size == (PHONE if picture.stem == "report-phone" else DESKTOP)
+            pixels = np.asarray(image.convert("L"))
+        assert len(np.unique(pixels)) > 50, picture  # neither empty nor a line of text
+        dark = pixels.mean() < 100
+        assert dark == (picture.stem == "report-dark"), picture

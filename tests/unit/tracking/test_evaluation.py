@@ -1,0 +1,42 @@
+from dataclasses import replace
+
+import numpy as np
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.paths import ModelName
+from sidebyside.evaluation.intervals import Interval
+from sidebyside.evaluation.metrics import METRICS, ClassScores
+from sidebyside.evaluation.results import evaluate_model
+from sidebyside.tracking.evaluation import card
+
+
+def test_a_card_tells_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
+    labels = np.arange(10, dtype=np.uint8)
+    f1 = {**dict.fromkeys(CLASS_NAMES, 0.9), "Coat": 0.71, "Shirt": 0.62}
+    result = evaluate_model(
+        ModelName("cnn", "augmented", 3),
+        labels,
+        np.eye(10)[labels],
+        val={"accuracy": 0.95, "log_loss": 0.3},
+        bins=5,
+        confidence=0.95,
+    )
+    text = card(
+        replace(
+            result,
+            scores={metric: 0.1 * place for place, metric in enumerate(METRICS)},
+            accuracy_interval=Interval(0.21, 0.23),
+            classes=tuple(
+                ClassScores(name, place / 10, 1 - place / 10, f1[name], 1)
+                for place, name in enumerate(CLASS_NAMES)
+            ),
+        )
+    )
+    assert (
+        "the augmented training data of Fashion-MNIST, seed 3; the best of its architecture by"
+        " validation accuracy (0.9500)." in text
+    )
+    assert (
+        "**Scores** on 10 test images: accuracy 0.0000 [0.2100, 0.2300], macro F1 0.3000,"
+        " log loss 0.7000; weakest in Shirt (F1 0.62) and Coat (0.71)." in text
+    )

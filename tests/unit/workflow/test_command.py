@@ -1,0 +1,183 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from sidebyside.workflow import command
+
+SOURCE = Path(__file__).resolve().parents[3] / "src"
+
+
+def run(
+    tmp_path: Path, body: str, *arguments: str, on_ctrl_c: signal.Handlers = signal.SIG_DFL
+) -> tuple[int, str, str]:
+    """Return exit status, standard output and standard error of a script with this `main`."""
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import os, signal, sys, time\n"
+        "from sidebyside.workflow import command\n"
+        "from sidebyside.core.errors import UserError\n"
+        "def main():\n" + textwrap.indent(textwrap.dedent(body), "    ") + "\n"
+        "command.run(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        # A shell lets the commands it starts in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_finished_main_ends_with_status_0(tmp_path: Path) -> None:
+    assert run(tmp_path, "print('done')") == (0, "done\n", "")
+
+
+def test_users_error_is_one_line_and_status_1(tmp_path: Path) -> None:
+    assert run(tmp_path, "raise UserError('x is 3: choose 1 or 2')") == (
+        1,
+        "",
+        "stage: error: x is 3: choose 1 or 2\n",
+    )
+
+
+def test_refusal_of_the_operating_system_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    status, _, error = run(tmp_path, "open('/nowhere/file')")
+    assert (status, error) == (1, "stage: error: /nowhere/file: No such file or directory\n")
+
+
+def test_fault_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
+    status, _, error = run(tmp_path, "{}['key']")
+    assert status == 1
+    assert error.startswith("Traceback")
+    assert error.endswith("KeyError: 'key'\n")
+
+
+def test_ctrl_c_runs_the_clean_up_and_ends_with_status_130(tmp_path: Path) -> None:
+    status, out, error = run(
+        tmp_path,
+        """\
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        finally:
+            print('cleaned')
+        """,
+    )
+    assert (status, out) == (130, "cleaned\n")
+    assert error == "stage: interrupted; run the same command again to go on\n"
+
+
+def test_sigterm_runs_the_clean_up_and_ends_with_status_143(tmp_path: Path) -> None:
+    status, out, error = run(
+        tmp_path,
+        """\
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except Exception:
+            print('swallowed')
+        finally:
+            print('cleaned')
+        """,
+    )
+    assert (status, out) == (143, "cleaned\n")
+    assert error == "stage: terminated; run the same command again to go on\n"
+
+
+CONVERTED = """\
+from sidebyside.models.tensorflow_setup import configure
+configure(1)
+import tensorflow as tf
+class Interrupted:
+    def __array__(self, *_, **__):
+        print('asked')
+        for _ in range({signals}):
+            os.kill(os.getpid(), signal.SIGINT)
+        print('converted')
+        return tf.ones([1]).numpy()
+try:
+    tf.constant(Interrupted())
+    print('went on')
+finally:
+    print('cleaned')
+"""
+
+
+def test_ctrl_c_while_tensorflow_calls_python_back_waits_for_the_line_after(tmp_path: Path) -> None:
+    status, out, error = run(tmp_path, CONVERTED.format(signals=1))
+    assert (status, out) == (130, "asked\nconverted\ncleaned\n")
+    assert error == "stage: interrupted; run the same command again to go on\n"
+
+
+def test_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
+    status, out, _ = run(tmp_path, CONVERTED.format(signals=2))
+    assert out.startswith("asked\n")
+    assert "converted" not in out
+    assert status != 0
+
+
+def test_ctrl_c_that_the_shell_has_turned_off_stays_off(tmp_path: Path) -> None:
+    body = "os.kill(os.getpid(), signal.SIGINT); print('went on')"
+    assert run(tmp_path, body, on_ctrl_c=signal.SIG_IGN) == (0, "went on\n", "")
+
+
+def test_interrupted_program_is_not_held_by_its_threads(tmp_path: Path) -> None:
+    status, _, _ = run(
+        tmp_path,
+        """\
+        import threading
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        raise KeyboardInterrupt
+        """,
+    )
+    assert status == 130
+
+
+def test_wrong_command_line_ends_with_status_2(tmp_path: Path) -> None:
+    status, _, error = run(tmp_path, "command.parser('What it does.').parse_args()", "--odd")
+    assert status == 2
+    assert "unrecognized arguments: --odd" in error
+
+
+def test_help_shows_the_docstring_as_written_and_the_exit_statuses(tmp_path: Path) -> None:
+    body = "command.parser('First.\\n\\nReads: a\\nWrites: b').parse_args()"
+    status, out, error = run(tmp_path, body, "--help")
+    assert (status, error) == (0, "")
+    assert "Reads: a\nWrites: b\n" in out
+    assert command.EXIT_CODES in out
+
+
+def test_documented_exit_statuses_are_the_real_ones() -> None:
+    listed = {int(line.split()[0]) for line in command.EXIT_CODES.splitlines()[1:]}
+    assert listed == {0, command.EXIT_FAILED, 2, command.EXIT_INTERRUPTED, command.EXIT_TERMINATED}
+    assert command.EXIT_INTERRUPTED == 128 + signal.SIGINT
+    assert command.EXIT_TERMINATED == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a"),
+            "a: No space left on device: free some space and run the same command again",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "Disk quota exceeded: free some space and run the same command again",
+        ),
+        (OSError("odd"), "odd"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_error_of_the_operating_system_is_described(error: OSError, expected: str) -> None:
+    assert command.describe(error) == expected

@@ -1,0 +1,212 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sidebyside.core.errors import UserError
+from sidebyside.workflow.stage import code, ingredients, recorded_outputs
+
+SOURCES = Path(__file__).parents[3] / "src"
+SCRIPT = """
+import sys
+from pathlib import Path
+from sidebyside.workflow import stage
+
+def main():
+    root = Path(__file__).resolve().parents[3]
+    for change in sys.argv[2:]:
+        name, _, text = change.partition("=")
+        (root / name).write_text(text)
+    Path(root / "result").write_text("done")
+
+stage.run(main, __file__, sys.argv[1:])
+"""
+PARAMETERS = "seed: 1\ntune: {models: {mlp: {dropout: 0.1}, cnn: {dropout: 0.2}}}\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A project with one stage that changes files while it runs."""
+    root = tmp_path / "a project"
+    for name, text in {
+        "pipeline/tune.py": SCRIPT,
+        "src/sidebyside/models/architectures.py": "# how",
+        "src/sidebyside/reporting/plots.py": "# not this stage's",
+        "params.yaml": PARAMETERS,
+        "below/params.yaml": "augment: {flip: 0.5}\nseed: 2\n",
+        "dvc.yaml": yaml.safe_dump(
+            {
+                "stages": {
+                    "tune": {
+                        "cmd": "python pipeline/tune.py ${item.model}",
+                        "deps": [
+                            "src/sidebyside/models/architectures.py",
+                            "pipeline/tune.py",
+                            "data/x.npz",
+                        ],
+                        "params": ["seed", "tune.models.${item.model}"],
+                    },
+                    "all": {
+                        "cmd": "python pipeline/all.py",
+                        "deps": [],
+                        "params": [{"params.yaml": None}],
+                    },
+                    "other": {
+                        "cmd": "python pipeline/other.py",
+                        "deps": [],
+                        "params": [{"below/params.yaml": ["augment"]}],
+                    },
+                }
+            }
+        ),
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def run(checkout: Path, *changes: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "pipeline/tune.py", "mlp", *changes],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_stage_that_nobody_touches_succeeds(checkout: Path) -> None:
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (
+            "src/sidebyside/models/architectures.py=# otherwise",
+            "src/sidebyside/models/architectures.py",
+        ),
+        ("pipeline/tune.py=# otherwise", "pipeline/tune.py"),
+        ("params.yaml=seed: 2\ntune: {models: {mlp: {dropout: 0.1}}}", "params.yaml: seed"),
+        ("params.yaml=seed: 1\ntune: {models: {mlp: {}}}", "params.yaml: tune.models.mlp"),
+        ("params.yaml={half: [", "params.yaml: seed, params.yaml: tune.models.mlp"),
+    ],
+)
+def test_an_edit_of_what_a_stage_is_made_from_is_refused_in_one_line(
+    checkout: Path, change: str, named: str
+) -> None:
+    done = run(checkout, change)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"tune: error: {named} changed while the stage ran, so its result is not recorded:"
+        " run the same command again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "src/sidebyside/reporting/plots.py=# otherwise",
+        "params.yaml=# a remark\nseed: 1\ntune: {models: {mlp: {dropout: 0.1}, cnn: {}}}",
+    ],
+)
+def test_an_edit_of_something_else_does_no_harm(checkout: Path, change: str) -> None:
+    done = run(checkout, change)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_deleted_file_counts_as_changed(checkout: Path) -> None:
+    before = code(checkout, "tune")
+    (checkout / "src/sidebyside/models/architectures.py").unlink()
+    assert code(checkout, "tune")["src/sidebyside/models/architectures.py"] == "missing"
+    assert before["src/sidebyside/models/architectures.py"] != "missing"
+
+
+def test_code_is_what_the_graph_lists_and_no_data(checkout: Path) -> None:
+    assert list(code(checkout, "tune")) == [
+        "pipeline/tune.py",
+        "src/sidebyside/models/architectures.py",
+    ]
+
+
+def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
+    found = ingredients(checkout, "tune", ["cnn"])
+    assert found["params.yaml: tune.models.cnn"] == {"dropout": 0.2}
+    assert "params.yaml: tune.models.mlp" not in found
+
+
+def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
+    assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
+
+
+def test_a_stage_may_depend_on_keys_of_another_file(checkout: Path) -> None:
+    found = ingredients(checkout, "other", [])
+    assert found == {"below/params.yaml: augment": {"flip": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("stages: [", "dvc.yaml is not valid YAML: "), ("plots: []", "dvc.yaml has no stages")],
+)
+def test_a_damaged_graph_is_named(checkout: Path, text: str, message: str) -> None:
+    (checkout / "dvc.yaml").write_text(text)
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tune: error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["tune@mlp", "dvc.yaml:tune@mlp", "../dvc.yaml:tune@mlp"])
+def test_dvc_may_be_called_from_any_folder(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", name)
+    done = run(checkout)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stage_that_the_graph_does_not_have_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "another")
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr == "tune: error: dvc.yaml has no stage 'another'\n"
+
+
+def test_the_recorded_outputs_are_those_of_the_lock(tmp_path: Path) -> None:
+    assert recorded_outputs(tmp_path) == {}
+    lock = {"stages": {"a": {"outs": [{"path": "x/y", "md5": "1"}]}, "b": {"cmd": "true"}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert recorded_outputs(tmp_path) == {"x/y": "1"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "stages: 1", "stages: {train: {outs: [{}]}}"])
+def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "dvc.lock").write_text(content)
+    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
+        recorded_outputs(tmp_path)
+
+
+def test_all_outputs_of_a_stage_are_recorded(tmp_path: Path) -> None:
+    outs = [{"path": "x", "md5": "1"}, {"path": "y", "md5": "2"}]
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"a": {"outs": outs}}}))
+    assert recorded_outputs(tmp_path) == {"x": "1", "y": "2"}
+
+
+def test_a_template_is_code(checkout: Path) -> None:
+    graph = checkout / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("data/x.npz", "src/fashion/page.jinja"))
+    assert "src/fashion/page.jinja" in code(checkout, "tune")
+
+
+def test_what_is_no_longer_listed_has_changed(checkout: Path) -> None:
+    fewer = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    fewer["stages"]["tune"]["deps"].remove("src/sidebyside/models/architectures.py")
+    done = run(checkout, f"dvc.yaml={yaml.safe_dump(fewer)}")
+    assert "src/sidebyside/models/architectures.py changed while the stage ran" in done.stderr
