@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+CHECKOUT = Path(__file__).resolve().parents[3]  # the folder of params.yaml and dvc.yaml
+
 
 class ModelName(NamedTuple):
     """Which trained model: its architecture, the data it was trained on, its seed."""

@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.reproducibility.rerun import cache_folder, own_environment
@@ -52,7 +53,7 @@ def main() -> None:
         help=f"what to run: {', '.join(OTHERS)}, or {' '.join(TARGETS)}, which is the default",
     )
     targets = parser.parse_args().targets or TARGETS
-    root = Path(__file__).resolve().parents[3]
+    root = CHECKOUT
     if source(root).dirty:
         raise UserError("tracked files differ from the last commit: commit them first")
     record = root / "reports/run.json"

@@ -22,7 +22,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sidebyside.config.paths import Paths
+from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, read_yaml, write_json, write_text
 from sidebyside.reporting.page import cell
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="compare two runs of small budgets")
     parser.add_argument("--vary", action="store_true", help="let the second run be elsewhere")
     arguments = parser.parse_args()
-    root = Path(__file__).resolve().parents[3]
+    root = CHECKOUT
     if provenance.source(root).dirty:
         print("note: tracked files differ from the last commit, which is what is verified")
     with tempfile.TemporaryDirectory() as name:

@@ -13,7 +13,7 @@ from typing import Any
 from scipy import stats
 
 from sidebyside.config.parameters import read_parameters
-from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.evaluation.intervals import mean_with_interval
@@ -32,7 +32,7 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("checkout", type=Path, help="where `dvc repro` has run with other seeds")
     checkout = Paths(parser.parse_args().checkout.resolve())
-    here = Paths(Path(__file__).resolve().parents[3])
+    here = Paths(CHECKOUT)
     write_json(here.report(FOLDER) / "metrics.json", gathered(checkout))
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sidebyside.config import schemas
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Train, read_parameters
-from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.picture import read_picture
 from sidebyside.workflow import command
@@ -29,7 +29,7 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("image", type=Path, help="a picture file")
     image = parser.parse_args().image
-    paths = Paths(Path(__file__).resolve().parents[3])
+    paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
     picture = read_picture(image)
     names = best_models(paths, parameters.train)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.parameters import read_parameters
-from sidebyside.config.paths import Paths
+from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.tracking.runs import CHAMPION
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--host", default=HOST, help=f"address to listen at ({HOST})")
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at ({PORT})")
     arguments = parser.parse_args()
-    root = Path(__file__).resolve().parents[3]
+    root = CHECKOUT
     threads = read_parameters(Paths(root).params).threads
     name = registered_model(arguments.model)
     store, version = champion(root, name)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.tracking.store import open_store, store_root
 from sidebyside.tracking.views import COMPARISON, EXPERIMENTS, TRAINING
@@ -24,7 +25,7 @@ LOCKS = ("dvc.lock", "requirements.lock")
 def main() -> None:
     """List the runs whose record is not complete; fail if there are any."""
     command.parser(__doc__).parse_args()
-    root = Path(__file__).resolve().parents[3]
+    root = CHECKOUT
     checked, incomplete = 0, 0
     for experiment, run in every_run(root):
         checked += 1

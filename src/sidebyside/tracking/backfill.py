@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sidebyside.config import schemas
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
-from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_csv, read_json, sha256
 from sidebyside.data.splits import read_split
@@ -36,7 +36,7 @@ Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first exe
 def main() -> None:
     """Log everything that is not in MLflow."""
     command.parser(__doc__).parse_args()
-    paths = Paths(Path(__file__).resolve().parents[3])
+    paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
     named = parameters.train
     names = [

@@ -91,7 +91,7 @@ def test_a_trained_models_run_holds_model_data_and_scores() -> None:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose store is its own and empty."""
-    monkeypatch.setattr(audit, "__file__", str(tmp_path / "src/sidebyside/tracking/audit.py"))
+    monkeypatch.setattr(audit, "CHECKOUT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["runs"])
     return tmp_path
 
