@@ -19,7 +19,7 @@ from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_text
 from sidebyside.evaluation.intervals import mean_with_interval
-from sidebyside.reporting.page import level
+from sidebyside.reporting.formatting import level
 from sidebyside.reproducibility.seed_variance import CONFIDENCE, by_seed, read_others, without_seed
 from sidebyside.workflow import command
 from sidebyside.workflow.progress import duration

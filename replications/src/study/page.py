@@ -10,7 +10,7 @@ from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import each
 from sidebyside.config.parameters import Transforms, searched_names
 from sidebyside.evaluation.intervals import mean_with_interval
-from sidebyside.reporting import page
+from sidebyside.reporting import formatting, page
 from sidebyside.reporting.page import Block, Bullets, Figure, Section, Table, Terms, Text
 from sidebyside.workflow.progress import duration
 from study import findings as findings
@@ -556,7 +556,7 @@ def _claim_table(content: Content, system: str) -> list[Block]:
         tested.append(f"{claim.text} ({claim.place}): {_tested(claim, content.plan)}.")
     if not rows:
         return []
-    level = page.level(content.plan.confidence)
+    level = formatting.level(content.plan.confidence)
     return [
         Table(
             "What the document says in words, and whether it held.",
@@ -726,7 +726,7 @@ def _time(content: Content) -> list[Block]:
 
 
 def _terms(content: Content) -> Terms:
-    level = page.level(content.plan.confidence)
+    level = formatting.level(content.plan.confidence)
     return Terms(
         [
             ("Published", "As printed; it stands for everything that is rounded to it."),

@@ -1,4 +1,4 @@
-"""A page of sections, made of a few kinds of blocks, as self-contained HTML and as Markdown."""
+"""Lay out a page of sections and blocks as self-contained HTML and as Markdown."""
 
 import base64
 import re
@@ -11,14 +11,13 @@ from typing import ClassVar
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sidebyside.reporting import plots
-
-TEMPLATE = "page.html.jinja"  # lies beside this module
+TEMPLATES = Path(__file__).parent / "templates"
+DPI = 144  # of every figure, of 96 per inch on a page: sharp on fine screens, a page below 5 MB
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; **strong** and `code` are marked so, here and in Bullets."""
+    """A paragraph; ** marks strong words and ` marks code, as in Bullets."""
 
     kind: ClassVar[str] = "text"
     text: str
@@ -26,7 +25,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences."""
+    """A bulleted list."""
 
     kind: ClassVar[str] = "bullets"
     items: Sequence[str]
@@ -34,31 +33,41 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Terms:
-    """Words with their meaning."""
+    """A list of definitions: (term, definition)."""
 
     kind: ClassVar[str] = "terms"
     terms: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
+class Cells:
+    """The cells of a table, formatted; the template of a page gives its caption."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: int = 1  # number of columns, from the left, that hold text; the rest are numbers
+    marked: Sequence[int] = ()  # indices of highlighted rows
+
+
+@dataclass(frozen=True)
 class Table:
-    """Cells as they are shown."""
+    """A table with its caption; fields as in Cells."""
 
     kind: ClassVar[str] = "table"
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    text_columns: int = 1  # so many from the left hold words, the rest numbers
-    marked: Sequence[int] = ()  # rows that stand out
+    text_columns: int = 1
+    marked: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that lies beside the page."""
+    """An image file beside the page."""
 
     kind: ClassVar[str] = "figure"
     file: str
-    width: int  # CSS pixels, at 96 to the inch
+    width: int  # CSS pixels, 96 per inch
     height: int
     alt: str
     caption: str
@@ -69,7 +78,7 @@ Block = Text | Bullets | Terms | Table | Figure
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading with the blocks below it."""
 
     id: str
     title: str
@@ -77,17 +86,30 @@ class Section:
 
 
 def figure(png: bytes, file: str, alt: str, caption: str) -> Figure:
-    """Return a figure as large as the PNG was drawn."""
-    # The size stands in a PNG's first chunk; with it the page does not jump while it loads.
+    """Return a figure with the size at which the PNG was drawn.
+
+    Args:
+        png: content of the image file, DPI pixels per inch.
+        file: path of the image beside the page.
+        alt: alternative text.
+        caption: text below the figure.
+    """
+    # A PNG's first chunk holds its size; a page that states it does not jump while it loads.
     width, height = struct.unpack(">II", png[16:24])
-    scale = 96 / plots.DPI
+    scale = 96 / DPI
     return Figure(file, round(width * scale), round(height * scale), alt, caption)
 
 
 def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
-    """Return the page as HTML that holds its figures; `images`: file of each figure → PNG."""
+    """Return the page as one HTML file with its figures embedded.
+
+    Args:
+        title: title of the page.
+        sections: its sections; the contents are listed after the first.
+        images: path of each figure beside the page → PNG.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -99,7 +121,7 @@ def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -
         file: "data:image/png;base64," + base64.b64encode(content).decode()
         for file, content in images.items()
     }
-    page = environment.get_template(TEMPLATE)
+    page = environment.get_template("page.html.jinja")
     return page.render(title=title, sections=sections, images=addresses).strip() + "\n"
 
 
@@ -113,7 +135,7 @@ def _breakable(text: str) -> Markup:
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
-    """Return the page as Markdown that links to its figures by their files."""
+    """Return the page as Markdown; figures are links to their files beside the page."""
     parts = [f"# {title}"]
     for section in sections:
         parts.append(f"## {section.title}")
@@ -145,11 +167,6 @@ def _markdown_block(block: Block) -> str:
             return f"{block.caption}\n\n{table}"
 
 
-def level(confidence: float) -> str:
-    """Return a confidence as it stands before the word interval."""
-    return f"{100 * confidence:g} %"
-
-
 def cell(text: str) -> str:
-    """Return a text as a cell of a Markdown table, whatever it holds."""
+    """Return a text as a cell of a Markdown table, markup escaped and on one line."""
     return re.sub(r"([\\|*<`\[\]])", r"\\\1", text.replace("\n", " "))

@@ -24,12 +24,12 @@ from PIL import Image
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES, IMAGE_SIZE
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
+from sidebyside.reporting.page import DPI
 
 # What a notebook starts inherits the name of its backend, on which matplotlib's import fails where
 # that backend is not installed. None is needed here.
 os.environ["MPLBACKEND"] = "agg"
 
-DPI = 144  # of 96 per inch on a page: sharp on fine screens, a page of them below 5 MB
 BLUE, RED = "#0072b2", "#c8102e"
 COLOURS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -17,7 +17,7 @@ from sidebyside.evaluation.intervals import Interval, mean_with_interval
 from sidebyside.evaluation.metrics import DEFINITIONS, most_confused
 from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
-from sidebyside.reporting import page, plots
+from sidebyside.reporting import formatting, page, plots
 from sidebyside.reporting.page import Block, Bullets, Figure, Section, Table, Terms, Text
 
 SHOWN_PREDICTIONS = 30
@@ -563,7 +563,8 @@ def _hyperparameters(content: Content) -> list[Block]:
     return [
         Table(
             "What each architecture was trained with: chosen by the search where it says so, and"
-            " fixed before otherwise. `src/sidebyside/config/hyperparameters.py` says what each of them is.",
+            " fixed before otherwise. `src/sidebyside/config/hyperparameters.py` says what each of"
+            " them is.",
             ("hyperparameter", *records),
             [
                 (
@@ -768,7 +769,7 @@ def _over_seeds(one: Comparison, content: Content) -> str:
 
 
 def _level(content: Content) -> str:
-    return page.level(content.confidence)
+    return formatting.level(content.confidence)
 
 
 def _percent(share: float) -> str:

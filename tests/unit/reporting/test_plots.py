@@ -106,7 +106,7 @@ plots.trials({"mlp": [0.9]}, "val_accuracy")
 assert matplotlib.rcParams.copy() == before
 assert "matplotlib.pyplot" not in sys.modules
 """
-    source = str(Path(plots.__file__).parents[1])
+    source = str(Path(plots.__file__).parents[2])
     subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": source}, check=True)
 
 
