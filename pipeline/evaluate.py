@@ -40,7 +40,7 @@ from sidebyside.evaluation.results import (
 )
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.reporting import report
-from sidebyside.workflow import command, provenance, stage, state
+from sidebyside.workflow import command, graph, provenance, stage, state
 
 
 def main() -> None:
@@ -107,7 +107,14 @@ def main() -> None:
 
     folder = paths.report("evaluate")
     compared = comparisons_content(comparisons)
-    made = evaluation_record(paths, parameters, names, split_digest(test))
+    inputs = evaluation_inputs(paths, parameters, names, split_digest(test))
+    key = state.work_key(paths.root, "evaluate", inputs)
+    machine = provenance.machine(parameters.threads)
+    made = {
+        "seed": parameters.seed,
+        "settings": inputs["settings"],
+        "data_sha256": {"test": inputs["test"]},
+    }
     with write_atomically():
         write_tables(folder, scored, compared, histories)
         write_json(folder / "evaluation.json", made)
@@ -120,9 +127,19 @@ def main() -> None:
         write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
+    outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
+    provenance.write(paths.root, "evaluate", key, machine, outputs)
     from sidebyside.tracking import evaluation
 
-    evaluation.log_evaluation(paths.root, made, trainings, scored, compared, figures, html)
+    evaluation.log_evaluation(
+        paths.root,
+        {**made, "key": key, "machine": machine},
+        {name: trainings[name] | training_key(paths, name) for name in names},
+        scored,
+        compared,
+        figures,
+        html,
+    )
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
@@ -193,30 +210,30 @@ def score(
     return result
 
 
-def evaluation_record(
+def training_key(paths: Paths, name: ModelName) -> dict[str, str]:
+    """Return the key under which the training of a model is in MLflow."""
+    outputs = [paths.model(name)]
+    found = provenance.find(paths.root, f"train@{name}", outputs)
+    return {"key": (found or provenance.unknown(paths.root, outputs)).key}
+
+
+def evaluation_inputs(
     paths: Paths, parameters: Parameters, names: Sequence[ModelName], test: str
 ) -> dict[str, Any]:
-    """Return what this evaluation is: its key, settings, data and machine.
+    """Return everything but code that decides the evaluation, as JSON values.
 
     Args:
-        paths: the checkout's.
-        parameters: all of them.
+        paths: paths of the checkout.
+        parameters: the content of params.yaml.
         names: the models.
         test: digest of the test split.
     """
-    inputs: dict[str, Any] = {
+    return {
         "models": {str(name): sha256(paths.model(name)) for name in names},
         "test": test,
         "settings": parameters.evaluate.model_dump(mode="json"),
         "seed": parameters.seed,
         "threads": parameters.threads,
-    }
-    return {
-        "key": state.work_key(paths.root, "evaluate", inputs),
-        "seed": parameters.seed,
-        "settings": inputs["settings"],
-        "data_sha256": {"test": test},
-        "machine": provenance.machine(parameters.threads),
     }
 
 

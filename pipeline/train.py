@@ -1,4 +1,4 @@
-"""Train one architecture, with the hyperparameters that tune chose, on one data set from one seed.
+"""Train one architecture with its tuned hyperparameters, on one data set, from one seed.
 
 Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, data/<data>/train.npz
 Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
@@ -7,6 +7,7 @@ Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -16,18 +17,19 @@ from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.schemas import HISTORY
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.stopwatch import Stopwatch
 from sidebyside.data.splits import read_split, split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, provenance, stage, state
+from sidebyside.workflow import command, progress, provenance, stage, state
 
 
 def main() -> None:
     """Run the stage."""
     parser = command.parser(__doc__)
     parser.add_argument("model", choices=hyperparameters.RECORDS, help="the architecture")
-    parser.add_argument("data", choices=["original", "augmented"], help="what it learns from")
-    governed = "of the weights, the order, the image changes and the dropout masks"
+    parser.add_argument("data", choices=["original", "augmented"], help="the training data")
+    governed = "seed for the weights, shuffling, random transforms and dropout"
     parser.add_argument("seed", type=seed, help=governed)
     name = ModelName(**vars(parser.parse_args()))
     paths = Paths(Path(__file__).resolve().parents[1])
@@ -47,6 +49,7 @@ def main() -> None:
         **record.model_dump(mode="json"),
     }
     digests = {"train": split_digest(train), "val": split_digest(val)}
+    machine = provenance.machine(parameters.threads)
     key = state.work_key(
         paths.root,
         "train",
@@ -54,72 +57,81 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    from sidebyside.models import architectures
-    from sidebyside.models.saving import save_model, weights_digest
+    from sidebyside.models import architectures, saving
     from sidebyside.tracking import stages
+    from sidebyside.training.history import Epoch
     from sidebyside.training.training import train_model
 
-    made: stages.Record = {
-        "key": key,
-        "data_sha256": digests,
-        "settings": settings,
-        "machine": provenance.machine(parameters.threads),
-    }
+    made: dict[str, Any] = {"data_sha256": digests, "settings": settings}
+    origin = {"key": key, "machine": machine}
+    counts = {name.data: class_counts(train), "val": class_counts(val)}
     with (
         state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        stages.training_run(paths.root, name, made) as run,
+        stages.training_run(paths.root, name, made | origin) as run,
+        progress.step_bar(str(name)) as on_steps,
     ):
-        counts = {name.data: class_counts(train), "val": class_counts(val)}
         stages.log_inputs(run, {**name._asdict(), **settings}, made, counts)
+        stopwatch = Stopwatch(folder / "seconds.json")
 
-        model, progress = train_model(
+        def on_epoch(row: Epoch, seconds: float) -> None:
+            stopwatch.save()
+            stages.log_epochs(run, [row])
+            progress.print_epoch(str(name), row, budget.epochs, seconds)
+
+        model, trained = train_model(
             name.model,
             record,
             train,
             val,
-            label=str(name),
             seed=name.seed,
-            run=run,
-            checkpoint=folder / "epoch.npz",
             monitor=monitor,
             keep=keep,
+            checkpoint=folder / "epoch.npz",
+            on_epoch=on_epoch,
+            on_steps=on_steps,
             **budget.model_dump(),
         )
         scores = {
-            "val_accuracy": progress.best["val_accuracy"],
-            "val_loss": progress.best["val_loss"],
-            "best_epoch": progress.best_epoch,
-            "epochs": progress.epochs,
+            "val_accuracy": trained.best["val_accuracy"],
+            "val_loss": trained.best["val_loss"],
+            "best_epoch": trained.best_epoch,
+            "epochs": trained.epochs,
         }
         results = paths.training(name)
+        files = {part: results / part for part in ("history.csv", "metrics.json", "model.json")}
         with write_atomically():
-            file_sha256 = save_model(paths.model(name), model)
-            write_csv(
-                results / "history.csv",
-                HISTORY,
-                [list(row.values()) for row in progress.history],
-            )
-            write_json(results / "metrics.json", scores)
+            file_sha256 = saving.save_model(paths.model(name), model)
+            rows = [list(row.values()) for row in trained.history]
+            write_csv(files["history.csv"], HISTORY, rows)
+            write_json(files["metrics.json"], scores)
             made |= {
-                "weights_sha256": weights_digest(model),
+                "weights_sha256": saving.weights_digest(model),
                 "file_sha256": file_sha256,
                 "parameters": model.count_params(),
                 "flops_per_image": architectures.flops(model),
             }
-            write_json(results / "model.json", made)
+            write_json(files["model.json"], made)
+        provenance.write(
+            paths.root,
+            f"train@{name}",
+            key,
+            machine,
+            [paths.model(name), *files.values()],
+            stopwatch.seconds,
+        )
 
-        # With the epochs that an earlier, killed process trained but could not log.
+        # Epochs that an earlier, killed process trained but could not log are logged here.
         stages.log_training(
-            run, name, made, counts, progress.history, scores, model, val.images[:1]
+            run, name, made | origin, counts, trained.history, scores, model, val.images[:1]
         )
 
 
 def seed(text: str) -> int:
-    """Return a seed of the command line, in the range that params.yaml allows."""
+    """Return a seed given on the command line, in the range that params.yaml allows."""
     try:
         return TypeAdapter(Seed).validate_python(int(text))
     except ValueError:
-        raise ArgumentTypeError(f"{text!r} is no whole number from 1 to 2³¹-1") from None
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 2³¹-1") from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Search for the hyperparameters of one architecture; it sees the train and val splits only.
+"""Search for the hyperparameters of one architecture, on the train and val splits alone.
 
 Reads:  data/processed/{train,val}.npz
 Writes: reports/tune/<model>/, data/trials/<model>.csv
@@ -17,7 +17,7 @@ from sidebyside.core.seeding import generator
 from sidebyside.data.splits import read_split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, stage
+from sidebyside.workflow import command, provenance, stage, state
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     model = parser.parse_args().model
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
-    settings = parameters.tune.search
+    settings, threads = parameters.tune.search, parameters.threads
     if model not in parameters.tune.models:
         raise UserError(f"params.yaml: tune.models.{model} is missing")
 
@@ -36,34 +36,49 @@ def main() -> None:
     if settings.images:
         train = subsample(train, settings.images, generator(parameters.seed, "search images"))
 
-    configure(parameters.threads)
+    configure(threads)
     from sidebyside.tracking import stages
-    from sidebyside.training.trials import SearchWork
+    from sidebyside.tracking.trials import follow_trials
+    from sidebyside.training.search import trials_table
+    from sidebyside.training.trials import SearchTask, run_search
+    from sidebyside.workflow.search import trial_lines
 
-    search = SearchWork(
-        model=model,
-        space=parameters.tune.models[model],
-        settings=settings,
-        seed=parameters.seed,
-        threads=parameters.threads,
-        train=train,
-        val=val,
-        place=stages.search_place(model),
-        label=model,
+    space = parameters.tune.models[model]
+    task = SearchTask(model, space, settings, parameters.seed, train, val)
+    machine = provenance.machine(threads)
+    key = state.work_key(
+        paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
     )
+    origin = {"key": key, "machine": machine}
+    place = stages.search_place(model)
+
     report = paths.hyperparameters(model).parent
     trials, record = report / "trials.csv", report / "search.json"
     outputs = [trials, record, paths.trial_histories(model), paths.hyperparameters(model)]
-    with search.opened(paths.root, paths.root, outputs):
-        chosen = search.do()
-        values = chosen.model_dump(mode="json")
+    with (
+        state.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
+        stages.search_run(paths.root, place, model, task.record | origin) as run,
+    ):
+        stages.log_search_inputs(run, task.record)
+
+        follow = follow_trials(run, place, model, task.record | origin, model)
+        result = run_search(task, folder, follow, trial_lines(task, model))
+
+        values = result.chosen.model_dump(mode="json")
+        table = trials_table(result.trials, task.names)
         with write_atomically():
-            write_csv(trials, *search.table())
-            write_json(record, search.ended())
-            write_csv(paths.trial_histories(model), *search.epochs())
+            write_csv(trials, *table)
+            write_json(record, result.record(task))
+            write_csv(paths.trial_histories(model), *result.epochs_table())
             write_json(paths.hyperparameters(model), values)
-        search.log(chosen)
-    print(f"chosen for {model}: {json.dumps({name: values[name] for name in search.names})}")
+        provenance.write(
+            paths.root, f"tune@{model}", key, machine, outputs, sum(result.seconds)
+        )
+        first = {number: histories[0] for number, histories in result.histories.items()}
+        stages.log_search(
+            run, place, model, result.record(task) | origin, first, table, values
+        )
+    print(f"chosen for {model}: {json.dumps({name: values[name] for name in task.names})}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ class TrainedModel(Section):
 
     model_config = ConfigDict(extra="ignore")
 
-    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     file_sha256: Digest
 
 

@@ -202,6 +202,20 @@ def md5(path: Path) -> str:
     return _digest(path, hashlib.md5(usedforsecurity=False))
 
 
+def path_digest(path: Path) -> str:
+    """Return the digest that DVC records of a file, or of a folder: the MD5 of its listing.
+
+    Raises:
+        UserError: the path is missing.
+    """
+    if not path.is_dir():
+        return md5(path)
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    listing = [{"md5": md5(path / name), "relpath": name} for name in files]
+    text = json.dumps(listing, sort_keys=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
 def _digest(path: Path, hasher: "hashlib._Hash") -> str:
     try:
         with path.open("rb") as file:

@@ -29,7 +29,7 @@ from sidebyside.reporting.page import cell
 from sidebyside.reproducibility import seed_variance
 from sidebyside.reproducibility.compare import first_difference_below
 from sidebyside.workflow import command, provenance
-from sidebyside.workflow.stage import recorded_outputs
+from sidebyside.workflow.graph import recorded_outputs
 from tools.readme import table
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"

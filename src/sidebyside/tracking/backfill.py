@@ -21,7 +21,7 @@ from sidebyside.core.files import md5, read_csv, read_json, sha256
 from sidebyside.data.splits import read_split
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command
-from sidebyside.workflow.stage import recorded_outputs
+from sidebyside.workflow.graph import recorded_outputs
 from study.plan import SystemModel, read_plan
 from study.results import read_digests, read_replicas, what_ran
 
@@ -97,7 +97,7 @@ def backfill_search(root: Path, place: "Place", model: str, folder: Path, histor
             raise UserError(f"{histories} lacks trial {lacking[0]}: run `dvc checkout`")
         objective = record["settings"]["objective"]
         header, *rows = table(schemas.read_trials(folder / "trials.csv", objective))
-        chosen = json.dumps(read_json(folder / "hyperparameters.json"), indent=2)
+        chosen = read_json(folder / "hyperparameters.json")
         stages.log_search(run, place, model, record, curves, (header, rows), chosen)
     return "logged"
 

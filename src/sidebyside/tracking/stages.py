@@ -5,7 +5,7 @@ leave the same runs, but for trials that failed, of which files have no curves. 
 before is left as it is.
 """
 
-import hashlib
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +19,7 @@ from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName
 from sidebyside.tracking import runs
 from sidebyside.tracking.runs import Run
+from sidebyside.training.trial import trial_identity
 from sidebyside.tracking.views import REPLICATIONS, SEARCH, TRAINING
 
 Epoch = Mapping[str, float]  # a row of a history
@@ -157,12 +158,6 @@ def search_run(root: Path, place: Place, model: str, record: Record) -> Abstract
     )
 
 
-def trial_identity(values: Mapping[str, Any], epochs: int) -> str:
-    """Return a name for what a trial is: 16 hexadecimal digits of its values and epochs."""
-    content = json.dumps([values, epochs], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
 @contextmanager
 def trial_run(
     run: Run,
@@ -193,9 +188,10 @@ def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -
     run.log_metrics({f"best_{name}": value for name, value in scores.items()})
 
 
-def search_parameters(record: Record) -> dict[str, Any]:
-    """Return what is logged as a search's parameters."""
-    return {**record["settings"], "space": record["space"]}
+def log_search_inputs(run: Run, record: Record) -> None:
+    """Log the settings, space and data of a search."""
+    parameters = {**record["settings"], "space": record["space"]}
+    log_inputs(run, parameters, record, record["classes"])
 
 
 def log_search(
@@ -205,7 +201,7 @@ def log_search(
     record: Record,
     histories: Mapping[int, Sequence[Epoch]],
     trials: tuple[Sequence[str], Sequence[Sequence[Any]]],
-    chosen: str,
+    chosen: Mapping[str, Any],
 ) -> None:
     """Log all of a search that has ended, whatever could be logged while it ran.
 
@@ -221,7 +217,7 @@ def log_search(
         chosen: the content of reports/tune/<model>/hyperparameters.json.
     """
     run.log_anew()
-    log_inputs(run, search_parameters(record), record, record["classes"])
+    log_search_inputs(run, record)
     for trial in record["trials"]:
         if trial["scores"] is None:
             continue
@@ -230,4 +226,4 @@ def log_search(
             log_trial(child, histories[number], trial["scores"])
     run.log_table("trials", *trials)
     run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
-    run.log_text("hyperparameters.json", chosen)
+    run.log_text("hyperparameters.json", json.dumps(chosen, indent=2))

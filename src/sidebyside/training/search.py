@@ -11,23 +11,10 @@ from typing import Any
 from sidebyside.config.parameters import Choice, FloatRange, IntRange, Search, Searched, SearchSpace
 from sidebyside.core import imports
 from sidebyside.core.errors import TrainingError, UserError
+from sidebyside.training.trial import Trial, Values
 
 with imports.fast_imports():
     import keras_tuner
-
-Values = dict[str, Any]  # hyperparameter → value, all of a record
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One set of hyperparameters that was tried."""
-
-    number: int  # from 1, in the order the strategy asked for them
-    searched: Values  # the searched hyperparameters alone
-    epochs: int  # at most so many
-    scores: Mapping[str, float] | None  # val_accuracy, val_loss, epochs; None: it failed
-    failure: str = ""  # why
-
 
 @dataclass(frozen=True)
 class Outcome:

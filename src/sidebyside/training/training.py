@@ -1,4 +1,4 @@
-"""A training as a stage runs it: goes on where it stopped, says how it goes, logs its curves."""
+"""Train one model from its hyperparameters and a seed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,70 +9,53 @@ from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
 from sidebyside.models import architectures
-from sidebyside.tracking import stages
-from sidebyside.tracking.runs import Run
 from sidebyside.training import loop
 from sidebyside.training.history import Epoch, Progress
-from sidebyside.workflow.progress import duration, step_bar
 
 
 def train_model(
-    model: str,
-    record: Hyperparameters,
+    architecture: str,
+    hyperparameters: Hyperparameters,
     train_split: Split,
     val_split: Split,
     *,
-    label: str,
     seed: int,
     epochs: int,
     patience: int,
     monitor: str,
-    keep: str,
-    run: Run,
+    keep: str = "best",
     checkpoint: Path,
-    on_epoch: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
+    on_steps: Callable[[int, int], None] = lambda step, steps: None,
 ) -> tuple[keras.Model, Progress]:
-    """Return a trained model of Keras's own layers and its history.
+    """Return a trained model made of Keras's own layers, and its progress.
 
     Args:
-        model: the architecture, a key of RECORDS.
-        record: its hyperparameters.
-        train_split: what it learns from.
-        val_split: what `monitor` is measured on.
-        label: begins every line that is printed.
-        seed: of the weights, the order, the image changes and the dropout masks.
-        epochs: as for `training.train`; so are `patience`, `monitor`, `keep`, `checkpoint`.
-        run: gets the curves, epoch by epoch.
-        on_epoch: called when an epoch is in the checkpoint.
+        architecture: a key of RECORDS.
+        hyperparameters: the architecture's record.
+        train_split: images to learn from.
+        val_split: images that `monitor` is measured on.
+        seed: seed for the weights, shuffling, random transforms and dropout.
+        epochs: as for `loop.train`; so are `patience`, `monitor`, `keep`, `checkpoint`, `on_epoch`
+            and `on_steps`.
 
     Raises:
-        UserError: as `training.train` raises it.
+        TrainingError: as `loop.train` raises it.
+        UserError: as `loop.train` raises it.
     """
-
-    def report(row: Epoch, seconds: float) -> None:
-        on_epoch()
-        stages.log_epochs(run, [row])
-        print(
-            f"{label} epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f},"
-            f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
-            f" {seconds:.1f} s, at most {duration(seconds * (epochs - row['epoch']))} left",
-            flush=True,
-        )
-
-    network = architectures.build(model, record, derive_seed(seed, "weights"))
-    with step_bar(label) as on_steps:
-        progress = loop.train(
-            network,
-            record,
-            train_split,
-            val_split,
-            seed=seed,
-            epochs=epochs,
-            patience=patience,
-            monitor=monitor,
-            keep=keep,
-            on_epoch=report,
-            on_steps=on_steps,
-            checkpoint=checkpoint,
-        )
-    return architectures.portable(network), progress
+    model = architectures.build(architecture, hyperparameters, derive_seed(seed, "weights"))
+    progress = loop.train(
+        model,
+        hyperparameters,
+        train_split,
+        val_split,
+        seed=seed,
+        epochs=epochs,
+        patience=patience,
+        monitor=monitor,
+        keep=keep,
+        on_epoch=on_epoch,
+        on_steps=on_steps,
+        checkpoint=checkpoint,
+    )
+    return architectures.portable(model), progress

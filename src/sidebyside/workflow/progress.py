@@ -1,7 +1,7 @@
 """How far a long work has got: a bar on a terminal, plain lines in a log."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -19,6 +19,23 @@ def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
     with bar:
         yield update
+
+
+def print_epoch(label: str, row: Mapping[str, float], epochs: int, seconds: float) -> None:
+    """Print a line for an epoch: its scores, its time, and the longest time left.
+
+    Args:
+        label: the beginning of the line.
+        row: the epoch in the history.
+        epochs: the maximum.
+        seconds: time of this epoch.
+    """
+    print(
+        f"{label} epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f},"
+        f" val_loss {row['val_loss']:.4f}, val_accuracy {row['val_accuracy']:.4f},"
+        f" {seconds:.1f} s, at most {duration(seconds * (epochs - row['epoch']))} left",
+        flush=True,
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,23 +1,29 @@
-"""Where a result comes from: the commit, what was changed since, and the machine."""
+"""Where a result comes from: commit, machine and identity of the work that made it.
 
+Outputs hold results, never circumstances. A stage writes these beside its outputs, into
+`.state/provenance/<stage>.json`, which git ignores; MLflow gets them as tags, and `make record`
+gathers them into a committed file.
+"""
+
+import functools
 import hashlib
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import path_digest, read_json, write_json
 from sidebyside.models.tensorflow_setup import SWITCHES
+from sidebyside.workflow.graph import outputs_of
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions decide a trained model's bits
-# What stages write themselves: a pipeline that has got halfway has not changed its own source.
-RESULTS = (
-    *("dvc.lock", "reports"),
-    *(f"replications/{name}" for name in ("dvc.lock", "results", "durations", "figures")),
-    *(f"replications/{name}" for name in ("report.md", "report.html", "summary.json")),
-)
+FOLDER = ".state/provenance"
+RECORDED = ("reports/provenance.json", "provenance.json")  # what `make record` gathers
 
 
 class Source(NamedTuple):
@@ -27,14 +33,138 @@ class Source(NamedTuple):
     dirty: bool  # tracked files other than results differ from the commit
 
 
+class Provenance(NamedTuple):
+    """Where the outputs of a stage come from."""
+
+    key: str  # identity of the work: its code, parameters, inputs and machine
+    machine: Mapping[str, str]  # as `machine` returns it
+    source: Source
+    outputs: Mapping[str, str]  # path below the root → MD5, as in dvc.lock
+    seconds: float | None = None  # of computing, interruptions left out; None: not measured
+
+    def content(self) -> dict[str, Any]:
+        """Return the entry as JSON values."""
+        content = {**self._asdict(), "source": self.source._asdict()}
+        return {name: value for name, value in content.items() if value is not None}
+
+
+def write(
+    root: Path,
+    stage: str,
+    key: str,
+    facts: Mapping[str, str],
+    outputs: Sequence[Path],
+    seconds: float | None = None,
+) -> Provenance:
+    """Write where the outputs of a stage come from, and return it.
+
+    Args:
+        root: folder of the stage's dvc.yaml.
+        stage: the stage's name, such as train@mlp-original-1.
+        key: identity of the work.
+        facts: of the machine, as `machine` returns them.
+        outputs: the stage's files and folders below the root.
+        seconds: computing time.
+    """
+    entry = Provenance(key, facts, source(root), digests(root, outputs), seconds)
+    write_json(root / FOLDER / f"{stage}.json", entry.content())
+    return entry
+
+
+def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
+    """Return where the outputs of a stage come from; None if that is unknown.
+
+    An entry counts only if it is about the files as they are now. This checkout's own entry comes
+    first, then that of the checkout which DVC made an experiment's copy from, then the recorded one.
+
+    Args:
+        root: folder of the stage's dvc.yaml.
+        stage: the stage's name.
+        outputs: files and folders below the root, some of the stage's at least.
+
+    Raises:
+        UserError: an output is missing, or an entry is damaged.
+    """
+    now = digests(root, outputs)
+    folders = [root / FOLDER]
+    if origin := os.environ.get("DVC_ROOT"):
+        folders.append(Path(origin) / FOLDER)
+    files = [folder / f"{stage}.json" for folder in folders]
+    entries = [parse(file, read_json(file)) for file in files if file.is_file()]
+    for file in (root / name for name in RECORDED):
+        if file.is_file() and stage in (content := read_json(file)):
+            entries.append(parse(file, content[stage]))
+    for entry in entries:
+        if now.items() <= entry.outputs.items():
+            return entry
+    return None
+
+
+def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:
+    """Return the provenance of outputs that nothing is known about but their digests.
+
+    Args:
+        root: folder of dvc.yaml.
+        outputs: files and folders below the root.
+
+    Raises:
+        UserError: an output is missing.
+    """
+    found = digests(root, outputs)
+    key = f"outputs-{_digest(json.dumps(found, sort_keys=True))}"
+    return Provenance(key, {"fingerprint": "unknown"}, Source("unknown", dirty=False), found)
+
+
+def parse(file: Path, content: Any) -> Provenance:
+    """Return an entry from its JSON values.
+
+    Raises:
+        UserError: they are not those of an entry; the message names the file.
+    """
+    try:
+        entry = Provenance(**{**content, "source": Source(**content["source"])})
+        if not all(isinstance(part, dict) for part in (entry.machine, entry.outputs)):
+            raise TypeError
+    except (TypeError, KeyError):
+        raise UserError(f"{file} is damaged: delete it") from None
+    return entry
+
+
+def digests(root: Path, outputs: Sequence[Path]) -> dict[str, str]:
+    """Return path below the root → MD5, as DVC computes it.
+
+    Raises:
+        UserError: an output is missing.
+    """
+    return {path.relative_to(root).as_posix(): path_digest(path) for path in outputs}
+
+
 def source(root: Path) -> Source:
-    """Return the commit of the checkout at `root` and whether its tracked files differ from it."""
+    """Return the commit of the checkout at `root` and whether its tracked files differ from it.
+
+    Results do not count: a pipeline that has run half way has not changed its own source.
+    """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return Source("unknown", dirty=False)
-    results = [f":(exclude,top){name}" for name in RESULTS]
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", *results)
+    top = Path(_git(root, "rev-parse", "--show-toplevel") or root)
+    excluded = [f":(exclude,top){name}" for name in results(top)]
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", *excluded)
     return Source(commit, dirty=bool(changes))
+
+
+@functools.cache
+def results(top: Path) -> tuple[str, ...]:
+    """Return the tracked paths below the top of a repository that hold results.
+
+    They are reports/ and, of each tracked dvc.yaml, the outputs, dvc.lock and recorded provenance.
+    """
+    found = {"reports"}
+    for graph in (_git(top, "ls-files", "--", "dvc.yaml", "*/dvc.yaml") or "").splitlines():
+        folder = Path(graph).parent
+        names = {"dvc.lock", *RECORDED, *outputs_of(top / folder)}
+        found |= {(folder / name).as_posix() for name in names}
+    return tuple(sorted(found))
 
 
 def locks(root: Path) -> dict[str, str]:

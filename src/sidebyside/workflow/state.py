@@ -1,9 +1,9 @@
-"""What a stage needs to go on after it was stopped: a folder per piece of work.
+"""Keep the state that a stage resumes from after an interruption: one folder per piece of work.
 
-It lies outside the stage's outputs and is named by a key made of the stage's code, its parameters
-and its inputs. So work is taken up only where it would be done in exactly the same way, and
-whatever changed starts afresh. The folder stays until DVC has recorded the result: killed between
-the end of a stage and that record, DVC runs the stage again, which then finds it all done.
+The folder lies outside the stage's outputs and is named by a key derived from the stage's code,
+parameters and inputs, so work is resumed only if it would be done in exactly the same way. It stays
+until DVC has recorded the result: if a stage is killed between its end and that record, DVC runs
+it again, and all work is found done.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,47 +19,23 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_json, write_json
 from sidebyside.workflow import provenance
 from sidebyside.workflow import stage as stages
+from sidebyside.workflow.graph import recorded_outputs
 
 FOLDER = ".state"
-DONE = "done.json"  # in a folder whose work has ended well: output → MD5
-
-
-class Stopwatch:
-    """How long a piece of work has taken all processes that were at it, the killed ones too."""
-
-    def __init__(self, file: Path) -> None:
-        """Start, from what the file says of earlier processes.
-
-        Raises:
-            UserError: the file is damaged.
-        """
-        self._file = file
-        self._before = read_json(file) if file.exists() else 0.0
-        if not isinstance(self._before, float):
-            raise UserError(f"{file} is damaged: delete it to count from zero")
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Without what a killed process did after its last `save`: that is done again."""
-        return self._before + time.perf_counter() - self._started
-
-    def save(self) -> None:
-        """Write the seconds to the file: call it wherever the work can be taken up from."""
-        write_json(self._file, self.seconds)
+DONE = "done.json"  # marks a folder whose work succeeded: output → MD5
 
 
 def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
-    """Return a name for one piece of work: 16 hexadecimal digits.
+    """Return the identity of one piece of work: 16 hexadecimal digits.
 
-    The code is that which dvc.yaml lists for the stage, so that a change elsewhere leaves the key.
-    The machine and the library versions are part of it: on others the bits would be different.
+    It covers the code that dvc.yaml lists for the stage, so a change elsewhere keeps the key, and
+    the machine and library versions, because others may give other bits.
 
     Args:
-        root: the checkout.
-        stage: the name of the stage's script.
-        inputs: whatever else decides the result: parameters, digests of the data. JSON values;
-            `threads`, if given, is the number of intra-op threads.
+        root: folder of dvc.yaml.
+        stage: the stage's name, without the item.
+        inputs: everything else that decides the result, such as parameters and digests of the
+            data, as JSON values; `threads`, if given, is the number of intra-op threads.
     """
     machine = provenance.machine(inputs.get("threads"))["fingerprint"]
     hasher = hashlib.sha256(json.dumps([stage, inputs, machine], sort_keys=True).encode())
@@ -70,18 +45,18 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Iterator[Path]:
-    """Give a folder that survives a kill and stays until DVC has recorded what the work made.
+    """Yield a folder that survives a kill and stays until DVC has recorded the outputs.
 
-    Folders that other keys left under the same name are removed: their work can never be taken up.
+    Folders of other keys under the same name are removed: their work can never be resumed.
 
     Args:
-        root: the checkout.
-        name: of the work; two processes cannot be at it at the same time.
-        key: the work's key.
+        root: folder of dvc.yaml.
+        name: name of the work; only one process at a time can do it.
+        key: identity of the work, as `work_key` returns it.
         outputs: files below the root that the work makes and dvc.yaml lists.
 
     Raises:
-        UserError: another process is at the same work.
+        UserError: another process is doing the same work.
     """
     parent = root / FOLDER / name
     parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +65,7 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another process is already at {name}: wait for it to end, or stop it"
+                f"another process is already running {name}: wait for it to end, or stop it"
             ) from None
         for other in parent.iterdir():
             if other.is_dir() and other.name != key:
@@ -99,20 +74,20 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
         folder = parent / key
         folder.mkdir(exist_ok=True)
         if (folder / DONE).exists():
-            print(f"{name}: done before, but not recorded by DVC; taken from {FOLDER}/{name}")
+            print(f"{name}: already done, but not recorded by DVC: reusing {FOLDER}/{name}")
         yield folder
         digests = {output.relative_to(root).as_posix(): md5(output) for output in outputs}
         write_json(folder / DONE, digests)
 
 
 def forget_recorded(root: Path) -> None:
-    """Delete the folders of work whose result dvc.lock holds: if asked for again, it is redone.
+    """Delete the folders of work whose outputs dvc.lock records; forced to rerun, it starts over.
 
-    What another process writes or deletes at this moment is left for the next time.
+    Folders that another process is changing are left for the next call.
     """
     finished = list((root / FOLDER).glob(f"*/*/{DONE}"))
     try:
-        recorded = stages.recorded_outputs(root) if finished else {}
+        recorded = recorded_outputs(root) if finished else {}
     except UserError:
         return
     for done in finished:

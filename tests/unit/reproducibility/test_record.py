@@ -11,7 +11,7 @@ import pytest
 from dvc.repo import Repo
 
 from sidebyside.workflow.provenance import machine
-from sidebyside.workflow.stage import recorded_outputs
+from sidebyside.workflow.graph import recorded_outputs
 
 PROJECT = Path(__file__).resolve().parents[3]
 MAKEFILE = """

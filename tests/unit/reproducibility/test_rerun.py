@@ -17,7 +17,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.reproducibility import rerun
 from sidebyside.reproducibility.seed_variance import Comparison
-from sidebyside.workflow.stage import recorded_outputs
+from sidebyside.workflow.graph import recorded_outputs
 
 if TYPE_CHECKING:
     from tests.conftest import Checkout, Reproductions

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from sidebyside.core.errors import UserError
-from sidebyside.workflow.stage import code, ingredients, recorded_outputs
+from sidebyside.workflow.graph import recorded_outputs
+from sidebyside.workflow.stage import code, ingredients
 
 SOURCES = Path(__file__).parents[3] / "src"
 SCRIPT = """

@@ -1,0 +1,35 @@
+"""Measure how long a piece of work takes, across interruptions."""
+
+import time
+from pathlib import Path
+
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_json, write_json
+
+
+class Stopwatch:
+    """The seconds that all processes spent on one piece of work, killed ones included."""
+
+    def __init__(self, file: Path) -> None:
+        """Start, adding to the seconds that earlier processes saved.
+
+        Args:
+            file: where `save` writes the seconds.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        self._file = file
+        self._before = read_json(file) if file.exists() else 0.0
+        if not isinstance(self._before, float):
+            raise UserError(f"{file} is damaged: delete it to count from zero")
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, without the work that a killed process did after its last `save`."""
+        return self._before + time.perf_counter() - self._started
+
+    def save(self) -> None:
+        """Write the seconds to the file; call it wherever the work can be resumed from."""
+        write_json(self._file, self.seconds)
