@@ -71,13 +71,9 @@ def main() -> None:
             write_json(record, result.record(task))
             write_csv(paths.trial_histories(model), *result.epochs_table())
             write_json(paths.hyperparameters(model), values)
-        provenance.write(
-            paths.root, f"tune@{model}", key, machine, outputs, sum(result.seconds)
-        )
+        provenance.write(paths.root, f"tune@{model}", key, machine, outputs, sum(result.seconds))
         first = {number: histories[0] for number, histories in result.histories.items()}
-        stages.log_search(
-            run, place, model, result.record(task) | origin, first, table, values
-        )
+        stages.log_search(run, place, model, result.record(task) | origin, first, table, values)
     print(f"chosen for {model}: {json.dumps({name: values[name] for name in task.names})}")
 
 

@@ -237,7 +237,7 @@ def new_checkout(root: Path) -> Checkout:
     ).stdout.split("\0")
     # The results of the real run are no part of a pipeline that starts from nothing.
     for name in listed:
-        if name and not name.startswith(provenance.RESULTS) and (PROJECT / name).is_file():
+        if name and not name.startswith(provenance.results(PROJECT)) and (PROJECT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, root / name)
     offer(root)

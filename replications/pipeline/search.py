@@ -1,8 +1,7 @@
 """Run one of the published searches or sweeps.
 
 Reads:  ../data/processed/{train,val}.npz
-Writes: results/searches/<name>/, durations/search-<name>.json, for its winner
-        .state/winner-<name>/
+Writes: results/searches/<name>/, and .state/winner-<name>/ for the training of the winner
 """
 
 import sys
@@ -13,9 +12,9 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.data.splits import read_split
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, stage
+from sidebyside.workflow import command, provenance, stage, state
 from study import checkpoint_reuse
-from study.plan import Training, read_plan, write_duration
+from study.plan import Training, read_plan
 
 
 def main() -> None:
@@ -33,48 +32,60 @@ def main() -> None:
 
     configure(plan.threads)
     from sidebyside.tracking import stages
-    from sidebyside.training.trials import SearchWork
+    from sidebyside.tracking.trials import follow_trials
+    from sidebyside.training.search import trials_table
+    from sidebyside.training.trials import SearchTask, run_search, trial_checkpoint
+    from sidebyside.workflow.search import trial_lines
 
-    search = SearchWork(
-        model=part.model,
-        space=part.space,
-        settings=part.search,
-        seed=plan.seed,
-        threads=plan.threads,
-        train=train,
-        val=val,
-        place=stages.replication_place(name),
-        label=name,
-    )
+    task = SearchTask(part.model, part.space, part.search, plan.seed, train, val)
+    machine = provenance.machine(plan.threads)
+    inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
+    key = state.work_key(folder, "search", inputs)
+    origin = {"key": key, "machine": machine}
+    place = stages.replication_place(name)
+
     results = folder / "results/searches" / name
-    trials, record, histories, best = (
+    trials, record, histories, best = outputs = [
         results / file
         for file in ("trials.csv", "search.json", "histories.csv", "hyperparameters.json")
-    )
-    with search.opened(paths.root, folder, [trials, record, histories, best]):
-        chosen = search.do()
+    ]
+    with (
+        state.resumable(folder, f"search-{name}", key, outputs) as work,
+        stages.search_run(paths.root, place, part.model, task.record | origin) as run,
+    ):
+        stages.log_search_inputs(run, task.record)
+
+        follow = follow_trials(run, place, part.model, task.record | origin, name)
+        result = run_search(task, work, follow, trial_lines(task, name))
+
+        chosen = result.chosen.model_dump(mode="json")
+        table = trials_table(result.trials, task.names)
         with write_atomically():
-            write_csv(trials, *search.table())
-            write_json(record, search.ended())
-            write_csv(histories, *search.epochs())
-            write_json(best, chosen.model_dump(mode="json"))
-        write_duration(folder, f"search-{name}", search.seconds)
-        search.log(chosen)
+            write_csv(trials, *table)
+            write_json(record, result.record(task))
+            write_csv(histories, *result.epochs_table())
+            write_json(best, chosen)
+        seconds = sum(result.seconds)
+        provenance.write(folder, f"search@{name}", key, machine, outputs, seconds)
+        first = {number: executions[0] for number, executions in result.histories.items()}
+        stages.log_search(
+            run, place, part.model, result.record(task) | origin, first, table, chosen
+        )
         training = Training(
-            epochs=search.winner.epochs,
+            epochs=result.winner.epochs,
             patience=part.search.patience,
             monitor=part.search.objective,
             keep="best",
         )
-        place = checkpoint_reuse.checkpoint_path(
+        reused = checkpoint_reuse.checkpoint_path(
             folder,
             name,
-            {**training.model_dump(), **chosen.model_dump(mode="json")},
-            search.trial_seed(),
+            {**training.model_dump(), **chosen},
+            task.trial_seed(),
             plan.threads,
-            search.record["data_sha256"],
+            task.record["data_sha256"],
         )
-        checkpoint_reuse.keep_checkpoint(place, search.checkpoint(search.winner))
+        checkpoint_reuse.keep_checkpoint(reused, trial_checkpoint(task, work, result.winner))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,23 @@
 
 Reads:  ../data/processed/{val,test}.npz, ../data/<data>/train.npz, for a winner
         results/searches/<search>/hyperparameters.json and .state/winner-<search>/
-Writes: results/models/<name>/, durations/train-<name>.json
+Writes: results/models/<name>/
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
-from sidebyside.data.splits import read_split, split_digest
+from sidebyside.core.stopwatch import Stopwatch
+from sidebyside.data.splits import Split, read_split, split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, provenance, stage, state
+from sidebyside.workflow import command, progress, provenance, stage, state
 from study import checkpoint_reuse
-from study.plan import Winner, read_plan, write_duration
+from study.plan import Plan, Winner, read_plan
 
 
 def main() -> None:
@@ -38,13 +40,13 @@ def main() -> None:
     digests = {split: split_digest(images) for split, images in splits.items()}
     settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
     inputs = {"name": name, "threads": plan.threads, "settings": settings, **digests}
+    key = state.work_key(folder, "train", inputs)
+    machine = provenance.machine(plan.threads)
     record: dict[str, Any] = {
-        "key": state.work_key(folder, "train", inputs),
         "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
         "settings": settings,
         "data_sha256": {split: digests[split] for split in ("train", "val")},
         "classes": {split: class_counts(splits[split]) for split in ("train", "val")},
-        "machine": provenance.machine(plan.threads),
     }
 
     configure(plan.threads)
@@ -52,36 +54,87 @@ def main() -> None:
 
     results = folder / "results/models" / name
     outputs = [results / file for file in model_runs.FILES]
+    origin = {"key": key, "machine": machine}
     found, seconds = [], []
-    with state.resumable(folder, f"train-{name}", record["key"], outputs) as work:
+    with state.resumable(folder, f"train-{name}", key, outputs) as work:
         for seed in part.seeds:
-            journal = work / f"{seed}.json"
-            checkpoint = work / f"{seed}.npz"
+            journal, checkpoint = work / f"{seed}.json", work / f"{seed}.npz"
             if not journal.exists():
-                stopwatch = state.Stopwatch(work / f"{seed}.seconds")
+                stopwatch = Stopwatch(work / f"{seed}.seconds")
                 if isinstance(part, Winner):
-                    place = checkpoint_reuse.checkpoint_path(
+                    reused = checkpoint_reuse.checkpoint_path(
                         folder, part.search, settings, seed, plan.threads, record["data_sha256"]
                     )
-                    if checkpoint_reuse.reuse_checkpoint(place, checkpoint):
-                        print(f"{name} seed {seed}: as search {part.search} left it", flush=True)
-                replica = model_runs.train(
+                    if checkpoint_reuse.reuse_checkpoint(reused, checkpoint):
+                        print(f"{name} seed {seed}: resumes search {part.search}", flush=True)
+                model_run = train_seed(
                     paths.root,
                     name,
-                    part,
-                    hyperparameters,
+                    plan,
                     splits,
-                    seed=seed,
-                    record=record,
-                    checkpoint=checkpoint,
-                    on_epoch=stopwatch.save,
+                    seed,
+                    {**record, **origin},
+                    checkpoint,
+                    stopwatch,
                 )
-                write_json(journal, {"replica": replica, "seconds": stopwatch.seconds})
+                write_json(journal, {"model_run": model_run, "seconds": stopwatch.seconds})
             remembered = read_json(journal)
-            found.append(remembered["replica"])
+            found.append(remembered["model_run"])
             seconds.append(remembered["seconds"])
         model_runs.write(results, part.seeds, found, record)
-        write_duration(folder, f"train-{name}", seconds)
+        provenance.write(folder, record["stage"], key, machine, outputs, sum(seconds))
+
+
+def train_seed(
+    root: Path,
+    name: str,
+    plan: Plan,
+    splits: Mapping[str, Split],
+    seed: int,
+    record: Mapping[str, Any],
+    checkpoint: Path,
+    stopwatch: Stopwatch,
+) -> dict[str, Any]:
+    """Train a model from one seed with progress and tracking; return its results.
+
+    Args:
+        root: root of the checkout, whose MLflow store gets the run.
+        name: name of the model, a key of the plan.
+        plan: the published systems.
+        splits: train, val and test.
+        seed: one of the model's seeds.
+        record: the model's record, with the key and machine of its provenance.
+        checkpoint: file to resume from and to save to.
+        stopwatch: saved with each checkpoint.
+    """
+    from sidebyside.tracking import stages
+    from sidebyside.training.history import Epoch
+    from study import model_runs, tracking
+
+    part, label = plan.trained[name], f"{name} seed {seed}"
+    hyperparameters = plan.record(name, root / "replications/results/searches")
+    with (
+        tracking.open_model_run(root, name, part, seed, record) as run,
+        progress.step_bar(label) as on_steps,
+    ):
+        tracking.log_inputs(run, part, seed, record)
+
+        def on_epoch(row: Epoch, seconds: float) -> None:
+            stopwatch.save()
+            stages.log_epochs(run, [row])
+            progress.print_epoch(label, row, part.training.epochs, seconds)
+
+        model_run = model_runs.train(
+            part,
+            hyperparameters,
+            splits,
+            seed=seed,
+            checkpoint=checkpoint,
+            on_epoch=on_epoch,
+            on_steps=on_steps,
+        )
+        tracking.log_model_run(run, part, seed, record, model_run)
+    return model_run
 
 
 if __name__ == "__main__":

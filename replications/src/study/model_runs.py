@@ -1,7 +1,6 @@
-"""One model of a published system, from one seed: trained, scored on every split, logged."""
+"""Train one model of a published system from one seed, and score it on every split."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ from sidebyside.evaluation.metrics import class_scores, confusion_counts, log_lo
 from sidebyside.evaluation.predictions import predicted_labels
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.saving import weights_digest
-from sidebyside.tracking import runs, stages
-from sidebyside.tracking.runs import Run
-from sidebyside.tracking.stages import Record
-from sidebyside.tracking.views import REPLICATIONS
+from sidebyside.training.history import Epoch
 from sidebyside.training.training import train_model
 from study.plan import SCORES, SystemModel
 
@@ -27,141 +23,70 @@ FILES = (
 )
 SHOWN = 30  # test images whose predictions are kept, for the picture that system 4 prints
 
-Replica = dict[str, Any]  # what a training gave, as JSON
-
-
-def opened(
-    root: Path, name: str, part: SystemModel, seed: int, record: Record
-) -> AbstractContextManager[Run]:
-    """Open the run of a model from one seed.
-
-    Args:
-        root: the checkout, whose MLflow store gets the run.
-        name: of the model, a key of the plan.
-        part: what it is.
-        seed: one of its seeds.
-        record: the content of results/models/<name>/record.json.
-    """
-    return runs.open_run(
-        root,
-        REPLICATIONS,
-        f"{name}-{seed}",
-        f"{record['key']}-{seed}",
-        tags={
-            "system": part.system,
-            "model": part.model,
-            "data": part.data,
-            "seed": seed,
-            **stages.origin(record, record["stage"]),
-        },
-        description=f"System {part.system}: {part.what}",
-    )
-
-
-def log_inputs(run: Run, part: SystemModel, seed: int, record: Record) -> None:
-    """Log what a model is made from; the arguments: as for `opened`, whose run it is."""
-    parameters = {"model": part.model, "data": part.data, "seed": seed, **record["settings"]}
-    counts = {part.data: record["classes"]["train"], "val": record["classes"]["val"]}
-    stages.log_inputs(run, parameters, record, counts)
-
-
-def log(run: Run, part: SystemModel, seed: int, record: Record, replica: Replica) -> None:
-    """Log all of a training that has ended, whatever could be logged while it ran.
-
-    Args:
-        run: from `opened`.
-        part: what the model is.
-        seed: it was trained from.
-        record: the content of results/models/<name>/record.json.
-        replica: scores, best_epoch, history and classes count.
-    """
-    scores, classes = replica["scores"], replica["classes"]
-    run.log_anew()
-    log_inputs(run, part, seed, record)
-    stages.log_epochs(run, replica["history"])
-    run.log_metrics(
-        {
-            "best_val_accuracy": scores["val_accuracy"],
-            "best_val_loss": scores["val_loss"],
-            "best_epoch": replica["best_epoch"],
-            "test_accuracy": scores["test_accuracy"],
-            "test_log_loss": scores["test_loss"],
-            "test_f1_macro": sum(f1 for _, _, f1 in classes) / len(classes),
-        }
-    )
+ModelRun = dict[str, Any]  # the results of one training, as JSON values
 
 
 def train(
-    root: Path,
-    name: str,
     part: SystemModel,
     hyperparameters: Hyperparameters,
     splits: Mapping[str, Split],
     *,
     seed: int,
-    record: Record,
     checkpoint: Path,
-    on_epoch: Callable[[], None] = lambda: None,
-) -> Replica:
+    on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
+    on_steps: Callable[[int, int], None] = lambda step, steps: None,
+) -> ModelRun:
     """Return scores, history and predictions of a model trained from one seed.
 
     Args:
-        root: the checkout, whose MLflow store gets the run.
-        name: of the model, a key of the plan.
-        part: what it is.
-        hyperparameters: of the model.
-        splits: train, val and test; which epoch is kept follows from val alone.
-        seed: as for `training_work.train`.
-        record: as for `opened`.
-        checkpoint: a file to resume from and to save to.
-        on_epoch: as for `training_work.train`.
+        part: the model in the plan.
+        hyperparameters: the model's record.
+        splits: train, val and test; the kept epoch follows from val alone.
+        seed: as for `train_model`; so are `checkpoint`, `on_epoch` and `on_steps`.
 
     Raises:
-        UserError: as `training.train` raises it.
+        UserError: as `train_model` raises it.
     """
-    with opened(root, name, part, seed, record) as run:
-        log_inputs(run, part, seed, record)
-        model, progress = train_model(
-            part.model,
-            hyperparameters,
-            splits["train"],
-            splits["val"],
-            label=f"{name} seed {seed}",
-            seed=seed,
-            run=run,
-            checkpoint=checkpoint,
-            on_epoch=on_epoch,
-            **part.training.model_dump(),
-        )
-        scores = {"parameters": model.count_params(), "epochs": progress.epochs}
-        scores |= {f"fit_{metric}": progress.best[metric] for metric in ("loss", "accuracy")}
-        for split, images in splits.items():
-            probabilities = predict_probabilities(model, images.images)
-            predicted = predicted_labels(probabilities)
-            scores[f"{split}_loss"] = log_loss(images.labels, probabilities)
-            scores[f"{split}_accuracy"] = float((predicted == images.labels).mean())
-        classes = class_scores(images.labels, predicted)  # of the last split, test
-        replica = {
-            "scores": scores,
-            "best_epoch": progress.best_epoch,
-            "weights_sha256": weights_digest(model),
-            "history": progress.history,
-            "classes": [[one.precision, one.recall, one.f1] for one in classes],
-            "confusion": confusion_counts(images.labels, predicted).tolist(),
-            "predictions": [
-                [int(label), *row]
-                for label, row in zip(
-                    images.labels[:SHOWN], probabilities[:SHOWN].tolist(), strict=True
-                )
-            ],
-        }
-        log(run, part, seed, record, replica)
-        return replica
+    model, progress = train_model(
+        part.model,
+        hyperparameters,
+        splits["train"],
+        splits["val"],
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        on_steps=on_steps,
+        **part.training.model_dump(),
+    )
+    scores = {"parameters": model.count_params(), "epochs": progress.epochs}
+    scores |= {f"fit_{metric}": progress.best[metric] for metric in ("loss", "accuracy")}
+    for split, images in splits.items():
+        probabilities = predict_probabilities(model, images.images)
+        predicted = predicted_labels(probabilities)
+        scores[f"{split}_loss"] = log_loss(images.labels, probabilities)
+        scores[f"{split}_accuracy"] = float((predicted == images.labels).mean())
+    classes = class_scores(images.labels, predicted)  # of the last split, test
+    return {
+        "scores": scores,
+        "best_epoch": progress.best_epoch,
+        "weights_sha256": weights_digest(model),
+        "history": progress.history,
+        "classes": [[one.precision, one.recall, one.f1] for one in classes],
+        "confusion": confusion_counts(images.labels, predicted).tolist(),
+        "predictions": [
+            [int(label), *row]
+            for label, row in zip(
+                images.labels[:SHOWN], probabilities[:SHOWN].tolist(), strict=True
+            )
+        ],
+    }
 
 
-def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica], record: Record) -> None:
-    """Write what all seeds gave, and how it came about, as FILES."""
-    pairs = list(zip(seeds, found, strict=True))
+def write(
+    folder: Path, seeds: Sequence[int], model_runs: Sequence[ModelRun], record: Record
+) -> None:
+    """Write the results of all seeds, and the record of their training, as FILES."""
+    pairs = list(zip(seeds, model_runs, strict=True))
     with write_atomically():
         write_csv(
             folder / "scores.csv",
@@ -204,7 +129,7 @@ def write(folder: Path, seeds: Sequence[int], found: Sequence[Replica], record: 
             ["true", *CLASS_NAMES],
             [
                 [CLASS_NAMES[label], *probabilities]
-                for label, *probabilities in found[0]["predictions"]
+                for label, *probabilities in model_runs[0]["predictions"]
             ],
         )
         write_json(folder / "record.json", record)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
+from sidebyside.core.stopwatch import Stopwatch
 from sidebyside.workflow import command, state
 from sidebyside.workflow.progress import duration
 from study.plan import read_plan, write_duration
@@ -71,7 +72,7 @@ class Ledger:
         self._stages = len(self.done) + len(due)
         if before and not self.done:
             seconds.unlink(missing_ok=True)
-        self.stopwatch = state.Stopwatch(seconds)
+        self.stopwatch = Stopwatch(seconds)
 
     def note(self, ended: Mapping[str, bool]) -> None:
         """Keep and print what has ended, stage → whether it succeeded, and keep the time."""

@@ -22,8 +22,8 @@ from sidebyside.reproducibility.rerun import cache_folder, own_environment
 from sidebyside.reproducibility.rerun import clone as clone_of
 from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
-from sidebyside.workflow.provenance import machine, processor_name, source
 from sidebyside.workflow.graph import recorded_outputs
+from sidebyside.workflow.provenance import machine, processor_name, source
 from tools.readme import EXPERIMENTS
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")

@@ -7,7 +7,6 @@ second time changes nothing.
 """
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,16 +167,16 @@ def backfill_replications(root: Path) -> None:
 
 def backfill_system(root: Path, name: str, part: SystemModel) -> str:
     """Log a model of a published system, every seed of it; return what was to be done."""
-    from study import model_runs  # noqa: PLC0415 (TensorFlow loads in seconds)
+    from study import tracking  # noqa: PLC0415 (TensorFlow loads in seconds)
 
     folder = root / "replications/results/models" / name
     record = read_json(folder / "record.json")
     logged = 0
     for seed, replica in read_replicas(folder).items():
-        with model_runs.opened(root, name, part, seed, record) as run:
+        with tracking.open_model_run(root, name, part, seed, record) as run:
             ensure_reached(run)
             if not run.complete:
-                model_runs.log(run, part, seed, record, replica)
+                tracking.log_model_run(run, part, seed, record, replica)
                 logged += 1
     return f"{logged} logged" if logged else "was there"
 

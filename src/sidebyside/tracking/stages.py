@@ -5,7 +5,6 @@ leave the same runs, but for trials that failed, of which files have no curves. 
 before is left as it is.
 """
 
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,11 +18,11 @@ from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName
 from sidebyside.tracking import runs
 from sidebyside.tracking.runs import Run
-from sidebyside.training.trial import trial_identity
 from sidebyside.tracking.views import REPLICATIONS, SEARCH, TRAINING
+from sidebyside.training.trial import trial_identity
 
 Epoch = Mapping[str, float]  # a row of a history
-Record = dict[str, Any]  # a stage's own file on what it did: key, settings, data_sha256, machine
+Record = Mapping[str, Any]  # a stage's own file on what it did: key, settings, data_sha256, machine
 Counts = Mapping[str, Mapping[str, int]]  # what a run has seen: split → class name → images
 
 # MLflow draws a run in the colour of this tag, and else in one made from its id. A hue for each

@@ -16,6 +16,7 @@ from sidebyside.training.trial import Trial, Values
 with imports.fast_imports():
     import keras_tuner
 
+
 @dataclass(frozen=True)
 class Outcome:
     """What a search found."""

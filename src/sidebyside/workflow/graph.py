@@ -1,13 +1,18 @@
-"""Read dvc.yaml and dvc.lock."""
+"""Read dvc.yaml and dvc.lock, and digest the code and parameters of a stage."""
 
+import hashlib
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_yaml
+from sidebyside.core.files import path_digest, read_yaml
 
 GRAPH = "dvc.yaml"
 LOCK = "dvc.lock"
+PARAMETERS = "params.yaml"
+CODE = (".py", ".jinja")
 
 
 def entry(root: Path, stage: str) -> dict[str, Any]:
@@ -66,6 +71,80 @@ def recorded_outputs(root: Path) -> dict[str, str]:
         return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
     except (UserError, KeyError, TypeError, AttributeError):
         raise UserError(f"{LOCK} is damaged: `git checkout {LOCK}` restores it") from None
+
+
+def code(root: Path, stage: str) -> dict[str, str]:
+    """Return file → SHA-256 of the code among a stage's dependencies, sorted by file.
+
+    A folder stands for all code below it.
+    """
+    files = []
+    for name in entry(root, stage)["deps"]:
+        path = root / name
+        inside = path.rglob("*") if path.is_dir() else [path]
+        files += [file for file in inside if file.suffix in CODE]
+    return {file.relative_to(root).as_posix(): _digest(file) for file in sorted(files)}
+
+
+def dependencies(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
+    """Return a stage's code and parameters: file → SHA-256, parameter → value.
+
+    Args:
+        root: folder of dvc.yaml.
+        stage: the stage's name in dvc.yaml, without the item.
+        arguments: of the script; they select the item of the stage's matrix.
+    """
+    found = entry(root, stage)
+    placeholders = shlex.split(found["cmd"].partition(".py")[2])
+    content = _content(root / PARAMETERS)
+    values: dict[str, Any] = {}
+    for listed in found.get("params", []):
+        if isinstance(listed, Mapping):  # a file's name, and keys or nothing for all of it
+            for file, keys in listed.items():
+                other = _content(root / file)
+                values |= {f"{file}: {key}": _value(other, key) for key in keys or ()}
+                values |= {} if keys else {file: other}
+            continue
+        for placeholder, argument in zip(placeholders, arguments, strict=False):
+            listed = listed.replace(placeholder, argument)  # noqa: PLW2901 (filled in)
+        values[f"{PARAMETERS}: {listed}"] = _value(content, listed)
+    return {**code(root, stage), **values}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+
+
+def _content(path: Path) -> Any:
+    try:
+        return read_yaml(path)
+    except UserError:  # half edited; `main` reports the fault
+        return None
+
+
+def data_digests(root: Path, stage: str) -> dict[str, str]:
+    """Return path → MD5 of the dependencies of a stage without a matrix that are not code.
+
+    Args:
+        root: folder of dvc.yaml.
+        stage: the stage's name.
+
+    Raises:
+        UserError: a dependency is missing.
+    """
+    names = [name for name in entry(root, stage)["deps"] if not _is_code(root / name)]
+    return {name: path_digest(root / name) for name in names}
+
+
+def _is_code(path: Path) -> bool:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return any(file.suffix in CODE for file in files)
+
+
+def _value(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
 
 
 def _stages(root: Path) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from typing import Any
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_json, write_json
 from sidebyside.workflow import provenance
-from sidebyside.workflow import stage as stages
-from sidebyside.workflow.graph import recorded_outputs
+from sidebyside.workflow.graph import code, recorded_outputs
 
 FOLDER = ".state"
 DONE = "done.json"  # marks a folder whose work succeeded: output → MD5
@@ -39,7 +38,7 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     """
     machine = provenance.machine(inputs.get("threads"))["fingerprint"]
     hasher = hashlib.sha256(json.dumps([stage, inputs, machine], sort_keys=True).encode())
-    hasher.update(json.dumps(stages.code(root, stage)).encode())
+    hasher.update(json.dumps(code(root, stage)).encode())
     return hasher.hexdigest()[:16]
 
 

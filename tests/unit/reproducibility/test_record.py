@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from sidebyside.workflow.provenance import machine
 from sidebyside.workflow.graph import recorded_outputs
+from sidebyside.workflow.provenance import machine
 
 PROJECT = Path(__file__).resolve().parents[3]
 MAKEFILE = """

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from sidebyside.core.errors import UserError
-from sidebyside.workflow.graph import recorded_outputs
-from sidebyside.workflow.stage import code, ingredients
+from sidebyside.workflow.graph import code, dependencies, recorded_outputs
 
 SOURCES = Path(__file__).parents[3] / "src"
 SCRIPT = """
@@ -136,17 +135,17 @@ def test_code_is_what_the_graph_lists_and_no_data(checkout: Path) -> None:
 
 
 def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
-    found = ingredients(checkout, "tune", ["cnn"])
+    found = dependencies(checkout, "tune", ["cnn"])
     assert found["params.yaml: tune.models.cnn"] == {"dropout": 0.2}
     assert "params.yaml: tune.models.mlp" not in found
 
 
 def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
-    assert ingredients(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
+    assert dependencies(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
 
 
 def test_a_stage_may_depend_on_keys_of_another_file(checkout: Path) -> None:
-    found = ingredients(checkout, "other", [])
+    found = dependencies(checkout, "other", [])
     assert found == {"below/params.yaml: augment": {"flip": 0.5}}
 
 
