@@ -83,7 +83,7 @@ def train(
 
 
 def write(
-    folder: Path, seeds: Sequence[int], model_runs: Sequence[ModelRun], record: Record
+    folder: Path, seeds: Sequence[int], model_runs: Sequence[ModelRun], record: Mapping[str, Any]
 ) -> None:
     """Write the results of all seeds, and the record of their training, as FILES."""
     pairs = list(zip(seeds, model_runs, strict=True))

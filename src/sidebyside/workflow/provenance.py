@@ -75,7 +75,7 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
     """Return where the outputs of a stage come from; None if that is unknown.
 
     An entry counts only if it is about the files as they are now. This checkout's own entry comes
-    first, then that of the checkout which DVC made an experiment's copy from, then the recorded one.
+    first, then that of the checkout that DVC copied for an experiment, then the recorded one.
 
     Args:
         root: folder of the stage's dvc.yaml.
@@ -91,9 +91,8 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
         folders.append(Path(origin) / FOLDER)
     files = [folder / f"{stage}.json" for folder in folders]
     entries = [parse(file, read_json(file)) for file in files if file.is_file()]
-    for file in (root / name for name in RECORDED):
-        if file.is_file() and stage in (content := read_json(file)):
-            entries.append(parse(file, content[stage]))
+    recorded = {file: read_json(file) for name in RECORDED if (file := root / name).is_file()}
+    entries += [parse(file, found[stage]) for file, found in recorded.items() if stage in found]
     for entry in entries:
         if now.items() <= entry.outputs.items():
             return entry

@@ -9,7 +9,7 @@ from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
 
 SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
-MODEL = {"key": "0123456789abcdef", "file_sha256": "a" * 64, "parameters": 10}
+MODEL = {"file_sha256": "a" * 64, "parameters": 10}
 HISTORY = ",".join(schemas.HISTORY) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
 TRIALS = "trial,dropout,max_epochs,epochs,val_accuracy\n1,0.1,3,3.0,0.85\n2,0.2,3,,\n"
 COUNTS = "class,train,val\n" + "".join(f"{name},4,2\n" for name in CLASS_NAMES)
@@ -22,7 +22,7 @@ def write(path: Path, content: object) -> Path:
 
 def test_a_record_is_read_and_may_hold_more_than_is_used(tmp_path: Path) -> None:
     path = write(tmp_path / "model.json", MODEL)
-    assert schemas.read_record(path, schemas.TrainedModel).key == "0123456789abcdef"
+    assert schemas.read_record(path, schemas.TrainedModel).file_sha256 == "a" * 64
     path = write(tmp_path / "metrics.json", SCORES)
     assert schemas.read_record(path, schemas.TrainingScores).val_accuracy == 0.9
 
@@ -38,9 +38,9 @@ def test_a_record_is_read_and_may_hold_more_than_is_used(tmp_path: Path) -> None
         (schemas.TrainingScores, [1, 2], "valid dictionary"),
         (schemas.TrainingScores, '{"epochs": 1, "epochs": 2}', "key 'epochs' is given twice"),
         (schemas.TrainingScores, "[" * 100_000, "nested too deeply"),
-        (schemas.TrainedModel, {**MODEL, "key": "x\ny"}, "key: .* not 'x.+y'"),
+        (schemas.TrainedModel, {"file_sha256": "x\ny"}, "file_sha256: .* not 'x.+y'"),
         (schemas.TrainedModel, {**MODEL, "file_sha256": "a" * 63}, "file_sha256: "),
-        (schemas.TrainedModel, {"key": MODEL["key"]}, "file_sha256: is missing"),
+        (schemas.TrainedModel, {"parameters": 10}, "file_sha256: is missing"),
         (schemas.AugmentedData, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
     ],
 )

@@ -1,25 +1,24 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5
-from sidebyside.workflow.state import FOLDER, Stopwatch, forget_recorded, resumable, work_key
+from sidebyside.workflow.state import FOLDER, forget_recorded, resumable, work_key
 
 SOURCES = Path(__file__).parents[3] / "src"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name in ("pipeline/train.py", "pipeline/tune.py", "src/fashion/a.py", "src/fashion/b.py"):
+    for name in ("pipeline/train.py", "pipeline/tune.py", "src/library/a.py", "src/library/b.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
-    modules = ["src/fashion/a.py", "src/fashion/b.py"]
+    modules = ["src/library/a.py", "src/library/b.py"]
     stages = {
         "train": {"deps": ["pipeline/train.py", *modules, "data/train.npz"]},
         "tune": {"deps": ["pipeline/tune.py", *modules]},
@@ -72,7 +71,7 @@ def test_another_stage_gives_another_key(checkout: Path) -> None:
     assert work_key(checkout, "tune", INPUTS) != work_key(checkout, "train", INPUTS)
 
 
-@pytest.mark.parametrize("name", ["pipeline/train.py", "src/fashion/b.py"])
+@pytest.mark.parametrize("name", ["pipeline/train.py", "src/library/b.py"])
 def test_other_code_gives_another_key(checkout: Path, name: str) -> None:
     key = work_key(checkout, "train", INPUTS)
     (checkout / name).write_text("changed\n")
@@ -81,7 +80,7 @@ def test_other_code_gives_another_key(checkout: Path, name: str) -> None:
 
 def test_a_module_the_stage_does_not_use_does_not_matter(checkout: Path) -> None:
     key = work_key(checkout, "train", INPUTS)
-    (checkout / "src/fashion/new.py").write_text("new\n")
+    (checkout / "src/library/new.py").write_text("new\n")
     assert work_key(checkout, "train", INPUTS) == key
 
 
@@ -243,23 +242,3 @@ def test_an_output_in_a_folder_is_known_by_its_path(tmp_path: Path) -> None:
 
 
 # The time that work took
-
-
-def test_a_stopwatch_goes_on_from_what_a_killed_process_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([100.0, 103.0, 109.0, 5.0, 7.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
-    killed = Stopwatch(tmp_path / "seconds.json")
-    killed.save()
-    assert killed.seconds == 9.0  # its last six seconds are lost, and done again
-    assert Stopwatch(tmp_path / "seconds.json").seconds == 3.0 + 2.0
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"), [('"1"', "is damaged: delete it"), ("1.", "is not valid JSON")]
-)
-def test_a_damaged_stopwatch_is_refused(tmp_path: Path, content: str, reason: str) -> None:
-    (tmp_path / "seconds.json").write_text(content)
-    with pytest.raises(UserError, match=rf"seconds\.json {reason}"):
-        Stopwatch(tmp_path / "seconds.json")
