@@ -43,7 +43,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
 def ensure_provenance(root: Path, stage: str) -> None:
     """Write the provenance of a stage without a matrix, unless the stage has done so itself."""
     names = graph.stage_outputs(root, stage)
-    if any("${" in name for name in names):
+    if not names or any("${" in name for name in names):
         return
     outputs = [root / name for name in names]
     if provenance.find(root, stage, outputs) is None:

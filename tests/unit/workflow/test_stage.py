@@ -16,7 +16,7 @@ from pathlib import Path
 from sidebyside.workflow import stage
 
 def main():
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[1]
     for change in sys.argv[2:]:
         name, _, text = change.partition("=")
         (root / name).write_text(text)

@@ -138,7 +138,7 @@ def test_work_that_dvc_has_not_recorded_is_found_done(
     with resumable(tmp_path, "train-a", "k1", []) as again:
         assert (again / "epoch.npz").exists()
     assert capsys.readouterr().out == (
-        "train-a: done before, but not recorded by DVC; taken from .state/train-a\n"
+        "train-a: already done, but not recorded by DVC: reusing .state/train-a\n"
     )
 
 
@@ -203,7 +203,7 @@ def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
         # Another key is refused as well: it would remove the folder under the first one's feet.
         for key in ("k1", "k2"):
             with (
-                pytest.raises(UserError, match="another process is already at train-a"),
+                pytest.raises(UserError, match="another process is already running train-a"),
                 resumable(tmp_path, "train-a", key, []),
             ):
                 pass
