@@ -17,13 +17,14 @@ from sidebyside.evaluation.metrics import log_loss
 from sidebyside.models import architectures
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.tracking.views import REPLICATIONS
-from sidebyside.training import loop, training
+from sidebyside.training import loop
 from sidebyside.training.history import Progress
 from sidebyside.training.training import train_model
 from sidebyside.workflow import provenance
-from study import model_runs
+from study import model_runs, tracking
 from study.plan import SystemModel, read_plan
 from study.results import read_model, read_replicas
+from tests.support.images import noisy_split
 
 NAME = "3-tyler"
 PLAN = read_plan(Path(__file__).parents[3] / "replications/params.yaml")
@@ -37,40 +38,28 @@ PART: SystemModel = PLAN.models[NAME].model_copy(
 
 
 class Trained(NamedTuple):
-    """What a training gave, and what it gave it of."""
+    """A training and its inputs."""
 
     root: Path
     record: dict[str, Any]
-    replica: dict[str, Any]
+    model_run: dict[str, Any]
     model: keras.Model
     progress: Progress
     splits: dict[str, Split]
     seeds: list[int]  # of the weights, and of what training draws
 
 
-def some(images: int) -> Split:
-    """Return noise, in most of which a white row tells the class."""
-    random = np.random.default_rng(images)
-    labels = random.integers(0, 10, images).astype(np.uint8)
-    pixels = random.integers(0, 200, (images, 28, 28)).astype(np.uint8)
-    told = np.flatnonzero(random.random(images) < 0.8)
-    pixels[told, labels[told]] = 255
-    return Split(pixels, labels)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    root = tmp_path_factory.mktemp("replica")
-    splits = {name: some(n) for name, n in (("train", 200), ("val", 90), ("test", 110))}
+    root = tmp_path_factory.mktemp("model_run")
+    splits = {name: noisy_split(n) for name, n in (("train", 200), ("val", 90), ("test", 110))}
     small = {"hidden_units": (32,), "learning_rate": 0.01, "dropout": 0.0, "batch_size": 32}
     hyperparameters = PLAN.record(NAME, Path()).model_copy(update=small)
     record = {
-        "key": "k",
         "stage": f"train@{NAME}",
         "settings": {**PART.training.model_dump(), **hyperparameters.model_dump(mode="json")},
         "data_sha256": {name: split_digest(splits[name]) for name in ("train", "val")},
         "classes": {name: class_counts(splits[name]) for name in ("train", "val")},
-        "machine": provenance.machine(1),
     }
     work, build, train, found, seeds = train_model, architectures.build, loop.train, [], []
 
@@ -87,16 +76,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         return train(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", worked)
+        patch.setattr(model_runs, "train_model", worked)
         patch.setattr(architectures, "build", built)
         patch.setattr(loop, "train", watched)
-        replica = model_runs.train(
-            *(root, NAME, PART, hyperparameters, splits),
-            seed=2,
-            record=record,
-            checkpoint=root / "2.npz",
+        model_run = model_runs.train(
+            *(PART, hyperparameters, splits), seed=2, checkpoint=root / "2.npz"
         )
-    return Trained(root, record, replica, *found[0], splits, seeds)
+    origin = {"key": "k", "machine": provenance.machine(1)}
+    with tracking.open_model_run(root, NAME, PART, 2, record | origin) as run:
+        tracking.log_model_run(run, PART, 2, record, model_run)
+    return Trained(root, record, model_run, *found[0], splits, seeds)
 
 
 def test_weights_and_training_follow_from_the_seed(trained: Trained) -> None:
@@ -104,54 +93,54 @@ def test_weights_and_training_follow_from_the_seed(trained: Trained) -> None:
 
 
 def test_the_scores_are_those_of_the_kept_weights(trained: Trained) -> None:
-    replica, progress = trained.replica, trained.progress
+    model_run, progress = trained.model_run, trained.progress
     assert progress.best_epoch < progress.epochs  # or the last epoch would do
-    assert replica["best_epoch"] == progress.best_epoch
-    assert replica["scores"]["fit_loss"] == progress.best["loss"]
+    assert model_run["best_epoch"] == progress.best_epoch
+    assert model_run["scores"]["fit_loss"] == progress.best["loss"]
     for name, split in trained.splits.items():
         probabilities = predict_probabilities(trained.model, split.images)
         right = (probabilities.argmax(1) == split.labels).mean()
-        assert replica["scores"][f"{name}_accuracy"] == right
+        assert model_run["scores"][f"{name}_accuracy"] == right
         loss = log_loss(split.labels, probabilities)
-        assert replica["scores"][f"{name}_loss"] == loss
+        assert model_run["scores"][f"{name}_loss"] == loss
 
 
 def test_the_classes_are_those_of_the_test_split(trained: Trained) -> None:
-    replica, test = trained.replica, trained.splits["test"]
+    model_run, test = trained.model_run, trained.splits["test"]
     probabilities = predict_probabilities(trained.model, test.images)
     predicted = probabilities.argmax(1)
-    assert replica["confusion"] == confusion_matrix(test.labels, predicted).tolist()
+    assert model_run["confusion"] == confusion_matrix(test.labels, predicted).tolist()
     columns = precision_recall_fscore_support(test.labels, predicted, zero_division=0)[:3]
-    assert np.array(replica["classes"]) == pytest.approx(np.transpose(columns))
-    first = replica["predictions"][0]
+    assert np.array(model_run["classes"]) == pytest.approx(np.transpose(columns))
+    first = model_run["predictions"][0]
     assert (first[0], first[1:]) == (test.labels[0], probabilities[0].tolist())
 
 
 def test_what_is_written_is_read_back(trained: Trained, tmp_path: Path) -> None:
-    replica = trained.replica
-    other = {**replica, "predictions": [[0, *[0.1] * 10]], "confusion": [[1] * 10] * 10}
-    model_runs.write(tmp_path, [1, 2], [replica, other], trained.record)
+    model_run = trained.model_run
+    other = {**model_run, "predictions": [[0, *[0.1] * 10]], "confusion": [[1] * 10] * 10}
+    model_runs.write(tmp_path, [1, 2], [model_run, other], trained.record)
     found = read_model(tmp_path)
-    assert found.confusion.tolist() == replica["confusion"]
-    assert found.probabilities.tolist() == [row[1:] for row in replica["predictions"]]
-    assert found.labels.tolist() == [row[0] for row in replica["predictions"]]
+    assert found.confusion.tolist() == model_run["confusion"]
+    assert found.probabilities.tolist() == [row[1:] for row in model_run["predictions"]]
+    assert found.labels.tolist() == [row[0] for row in model_run["predictions"]]
     again = read_replicas(tmp_path)[1]
-    assert all(again[part] == replica[part] for part in ("scores", "best_epoch", "classes"))
+    assert all(again[part] == model_run[part] for part in ("scores", "best_epoch", "classes"))
 
 
-def test_the_metrics_in_mlflow_are_those_of_the_replica(trained: Trained) -> None:
+def test_the_metrics_in_mlflow_are_those_of_the_model_run(trained: Trained) -> None:
     client = MlflowClient(f"sqlite:///{trained.root / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(REPLICATIONS)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
-    scores, last = trained.replica["scores"], trained.replica["history"][-1]
+    scores, last = trained.model_run["scores"], trained.model_run["history"][-1]
     assert run.info.run_name == f"{NAME}-2"
     assert run.data.metrics == {
         **{name: value for name, value in last.items() if name != "epoch"},
         "best_val_accuracy": scores["val_accuracy"],
         "best_val_loss": scores["val_loss"],
-        "best_epoch": trained.replica["best_epoch"],
+        "best_epoch": trained.model_run["best_epoch"],
         "test_accuracy": scores["test_accuracy"],
         "test_log_loss": scores["test_loss"],
-        "test_f1_macro": pytest.approx(np.mean(trained.replica["classes"], axis=0)[2]),
+        "test_f1_macro": pytest.approx(np.mean(trained.model_run["classes"], axis=0)[2]),
     }

@@ -1,35 +1,54 @@
-"""A small search that really trains, three trials of two executions, logged to a real store."""
+"""A small search that really trains: three trials of two executions."""
 
-import json
+import contextlib
 import shutil
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
+from sidebyside.config.hyperparameters import MlpHyperparameters
 from sidebyside.config.parameters import Search
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.seeding import derive_seed
 from sidebyside.models import architectures
 from sidebyside.models.saving import weights_digest
-from sidebyside.tracking import stages
-from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.training import loop
 from sidebyside.training.history import Epoch, Progress
-from sidebyside.training.trials import SearchWork
-from sidebyside.workflow.state import DONE
-from tests.unit.study.test_model_runs import PLAN, some
+from sidebyside.training.trial import Trial
+from sidebyside.training.trials import (
+    Follower,
+    SearchResult,
+    SearchTask,
+    run_search,
+    trial_checkpoint,
+)
+from tests.support.images import noisy_split
 
+PROJECT = Path(__file__).resolve().parents[3]
 SPACE: dict[str, Any] = {
-    **PLAN.mlp,  # what Keras does
+    **{
+        name: value
+        for name, value in yaml.safe_load((PROJECT / "params.yaml").read_text())["tune"]["models"][
+            "mlp"
+        ].items()
+        if name in MlpHyperparameters.model_fields
+    },
     "hidden_units": [16],
+    "dropout": 0.0,
+    "batch_norm": False,
+    "label_smoothing": 0.0,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "schedule": "constant",
+    "batch_size": 32,
+    "flip": False,
     "l2": 0.1,
     "optimizer": "nesterov",
-    "learning_rate": {"choice": [0.001, 0.1, 10.0]},  # the last diverges, with this l2
+    "learning_rate": {"choice": [0.001, 0.1, 10.0]},  # with this l2 the last diverges
 }
 SEED = 4  # the second execution of the second trial lasts longer than its first
 SETTINGS: dict[str, Any] = {
@@ -43,31 +62,43 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+@dataclass
+class Followed:
+    """What the callbacks of a search received."""
+
+    epochs: dict[int, list[Epoch]] = field(default_factory=dict)  # trial → rows
+    ended: dict[int, tuple[Sequence[Epoch], Mapping[str, float]]] = field(default_factory=dict)
+    reported: list[tuple[Trial, list[float]]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def follow(self, number: int, values: Mapping[str, Any], epochs: int) -> Iterator[Follower]:
+        rows: list[Epoch] = self.epochs.setdefault(number, [])
+
+        def on_end(history: Sequence[Epoch], scores: Mapping[str, float]) -> None:
+            self.ended[number] = (history, scores)
+
+        yield Follower(lambda done, total: None, rows.append, on_end)
+
+    def report(self, trial: Trial, seconds: Sequence[float]) -> None:
+        self.reported.append((trial, list(seconds)))
+
+
 class Searched(NamedTuple):
     """A search that has ended, and the trainings it asked for, in their order."""
 
-    work: SearchWork
-    chosen: Any
+    task: SearchTask
+    folder: Path
+    result: SearchResult
+    followed: Followed
     trainings: list[tuple[dict[str, Any], Progress | None]]
-    runs: dict[str, Run]  # trials, by their number
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    root = tmp_path_factory.mktemp("search")
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"search": {"cmd": "", "deps": []}}}))
-    work = SearchWork(
-        model="mlp",
-        space=SPACE,
-        settings=Search.model_validate(SETTINGS),
-        seed=SEED,
-        threads=2,
-        train=some(200),
-        val=some(90),
-        place=stages.replication_place("0-tiny"),
-        label="0-tiny",
-    )
-    train = loop.train
+    folder = tmp_path_factory.mktemp("search")
+    settings = Search.model_validate(SETTINGS)
+    task = SearchTask("mlp", SPACE, settings, SEED, noisy_split(200), noisy_split(90))
+    train, followed = loop.train, Followed()
     trainings: list[tuple[dict[str, Any], Progress | None]] = []
 
     def watched(*arguments: Any, **options: Any) -> Progress:
@@ -75,15 +106,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
         trainings[-1] = (options, progress := train(*arguments, **options))
         return progress
 
-    with pytest.MonkeyPatch.context() as patch, work.opened(root, root, []):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train", watched)
-        chosen = work.do()
-        work.log(chosen)
-    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(REPLICATIONS)
-    assert experiment
-    found = client.search_runs([experiment.experiment_id], "tags.`trial` != ''")
-    return Searched(work, chosen, trainings, {run.data.tags["trial"]: run for run in found})
+        result = run_search(task, folder, followed.follow, followed.report)
+    return Searched(task, folder, result, followed, trainings)
 
 
 def test_a_trial_is_trained_as_often_and_as_long_as_asked(searched: Searched) -> None:
@@ -94,15 +120,15 @@ def test_a_trial_is_trained_as_often_and_as_long_as_asked(searched: Searched) ->
         assert options["monitor"] == "val_loss"
 
 
-def test_executions_have_seeds_of_their_own_which_all_trials_share(searched: Searched) -> None:
+def test_executions_have_their_own_seeds_which_all_trials_share(searched: Searched) -> None:
     first, second = (derive_seed(SEED, "trial", execution) for execution in (0, 1))
     seeds = [options["seed"] for options, _ in searched.trainings]
     assert seeds == [first, second, first, second, first]
     assert first != second
 
 
-def test_a_trials_score_is_the_mean_of_its_executions(searched: Searched) -> None:
-    for number, trial in enumerate(searched.work.trials[:2]):
+def test_the_score_of_a_trial_is_the_mean_over_its_executions(searched: Searched) -> None:
+    for number, trial in enumerate(searched.result.trials[:2]):
         executions = [one for _, one in searched.trainings[2 * number : 2 * number + 2] if one]
         assert trial.scores is not None
         for metric in ("val_accuracy", "val_loss"):
@@ -112,82 +138,81 @@ def test_a_trials_score_is_the_mean_of_its_executions(searched: Searched) -> Non
         assert trial.scores["epochs"] == sum(one.epochs for one in executions) / 2
 
 
-def test_the_best_trial_is_that_with_the_least_loss(searched: Searched) -> None:
-    losses = [trial.scores["val_loss"] for trial in searched.work.trials if trial.scores]
-    assert searched.work.ended()["best"]["val_loss"] == min(losses)
-    values = [trial.searched["learning_rate"] for trial in searched.work.trials if trial.scores]
-    assert searched.chosen.learning_rate == values[losses.index(min(losses))]
+def test_the_best_trial_has_the_lowest_loss(searched: Searched) -> None:
+    scored = [trial for trial in searched.result.trials if trial.scores]
+    losses = [trial.scores["val_loss"] for trial in scored if trial.scores]
+    assert searched.result.record(searched.task)["best"]["val_loss"] == min(losses)
+    values = [trial.searched["learning_rate"] for trial in scored]
+    assert searched.result.chosen.learning_rate == values[losses.index(min(losses))]
 
 
-def test_histories_are_those_of_every_execution(searched: Searched) -> None:
-    header, rows = searched.work.epochs()
+def test_the_table_has_every_epoch_of_every_execution(searched: Searched) -> None:
+    header, rows = searched.result.epochs_table()
     assert header[:2] == ["trial", "execution"]
-    assert {(row[0], row[1]) for row in rows} == {(1, 1), (1, 2), (2, 1), (2, 2)}
-    for (_, progress), place in zip(
-        searched.trainings, [(1, 1), (1, 2), (2, 1), (2, 2)], strict=False
-    ):
+    executions = [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert {(row[0], row[1]) for row in rows} == set(executions)
+    for (_, progress), execution in zip(searched.trainings, executions, strict=False):
         assert progress is not None
-        told = [row[2:] for row in rows if (row[0], row[1]) == place]
-        assert told == [list(epoch.values()) for epoch in progress.history]
+        found = [row[2:] for row in rows if (row[0], row[1]) == execution]
+        assert found == [list(epoch.values()) for epoch in progress.history]
 
 
-def test_the_curve_of_a_trials_run_is_that_of_its_first_execution(searched: Searched) -> None:
+def test_a_follower_gets_the_first_execution_and_the_mean_scores(searched: Searched) -> None:
     first, second = (progress for _, progress in searched.trainings[2:4])
     assert first is not None
     assert second is not None
-    assert second.epochs > first.epochs  # or nothing of it could be in the curve
-    metrics = searched.runs["2"].data.metrics
-    assert metrics["val_loss"] == first.history[-1]["val_loss"]
+    assert second.epochs > first.epochs  # or its rows could not be told apart
+    assert searched.followed.epochs[2] == first.history
+    history, scores = searched.followed.ended[2]
+    assert history == first.history
+    assert scores == searched.result.trials[1].scores
 
 
-def test_a_trial_that_diverges_failed_and_costs_no_other(searched: Searched) -> None:
-    failed = searched.work.trials[2]
+def test_a_diverging_trial_fails_alone(searched: Searched) -> None:
+    failed = searched.result.trials[2]
     assert failed.scores is None
-    assert failed.failure is not None
     assert "loss" in failed.failure
-    assert searched.runs["3"].info.status == "FAILED"
-    header, rows = searched.work.table()
-    told = dict(zip(header, rows[2], strict=True))
-    assert told["val_loss"] in ("", None)
-    assert json.dumps(failed.searched) == '{"learning_rate": 10.0}'
+    assert failed.searched == {"learning_rate": 10.0}
+    assert 3 not in searched.followed.ended
+    assert [trial for trial, _ in searched.followed.reported] == list(searched.result.trials)
 
 
-def test_a_killed_trial_took_the_time_before_the_kill_too(
+def test_a_resumed_search_trains_only_the_missing_trial_and_counts_its_time(
     searched: Searched, tmp_path: Path
 ) -> None:
-    root = shutil.copytree(searched.work.folder.parents[2], tmp_path / "copy")
-    again = replace(searched.work, best={}, histories={}, seconds=[])
-    checkpoint = searched.work.checkpoint(searched.work.winner)
-    folder = root / checkpoint.parent.relative_to(searched.work.folder.parents[2])
-    (folder / DONE).unlink()
-    identity = checkpoint.stem.removesuffix("-0")
+    folder = shutil.copytree(searched.folder, tmp_path / "copy")
+    winner = searched.result.winner
+    identity = trial_checkpoint(searched.task, folder, winner).stem.removesuffix("-0")
     (folder / f"{identity}.json").unlink()
     spent = folder / f"{identity}.seconds"
     assert read_json(spent) > 0
     write_json(spent, 1000.0)
-    with again.opened(root, root, []):
-        again.do()
+    followed = Followed()
+    again = run_search(searched.task, folder, followed.follow, followed.report)
+    assert again.trials == searched.result.trials
+    assert again.histories == searched.result.histories
+    assert set(followed.ended) == {winner.number}
     assert [seconds > 1000 for seconds in again.seconds] == [
-        trial == searched.work.winner for trial in searched.work.trials if trial.scores
+        trial == winner for trial in again.trials if trial.scores
     ]
 
 
-def test_a_training_goes_on_from_the_end_of_the_winner(searched: Searched, tmp_path: Path) -> None:
-    work = searched.work
+def test_a_training_resumes_from_the_checkpoint_of_the_winner(
+    searched: Searched, tmp_path: Path
+) -> None:
+    task, result = searched.task, searched.result
     checkpoint = tmp_path / "winner.npz"
-    shutil.copy(work.checkpoint(work.winner), checkpoint)
+    shutil.copy(trial_checkpoint(task, searched.folder, result.winner), checkpoint)
 
     def train(checkpoint: Path) -> tuple[str, Progress, int]:
         computed: list[Epoch] = []
-        model = architectures.build(
-            "mlp", searched.chosen, derive_seed(work.trial_seed(), "weights")
-        )
+        model = architectures.build("mlp", result.chosen, derive_seed(task.trial_seed(), "weights"))
         progress = loop.train(
-            *(model, searched.chosen, work.train, work.val),
-            seed=work.trial_seed(),
-            epochs=work.winner.epochs,
-            patience=work.settings.patience,
-            monitor=work.settings.objective,
+            *(model, result.chosen, task.train, task.val),
+            seed=task.trial_seed(),
+            epochs=result.winner.epochs,
+            patience=task.settings.patience,
+            monitor=task.settings.objective,
             on_epoch=lambda row, seconds: computed.append(row),
             checkpoint=checkpoint,
         )
@@ -195,7 +220,7 @@ def test_a_training_goes_on_from_the_end_of_the_winner(searched: Searched, tmp_p
 
     weights, progress, computed = train(checkpoint)
     assert computed == 0
-    assert progress.history == work.histories[work.winner.number][0]
+    assert progress.history == result.histories[result.winner.number][0]
     again, _, computed = train(tmp_path / "new.npz")
     assert computed == progress.epochs
     assert again == weights
