@@ -24,7 +24,7 @@ from sidebyside.models import architectures, inference
 from sidebyside.models.inference import loss_and_accuracy, predict_probabilities
 from sidebyside.models.saving import load_model, save_model, weights_digest
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.training import loop, random_transforms
+from sidebyside.training import loop, random_transforms, step
 from sidebyside.training.optimizer import build_optimizer, scheduled_learning_rate
 
 configure(2)
@@ -301,7 +301,7 @@ def test_training_goes_on_from_the_raw_weights() -> None:
     network = architectures.build("mlp", parse("mlp", MLP, "test"), 1)
     raw = [variable.numpy() for variable in network.trainable_variables]
     averages = [tf.Variable(value + 1) for value in raw]
-    with loop._averaged(network, averages):
+    with step.averaged_weights(network, averages):
         for variable, average in zip(network.trainable_variables, averages, strict=True):
             assert np.array_equal(variable.numpy(), average.numpy())
     for variable, value in zip(network.trainable_variables, raw, strict=True):
@@ -637,7 +637,7 @@ def operations(network: keras.Model, record: Hyperparameters) -> Counter[str]:
     """Return how often each TensorFlow operation stands in the function that trains."""
     optimizer = build_optimizer(record)
     optimizer.build(network.trainable_variables)
-    run_steps = loop._step_function(network, optimizer, [], record, TRAIN, 1, 10)
+    run_steps = step.step_function(network, optimizer, [], record, TRAIN, 1, 10)
     graph = run_steps.get_concrete_function().graph.as_graph_def()  # type: ignore[attr-defined]
     nodes = [node for function in graph.library.function for node in function.node_def]
     return Counter(node.op for node in nodes)
@@ -684,7 +684,7 @@ def test_a_model_learns_by_the_layers_of_fewer_passes(model: str, *, batch_norm:
 
 def test_an_epoch_is_few_calls_of_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    original = loop._step_function
+    original = loop.step_function
 
     def watched(*arguments: Any) -> Any:
         run_steps = original(*arguments)
@@ -695,20 +695,20 @@ def test_an_epoch_is_few_calls_of_tensorflow(monkeypatch: pytest.MonkeyPatch) ->
 
         return counted
 
-    monkeypatch.setattr(loop, "_step_function", watched)
+    monkeypatch.setattr(loop, "step_function", watched)
     fit(epochs=2)
     assert calls == [10, 10]
 
 
 def test_a_training_uses_its_images_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[Any] = []
-    original = loop._in_place
+    original = step._without_copy
 
     def watched(images: Any) -> tf.Tensor:
         taken.append(images)
         return original(images)
 
-    monkeypatch.setattr(loop, "_in_place", watched)
+    monkeypatch.setattr(step, "_without_copy", watched)
     fit(epochs=1)
     assert [images is TRAIN.images for images in taken] == [True]
 
@@ -729,12 +729,12 @@ def test_a_training_traces_its_step_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_images_are_used_where_they_lie(tmp_path: Path) -> None:
     write_split(tmp_path / "x.npz", TRAIN)
     images = read_split(tmp_path / "x.npz").images
-    tensor = loop._in_place(images)
+    tensor = step._without_copy(images)
     images[0, 0, 0] ^= 255  # seen by both: it is the same memory
     assert np.array_equal(tensor.numpy(), images)
     shifted = np.empty(images.nbytes + 1, np.uint8)[1:].reshape(images.shape)
     shifted[:] = images
-    assert np.array_equal(loop._in_place(shifted).numpy(), images)  # as a copy
+    assert np.array_equal(step._without_copy(shifted).numpy(), images)  # as a copy
 
 
 @pytest.mark.parametrize("model", TINY)
@@ -899,14 +899,14 @@ def test_dropout_is_another_in_every_epoch_and_layer_and_of_every_seed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states: list[list[tuple[int, ...]]] = []
-    seed_dropout = loop._seed_dropout
+    seed_dropout = loop.seed_dropout
 
     def watched(model: keras.Model, seed: int, step: int) -> None:
         seed_dropout(model, seed, step)
         layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
         states.append([tuple(layer.seed_generator.state.numpy()) for layer in layers])
 
-    monkeypatch.setattr(loop, "_seed_dropout", watched)
+    monkeypatch.setattr(loop, "seed_dropout", watched)
     for seed in (1, 2):
         fit(epochs=2, dropout=0.2, input_dropout=0.1, seed=seed)
     assert [len(one) for one in states] == [2, 2, 2, 2]
