@@ -161,7 +161,7 @@ predict: $(INSTALLED) ## classify a picture file: make predict IMAGE=shirt.jpg
 	@python -m sidebyside.serving.predict -- "$$PICTURE"
 
 # Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
-# together, because they share what is costly to set up. The order is that of tests/conftest.py.
+# together, because they share what is costly to set up. tests/conftest.py orders the files.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test

@@ -30,7 +30,7 @@ from sidebyside.data.splits import Split
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

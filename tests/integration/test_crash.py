@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
+PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 POINTS = 2  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
@@ -52,7 +53,7 @@ class Done:
 
 
 class Stages:
-    """The server of crashing.py, and copies of a checkout to run its stages in."""
+    """The process of crash_server.py, and copies of a checkout to run its stages in."""
 
     def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
         self.process, self.folder, self.numbers = process, folder, count()
@@ -73,7 +74,7 @@ class Stages:
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("crashing.py"))],
+        [sys.executable, "-P", str(PROJECT / "tests/support/crash_server.py")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

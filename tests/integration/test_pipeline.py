@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from tests.conftest import Checkout, Reproductions
+    from tests.support.checkout import Checkout
+    from tests.support.reproductions import Reproductions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 from tests.support.stores import own_store
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 

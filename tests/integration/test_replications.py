@@ -24,7 +24,7 @@ from study.results import read_replicas
 from tests.support import replicating, stores
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 PROJECT = Path(__file__).parents[2]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")

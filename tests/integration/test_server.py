@@ -20,7 +20,7 @@ from sidebyside.tracking.views import TRAINING
 from tests.support.stores import content, own_store
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 

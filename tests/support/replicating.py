@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 
 def plan(checkout: "Checkout") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from sidebyside.tracking.views import REPLICATIONS, SEARCH, TRAINING
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 
 def own_store(checkout: "Checkout") -> dict[str, Any]:

@@ -20,7 +20,8 @@ from sidebyside.reproducibility.seed_variance import Comparison
 from sidebyside.workflow.graph import recorded_outputs
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout, Reproductions
+    from tests.support.checkout import Checkout
+    from tests.support.reproductions import Reproductions
 
 PROJECT = Path(__file__).resolve().parents[3]
 slow = pytest.mark.slow

@@ -18,7 +18,7 @@ from sidebyside.serving.picture import LIGHT
 from sidebyside.serving.predict import best_models, table
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 PROJECT = Paths(Path(__file__).resolve().parents[3])
 

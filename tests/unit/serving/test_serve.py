@@ -22,7 +22,7 @@ from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.serve import address, bind, champion
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 START = 180  # seconds it may take
 BLACK = np.zeros((1, 28, 28), int).tolist()

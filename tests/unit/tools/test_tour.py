@@ -20,7 +20,7 @@ from tools.browser import DESKTOP, PHONE
 from tools.tour import Listing, Page, document, ui
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 # Whether a picture is on the page; the logo and the icons are smaller, and not bitmaps.
 SHOWN = "return Array.from(document.images).some(image => image.naturalWidth > 300)"

@@ -31,7 +31,7 @@ from sidebyside.tracking.views import SEARCH
 from tests.support.stores import own_store
 
 if TYPE_CHECKING:
-    from tests.conftest import Checkout
+    from tests.support.checkout import Checkout
 
 
 def refill(checkout: "Checkout", **options: Any) -> str:

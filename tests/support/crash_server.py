@@ -5,8 +5,8 @@ statement that alters MLflow's database, in the order in which the stage makes t
 half of the file is cut off first, as if the process had died while it wrote.
 
 The heavy libraries are imported once; each stage runs in a fork, as `python pipeline/<stage>.py`
-would run it. `python tests/crashing.py` reads a job per line from standard input, as JSON, and
-answers each with a line:
+would run it. The server reads a job per line from standard input, as JSON, and answers each with a
+line:
 
     {"root": …, "script": "train", "arguments": […], "fault": "kill" | "full", "at": N}
     {"status": …, "changes": …, "growths": …, "epochs": …, "output": …, "error": …}
