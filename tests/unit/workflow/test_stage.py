@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidebyside.core.errors import UserError
-from sidebyside.workflow.graph import code, dependencies, recorded_outputs
+from sidebyside.workflow import provenance, stage
 
 SOURCES = Path(__file__).parents[3] / "src"
 SCRIPT = """
@@ -120,35 +119,6 @@ def test_an_edit_of_something_else_does_no_harm(checkout: Path, change: str) -> 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_deleted_file_counts_as_changed(checkout: Path) -> None:
-    before = code(checkout, "tune")
-    (checkout / "src/sidebyside/models/architectures.py").unlink()
-    assert code(checkout, "tune")["src/sidebyside/models/architectures.py"] == "missing"
-    assert before["src/sidebyside/models/architectures.py"] != "missing"
-
-
-def test_code_is_what_the_graph_lists_and_no_data(checkout: Path) -> None:
-    assert list(code(checkout, "tune")) == [
-        "pipeline/tune.py",
-        "src/sidebyside/models/architectures.py",
-    ]
-
-
-def test_parameters_are_those_of_the_matrix_item(checkout: Path) -> None:
-    found = dependencies(checkout, "tune", ["cnn"])
-    assert found["params.yaml: tune.models.cnn"] == {"dropout": 0.2}
-    assert "params.yaml: tune.models.mlp" not in found
-
-
-def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
-    assert dependencies(checkout, "all", []) == {"params.yaml": yaml.safe_load(PARAMETERS)}
-
-
-def test_a_stage_may_depend_on_keys_of_another_file(checkout: Path) -> None:
-    found = dependencies(checkout, "other", [])
-    assert found == {"below/params.yaml: augment": {"flip": 0.5}}
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [("stages: [", "dvc.yaml is not valid YAML: "), ("plots: []", "dvc.yaml has no stages")],
@@ -179,34 +149,27 @@ def test_a_stage_that_the_graph_does_not_have_is_named(
     assert done.stderr == "tune: error: dvc.yaml has no stage 'another'\n"
 
 
-def test_the_recorded_outputs_are_those_of_the_lock(tmp_path: Path) -> None:
-    assert recorded_outputs(tmp_path) == {}
-    lock = {"stages": {"a": {"outs": [{"path": "x/y", "md5": "1"}]}, "b": {"cmd": "true"}}}
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
-    assert recorded_outputs(tmp_path) == {"x/y": "1"}
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "stages: 1", "stages: {train: {outs: [{}]}}"])
-def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "dvc.lock").write_text(content)
-    with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
-        recorded_outputs(tmp_path)
-
-
-def test_all_outputs_of_a_stage_are_recorded(tmp_path: Path) -> None:
-    outs = [{"path": "x", "md5": "1"}, {"path": "y", "md5": "2"}]
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"a": {"outs": outs}}}))
-    assert recorded_outputs(tmp_path) == {"x": "1", "y": "2"}
-
-
-def test_a_template_is_code(checkout: Path) -> None:
-    graph = checkout / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("data/x.npz", "src/fashion/page.jinja"))
-    assert "src/fashion/page.jinja" in code(checkout, "tune")
-
-
 def test_what_is_no_longer_listed_has_changed(checkout: Path) -> None:
     fewer = yaml.safe_load((checkout / "dvc.yaml").read_text())
     fewer["stages"]["tune"]["deps"].remove("src/sidebyside/models/architectures.py")
     done = run(checkout, f"dvc.yaml={yaml.safe_dump(fewer)}")
     assert "src/sidebyside/models/architectures.py changed while the stage ran" in done.stderr
+
+
+def test_the_provenance_of_a_stage_without_a_matrix_is_written_once(checkout: Path) -> None:
+    result = checkout / "result"
+    result.write_text("x")
+    graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    graph["stages"]["all"]["outs"] = ["result"]
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    stage.ensure_provenance(checkout, "all")
+    found = provenance.find(checkout, "all", [result])
+    assert found is not None
+    own = provenance.write(checkout, "all", "own key", {}, [result])
+    stage.ensure_provenance(checkout, "all")  # the stage has written its own
+    assert provenance.find(checkout, "all", [result]) == own
+    result.write_text("y")
+    stage.ensure_provenance(checkout, "all")
+    again = provenance.find(checkout, "all", [result])
+    assert again is not None
+    assert again.key == found.key  # nothing else changed

@@ -1,0 +1,137 @@
+"""Where results come from: written beside the outputs, found again while the outputs are the same."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sidebyside.core.errors import UserError
+from sidebyside.workflow import provenance
+from sidebyside.workflow.provenance import Provenance, Source
+
+MACHINE = {"fingerprint": "abc", "processor": "x"}
+
+
+@pytest.fixture(autouse=True)
+def no_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "models/m.keras"
+    path.parent.mkdir()
+    path.write_text("weights")
+    return path
+
+
+def write(root: Path, model: Path) -> Provenance:
+    return provenance.write(root, "train@m", "k1", MACHINE, [model], 12.5)
+
+
+def test_an_entry_is_found_again(tmp_path: Path, model: Path) -> None:
+    written = write(tmp_path, model)
+    assert provenance.find(tmp_path, "train@m", [model]) == written
+    assert written.source == Source("unknown", dirty=False)
+    assert written.seconds == 12.5
+
+
+def test_an_entry_of_other_outputs_does_not_count(tmp_path: Path, model: Path) -> None:
+    write(tmp_path, model)
+    model.write_text("others")
+    assert provenance.find(tmp_path, "train@m", [model]) is None
+
+
+def test_another_stage_has_another_entry(tmp_path: Path, model: Path) -> None:
+    write(tmp_path, model)
+    assert provenance.find(tmp_path, "train@n", [model]) is None
+
+
+def test_an_experiment_finds_the_entry_of_the_checkout_it_was_copied_from(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = write(tmp_path, model)
+    copy = tmp_path / "copy/models/m.keras"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("weights")
+    assert provenance.find(tmp_path / "copy", "train@m", [copy]) is None
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert provenance.find(tmp_path / "copy", "train@m", [copy]) == written
+
+
+@pytest.mark.parametrize("name", provenance.RECORDED)
+def test_a_recorded_entry_is_found_without_any_other(
+    tmp_path: Path, model: Path, name: str
+) -> None:
+    written = write(tmp_path, model)
+    recorded = tmp_path / name
+    recorded.parent.mkdir(exist_ok=True)
+    recorded.write_text(json.dumps({"train@m": written.content()}))
+    (tmp_path / provenance.FOLDER / "train@m.json").unlink()
+    assert provenance.find(tmp_path, "train@m", [model]) == written
+
+
+@pytest.mark.parametrize("content", [[], {}, {"key": "k"}, {"source": 1}, {"source": {"x": 1}}])
+def test_a_damaged_entry_is_named(tmp_path: Path, model: Path, content: Any) -> None:
+    write(tmp_path, model)
+    (tmp_path / provenance.FOLDER / "train@m.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"train@m\.json is damaged: delete it"):
+        provenance.find(tmp_path, "train@m", [model])
+
+
+def test_unknown_provenance_is_identified_by_the_outputs(tmp_path: Path, model: Path) -> None:
+    first = provenance.unknown(tmp_path, [model])
+    assert provenance.unknown(tmp_path, [model]) == first
+    model.write_text("others")
+    assert provenance.unknown(tmp_path, [model]).key != first.key
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with two pipelines, code and results, all committed."""
+    for name, text in {
+        "dvc.yaml": yaml.safe_dump({"stages": {"s": {"cmd": "", "outs": ["models/x"]}}}),
+        "study/dvc.yaml": yaml.safe_dump({"stages": {"s": {"cmd": "", "outs": ["page.md"]}}}),
+        "src/code.py": "code",
+        "reports/run.json": "{}",
+        "dvc.lock": "lock",
+        "models/x": "x",
+        "study/page.md": "page",
+        "study/provenance.json": "{}",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
+    for command in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "state"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    provenance.results.cache_clear()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "dirty"),
+    [
+        ("src/code.py", True),
+        ("dvc.yaml", True),
+        ("dvc.lock", False),
+        ("reports/run.json", False),
+        ("models/x", False),
+        ("study/page.md", False),
+        ("study/provenance.json", False),
+    ],
+)
+def test_changed_code_makes_a_checkout_dirty_and_changed_results_do_not(
+    repository: Path, name: str, dirty: bool
+) -> None:
+    assert provenance.source(repository).dirty is False
+    with (repository / name).open("a") as file:
+        file.write("\n")
+    assert provenance.source(repository).dirty is dirty
+    assert provenance.source(repository / "study").dirty is dirty
+
+
+def test_a_folder_without_git_has_an_unknown_commit(tmp_path: Path) -> None:
+    assert provenance.source(tmp_path) == Source("unknown", dirty=False)
