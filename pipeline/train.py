@@ -59,8 +59,8 @@ def main() -> None:
     configure(parameters.threads)
     from sidebyside.models import architectures, saving
     from sidebyside.tracking import stages
+    from sidebyside.training.fit import train_model
     from sidebyside.training.history import Epoch
-    from sidebyside.training.training import train_model
 
     made: dict[str, Any] = {"data_sha256": digests, "settings": settings}
     origin = {"key": key, "machine": machine}

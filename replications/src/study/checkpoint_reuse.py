@@ -1,8 +1,8 @@
-"""What a search has trained, so that its winner is not trained again.
+"""Reuse the winning trial's checkpoint.
 
-The winner of a search, trained from the seed of the search's trials for as long as they were, is
-the trial itself, to the bit. So a search leaves its winner's last checkpoint, and a training that
-would be the same goes on from there: there is nothing left to train.
+A training with the hyperparameters, seed and epochs of a search's winning trial repeats that trial
+bit for bit. So a search keeps its winner's last checkpoint, and such a training resumes from it,
+with nothing left to compute.
 """
 
 import shutil
@@ -22,30 +22,34 @@ def checkpoint_path(
     threads: int,
     digests: Mapping[str, str],
 ) -> Path:
-    """Return where the checkpoint of a training is, named by all that decides its bits.
+    """Return the path of a winner's checkpoint, named by all that decides its bits.
 
     Args:
-        root: the folder of the replications.
-        search: the name of the search.
+        root: folder of the replications.
+        search: name of the search.
         settings: hyperparameters, epochs, patience, monitor and keep, as JSON values.
-        seed: as for `training_work.train`.
-        threads: intra-op ones.
-        digests: of what it learns from, `train`, and of what `monitor` is measured on, `val`.
+        seed: seed of the training, as for `train_model`.
+        threads: number of intra-op threads.
+        digests: SHA-256 of the splits `train` and `val`.
     """
     inputs = {"settings": settings, "seed": seed, "threads": threads, **digests}
     key = state.work_key(root, "train", inputs)
     return root / state.FOLDER / f"winner-{search}" / f"{key}.npz"
 
 
-def keep_checkpoint(place: Path, checkpoint: Path) -> None:
-    """Put a checkpoint at its place, which other ones of the same search leave."""
-    shutil.rmtree(place.parent, ignore_errors=True)
-    write_bytes(place, checkpoint.read_bytes())
+def keep_checkpoint(kept: Path, checkpoint: Path) -> None:
+    """Copy a checkpoint to `kept`, replacing those of earlier winners of the same search."""
+    shutil.rmtree(kept.parent, ignore_errors=True)
+    write_bytes(kept, checkpoint.read_bytes())
 
 
-def reuse_checkpoint(place: Path, checkpoint: Path) -> bool:
-    """Put what is at a place, if anything is, where a training goes on; return whether it was."""
-    if checkpoint.exists() or not place.exists():
+def reuse_checkpoint(kept: Path, checkpoint: Path) -> bool:
+    """Copy the kept checkpoint, if there is one, to where a training resumes from.
+
+    Returns:
+        Whether it was copied: a training that has its own checkpoint resumes from that.
+    """
+    if checkpoint.exists() or not kept.exists():
         return False
-    write_bytes(checkpoint, place.read_bytes())
+    write_bytes(checkpoint, kept.read_bytes())
     return True

@@ -13,8 +13,8 @@ from sidebyside.evaluation.metrics import class_scores, confusion_counts, log_lo
 from sidebyside.evaluation.predictions import predicted_labels
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.saving import weights_digest
+from sidebyside.training.fit import train_model
 from sidebyside.training.history import Epoch
-from sidebyside.training.training import train_model
 from study.plan import SCORES, SystemModel
 
 FILES = (

@@ -18,8 +18,8 @@ from sidebyside.models import architectures
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.training import loop
+from sidebyside.training.fit import train_model
 from sidebyside.training.history import Progress
-from sidebyside.training.training import train_model
 from sidebyside.workflow import provenance
 from study import model_runs, tracking
 from study.plan import SystemModel, read_plan
