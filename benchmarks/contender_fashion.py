@@ -11,7 +11,7 @@ from benchmarks.workloads import (
     LEARNING_RATE,
     Workload,
 )
-from sidebyside.config.hyperparameters import Hyperparameters, parse
+from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.data.splits import Split
 from sidebyside.models.tensorflow_setup import configure
 
@@ -51,7 +51,7 @@ MODELS = {
 def record_of(work: Workload) -> Hyperparameters:
     """Return the hyperparameters of a workload."""
     values = {**COMMON, **MODELS[work.model], "batch_size": work.batch_size}
-    return parse(work.model, values, "benchmark")
+    return parse_hyperparameters(work.model, values, "benchmark")
 
 
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:

@@ -47,7 +47,7 @@ def seconds(model: str, *, deterministic: bool) -> float:
     """Return the seconds of an epoch."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
-    record = hyperparameters.read(model, paths.hyperparameters(model))
+    record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     if not deterministic:
         os.environ.update(SWITCHES)  # some of which TensorFlow reads when it is loaded
         import tensorflow as tf  # noqa: PLC0415 (before it is configured, to take a switch away)

@@ -25,7 +25,7 @@ from benchmarks.workloads import ROOT
 from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.files import write_bytes, write_json
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split, read_split, write_split
@@ -103,7 +103,7 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
         Mean seconds of an epoch, and the peak MiB.
     """
     paths = Paths(ROOT)
-    record = hyperparameters.read(model, paths.hyperparameters(model))
+    record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     split = read_split(path)
     configure(read_parameters(paths.params).threads)
     from sidebyside.models import architectures
@@ -160,7 +160,7 @@ def logged(root: Path, key: str) -> dict[str, float]:
     with runs.open_run(root, TRAINING, "run", key) as run:
         times.append(time.perf_counter())
         for epoch in range(EPOCHS):
-            run.log_metrics(dict.fromkeys(HISTORY, 0.5), step=epoch)
+            run.log_metrics(dict.fromkeys(HISTORY_COLUMNS, 0.5), step=epoch)
         times.append(time.perf_counter())
     times.append(time.perf_counter())
     opened, epochs, closed = np.diff(times).tolist()
@@ -180,7 +180,7 @@ def fill(root: Path) -> None:
         for number in range(1, RUNS + 1):
             name = f"run-{number}"
             run = client.create_run(experiment, run_name=name, tags={"key": name}).info.run_id
-            metrics = [Metric(metric, number / RUNS, 0, 1) for metric in HISTORY]
+            metrics = [Metric(metric, number / RUNS, 0, 1) for metric in HISTORY_COLUMNS]
             client.log_batch(run, metrics, [Param(str(i), str(number)) for i in range(PARAMETERS)])
             client.set_terminated(run)
             bar(number, RUNS)

@@ -57,8 +57,12 @@ def train(model: str, precision: str) -> dict[str, float]:
     """Train a default model in one precision."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
-    settings = hyperparameters.read(model, paths.hyperparameters(model)).model_dump(mode="json")
-    record = hyperparameters.parse(model, settings | {"precision": precision}, "benchmark")
+    settings = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model)).model_dump(
+        mode="json"
+    )
+    record = hyperparameters.parse_hyperparameters(
+        model, settings | {"precision": precision}, "benchmark"
+    )
     splits = [read_split(paths.split(name)) for name in ("train", "val")]
     configure(parameters.threads)
     from sidebyside.models import architectures

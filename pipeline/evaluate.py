@@ -72,7 +72,9 @@ def main() -> None:
         for model in named.models
     ]
     chosen = {
-        model: hyperparameters.read(model, paths.hyperparameters(model)).model_dump(mode="json")
+        model: hyperparameters.read_hyperparameters(model, paths.hyperparameters(model)).model_dump(
+            mode="json"
+        )
         for model in named.models
     }
     counts = read_counts(paths)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import Seed, read_parameters
 from sidebyside.config.paths import ModelName, Paths
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.core.stopwatch import Stopwatch
@@ -39,7 +39,7 @@ def main() -> None:
     budget = parameters.train.budget[name.model]
     monitor, keep = parameters.train.monitor, parameters.train.keep
 
-    record = hyperparameters.read(name.model, paths.hyperparameters(name.model))
+    record = hyperparameters.read_hyperparameters(name.model, paths.hyperparameters(name.model))
     train = read_split(paths.training_data(name.data))
     val = read_split(paths.split("val"))
     settings = {
@@ -102,7 +102,7 @@ def main() -> None:
         with write_atomically():
             file_sha256 = saving.save_model(paths.model(name), model)
             rows = [list(row.values()) for row in trained.history]
-            write_csv(files["history.csv"], HISTORY, rows)
+            write_csv(files["history.csv"], HISTORY_COLUMNS, rows)
             write_json(files["metrics.json"], scores)
             made |= {
                 "weights_sha256": saving.weights_digest(model),

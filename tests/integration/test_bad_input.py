@@ -226,7 +226,7 @@ def test_every_script_refuses_bad_parameters(own: "Checkout", script: str) -> No
         ("trian", {"seeds": [1]}, "trian: unknown key"),
         ("train.models", ["mlp", "cn"], "unknown model 'cn': choose from mlp, cnn"),
         ("train.data", ["original", "double"], "train.data.1: Input should be 'original'"),
-        ("train.seeds", [1, 1], "seeds must differ from each other"),
+        ("train.seeds", [1, 1], "seeds must be distinct"),
         ("train.budget.cn", {"epochs": 1, "patience": 1}, "unknown model 'cn'"),
         ("tune.models.cn", {"dropout": 0.1}, "unknown model 'cn'"),
         ("tune.models.mlp.activation", {"choice": ["relu", "rleu"]}, "not 'rleu'"),

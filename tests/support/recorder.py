@@ -50,10 +50,10 @@ class Recording:
         return name in self._value
 
     def _record(self, value: Any, name: str) -> Any:
-        from sidebyside.config.hyperparameters import Section
+        from sidebyside.config.validation import StrictModel
 
         path = f"{self._path}.{name}" if self._path else name
-        if isinstance(value, Section):
+        if isinstance(value, StrictModel):
             return Recording(value, path)
         if isinstance(value, dict) and self._path in ("tune", "train"):
             return Recording(value, path)

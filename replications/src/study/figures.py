@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sidebyside.config.parameters import searched_names
+from sidebyside.config.search_space import searched_hyperparameters
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.predictions import predicted_labels
 from sidebyside.reporting import plots
@@ -62,7 +62,7 @@ def _sweeps(plan: Plan, models: Models, searches: Mapping[str, Found]) -> Figure
     """Return what system 3 varies, with and without L2: a panel per hyperparameter, and epochs."""
     panels: dict[str, dict[str, Curve]] = {}
     for name, part in plan.searches.items():
-        varied = [key for key in searched_names(part.ranges()) if key != "l2"]
+        varied = [key for key in searched_hyperparameters(part.ranges()) if key != "l2"]
         if part.search.strategy != "grid" or len(varied) != 1 or varied[0] not in SWEPT:
             continue
         points: dict[float, list[tuple[float, float]]] = {}

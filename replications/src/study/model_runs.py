@@ -6,7 +6,7 @@ from typing import Any
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import Hyperparameters
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.metrics import class_scores, confusion_counts, log_loss
@@ -103,8 +103,12 @@ def write(
         )
         write_csv(
             folder / "histories.csv",
-            ["seed", *HISTORY],
-            [[seed, *(row[c] for c in HISTORY)] for seed, one in pairs for row in one["history"]],
+            ["seed", *HISTORY_COLUMNS],
+            [
+                [seed, *(row[c] for c in HISTORY_COLUMNS)]
+                for seed, one in pairs
+                for row in one["history"]
+            ],
         )
         write_csv(
             folder / "classes.csv",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidebyside.config.dataset import CLASS_NAMES
-from sidebyside.config.hyperparameters import each
-from sidebyside.config.parameters import Transforms, searched_names
+from sidebyside.config.hyperparameters import per_layer
+from sidebyside.config.parameters import Transforms
+from sidebyside.config.search_space import searched_hyperparameters
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.reporting import formatting, page
 from sidebyside.reporting.page import Block, Bullets, Figure, Section, Table, Terms, Text
@@ -275,7 +276,7 @@ def _trained(content: Content, system: str) -> list[Block]:
 def _layers(h: Mapping[str, Any]) -> str:
     if "hidden_units" in h:
         return "-".join(map(str, h["hidden_units"]))
-    kernels = each(h["kernel_size"], len(h["filters"]))
+    kernels = per_layer(h["kernel_size"], len(h["filters"]))
     size = "/".join(f"{kernel}×{kernel}" for kernel in dict.fromkeys(kernels))
     dense = f", dense {h['dense_units']}" if h["dense_units"] else ""
     return f"{'-'.join(map(str, h['filters']))} filters of {size}, {h['padding']} padding{dense}"
@@ -283,10 +284,10 @@ def _layers(h: Mapping[str, Any]) -> str:
 
 def _dropout(h: Mapping[str, Any]) -> str:
     if "hidden_units" in h:
-        input_, hidden = [h["input_dropout"]], each(h["dropout"], len(h["hidden_units"]))
+        input_, hidden = [h["input_dropout"]], per_layer(h["dropout"], len(h["hidden_units"]))
         told = {"input": input_, "hidden": hidden}
     else:
-        block, hidden = each(h["block_dropout"], len(h["filters"])), each(h["dropout"], 1)
+        block, hidden = per_layer(h["block_dropout"], len(h["filters"])), per_layer(h["dropout"], 1)
         told = {"block": block, "hidden": hidden}
     texts = [f"{where} {_rates(rates)}" for where, rates in told.items() if any(rates)]
     return ", ".join(texts) or NOTHING
@@ -586,7 +587,7 @@ def _search_table(content: Content, system: str) -> list[Block]:
         if part.system != system:
             continue
         found = content.searches[name]
-        names = searched_names(part.ranges())
+        names = searched_hyperparameters(part.ranges())
         objective = part.search.objective
         scores = sorted(float(trial[objective]) for trial in found.trials if trial[objective])
         ranked = scores if objective == "val_loss" else scores[::-1]
@@ -633,7 +634,7 @@ def _used(values: Mapping[str, Any], key: str) -> str:
     """Return a hyperparameter as JSON, without what a list has beyond the last layer."""
     value, layers = values[key], values.get(LAYERS.get(key, ""))
     if layers and isinstance(value, Sequence):
-        value = each(value, len(layers))
+        value = per_layer(value, len(layers))
     return json.dumps(value)
 
 

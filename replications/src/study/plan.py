@@ -10,21 +10,12 @@ from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import (
     RECORDS,
     Hyperparameters,
-    Section,
-    explain,
-    parse,
-    read,
+    parse_hyperparameters,
+    read_hyperparameters,
 )
-from sidebyside.config.parameters import (
-    Budget,
-    Count,
-    Keep,
-    Metric,
-    Search,
-    SearchSpace,
-    Seed,
-    search_space,
-)
+from sidebyside.config.parameters import Budget, Count, Keep, Metric, Search, Seed
+from sidebyside.config.search_space import SearchSpace, parse_search_space
+from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
 from sidebyside.workflow.provenance import processor_name
@@ -48,7 +39,7 @@ Words = Annotated[str, Field(min_length=1)]
 Decimal = Annotated[str, Field(pattern=r"^\d+(\.\d+)?( \d+(\.\d+)?)*$")]
 
 
-class System(Section):
+class System(StrictModel):
     """A published project."""
 
     title: Words
@@ -56,7 +47,7 @@ class System(Section):
     choices: Annotated[tuple[Words, ...], Field(strict=False)]  # where the document is silent
 
 
-class Published(Section):
+class Published(StrictModel):
     """Numbers as a document prints them."""
 
     place: Words  # heading, figure or table
@@ -78,7 +69,7 @@ class Training(Budget):
     keep: Keep
 
 
-class Part(Section):
+class Part(StrictModel):
     """What models and searches have in common."""
 
     system: str
@@ -102,7 +93,7 @@ class SystemSearch(Part):
 
     def ranges(self) -> SearchSpace:
         """Return the checked search space."""
-        return search_space(self.model, self.space)
+        return parse_search_space(self.model, self.space)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -139,7 +130,7 @@ class Winner(SystemModel):
     changes: dict[str, Any]  # made to what was found
 
 
-class Claim(Section):
+class Claim(StrictModel):
     """What a document says of two of its models."""
 
     system: str
@@ -152,7 +143,7 @@ class Claim(Section):
     by: float | None = None  # a printed difference, first minus second
 
 
-class Lowest(Section):
+class Lowest(StrictModel):
     """What a document says of classes of one model: none has a lower value of the metric."""
 
     system: str
@@ -166,7 +157,7 @@ class Lowest(Section):
     ]
 
 
-class Plan(Section):
+class Plan(StrictModel):
     """The whole of replications/params.yaml."""
 
     seed: Seed
@@ -191,7 +182,9 @@ class Plan(Section):
     def _consistent(self) -> Self:
         for name, model in self.models.items():
             try:
-                parse(model.model, model.hyperparameters, f"models.{name}.hyperparameters")
+                parse_hyperparameters(
+                    model.model, model.hyperparameters, f"models.{name}.hyperparameters"
+                )
             except UserError as error:
                 raise ValueError(str(error)) from None
         for name, winner in self.winners.items():
@@ -239,13 +232,15 @@ class Plan(Section):
         """
         if name in self.models:
             model = self.models[name]
-            return parse(model.model, model.hyperparameters, f"models.{name}.hyperparameters")
+            return parse_hyperparameters(
+                model.model, model.hyperparameters, f"models.{name}.hyperparameters"
+            )
         if name not in self.winners:
             raise UserError(f"no model {name!r}: choose from {', '.join(self.trained)}")
         winner = self.winners[name]
-        values = read(winner.model, found / winner.search / "hyperparameters.json")
+        values = read_hyperparameters(winner.model, found / winner.search / "hyperparameters.json")
         changed = {**values.model_dump(mode="json"), **winner.changes}
-        return parse(winner.model, changed, f"winners.{name}.changes")
+        return parse_hyperparameters(winner.model, changed, f"winners.{name}.changes")
 
 
 def read_plan(path: Path) -> Plan:

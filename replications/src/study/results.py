@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sidebyside.config import hyperparameters, schemas
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
 from study.plan import PER_CLASS, SCORES, Plan, SystemSearch
@@ -169,8 +169,8 @@ def read_model(folder: Path) -> Measured:
     scores = _by_seed(folder / "scores.csv", (*SCORES, "best_epoch"))
     classes = _by_seed(folder / "classes.csv", PER_CLASS)
     histories = {
-        seed: {c: [row[c] for row in rows] for c in HISTORY}
-        for seed, rows in _by_seed(folder / "histories.csv", HISTORY).items()
+        seed: {c: [row[c] for row in rows] for c in HISTORY_COLUMNS}
+        for seed, rows in _by_seed(folder / "histories.csv", HISTORY_COLUMNS).items()
     }
     metrics: dict[str, list[float]] = {
         name: [rows[0][name] for rows in scores.values()] for name in SCORES
@@ -212,7 +212,7 @@ def read_replicas(folder: Path) -> dict[int, dict[str, Any]]:
         UserError: a file is missing or damaged.
     """
     classes = _by_seed(folder / "classes.csv", PER_CLASS)
-    histories = _by_seed(folder / "histories.csv", HISTORY)
+    histories = _by_seed(folder / "histories.csv", HISTORY_COLUMNS)
     scores = _by_seed(folder / "scores.csv", (*SCORES, "best_epoch"))
     if not scores.keys() == classes.keys() == histories.keys():
         raise UserError(f"{folder}: its tables are not of the same seeds")
@@ -239,7 +239,9 @@ def read_search(folder: Path, model: str, objective: str) -> Found:
     Raises:
         UserError: a file is missing or damaged.
     """
-    best = hyperparameters.read(model, folder / "hyperparameters.json").model_dump(mode="json")
+    best = hyperparameters.read_hyperparameters(model, folder / "hyperparameters.json").model_dump(
+        mode="json"
+    )
     (machine,) = _content(folder / "search.json", "machine").values()
     trials = schemas.read_trials(folder / "trials.csv", objective)
     return Found(trials, best, machine["processor"])

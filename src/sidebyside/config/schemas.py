@@ -11,17 +11,17 @@ from typing import Annotated, Any, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 
 from sidebyside.config.dataset import CLASS_NAMES
-from sidebyside.config.hyperparameters import Section, explain
+from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
 
-HISTORY = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class TrainingScores(Section):
+class TrainingScores(StrictModel):
     """reports/train/<name>/metrics.json: the epoch whose weights were kept."""
 
     val_accuracy: Share
@@ -30,7 +30,7 @@ class TrainingScores(Section):
     epochs: int
 
 
-class TrainedModel(Section):
+class TrainedModel(StrictModel):
     """reports/train/<name>/model.json, as far as others use it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -38,7 +38,7 @@ class TrainedModel(Section):
     file_sha256: Digest
 
 
-class AugmentedData(Section):
+class AugmentedData(StrictModel):
     """reports/augment/summary.json, as far as others use it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -46,7 +46,7 @@ class AugmentedData(Section):
     classes: dict[str, int]  # name → images
 
 
-Record = TypeVar("Record", bound=Section)
+Record = TypeVar("Record", bound=StrictModel)
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
@@ -67,10 +67,10 @@ def read_history(path: Path) -> dict[str, list[float]]:
     Raises:
         UserError: the file is missing, or is no history.
     """
-    rows = read_csv(path, HISTORY)
+    rows = read_csv(path, HISTORY_COLUMNS)
     if not rows:
         raise UserError(f"{path} has no rows")
-    return {column: [_number(path, row, column) for row in rows] for column in HISTORY}
+    return {column: [_number(path, row, column) for row in rows] for column in HISTORY_COLUMNS}
 
 
 def read_trials(path: Path, objective: str) -> list[dict[str, str]]:

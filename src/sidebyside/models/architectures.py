@@ -18,7 +18,7 @@ from sidebyside.config.hyperparameters import (
     CnnHyperparameters,
     Hyperparameters,
     MlpHyperparameters,
-    each,
+    per_layer,
 )
 from sidebyside.core.errors import TrainingError
 from sidebyside.models.layers import (
@@ -99,7 +99,7 @@ def build_mlp(h: MlpHyperparameters) -> keras.Model:
     pixels, x = _scaled_pixels()
     x = layers.Flatten(name="flatten")(x)
     x = _dropout(x, h.input_dropout, "input_dropout")
-    dropouts = each(h.dropout, len(h.hidden_units))
+    dropouts = per_layer(h.dropout, len(h.hidden_units))
     for number, (units, dropout) in enumerate(zip(h.hidden_units, dropouts, strict=True), 1):
         x = _dense(x, units, h, f"hidden_{number}")
         x = _dropout(x, dropout, f"hidden_{number}_dropout")
@@ -116,7 +116,7 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
     pixels, x = _scaled_pixels()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
     blocks = len(h.filters)
-    kernels, dropouts = each(h.kernel_size, blocks), each(h.block_dropout, blocks)
+    kernels, dropouts = per_layer(h.kernel_size, blocks), per_layer(h.block_dropout, blocks)
     for block, (filters, convolutions, kernel, dropout) in enumerate(
         zip(h.filters, h.convolutions, kernels, dropouts, strict=True), 1
     ):
@@ -140,7 +140,7 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
         x = layers.Flatten(name="flatten")(x)
     if h.dense_units:
         x = _dense(x, h.dense_units, h, "hidden")
-    x = _dropout(x, each(h.dropout, 1)[0], "dropout")
+    x = _dropout(x, per_layer(h.dropout, 1)[0], "dropout")
     return _classifier(pixels, x, "cnn")
 
 

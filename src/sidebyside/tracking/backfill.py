@@ -313,10 +313,10 @@ def first_executions(path: Path) -> Histories:
         UserError: the file is missing, or is no table of epochs.
     """
     found: Histories = {}
-    for row in read_csv(path, ("trial", "execution", *schemas.HISTORY)):
+    for row in read_csv(path, ("trial", "execution", *schemas.HISTORY_COLUMNS)):
         if row["execution"] == "1":
             try:
-                epoch = {column: float(row[column]) for column in schemas.HISTORY}
+                epoch = {column: float(row[column]) for column in schemas.HISTORY_COLUMNS}
                 found.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
                 raise UserError(f"{path}: a row is not numbers") from None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-Epoch = dict[str, float]  # one row of a history; its columns are HISTORY
+Epoch = dict[str, float]  # one row of a history; its columns are HISTORY_COLUMNS
 
 
 @dataclass

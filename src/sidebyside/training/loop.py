@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from sidebyside.config.hyperparameters import Hyperparameters
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import TrainingError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
@@ -136,7 +136,7 @@ def _checked_row(epoch: int, *scores: float) -> Epoch:
 
     Args:
         epoch: its number, from 1.
-        scores: in the order of HISTORY, without the epoch.
+        scores: in the order of HISTORY_COLUMNS, without the epoch.
 
     Raises:
         TrainingError: a score is not finite.
@@ -145,4 +145,4 @@ def _checked_row(epoch: int, *scores: float) -> Epoch:
         raise TrainingError(
             f"training diverged in epoch {epoch}: the loss is not finite; lower learning_rate"
         )
-    return dict(zip(HISTORY, (epoch, *scores), strict=True))
+    return dict(zip(HISTORY_COLUMNS, (epoch, *scores), strict=True))

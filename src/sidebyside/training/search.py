@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidebyside.config.parameters import Choice, FloatRange, IntRange, Search, Searched, SearchSpace
+from sidebyside.config.parameters import Search
+from sidebyside.config.search_space import Choice, FloatRange, IntRange, SearchRange, SearchSpace
 from sidebyside.core import imports
 from sidebyside.core.errors import TrainingError, UserError
 from sidebyside.training.trial import Trial, Values
@@ -51,8 +52,8 @@ def search(
     Raises:
         UserError: no trial gave a result, or `run_trial` raised it.
     """
-    fixed = {name: value for name, value in space.items() if not isinstance(value, Searched)}
-    searched = {name: value for name, value in space.items() if isinstance(value, Searched)}
+    fixed = {name: value for name, value in space.items() if not isinstance(value, SearchRange)}
+    searched = {name: value for name, value in space.items() if isinstance(value, SearchRange)}
     ranges = _ranges(space)
     trials: list[Trial] = []
     by_id: dict[str, Trial] = {}
@@ -81,7 +82,7 @@ def search(
             drawn = {part: _decoded(kind, values[part]) for part, kind in ranges.items()}
             try:
                 done = run(
-                    {name: value.assembled(name, drawn) for name, value in searched.items()},
+                    {name: value.assemble(name, drawn) for name, value in searched.items()},
                     int(values.get("tuner/epochs", settings.epochs)),
                 )
             except Exception as error:  # a full disk, say: keras-tuner would go on without it
@@ -178,17 +179,17 @@ def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
     return strategies[settings.strategy], {"max_trials": settings.trials}
 
 
-def _ranges(space: SearchSpace) -> dict[str, Searched]:
+def _ranges(space: SearchSpace) -> dict[str, SearchRange]:
     """Return what keras-tuner draws: name of each part of a hyperparameter → its range."""
     return {
         part: drawn
         for name, value in space.items()
-        if isinstance(value, Searched)
-        for part, drawn in value.parts(name).items()
+        if isinstance(value, SearchRange)
+        for part, drawn in value.dimensions(name).items()
     }
 
 
-def _declared(ranges: Mapping[str, Searched]) -> keras_tuner.HyperParameters:
+def _declared(ranges: Mapping[str, SearchRange]) -> keras_tuner.HyperParameters:
     declared = keras_tuner.HyperParameters()
     for name, value in ranges.items():
         if isinstance(value, Choice):
@@ -207,7 +208,7 @@ def _declared(ranges: Mapping[str, Searched]) -> keras_tuner.HyperParameters:
     return declared
 
 
-def _decoded(kind: Searched, value: Any) -> Any:
+def _decoded(kind: SearchRange, value: Any) -> Any:
     """Return a value as the record takes it; keras-tuner knows choices as their JSON text."""
     if isinstance(kind, Choice):
         return json.loads(value)

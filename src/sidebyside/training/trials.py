@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sidebyside.config.hyperparameters import Hyperparameters, parse
-from sidebyside.config.parameters import Search, SearchSpace, search_space, searched_names
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
+from sidebyside.config.parameters import Search
+from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.search_space import SearchSpace, parse_search_space, searched_hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.seeding import derive_seed
@@ -55,12 +56,12 @@ class SearchTask:
     @cached_property
     def checked_space(self) -> SearchSpace:
         """The space with its ranges as objects."""
-        return search_space(self.model, self.space)
+        return parse_search_space(self.model, self.space)
 
     @property
     def names(self) -> list[str]:
         """The hyperparameters that are searched."""
-        return searched_names(self.checked_space)
+        return searched_hyperparameters(self.checked_space)
 
     @property
     def fixed(self) -> Values:
@@ -114,7 +115,7 @@ class SearchResult:
             for execution, history in enumerate(executions, 1)
             for row in history
         ]
-        return ["trial", "execution", *HISTORY], rows
+        return ["trial", "execution", *HISTORY_COLUMNS], rows
 
 
 def run_search(
@@ -154,7 +155,7 @@ def run_search(
         run_trial,
         lambda trial: on_trial(trial, seconds),
     )
-    chosen = parse(task.model, outcome.best, f"tune.models.{task.model}")
+    chosen = parse_hyperparameters(task.model, outcome.best, f"tune.models.{task.model}")
     return SearchResult(chosen, outcome.winner, outcome.trials, histories, seconds)
 
 
@@ -194,7 +195,7 @@ def _execute(
     stopwatch: Stopwatch,
 ) -> Progress:
     try:
-        hyperparameters = parse(task.model, values, f"trial {number}")
+        hyperparameters = parse_hyperparameters(task.model, values, f"trial {number}")
     except UserError as error:  # each value is possible, but not together with the others
         raise TrainingError(str(error)) from None
     seed = task.trial_seed(execution)

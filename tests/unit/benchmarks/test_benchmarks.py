@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidebyside.config.hyperparameters import parse
+from sidebyside.config.hyperparameters import parse_hyperparameters
 from sidebyside.config.parameters import read_parameters
 from sidebyside.models.tensorflow_setup import configure
 
@@ -35,7 +35,7 @@ PNG = b"\x89PNG\r\n"
 @pytest.mark.parametrize("model", workloads.FORWARD)
 def test_contenders_train_the_same_network(model: str) -> None:
     settings = contender_fashion.COMMON | contender_fashion.MODELS[model] | {"batch_size": 32}
-    own = architectures.build(model, parse(model, settings, "benchmark"), 1)
+    own = architectures.build(model, parse_hyperparameters(model, settings, "benchmark"), 1)
     other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
     assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
     dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]

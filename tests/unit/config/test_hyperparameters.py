@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from sidebyside.config import hyperparameters
-from sidebyside.config.hyperparameters import RECORDS, Hyperparameters, each, parse, read
+from sidebyside.config.hyperparameters import (
+    RECORDS,
+    Hyperparameters,
+    parse_hyperparameters,
+    per_layer,
+    read_hyperparameters,
+)
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
 
@@ -44,9 +50,9 @@ VALID = {"mlp": MLP, "cnn": CNN}
 
 @pytest.mark.parametrize("model", RECORDS)
 def test_a_record_survives_its_json_file(tmp_path: Path, model: str) -> None:
-    record = parse(model, VALID[model], "x")
+    record = parse_hyperparameters(model, VALID[model], "x")
     write_json(tmp_path / "h.json", record.model_dump(mode="json"))
-    assert read(model, tmp_path / "h.json") == record
+    assert read_hyperparameters(model, tmp_path / "h.json") == record
     # and the file holds what was given, neither more nor less
     assert json.loads((tmp_path / "h.json").read_text()) == VALID[model]
 
@@ -56,7 +62,7 @@ def test_every_hyperparameter_must_be_given(model: str) -> None:
     for name in RECORDS[model].model_fields:
         values = {key: value for key, value in VALID[model].items() if key != name}
         with pytest.raises(UserError, match=f"^x: {name}: is missing$"):
-            parse(model, values, "x")
+            parse_hyperparameters(model, values, "x")
 
 
 @pytest.mark.parametrize(
@@ -125,22 +131,22 @@ def test_every_hyperparameter_must_be_given(model: str) -> None:
 )
 def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=f"^x: {expected}") as caught:
-        parse(model, VALID[model] | change, "x")
+        parse_hyperparameters(model, VALID[model] | change, "x")
     assert "\n" not in str(caught.value)
 
 
 def test_one_value_stands_for_all_layers_and_a_list_for_each() -> None:
-    assert each(0.1, 3) == [0.1, 0.1, 0.1]
-    assert each((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # what is too much goes unused
+    assert per_layer(0.1, 3) == [0.1, 0.1, 0.1]
+    assert per_layer((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # what is too much goes unused
     with pytest.raises(ValueError, match="dropout has 2 values for 3 layers"):
-        each((0.1, 0.2), 3, "dropout", "layers")
+        per_layer((0.1, 0.2), 3, "dropout", "layers")
 
 
 def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
     values = CNN | {"kernel_size": [3, 5], "block_dropout": [0.1, 0.2], "dropout": 0.3}
-    record = parse("cnn", values, "x")
+    record = parse_hyperparameters("cnn", values, "x")
     write_json(tmp_path / "h.json", record.model_dump(mode="json"))
-    assert read("cnn", tmp_path / "h.json") == record
+    assert read_hyperparameters("cnn", tmp_path / "h.json") == record
     assert record.model_dump(mode="json")["kernel_size"] == [3, 5]
     assert record.model_dump(mode="json")["dropout"] == 0.3
 
@@ -148,7 +154,7 @@ def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])
 def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: list[int]) -> None:
     with pytest.raises(UserError, match=r"convolutions"):
-        parse("cnn", CNN | {"convolutions": convolutions}, "x")
+        parse_hyperparameters("cnn", CNN | {"convolutions": convolutions}, "x")
 
 
 @pytest.mark.parametrize(
@@ -161,18 +167,18 @@ def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: li
 )
 def test_a_cnn_whose_image_shrinks_to_nothing_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"28"):
-        parse("cnn", CNN | {"padding": "valid"} | change, "x")
+        parse_hyperparameters("cnn", CNN | {"padding": "valid"} | change, "x")
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn$"):
-        parse("cn", CNN, "x")
+        parse_hyperparameters("cn", CNN, "x")
 
 
 def test_another_models_record_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "h.json", MLP)
     with pytest.raises(UserError, match=r"h\.json: .*filters: is missing"):
-        read("cnn", tmp_path / "h.json")
+        read_hyperparameters("cnn", tmp_path / "h.json")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +186,8 @@ def test_another_models_record_is_refused(tmp_path: Path) -> None:
     [
         ("{", "is not valid JSON"),
         ("", "is not valid JSON"),
-        ("[1]", "expected an object of hyperparameters"),
-        ("null", "expected an object of hyperparameters"),
+        ("[1]", "expected a JSON object of hyperparameters"),
+        ("null", "expected a JSON object of hyperparameters"),
         ("{}", "is missing"),
     ],
 )
@@ -189,14 +195,14 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, expec
     path = tmp_path / "h.json"
     path.write_text(content)
     with pytest.raises(UserError, match=expected) as caught:
-        read("mlp", path)
+        read_hyperparameters("mlp", path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"h\.json is missing"):
-        read("mlp", tmp_path / "h.json")
+        read_hyperparameters("mlp", tmp_path / "h.json")
 
 
 def test_a_new_record_is_known_as_soon_as_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,4 +210,4 @@ def test_a_new_record_is_known_as_soon_as_it_is_entered(monkeypatch: pytest.Monk
         pass
 
     monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
-    assert isinstance(parse("linear", COMMON, "x"), Linear)
+    assert isinstance(parse_hyperparameters("linear", COMMON, "x"), Linear)

@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 import yaml
 
-from sidebyside.config.parameters import (
+from sidebyside.config.parameters import Parameters, read_parameters
+from sidebyside.config.search_space import (
     Choice,
     FloatRange,
     IntRange,
     ListRange,
-    Parameters,
-    read_parameters,
-    search_space,
-    searched_names,
+    parse_search_space,
+    searched_hyperparameters,
 )
 from sidebyside.core.errors import UserError
 
@@ -60,7 +59,7 @@ def test_the_shipped_parameters_are_valid_and_every_space_can_be_searched() -> N
     parameters = read_parameters(SHIPPED)
     assert parameters.seed >= 1
     for model in parameters.train.models:
-        assert searched_names(search_space(model, parameters.tune.models[model]))
+        assert searched_hyperparameters(parse_search_space(model, parameters.tune.models[model]))
 
 
 def test_parameters_cannot_be_changed_after_reading() -> None:
@@ -222,7 +221,7 @@ def test_repeated_entries_are_refused(tmp_path: Path, key: str) -> None:
     section, name = key.split(".")
     content[section][name] = [content[section][name][0]] * 2
     message = refusal(tmp_path, content)
-    assert f"{name} must differ from each other" in message
+    assert f"{name} must be distinct" in message
 
 
 @pytest.mark.parametrize(
@@ -243,7 +242,7 @@ def test_repeated_entries_are_refused(tmp_path: Path, key: str) -> None:
         (lambda content: content["train"]["budget"].pop("cnn"), "train: budget.cnn is missing"),
         (
             lambda content: content["tune"]["models"].pop("cnn"),
-            "tune.models.cnn is missing, but train.models names it",
+            "tune.models.cnn is missing, but train.models contains cnn",
         ),
         (
             lambda content: content["augment"]["transforms"].update(shear=1),
@@ -286,13 +285,13 @@ def test_a_source_is_one_folder_url_or_package(
         ({"choice": []}, "choice: List should have at least 1 item"),
         ({"choice": 0.1}, "choice"),
         ({"choice": [0.1, "a lot"]}, "not 'a lot'"),
-        ({"choice": [0.1, 0.2, 0.1]}, "choice has 0.1 twice"),
+        ({"choice": [0.1, 0.2, 0.1]}, "choice contains 0.1 twice"),
         ({"choice": [0.1, 0.95]}, "less than or equal to 0.9, not 0.95"),
         ({"choice": [0.95, 0.1]}, "less than or equal to 0.9, not 0.95"),
         ({"float": {"min": 0.1}}, "max: is missing"),
-        ({"float": {"min": 0.3, "max": 0.1}}, "min 0.3 is above max 0.1"),
-        ({"float": {"min": 0.0, "max": 0.1, "log": True}}, "log needs min above 0"),
-        ({"float": {"min": 0.1, "max": 0.5, "log": True, "step": 0.1}}, "takes no step"),
+        ({"float": {"min": 0.3, "max": 0.1}}, "min 0.3 is greater than max 0.1"),
+        ({"float": {"min": 0.0, "max": 0.1, "log": True}}, "log requires min greater than 0"),
+        ({"float": {"min": 0.1, "max": 0.5, "log": True, "step": 0.1}}, "and no step"),
         ({"float": {"min": 0.1, "max": 0.5, "step": 0}}, "greater than 0"),
         ({"float": {"min": "small", "max": 0.1}}, "number, not 'small'"),
         ({"float": {"min": 0.1, "max": 0.95}}, "less than or equal to 0.9, not 0.95"),
@@ -314,7 +313,7 @@ def test_a_malformed_or_impossible_range_is_refused(
     ("value", "expected"),
     [
         ({"int": {"min": 1.5, "max": 3}}, "integer"),
-        ({"int": {"min": 3, "max": 1}}, "min 3 is above max 1"),
+        ({"int": {"min": 3, "max": 1}}, "min 3 is greater than max 1"),
         ({"int": {"min": 1, "max": 3, "step": 0}}, "greater than or equal to 1"),
         ({"int": {"min": 0, "max": 64}}, "batch_size: Input should be greater than or equal to 1"),
         ({"float": {"min": 32.5, "max": 64}}, "integer"),
@@ -333,13 +332,13 @@ def test_a_space_holds_fixed_values_and_ranges() -> None:
         "hidden_units": {"choice": [[64], [64, 32]]},
         "learning_rate": 0.001,
     }
-    space = search_space("mlp", values)
+    space = parse_search_space("mlp", values)
     assert list(space) == list(values)
     assert space["learning_rate"] == 0.001
     assert isinstance(space["dropout"], FloatRange)
     assert isinstance(space["batch_size"], IntRange)
     assert isinstance(space["hidden_units"], Choice)
-    assert space["hidden_units"].ends() == [[64], [64, 32]]
+    assert space["hidden_units"].boundary_values() == [[64], [64, 32]]
 
 
 UNITS = {"choice": [64, 32]}
@@ -348,19 +347,19 @@ UNITS = {"choice": [64, 32]}
 def test_a_list_is_searched_item_by_item() -> None:
     units = {"list": {"items": [UNITS, {"int": {"min": 16, "max": 48, "step": 16}}], "shortest": 1}}
     values = shipped()["tune"]["models"]["mlp"] | {"hidden_units": units, "dropout": 0.1}
-    found = search_space("mlp", values)["hidden_units"]
+    found = parse_search_space("mlp", values)["hidden_units"]
     assert isinstance(found, ListRange)
-    assert list(found.parts("u")) == ["u.length", "u.1", "u.2"]
-    assert found.assembled("u", {"u.length": 1, "u.1": 64, "u.2": 48}) == [64]
-    assert found.assembled("u", {"u.length": 2, "u.1": 64, "u.2": 48}) == [64, 48]
-    assert list(found.ends()) == [[64, 16], [64], [32, 16], [64, 48]]
+    assert list(found.dimensions("u")) == ["u.length", "u.1", "u.2"]
+    assert found.assemble("u", {"u.length": 1, "u.1": 64, "u.2": 48}) == [64]
+    assert found.assemble("u", {"u.length": 2, "u.1": 64, "u.2": 48}) == [64, 48]
+    assert list(found.boundary_values()) == [[64, 16], [64], [32, 16], [64, 48]]
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ({"items": []}, "hidden_units.list.items: "),
-        ({"items": [UNITS], "shortest": 2}, "shortest 2 is above the 1 items"),
+        ({"items": [UNITS], "shortest": 2}, "shortest 2 exceeds the number of items, 1"),
         ({"items": [UNITS], "shortest": 0}, "greater than or equal to 1"),
         ({"items": [UNITS] * 17}, "hidden_units.list.items: "),
         (
@@ -420,7 +419,7 @@ def test_all_combinations_of_a_small_space_are_tried(tmp_path: Path) -> None:
     space = {"kernel_size": {"choice": [5, 7]}, "padding": "valid", "filters": [8, 8]}
     content = changed("tune.models.cnn.convolutions", {"choice": [[1, 1], [3, 1]]})
     content["tune"]["models"]["cnn"] |= space
-    assert "block 2 leaves nothing" in refusal(tmp_path, content)
+    assert "block 2 reduces the 28×28 pixels to none" in refusal(tmp_path, content)
     content["tune"]["models"]["cnn"]["kernel_size"] = 5
     read(tmp_path, content)
 
@@ -428,7 +427,7 @@ def test_all_combinations_of_a_small_space_are_tried(tmp_path: Path) -> None:
 def test_every_value_of_a_space_with_too_many_combinations_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sidebyside.config.parameters.CHECKED", 1)
+    monkeypatch.setattr("sidebyside.config.search_space.MAX_COMBINATIONS", 1)
     choices = {"activation": {"choice": ["relu", "gelu", "ReLU"]}, "dropout": {"choice": [0.1, 0]}}
     # The combinations change the first key last.
     values = choices | {
@@ -437,7 +436,7 @@ def test_every_value_of_a_space_with_too_many_combinations_is_tried(
         if name not in choices
     }
     with pytest.raises(ValueError, match=r"^tune\.models\.mlp\.activation: .*'ReLU'$"):
-        search_space("mlp", values)
+        parse_search_space("mlp", values)
 
 
 @pytest.mark.parametrize("kind", ["folder", "url", "debian"])

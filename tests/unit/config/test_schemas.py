@@ -10,7 +10,9 @@ from sidebyside.core.errors import UserError
 
 SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
 MODEL = {"file_sha256": "a" * 64, "parameters": 10}
-HISTORY = ",".join(schemas.HISTORY) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
+HISTORY = (
+    ",".join(schemas.HISTORY_COLUMNS) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
+)
 TRIALS = "trial,dropout,max_epochs,epochs,val_accuracy\n1,0.1,3,3.0,0.85\n2,0.2,3,,\n"
 COUNTS = "class,train,val\n" + "".join(f"{name},4,2\n" for name in CLASS_NAMES)
 
@@ -55,7 +57,7 @@ def test_a_damaged_record_is_named_in_one_line(
 
 def test_a_history_is_columns_of_numbers(tmp_path: Path) -> None:
     history = schemas.read_history(write(tmp_path / "history.csv", HISTORY))
-    assert list(history) == list(schemas.HISTORY)
+    assert list(history) == list(schemas.HISTORY_COLUMNS)
     assert history["val_accuracy"] == [0.7, 0.8]
 
 
@@ -86,7 +88,7 @@ def counts(path: Path) -> object:
     ("read", "content", "message"),
     [
         (history, "", "has no column epoch"),
-        (history, ",".join(schemas.HISTORY) + "\n", "has no rows"),
+        (history, ",".join(schemas.HISTORY_COLUMNS) + "\n", "has no rows"),
         (history, HISTORY.replace("val_loss", "loss2"), "has no column val_loss"),
         (history, HISTORY.replace("0.6", "nan"), "column val_loss holds 'nan', expected a number"),
         (history, HISTORY.replace("0.6", "x" * 10**5), "holds 'x{40}', expected a number"),

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sidebyside.config import hyperparameters
-from sidebyside.config.hyperparameters import Activation, Hyperparameters, parse
+from sidebyside.config.hyperparameters import Activation, Hyperparameters, parse_hyperparameters
 from sidebyside.models.tensorflow_setup import configure
 
 configure(2)
@@ -58,7 +58,9 @@ def built(model: str = "mlp", seed: int = 1, **changes: Any) -> keras.Model:
 
 
 def rebuilt(model: str, seed: int, **changes: Any) -> keras.Model:
-    return architectures.build(model, parse(model, TINY[model] | changes, "test"), seed)
+    return architectures.build(
+        model, parse_hyperparameters(model, TINY[model] | changes, "test"), seed
+    )
 
 
 def weights(model: keras.Model) -> list[NDArray[Any]]:
@@ -289,7 +291,7 @@ def test_a_third_architecture_is_one_record_and_one_builder(
 
     monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
     monkeypatch.setitem(architectures.BUILDERS, "linear", build_linear)
-    network = architectures.build("linear", parse("linear", COMMON, "test"), 1)
+    network = architectures.build("linear", parse_hyperparameters("linear", COMMON, "test"), 1)
     assert network.count_params() == 7850
     assert architectures.flops(network) == 2 * 7840
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_csv, write_json
 from study.plan import PER_CLASS, SCORES, read_plan
@@ -37,7 +37,7 @@ def write(folder: Path) -> Path:
     write_json(folder / "record.json", {"settings": {"l2": 0.1}, "machine": machine})
     write_csv(
         folder / "histories.csv",
-        ["seed", *HISTORY],
+        ["seed", *HISTORY_COLUMNS],
         [[seed, epoch, *(seed * 0.1,) * 5] for seed in SEEDS for epoch in (1, 2, 3)],
     )
     write_csv(
@@ -232,9 +232,9 @@ def test_volatility_is_of_the_validation_loss(tmp_path: Path) -> None:
     losses = [3.0, 1.0, 2.0]
     write_csv(
         write(tmp_path) / "histories.csv",
-        ["seed", *HISTORY],
+        ["seed", *HISTORY_COLUMNS],
         [
-            [seed, *(value if name == "val_loss" else 1 for name in HISTORY)]
+            [seed, *(value if name == "val_loss" else 1 for name in HISTORY_COLUMNS)]
             for seed in SEEDS
             for value in losses
         ],

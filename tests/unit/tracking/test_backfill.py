@@ -9,7 +9,7 @@ import pytest
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate
 from sidebyside.config.paths import ModelName, Paths
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_csv, write_json
 from sidebyside.evaluation.results import evaluate_model, metrics_content
@@ -232,8 +232,8 @@ def test_a_search_is_logged_if_every_trial_that_ended_has_its_curves(
     write_json(tmp_path / "hyperparameters.json", {})
     header = ["trial", "max_epochs", "epochs", "val_accuracy", "val_loss"]
     write_csv(tmp_path / "trials.csv", header, [[1, 1, 1, 0.9, 0.4], [2, 1, 1, "", ""]])
-    columns, histories = ["trial", "execution", *HISTORY], tmp_path / "histories.csv"
-    write_csv(histories, columns, [[1, 1, *[1] * len(HISTORY)]])
+    columns, histories = ["trial", "execution", *HISTORY_COLUMNS], tmp_path / "histories.csv"
+    write_csv(histories, columns, [[1, 1, *[1] * len(HISTORY_COLUMNS)]])
     place = Place(SEARCH, "search-mlp", "tune@mlp")
     if lacking:
         with pytest.raises(UserError, match=r"histories\.csv lacks trial 2: run `dvc checkout`"):

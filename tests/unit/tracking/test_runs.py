@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 import requests
 
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.tracking import stages
 from sidebyside.tracking.runs import Images, Run, open_run, reopen_run
@@ -206,10 +206,10 @@ def test_an_epoch_is_logged_by_one_call(root: Path, monkeypatch: pytest.MonkeyPa
         return original(self, run_id, metrics, **others)
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
-    history = [{"epoch": epoch, **dict.fromkeys(HISTORY[1:], 0.5)} for epoch in (1, 2)]
+    history = [{"epoch": epoch, **dict.fromkeys(HISTORY_COLUMNS[1:], 0.5)} for epoch in (1, 2)]
     with open_run(root, TRAINING, "run", "k") as run:
         stages.log_epochs(run, history)
-    assert batches == [len(HISTORY) - 1] * 2
+    assert batches == [len(HISTORY_COLUMNS) - 1] * 2
 
 
 def test_artifact_locations_are_relative_and_the_working_directory_stays(

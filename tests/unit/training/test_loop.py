@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from sidebyside.config.hyperparameters import Hyperparameters, parse
-from sidebyside.config.schemas import HISTORY
+from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
+from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.data.splits import Split, read_split, write_split
 from sidebyside.models import architectures, inference
@@ -118,7 +118,7 @@ def fit(
         if row["epoch"] == stop_at:
             raise Stopped
 
-    record = parse(model, TINY[model] | changes, "test")
+    record = parse_hyperparameters(model, TINY[model] | changes, "test")
     network = architectures.build(model, record, seed)
     progress = loop.train(
         network,
@@ -153,7 +153,7 @@ def test_it_learns() -> None:
 
 def test_the_history_has_a_row_per_epoch() -> None:
     _, progress = plain()
-    assert [tuple(row) for row in progress.history] == [HISTORY] * 3
+    assert [tuple(row) for row in progress.history] == [HISTORY_COLUMNS] * 3
     assert [row["epoch"] for row in progress.history] == [1, 2, 3]
     assert progress.epochs == 3
     assert all(isinstance(row["epoch"], int) for row in progress.history)
@@ -179,7 +179,7 @@ def test_how_many_steps_run_in_one_call_makes_no_difference(
 def test_the_progress_of_an_epoch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "STEPS_PER_CALL", 4)
     told: list[tuple[int, int]] = []
-    record = parse("mlp", MLP, "test")
+    record = parse_hyperparameters("mlp", MLP, "test")
     loop.train(
         architectures.build("mlp", record, 1),
         record,
@@ -247,7 +247,7 @@ def test_nothing_but_the_plain_loss_is_reported() -> None:
         "penalised": {"l2": 1.0},
     }
     losses = {name: fit(**frozen, **changes)[1].history[0] for name, changes in objectives.items()}
-    network = architectures.build("mlp", parse("mlp", MLP, "test"), 1)
+    network = architectures.build("mlp", parse_hyperparameters("mlp", MLP, "test"), 1)
     probabilities = predict_probabilities(network, TRAIN.images)
     expected = -np.log(probabilities[np.arange(300), TRAIN.labels]).mean()
     accuracy = (probabilities.argmax(1) == TRAIN.labels).mean()
@@ -275,7 +275,7 @@ def test_weight_decay_shrinks_kernels_and_leaves_batch_norm_alone(optimizer: str
     # Black images have no gradient in the first layer: what changes there is decay.
     black = Split(np.zeros_like(TRAIN.images), TRAIN.labels)
     changes: dict[str, Any] = {"optimizer": optimizer, "schedule": "constant", "warmup_epochs": 0}
-    record = parse("mlp", MLP | {"batch_norm": True}, "test")
+    record = parse_hyperparameters("mlp", MLP | {"batch_norm": True}, "test")
     initial = architectures.build("mlp", record, 1)
     trained, _ = fit(train=black, epochs=1, batch_norm=True, weight_decay=0.5, **changes)
     before, after = (np.asarray(m.get_layer("hidden_1").kernel) for m in (initial, trained))
@@ -286,7 +286,7 @@ def test_weight_decay_shrinks_kernels_and_leaves_batch_norm_alone(optimizer: str
 def test_the_validated_and_kept_weights_are_the_averaged_ones() -> None:
     averaged, progress = fit(weight_averaging=0.99, epochs=1)
     raw, _ = fit(epochs=1)
-    initial = architectures.build("mlp", parse("mlp", MLP, "test"), 1)
+    initial = architectures.build("mlp", parse_hyperparameters("mlp", MLP, "test"), 1)
 
     def kernel(network: keras.Model) -> NDArray[Any]:
         return np.asarray(network.get_layer("hidden_1").kernel)
@@ -298,7 +298,7 @@ def test_the_validated_and_kept_weights_are_the_averaged_ones() -> None:
 
 
 def test_training_goes_on_from_the_raw_weights() -> None:
-    network = architectures.build("mlp", parse("mlp", MLP, "test"), 1)
+    network = architectures.build("mlp", parse_hyperparameters("mlp", MLP, "test"), 1)
     raw = [variable.numpy() for variable in network.trainable_variables]
     averages = [tf.Variable(value + 1) for value in raw]
     with step.averaged_weights(network, averages):
@@ -312,7 +312,7 @@ def test_training_goes_on_from_the_raw_weights() -> None:
 
 
 def rates(epochs: int = 10, steps: int = 100, **changes: Any) -> NDArray[np.float64]:
-    record = parse("mlp", MLP | {"learning_rate": 0.1} | changes, "test")
+    record = parse_hyperparameters("mlp", MLP | {"learning_rate": 0.1} | changes, "test")
     return np.array(
         [scheduled_learning_rate(record, step / steps, epochs) for step in range(epochs * steps)]
     )
@@ -344,7 +344,7 @@ def test_a_warm_up_longer_than_the_training_is_no_obstacle() -> None:
 def test_the_history_shows_the_rate_of_the_last_step() -> None:
     _, progress = plain()
     shown = [row["learning_rate"] for row in progress.history]
-    record = parse("mlp", MLP, "test")
+    record = parse_hyperparameters("mlp", MLP, "test")
     assert shown == [scheduled_learning_rate(record, epoch + 0.9, 3) for epoch in range(3)]
 
 
@@ -364,7 +364,7 @@ SCORES = [(0.5, 0.6), (0.4, 0.7), (0.3, 0.7), (0.6, 0.65), (0.7, 0.6), (0.2, 0.9
 def digests() -> list[str]:
     """Return the digest after each epoch of a training at a constant rate."""
     found: list[str] = []
-    record = parse("mlp", MLP | {"schedule": "constant"}, "test")
+    record = parse_hyperparameters("mlp", MLP | {"schedule": "constant"}, "test")
     network = architectures.build("mlp", record, 1)
     loop.train(
         network,
@@ -543,7 +543,7 @@ def test_a_model_too_large_for_the_memory_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setitem(architectures.BUILDERS, "mlp", exhausted)
     with pytest.raises(UserError, match="the memory does not suffice"):
-        architectures.build("mlp", parse("mlp", MLP, "test"), 1)
+        architectures.build("mlp", parse_hyperparameters("mlp", MLP, "test"), 1)
 
 
 def test_a_batch_too_large_for_the_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -645,7 +645,9 @@ def operations(network: keras.Model, record: Hyperparameters) -> Counter[str]:
 
 @pytest.mark.parametrize("model", TINY)
 def test_a_step_is_one_kernel_per_variable_and_two_per_batch_norm(model: str) -> None:
-    record = parse(model, TINY[model] | {"batch_norm": True, "weight_decay": 0.1}, "test")
+    record = parse_hyperparameters(
+        model, TINY[model] | {"batch_norm": True, "weight_decay": 0.1}, "test"
+    )
     network = architectures.build(model, record, 1)
     count = operations(network, record)
     norms = [layer for layer in network.layers if "BatchNorm" in type(layer).__name__]
@@ -664,7 +666,7 @@ def test_a_step_is_one_kernel_per_variable_and_two_per_batch_norm(model: str) ->
 def test_a_model_learns_by_the_layers_of_fewer_passes(model: str, *, batch_norm: bool) -> None:
     changes = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
     dropouts = {"mlp": {"input_dropout": 0.1}, "cnn": {"block_dropout": 0.1}}
-    record = parse(model, TINY[model] | changes | dropouts[model], "test")
+    record = parse_hyperparameters(model, TINY[model] | changes | dropouts[model], "test")
     network = architectures.build(model, record, 1)
     kinds = Counter(type(layer) for layer in network.layers)
     composed = keras.layers.BatchNormalization, keras.layers.Dense, keras.layers.Dropout
@@ -754,7 +756,7 @@ def test_in_half_the_precision_it_learns_too(model: str) -> None:
 
 
 def test_equal_models_are_equal_files_without_a_trace_of_time_and_place(tmp_path: Path) -> None:
-    record = parse("mlp", MLP | {"l2": 0.1, "dropout": 0.1}, "test")
+    record = parse_hyperparameters("mlp", MLP | {"l2": 0.1, "dropout": 0.1}, "test")
     paths = [tmp_path / "a/m.keras", tmp_path / "another folder/n.keras"]
     for path in paths:
         save_model(path, architectures.build("mlp", record, 1))
@@ -775,7 +777,7 @@ def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
 ) -> None:
     path = tmp_path / "m.keras"
     fused = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
-    record = parse(model, TINY[model] | fused | {"precision": precision}, "test")
+    record = parse_hyperparameters(model, TINY[model] | fused | {"precision": precision}, "test")
     network = architectures.build(model, record, 1)
     save_model(path, architectures.portable(network))
     expected = predict_probabilities(network, VAL.images)
@@ -813,7 +815,7 @@ def test_a_model_of_other_data_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "another archive", "weights"])
 def test_a_damaged_model_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "m.keras"
-    save_model(path, architectures.build("mlp", parse("mlp", MLP, "test"), 1))
+    save_model(path, architectures.build("mlp", parse_hyperparameters("mlp", MLP, "test"), 1))
     content = path.read_bytes()
     other = io.BytesIO()
     with zipfile.ZipFile(other, "w") as archive:
@@ -850,7 +852,7 @@ def test_a_step_takes_the_rate_of_the_schedule() -> None:
     some = Split(BLACK.images[:20], np.zeros(20, np.uint8))
     changes = {**ONCE, "schedule": "cosine", "warmup_epochs": 1, "batch_size": 20}
     network, _ = fit(train=some, epochs=4, keep="last", **changes)
-    record = parse("mlp", MLP | changes, "test")
+    record = parse_hyperparameters("mlp", MLP | changes, "test")
     bias = np.zeros(10)
     for epoch in range(4):  # of one step each; without a pixel the logits are their biases
         probabilities = np.exp(bias) / np.exp(bias).sum()
@@ -860,7 +862,7 @@ def test_a_step_takes_the_rate_of_the_schedule() -> None:
 
 def test_weight_decay_follows_the_learning_rate() -> None:
     changes: dict[str, Any] = {"schedule": "cosine", "warmup_epochs": 1, "optimizer": "sgd"}
-    record = parse("mlp", MLP | changes, "test")
+    record = parse_hyperparameters("mlp", MLP | changes, "test")
     initial = architectures.build("mlp", record, 1)
     trained, _ = fit(train=BLACK, epochs=2, weight_decay=0.5, keep="last", **changes)
     before, after = (np.asarray(m.get_layer("hidden_1").kernel) for m in (initial, trained))
@@ -917,7 +919,7 @@ def test_dropout_is_another_in_every_epoch_and_layer_and_of_every_seed(
 
 def test_only_nesterov_has_momentum() -> None:
     for name, momentum in (("sgd", 0.0), ("nesterov", 0.9)):
-        optimizer = build_optimizer(parse("mlp", MLP | {"optimizer": name}, "test"))
+        optimizer = build_optimizer(parse_hyperparameters("mlp", MLP | {"optimizer": name}, "test"))
         assert (optimizer.momentum, optimizer.nesterov) == (momentum, momentum > 0)
 
 
@@ -930,7 +932,9 @@ def test_a_small_probability_counts_as_it_is() -> None:
 
 
 def test_statistics_of_a_batch_norm_are_part_of_a_models_identity() -> None:
-    network = architectures.build("mlp", parse("mlp", MLP | {"batch_norm": True}, "test"), 1)
+    network = architectures.build(
+        "mlp", parse_hyperparameters("mlp", MLP | {"batch_norm": True}, "test"), 1
+    )
     before = weights_digest(network)
     mean = network.get_layer("hidden_1_norm").moving_mean
     mean.assign(mean + 1)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sidebyside.config.parameters import (
+from sidebyside.config.parameters import Search
+from sidebyside.config.search_space import (
     Choice,
     FloatBounds,
     FloatRange,
@@ -17,9 +18,8 @@ from sidebyside.config.parameters import (
     IntRange,
     ListBounds,
     ListRange,
-    Search,
     SearchSpace,
-    searched_names,
+    searched_hyperparameters,
 )
 from sidebyside.core.errors import TrainingError, UserError
 from sidebyside.training.search import Outcome, Trial, Values, most_trials, search, trials_table
@@ -95,7 +95,7 @@ def test_every_strategy_gives_complete_values_within_the_space(strategy: str) ->
         assert values["hidden_units"] in ([128], [128, 64], [16])
         assert 1 <= epochs <= 9
     assert [trial.searched for trial in outcome.trials] == [
-        {name: values[name] for name in searched_names(SPACE)} for _, values, _ in asked
+        {name: values[name] for name in searched_hyperparameters(SPACE)} for _, values, _ in asked
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_loss_is_minimised() -> None:
         for trial in outcome.trials
         if trial.scores
     }
-    best = json.dumps({name: outcome.best[name] for name in searched_names(SPACE)})
+    best = json.dumps({name: outcome.best[name] for name in searched_hyperparameters(SPACE)})
     assert losses[best] == min(losses.values()) < max(losses.values())
 
 
@@ -380,7 +380,9 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(strategy: str) -> Non
             assert trial.scores is not None
             assert trial.failure == ""
     scored = {json.dumps(trial.searched) for trial in outcome.trials if trial.scores}
-    assert json.dumps({name: outcome.best[name] for name in searched_names(SPACE)}) in scored
+    assert (
+        json.dumps({name: outcome.best[name] for name in searched_hyperparameters(SPACE)}) in scored
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -444,7 +446,7 @@ def test_keras_tuner_says_nothing_and_leaves_nothing(
 
 def test_the_table_has_every_trial_failed_ones_too() -> None:
     outcome = search(SPACE, settings("grid"), 1, failing(2))
-    names = searched_names(SPACE)
+    names = searched_hyperparameters(SPACE)
     header, rows = trials_table(outcome.trials, names)
     assert header == ["trial", *names, "max_epochs", "epochs", "val_accuracy", "val_loss"]
     assert [row[0] for row in rows] == list(range(1, 9))
@@ -458,4 +460,9 @@ def test_the_table_has_every_trial_failed_ones_too() -> None:
 
 
 def test_the_searched_names_keep_their_order() -> None:
-    assert searched_names(SPACE) == ["learning_rate", "dropout", "batch_size", "hidden_units"]
+    assert searched_hyperparameters(SPACE) == [
+        "learning_rate",
+        "dropout",
+        "batch_size",
+        "hidden_units",
+    ]
