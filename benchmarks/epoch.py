@@ -6,7 +6,7 @@ from benchmarks.workloads import ROOT
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.seeding import generator
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
 

@@ -28,7 +28,8 @@ from sidebyside.config.paths import Paths
 from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.files import write_bytes, write_json
 from sidebyside.core.seeding import generator
-from sidebyside.data.splits import Split, read_split, write_split
+from sidebyside.data.npz import read_split, write_split
+from sidebyside.data.splits import Split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command

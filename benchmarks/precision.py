@@ -19,7 +19,7 @@ from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
 from sidebyside.core.seeding import derive_seed
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command
 

@@ -22,7 +22,7 @@ from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
 from benchmarks.workloads import ROOT, Workload
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.workflow import command
 
 PRODUCTS = "matrix products and convolutions"

@@ -15,7 +15,8 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_bytes, write_json
 from sidebyside.core.seeding import generator
 from sidebyside.data.augmentation import augment
-from sidebyside.data.splits import read_split, split_digest, write_split
+from sidebyside.data.npz import read_split, write_split
+from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.reporting import plots
 from sidebyside.workflow import command, stage

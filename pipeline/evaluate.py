@@ -26,7 +26,8 @@ from sidebyside.core.files import (
     write_json,
     write_text,
 )
-from sidebyside.data.splits import Split, read_split, split_digest
+from sidebyside.data.npz import read_split
+from sidebyside.data.splits import Split, split_digest
 from sidebyside.evaluation.comparison import comparable_pairs, compare_models, comparisons_content
 from sidebyside.evaluation.predictions import predictions_table
 from sidebyside.evaluation.results import (

@@ -13,7 +13,8 @@ from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
 from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from sidebyside.data.idx import read_raw
-from sidebyside.data.splits import split_digest, write_split
+from sidebyside.data.npz import write_split
+from sidebyside.data.splits import split_digest
 from sidebyside.data.splitting import stratified_split
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
 from sidebyside.reporting import plots

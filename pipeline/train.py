@@ -18,7 +18,8 @@ from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.core.stopwatch import Stopwatch
-from sidebyside.data.splits import read_split, split_digest
+from sidebyside.data.npz import read_split
+from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, stage, state

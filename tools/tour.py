@@ -26,7 +26,7 @@ from PIL import Image
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_bytes, write_text
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.reproducibility import rerun
 from sidebyside.serving.serve import champion
 from sidebyside.tracking.store import open_store

@@ -16,7 +16,7 @@ from sidebyside.config.paths import Paths
 from sidebyside.config.schemas import AugmentedData, read_class_counts, read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_bytes, write_json, write_text
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.workflow import command, stage
 from study import figures, findings, page
 from study.plan import read_plan

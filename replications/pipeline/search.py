@@ -10,7 +10,7 @@ from pathlib import Path
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, stage, state
 from study import checkpoint_reuse

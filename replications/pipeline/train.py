@@ -13,7 +13,8 @@ from typing import Any
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.stopwatch import Stopwatch
-from sidebyside.data.splits import Split, read_split, split_digest
+from sidebyside.data.npz import read_split
+from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, stage, state

@@ -23,7 +23,7 @@ import yaml
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from sidebyside.core.files import read_json
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before mlflow is imported
 
@@ -515,7 +515,7 @@ import sys, csv, json
 import numpy as np, mlflow
 sys.path.insert(0, "src")
 from pathlib import Path
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 mlflow.set_tracking_uri(f"sqlite:///{Path.cwd()}/mlflow.db")
 images = read_split(Path("data/processed/test.npz")).images
 result = {}

@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json, write_json
 from sidebyside.core.seeding import derive_seed
-from sidebyside.data.splits import Split, read_split, write_split
+from sidebyside.data.npz import read_split, write_split
+from sidebyside.data.splits import Split
 from sidebyside.reproducibility.rerun import ELSEWHERE
 from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.workflow import command

@@ -17,7 +17,7 @@ from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_csv, read_json, sha256
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import recorded_outputs

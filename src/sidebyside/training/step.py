@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sidebyside.config.dataset import CLASSES
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.core.seeding import derive_seed
-from sidebyside.data.splits import ALIGNMENT, Split
+from sidebyside.data.npz import ALIGNMENT
+from sidebyside.data.splits import Split
 from sidebyside.training.random_transforms import transform_randomly
 
 

@@ -14,7 +14,8 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
 from sidebyside.data.fashion_mnist import RAW_FILES, RawFile
 from sidebyside.data.idx import parse_images, parse_labels, read_raw
-from sidebyside.data.splits import ALIGNMENT, Split, read_split, split_digest, write_split
+from sidebyside.data.npz import ALIGNMENT, read_split, write_split
+from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.splitting import stratified_split, subsample
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
 
@@ -276,17 +277,17 @@ GOOD = some_split(per_class=1)
 @pytest.mark.parametrize(
     ("arrays", "expected"),
     [
-        ({"images": GOOD.images}, "is no readable split"),
-        ({"labels": GOOD.labels}, "is no readable split"),
+        ({"images": GOOD.images}, "is not a valid split"),
+        ({"labels": GOOD.labels}, "is not a valid split"),
         ({"images": GOOD.images.astype(float), "labels": GOOD.labels}, "images are float64"),
         ({"images": GOOD.images[:, :27], "labels": GOOD.labels}, r"images are uint8 \[10, 27, 28"),
         ({"images": GOOD.images[:9], "labels": GOOD.labels}, r"expected uint8 \[10, 28, 28\]"),
-        ({"images": GOOD.images, "labels": GOOD.labels.astype(int)}, "labels must be a row"),
-        ({"images": GOOD.images, "labels": GOOD.labels[:, None]}, "labels must be a row"),
-        ({"images": GOOD.images, "labels": np.uint8(3)}, "labels must be a row"),
-        ({"images": GOOD.images[:0], "labels": GOOD.labels[:0]}, "at least one"),
+        ({"images": GOOD.images, "labels": GOOD.labels.astype(int)}, "labels must be a non-empty"),
+        ({"images": GOOD.images, "labels": GOOD.labels[:, None]}, "labels must be a non-empty"),
+        ({"images": GOOD.images, "labels": np.uint8(3)}, "labels must be a non-empty"),
+        ({"images": GOOD.images[:0], "labels": GOOD.labels[:0]}, "must be a non-empty"),
         ({"images": GOOD.images, "labels": GOOD.labels + 1}, "a label is outside 0–9"),
-        ({"images": np.array([None]), "labels": GOOD.labels}, "is no readable split"),
+        ({"images": np.array([None]), "labels": GOOD.labels}, "is not a valid split"),
     ],
 )
 def test_file_that_holds_no_split_is_refused(
@@ -325,7 +326,7 @@ def folder(path: Path) -> None:
 @pytest.mark.parametrize("damage", [garbage, nothing, bare_array, cut, folder])
 def test_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(tmp_path / "x.npz")
-    with pytest.raises(UserError, match="is no readable split") as caught:
+    with pytest.raises(UserError, match="is not a valid split") as caught:
         read_split(tmp_path / "x.npz")
     assert "\n" not in str(caught.value)
 
@@ -349,7 +350,9 @@ def test_images_lie_where_tensorflow_can_use_them(tmp_path: Path, images: int) -
 
 def test_an_array_in_another_order_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", images=np.asfortranarray(GOOD.images), labels=GOOD.labels)
-    with pytest.raises(UserError, match="is no readable split: images is no plain array"):
+    with pytest.raises(
+        UserError, match="is not a valid split: images is not an array of numbers in C order"
+    ):
         read_split(tmp_path / "x.npz")
 
 
@@ -360,7 +363,7 @@ def test_an_array_that_ends_too_early_is_refused(tmp_path: Path) -> None:
     )
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         archive.writestr("images.npy", lying.getvalue() + bytes(28 * 28))
-    with pytest.raises(UserError, match="is no readable split: images ends too early"):
+    with pytest.raises(UserError, match="is not a valid split: images is truncated"):
         read_split(tmp_path / "x.npz")
 
 
@@ -417,5 +420,5 @@ def test_an_array_that_is_longer_than_it_says_is_refused(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content + b"\0")
-    with pytest.raises(UserError, match="is longer than it says"):
+    with pytest.raises(UserError, match="is longer than its header announces"):
         read_split(tmp_path / "y.npz")

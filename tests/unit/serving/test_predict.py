@@ -12,7 +12,7 @@ from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.picture import LIGHT
 from sidebyside.serving.predict import best_models, table

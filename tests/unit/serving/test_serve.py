@@ -17,7 +17,7 @@ import requests
 
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
-from sidebyside.data.splits import read_split
+from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.serve import address, bind, champion
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
-from sidebyside.data.splits import Split, read_split, write_split
+from sidebyside.data.npz import read_split, write_split
+from sidebyside.data.splits import Split
 from sidebyside.models import architectures, inference
 from sidebyside.models.inference import loss_and_accuracy, predict_probabilities
 from sidebyside.models.saving import load_model, save_model, weights_digest

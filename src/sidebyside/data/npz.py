@@ -1,0 +1,80 @@
+"""Splits as `.npz` files, the format of data/processed and of all training data."""
+
+import io
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_bytes
+from sidebyside.data.splits import Split
+
+ALIGNMENT = 64  # bytes; TensorFlow uses an array without copying it if its address is a multiple
+CHUNK = 1 << 20  # bytes per read
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Replace `path` by the split as an `.npz` file: equal splits give equal bytes.
+
+    Not compressed, because the output of zlib differs between builds.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, images=split.images, labels=split.labels)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_split(path: Path) -> Split:
+    """Return the split in an `.npz` file.
+
+    Raises:
+        UserError: the file is missing, damaged, or does not contain a split.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            split = Split(_read_array(archive, "images"), _read_array(archive, "labels"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `dvc repro`") from None
+    except Exception as error:  # a damaged archive raises about ten types, zlib.error among them
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a valid split: {reason}") from None
+    if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
+        raise UserError(f"{path}: labels must be a non-empty one-dimensional array of uint8")
+    expected = (len(split), IMAGE_SIZE, IMAGE_SIZE)
+    if split.images.dtype != np.uint8 or split.images.shape != expected:
+        raise UserError(
+            f"{path}: images are {split.images.dtype} {list(split.images.shape)},"
+            f" expected uint8 {list(expected)}"
+        )
+    if split.labels.max() >= CLASSES:
+        raise UserError(f"{path}: a label is outside 0–{CLASSES - 1}")
+    return split
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """Return an array of an `.npz` file, aligned to ALIGNMENT.
+
+    `numpy.load` does not align arrays, and an aligned copy would double the memory.
+    """
+    with archive.open(f"{name}.npy") as file:
+        np.lib.format.read_magic(file)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        if fortran_order or dtype.hasobject:
+            raise ValueError(f"{name} is not an array of numbers in C order")
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -memory.ctypes.data % ALIGNMENT
+        content = memory[start : start + size]
+        for offset in range(0, size, CHUNK):
+            part = content[offset : offset + CHUNK]
+            chunk = file.read(len(part))
+            if len(chunk) < len(part):
+                raise ValueError(f"{name} is truncated")
+            part[:] = np.frombuffer(chunk, np.uint8)
+        if file.read(1):  # reaching the end also makes zipfile verify the checksum
+            raise ValueError(f"{name} is longer than its header announces")
+    return content.view(dtype).reshape(shape)
