@@ -20,6 +20,7 @@ import yaml
 
 from sidebyside.reproducibility.rerun import set_parameters
 from sidebyside.workflow import provenance
+from tests.support import fork_server
 from tests.support.images import replace_fashion_mnist
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -69,6 +70,7 @@ class Checkout:
         environment: Mapping[str, str] | None = None,
         umask: int = -1,
         file_size: int | None = None,
+        forked: bool = True,
     ) -> "subprocess.Popen[str]":
         """Start a command in the root, with the programs of the tests' environment.
 
@@ -77,11 +79,16 @@ class Checkout:
             environment: variables to set; those that would reach the tools from outside are unset.
             umask: as for the system call; -1 leaves it.
             file_size: KiB a file may have, as if the disk ended there.
+            forked: whether `python` and `dvc` are forks with the libraries loaded, which saves
+                their start, or processes of their own.
         """
         # Without bytecode, every process would compile the project again.
         unset = ("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH", "PYTHONDONTWRITE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+        if forked:
+            folders.insert(0, str(fork_server.programs()))
+        path = os.pathsep.join(folders)
         if file_size is not None:
             command = ("sh", "-c", f'ulimit -f {2 * file_size}; exec "$@"', "sh", *command)
         return subprocess.Popen(

@@ -36,7 +36,7 @@ def reproduce_twice(into: Reproductions) -> None:
     (elsewhere.root / "src/sitecustomize.py").write_text(customize, encoding="utf-8")
     environment = {**ELSEWHERE, "RECORDS": str(into.records)}
     first = here.start("dvc", "repro")
-    second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment)
+    second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment, forked=False)
     try:
         output = here.finish(first).stdout
         elsewhere.finish(second)

@@ -14,6 +14,11 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 import numpy as np
+
+# A notebook's processes inherit the name of its backend, which fails matplotlib's import where that
+# backend is not installed. No backend is needed here.
+os.environ["MPLBACKEND"] = "agg"
+
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,10 +30,6 @@ from sidebyside.config.dataset import CLASS_NAMES, CLASSES, IMAGE_SIZE
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
 from sidebyside.reporting.page import DPI
-
-# What a notebook starts inherits the name of its backend, on which matplotlib's import fails where
-# that backend is not installed. None is needed here.
-os.environ["MPLBACKEND"] = "agg"
 
 BLUE, RED = "#0072b2", "#c8102e"
 COLOURS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")

@@ -1,0 +1,92 @@
+"""The repository: the lock of the dependencies, the Makefile, params.yaml, settings of DVC."""
+
+import functools
+import itertools
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.analytics import is_enabled
+from dvc.config import Config
+
+from sidebyside.config.parameters import Parameters
+from tests.support.source_code import PROJECT, project_files
+from tools import readme
+
+
+def test_no_file_contains_the_path_of_a_home_folder() -> None:
+    homes = ("/home/", "/root/", "/Users/", f"{Path.home()}/", f"{PROJECT}/")
+    for path in project_files():
+        if path.resolve() == Path(__file__):
+            continue
+        text = path.read_bytes().decode(errors="replace")
+        assert not [home for home in homes if home in text], path
+
+
+def test_every_locked_package_has_hashes_and_no_address() -> None:
+    lock = (PROJECT / "requirements.lock").read_text()
+    requirements = [line for line in lock.replace("\\\n", "").splitlines() if line[:1].isalnum()]
+    assert len(requirements) > 100
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9._-]+(\[[a-z0-9,-]+\])?==\S+ ", requirement), requirement
+        assert "--hash=sha256:" in requirement, requirement
+    assert "http" not in re.sub(r"^([a-z0-9._-]*http[a-z0-9._-]*==|\s+#).*", "", lock, flags=re.M)
+    assert not re.search(r"://|index-url|find-links", lock)
+
+
+def test_direct_dependencies_are_locked() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["dependencies"]]
+    groups = project["dependency-groups"]
+    # The frameworks that only the benchmarks compare with are not part of the environment.
+    wanted += itertools.chain(*(groups[name] for name in groups if name != "peers"))
+    lock = (PROJECT / "requirements.lock").read_text().lower()
+    for requirement in wanted:
+        name = re.split(r"[\[=<>]", requirement)[0].lower()
+        assert re.search(rf"^{re.escape(name)}==", lock, re.M), requirement
+
+
+def test_every_make_target_is_phony_and_has_a_description() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    phony = set(" ".join(re.findall(r"^\.PHONY:(.*)", makefile, re.M)).split())
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):(?!=)", makefile, re.M))
+    documented = set(re.findall(r"^([a-z][a-z0-9-]*):[^=].*## \S", makefile, re.M))
+    assert targets == documented == phony
+    assert {"help", "install", "repro", "test"} <= targets
+
+
+@pytest.mark.parametrize("target", readme.EXPERIMENTS)
+def test_the_experiments_change_parameters_that_exist(target: str) -> None:
+    command = ("make", "--dry-run", target)
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    changes = re.findall(r"-S (\S+?)=(\S+)", printed.stdout)
+    assert changes
+    content = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    for key, value in changes:
+        *sections, name = key.split(".")
+        section = functools.reduce(dict.__getitem__, sections, content)
+        assert name in section, key
+        section[name] = yaml.safe_load(value)
+    Parameters.model_validate(content)
+
+
+def test_the_header_of_params_yaml_names_the_command_and_the_expected_results() -> None:
+    header = (PROJECT / "params.yaml").read_text().split("\nseed:")[0].splitlines()
+    assert all(line.startswith("#") for line in header if line)
+    for words in ("dvc repro", "dvc exp run --temp -S ", "# expected"):
+        assert words in "\n".join(header), f"the header of params.yaml does not name {words!r}"
+
+
+@pytest.mark.parametrize("folder", [PROJECT, PROJECT / "replications"])
+def test_dvc_sends_no_analytics_and_adds_nothing_to_git(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))  # not a user's own settings
+    monkeypatch.delenv("DVC_NO_ANALYTICS", raising=False)
+    monkeypatch.chdir(folder)
+    assert not is_enabled()
+    core = Config.from_cwd()["core"]
+    assert (core["check_update"], core["autostage"]) == (False, False)
