@@ -16,7 +16,7 @@ from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
-from sidebyside.models.tensorflow_setup import SWITCHES
+from sidebyside.models.tensorflow_setup import ENVIRONMENT
 from sidebyside.workflow import command
 
 ROUNDS = 5
@@ -49,7 +49,7 @@ def seconds(model: str, *, deterministic: bool) -> float:
     parameters = read_parameters(paths.params)
     record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     if not deterministic:
-        os.environ.update(SWITCHES)  # some of which TensorFlow reads when it is loaded
+        os.environ.update(ENVIRONMENT)  # some of which TensorFlow reads when it is loaded
         import tensorflow as tf  # noqa: PLC0415 (before it is configured, to take a switch away)
 
         tf.config.experimental.enable_op_determinism = lambda: None

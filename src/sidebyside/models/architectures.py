@@ -1,7 +1,7 @@
-"""The architectures: hyperparameters → an untrained Keras model.
+"""Build untrained Keras models from hyperparameters.
 
-Every model takes raw pixels (uint8 [N, 28, 28]), scales them inside, in this one place, and ends in
-a layer `logits` followed by the softmax, both float32, so that a saved model gives probabilities.
+Every model takes raw pixels (uint8 [N, 28, 28]), scales them itself and ends in a layer `logits`
+followed by the softmax, both float32, so that a saved model returns probabilities.
 """
 
 import contextlib
@@ -27,48 +27,48 @@ from sidebyside.models.layers import (
     FusedDropout,
     FusedGelu,
     FusedGeluPooling,
-    portable_layers,
+    builtin_layers,
 )
 
-# Of the running mean and variance: at 0.9 they look back some ten steps, at Keras's 0.99 a hundred;
-# an epoch of the MLP has no more.
+# Momentum of the moving mean and variance: 0.9 averages over about ten steps, Keras's default of
+# 0.99 over a hundred, which is a whole epoch of the MLP.
 BATCH_NORM_MOMENTUM = 0.9
 
-MONOTONE = {"relu", "elu", "tanh"}  # activations that never fall
+MONOTONE = {"relu", "elu", "tanh"}  # activations that never decrease
 
-# Keras's names for what a model computes in; the weights are float32 in both.
+# Precision → Keras's dtype policy; the weights are float32 in both.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @contextlib.contextmanager
-def memory_errors_named() -> Iterator[None]:
-    """Turn what TensorFlow raises when the memory does not suffice into one line.
+def translate_memory_errors() -> Iterator[None]:
+    """Turn an out-of-memory error of TensorFlow or Python into a one-line TrainingError.
 
     Raises:
-        TrainingError: as soon as that happens inside the block.
+        TrainingError: the block ran out of memory.
     """
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError):
         raise TrainingError(
-            "the memory does not suffice for this model: make it, or batch_size, smaller"
+            "not enough memory for this model: reduce batch_size or the size of the model"
         ) from None
 
 
-@memory_errors_named()
+@translate_memory_errors()
 def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Model:
-    """Return an untrained model whose initial weights follow from `seed`.
+    """Return an untrained model whose initial weights are a function of `seed`.
 
-    Keras's own state is reset first: automatic names and seeds count per process, and equal models
-    must be equal bytes.
+    Keras's global state is reset first, as its automatic names and seeds count per process, and
+    equal models must give equal bytes.
 
     Args:
-        model: a key of BUILDERS.
-        hyperparameters: the record of that architecture.
-        seed: of the initial weights.
+        model: the architecture, a key of BUILDERS.
+        hyperparameters: the architecture's record.
+        seed: seed for the initial weights.
 
     Raises:
-        TrainingError: the memory does not suffice for the weights.
+        TrainingError: there is not enough memory for the weights.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
@@ -79,12 +79,12 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
         keras.config.set_dtype_policy(POLICIES["float32"])
 
 
-def portable(model: keras.Model) -> keras.Model:
-    """Return the same model, with the same weights, of Keras's own layers alone."""
+def to_builtin_layers(model: keras.Model) -> keras.Model:
+    """Return the same model, with the same weights, made of Keras's built-in layers only."""
 
     def apply(layer: keras.Layer, x: keras.KerasTensor, **_: Any) -> keras.KerasTensor:
-        for own in portable_layers(layer):
-            x = own(x)
+        for builtin in builtin_layers(layer):
+            x = builtin(x)
         return x
 
     result = keras.models.clone_model(
@@ -95,8 +95,8 @@ def portable(model: keras.Model) -> keras.Model:
 
 
 def build_mlp(h: MlpHyperparameters) -> keras.Model:
-    """Return dense layers of `hidden_units`, each: dense, batch norm, activation, dropout."""
-    pixels, x = _scaled_pixels()
+    """Return an MLP: per hidden layer a dense layer, batch norm, activation and dropout."""
+    pixels, x = _scaled_input()
     x = layers.Flatten(name="flatten")(x)
     x = _dropout(x, h.input_dropout, "input_dropout")
     dropouts = per_layer(h.dropout, len(h.hidden_units))
@@ -107,13 +107,13 @@ def build_mlp(h: MlpHyperparameters) -> keras.Model:
 
 
 def build_cnn(h: CnnHyperparameters) -> keras.Model:
-    """Return blocks of convolutions, then flatten or average, then dense layers.
+    """Return a CNN: blocks of convolutions, flatten or global average pooling, dense layers.
 
-    In the last convolution of a block the pooling comes before batch norm and activation, which
-    then work on a quarter of the values. Without batch norm that is the same as the usual order, as
-    long as the activation is monotone; for one that is not, the pooling comes last.
+    After the last convolution of a block, max pooling comes before batch norm and activation, which
+    then process a quarter of the values. Without batch norm this equals the usual order if the
+    activation is monotone; otherwise pooling comes last.
     """
-    pixels, x = _scaled_pixels()
+    pixels, x = _scaled_input()
     x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
     blocks = len(h.filters)
     kernels, dropouts = per_layer(h.kernel_size, blocks), per_layer(h.block_dropout, blocks)
@@ -132,7 +132,7 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
                 name=name,
             )(x)
             pool = number == convolutions and (block < blocks or h.pool_last)
-            x = _pooled(x, h, name, f"block_{block}_pool") if pool else _normalised(x, h, name)
+            x = _pool_and_activate(x, h, name, block) if pool else _activate(x, h, name)
         x = _dropout(x, dropout, f"block_{block}_dropout")
     if h.head == "average":
         x = layers.GlobalAveragePooling2D(name="average")(x)
@@ -148,20 +148,20 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {"mlp": build_mlp, "cnn": buil
 
 
 def flops(model: keras.Model) -> int:
-    """Return the floating-point operations of one prediction of one image.
+    """Return the number of floating-point operations to classify one image.
 
-    Counted are the multiplications and additions of dense and convolutional layers, two per
-    weight and place; everything else is small beside them.
+    Only dense and convolutional layers count: one multiplication and one addition per weight and
+    output position. The other layers' share is negligible.
     """
     total = 0
     for layer in model.layers:
         if isinstance(layer, (layers.Dense, layers.Conv2D)):
-            places = math.prod(layer.output.shape[1:-1])
-            total += 2 * places * math.prod(layer.kernel.shape)
+            positions = math.prod(layer.output.shape[1:-1])
+            total += 2 * positions * math.prod(layer.kernel.shape)
     return total
 
 
-def _scaled_pixels() -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _scaled_input() -> tuple[keras.KerasTensor, keras.KerasTensor]:
     pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE), dtype="uint8", name="pixels")
     return pixels, layers.Rescaling(1 / 255, name="scale")(pixels)
 
@@ -174,19 +174,22 @@ def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> k
         kernel_regularizer=_l2(h),
         name=name,
     )
-    return _normalised(dense(x), h, name)
+    return _activate(dense(x), h, name)
 
 
-def _pooled(x: keras.KerasTensor, h: CnnHyperparameters, name: str, pool: str) -> keras.KerasTensor:
-    pooling = layers.MaxPooling2D(name=pool)
+def _pool_and_activate(
+    x: keras.KerasTensor, h: CnnHyperparameters, name: str, block: int
+) -> keras.KerasTensor:
+    pooling = layers.MaxPooling2D(name=f"block_{block}_pool")
     if h.batch_norm or h.activation in MONOTONE:
-        return _normalised(pooling(x), h, name)
+        return _activate(pooling(x), h, name)
     if h.activation == "gelu":
         return FusedGeluPooling(name=f"{name}_gelu")(x)
-    return pooling(_normalised(x, h, name))
+    return pooling(_activate(x, h, name))
 
 
-def _normalised(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
+def _activate(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
+    """Append batch norm, if any, and the activation."""
     if h.batch_norm:
         x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
     activated = f"{name}_{h.activation}"

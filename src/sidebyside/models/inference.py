@@ -1,4 +1,4 @@
-"""Class probabilities of a model, in batches of a fixed size."""
+"""Predict class probabilities in batches of a fixed size."""
 
 from collections.abc import Callable
 from typing import cast
@@ -10,15 +10,21 @@ from numpy.typing import NDArray
 
 from sidebyside.data.splits import Split
 
-PREDICTION_BATCH = 500  # fixed: another batch size changes the last bits of a probability
+PREDICTION_BATCH = 500  # fixed, as the batch size changes the last bits of a probability
 
 
 def predict_probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return class probabilities, float32 [N, 10]."""
+    """Return the model's class probabilities, float32 [N, 10].
+
+    Args:
+        model: maps uint8 [N, 28, 28] to probabilities.
+        images: uint8 [N, 28, 28].
+    """
     return predict_in_batches(prediction_function(model), images)
 
 
 def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the model in inference mode, compiled to a TensorFlow function of a batch."""
     function = tf.function(lambda images: model(images, training=False))
     return cast(Callable[[tf.Tensor], tf.Tensor], function)
 
@@ -26,6 +32,12 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def predict_in_batches(
     function: Callable[[tf.Tensor], tf.Tensor], images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
+    """Return class probabilities, float32 [N, 10], computed PREDICTION_BATCH images at a time.
+
+    Args:
+        function: as `prediction_function` returns it.
+        images: uint8 [N, 28, 28], at least one.
+    """
     return np.concatenate(
         [
             function(tf.constant(images[start : start + PREDICTION_BATCH])).numpy()
@@ -37,11 +49,18 @@ def predict_in_batches(
 def loss_and_accuracy(
     function: Callable[[tf.Tensor], tf.Tensor], split: Split
 ) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy."""
+    """Return the mean cross-entropy in nats and the accuracy as a fraction of the images.
+
+    Probabilities that underflow to 0 count as the smallest normal float32, so the loss is finite.
+
+    Args:
+        function: as `prediction_function` returns it.
+        split: images with their labels.
+    """
     probabilities = predict_in_batches(function, split.images).astype(np.float64)
-    of_truth = probabilities[np.arange(len(split)), split.labels]
+    true_class = probabilities[np.arange(len(split)), split.labels]
     tiny = np.finfo(np.float32).tiny
     return (
-        float(-np.log(np.maximum(of_truth, tiny)).mean()),
+        float(-np.log(np.maximum(true_class, tiny)).mean()),
         float((probabilities.argmax(1) == split.labels).mean()),
     )

@@ -1,4 +1,4 @@
-"""Save, load and identify Keras models; equal models give equal bytes."""
+"""Save, load and hash Keras models; equal models give equal bytes."""
 
 import hashlib
 import io
@@ -15,10 +15,10 @@ from sidebyside.core.files import write_bytes
 
 
 def save_model(path: Path, model: keras.Model) -> str:
-    """Replace `path` by the model as a `.keras` file, the same bytes for equal models.
+    """Write the model to `path` as a `.keras` file, atomically; equal models give equal bytes.
 
-    Keras writes the time, the modification time of a member and memory addresses into the archive;
-    they are set to constants. The file loads with plain `keras.saving.load_model`.
+    Keras writes the current time, a member's modification time and memory addresses into the
+    archive; they are replaced by constants. `keras.saving.load_model` loads the file.
 
     Returns:
         The SHA-256 of the file.
@@ -30,7 +30,7 @@ def save_model(path: Path, model: keras.Model) -> str:
         content = _canonical(temporary.read_bytes())
         write_bytes(path, content)
     except OSError as error:
-        error.filename = str(path)  # Keras names no file where a disk is full
+        error.filename = str(path)  # Keras does not name the file if the disk is full
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -41,27 +41,32 @@ def load_model(path: Path) -> keras.Model:
     """Return a saved model.
 
     Raises:
-        UserError: the file is missing or is no model.
+        UserError: the file is missing, is not a valid Keras model, or has other input or output
+            shapes than this data set's.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder, expected a model")
+        raise UserError(f"{path} is a folder; expected a .keras file")
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc repro train`")
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no readable model: no Keras archive, or not all of it")
+        raise UserError(f"{path} is not a valid Keras model: not a .keras archive, or truncated")
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise UserError(f"{path} is no readable model: {reason}") from None
+        raise UserError(f"{path} is not a valid Keras model: {reason}") from None
     shapes = (model.input_shape, model.output_shape)
-    if shapes != ((None, IMAGE_SIZE, IMAGE_SIZE), (None, CLASSES)):
-        raise UserError(f"{path} is a model of other data: it maps {shapes[0]} to {shapes[1]}")
+    expected = ((None, IMAGE_SIZE, IMAGE_SIZE), (None, CLASSES))
+    if shapes != expected:
+        raise UserError(
+            f"{path} is a model for other data: it maps {shapes[0]} to {shapes[1]},"
+            f" expected {expected[0]} to {expected[1]}"
+        )
     return model
 
 
 def weights_digest(model: keras.Model) -> str:
-    """Return the SHA-256 over the weights in their order: the model's identity."""
+    """Return the SHA-256 of all weights in layer order, moving statistics included."""
     hasher = hashlib.sha256()
     for weight in model.weights:
         hasher.update(weight.numpy().tobytes())
@@ -69,6 +74,7 @@ def weights_digest(model: keras.Model) -> str:
 
 
 def _canonical(archive: bytes) -> bytes:
+    """Return a `.keras` archive without times, memory addresses and platform attributes."""
     with zipfile.ZipFile(io.BytesIO(archive)) as source:
         members = {name: source.read(name) for name in sorted(source.namelist())}
     metadata = json.loads(members["metadata.json"])
@@ -76,22 +82,22 @@ def _canonical(archive: bytes) -> bytes:
     members["metadata.json"] = json.dumps(metadata).encode()
     numbers: dict[int, int] = {}  # memory address → order of appearance
 
-    def numbered(node: Any) -> Any:
+    def renumber(node: Any) -> Any:
         if isinstance(node, dict):
             return {
                 key: numbers.setdefault(value, len(numbers))
                 if key == "shared_object_id"
-                else numbered(value)
+                else renumber(value)
                 for key, value in node.items()
             }
-        return [numbered(item) for item in node] if isinstance(node, list) else node
+        return [renumber(item) for item in node] if isinstance(node, list) else node
 
-    members["config.json"] = json.dumps(numbered(json.loads(members["config.json"]))).encode()
+    members["config.json"] = json.dumps(renumber(json.loads(members["config.json"]))).encode()
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as result:
         for name, content in members.items():
             information = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             information.external_attr = 0o644 << 16
-            information.create_system = 3  # Unix, whatever writes it
+            information.create_system = 3  # Unix, on every platform
             result.writestr(information, content)
     return target.getvalue()

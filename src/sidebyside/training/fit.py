@@ -28,7 +28,7 @@ def train_model(
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
 ) -> tuple[keras.Model, Progress]:
-    """Return a trained model made of Keras's own layers, and its progress.
+    """Return a trained model made of Keras's built-in layers, and its progress.
 
     Args:
         architecture: a key of RECORDS.
@@ -58,4 +58,4 @@ def train_model(
         on_steps=on_steps,
         checkpoint=checkpoint,
     )
-    return architectures.portable(model), progress
+    return architectures.to_builtin_layers(model), progress

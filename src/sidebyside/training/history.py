@@ -1,20 +1,21 @@
-"""The history of a training: one row per epoch, and which epoch is kept."""
+"""History of a training: a row per epoch, and the epoch whose weights are kept."""
 
 from dataclasses import dataclass, field
 
-Epoch = dict[str, float]  # one row of a history; its columns are HISTORY_COLUMNS
+Epoch = dict[str, float]  # a row of a history; its keys are HISTORY_COLUMNS
 
 
 @dataclass
 class Progress:
-    """Where a training stands at the end of an epoch; everything but the arrays."""
+    """State of a training at the end of an epoch, without the arrays."""
 
     history: list[Epoch] = field(default_factory=list)
-    improved_epoch: int = 0  # the last one that had the best `monitor` so far; counted from 1
-    best_epoch: int = 0  # whose weights are kept; 0: none yet
+    improved_epoch: int = 0  # the epoch with the best `monitor` so far, from 1; 0: none yet
+    best_epoch: int = 0  # the epoch whose weights are kept, from 1; 0: none yet
 
     @property
     def epochs(self) -> int:
+        """The number of epochs so far."""
         return len(self.history)
 
     @property

@@ -20,7 +20,7 @@ from sidebyside.config.schemas import HISTORY_COLUMNS
 from sidebyside.core.errors import TrainingError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
-from sidebyside.models.architectures import memory_errors_named
+from sidebyside.models.architectures import translate_memory_errors
 from sidebyside.models.inference import loss_and_accuracy, prediction_function
 from sidebyside.training.checkpoint import restore_checkpoint, save_checkpoint
 from sidebyside.training.early_stopping import add_epoch, is_finished
@@ -31,7 +31,7 @@ from sidebyside.training.step import averaged_weights, seed_dropout, step_functi
 STEPS_PER_CALL = 25  # about a second of a CNN: the longest wait of Ctrl-C and the progress bar
 
 
-@memory_errors_named()
+@translate_memory_errors()
 def train(
     model: keras.Model,
     hyperparameters: Hyperparameters,
@@ -68,7 +68,7 @@ def train(
         checkpoint: file to resume from and to save to after each epoch.
 
     Raises:
-        TrainingError: the loss is not finite, or memory does not suffice.
+        TrainingError: the loss is not finite, or there is not enough memory.
         UserError: the checkpoint is damaged.
     """
     h = hyperparameters

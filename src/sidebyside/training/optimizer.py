@@ -1,4 +1,4 @@
-"""Optimizers and the learning rate schedule."""
+"""Build the optimizer and compute the learning rate schedule."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ from sidebyside.config.hyperparameters import Hyperparameters
 
 
 class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
-    """Adam (Kingma & Ba 2015, end of section 2), one kernel per variable."""
+    """Adam (Kingma & Ba 2015, end of section 2) with one fused kernel per variable."""
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any) -> None:
-        """Update a variable and its two moments in place."""
+        """Update a variable and its two moment estimates in place."""
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -31,6 +31,10 @@ class FusedAdam(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no ty
 
 
 def build_optimizer(h: Hyperparameters) -> keras.optimizers.Optimizer:
+    """Return Adam, SGD, or SGD with Nesterov momentum of 0.9.
+
+    Weight decay is not the optimizer's: the training step applies it.
+    """
     if h.optimizer == "adam":
         return FusedAdam(h.learning_rate)
     momentum = 0.9 if h.optimizer == "nesterov" else 0.0
@@ -38,11 +42,15 @@ def build_optimizer(h: Hyperparameters) -> keras.optimizers.Optimizer:
 
 
 def scheduled_learning_rate(h: Hyperparameters, epoch: float, epochs: int) -> float:
-    """Return the rate at a fractional epoch: linear warm-up, then constant or cosine to zero.
+    """Return the learning rate: linear warm-up, then constant or cosine annealing to zero.
 
-    Zero is reached where the last epoch ends, one step behind its last step.
+    The cosine (Loshchilov & Hutter 2017, equation 5, without restarts) reaches zero at the end of
+    the last epoch, one step after its last step.
 
-    Cosine annealing without restarts: Loshchilov & Hutter 2017, equation 5.
+    Args:
+        h: peak rate, schedule and length of the warm-up.
+        epoch: the time since the start, in epochs; fractional within an epoch.
+        epochs: the length of the schedule.
     """
     if epoch < h.warmup_epochs:
         return h.learning_rate * (epoch + 0.01) / (h.warmup_epochs + 0.01)

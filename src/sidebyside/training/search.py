@@ -1,4 +1,4 @@
-"""Search for hyperparameters with keras-tuner; what a trial does is given from outside."""
+"""Search hyperparameters with keras-tuner; the caller supplies the function that runs a trial."""
 
 import json
 import math
@@ -20,10 +20,10 @@ with imports.fast_imports():
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found."""
+    """Result of a search."""
 
-    best: Values
-    winner: Trial  # which they are of
+    best: Values  # all hyperparameters of the best trial
+    winner: Trial
     trials: Sequence[Trial]
 
 
@@ -34,23 +34,23 @@ def search(
     run_trial: Callable[[int, Values, int], Mapping[str, float]],
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> Outcome:
-    """Search the space with one of keras-tuner's strategies and return every trial.
+    """Search the space with one of keras-tuner's strategies and return all trials.
 
-    The same seed and the same scores give the same trials in the same order, so a search that was
-    stopped goes on by asking again: `run_trial` answers at once for what it remembers. Hyperband
-    trains a promoted trial from scratch, with more epochs, instead of going on from its weights:
-    a trial's result then depends on its hyperparameters alone.
+    Equal seeds and scores give equal trials in the same order, so an interrupted search is resumed
+    by running it again with a `run_trial` that returns stored scores. Hyperband trains a promoted
+    trial from scratch with more epochs instead of continuing from its weights, so that a trial's
+    result depends only on its hyperparameters and epochs.
 
     Args:
-        space: every hyperparameter with its value or its range.
+        space: every hyperparameter with its value or range.
         settings: strategy, number of trials, objective.
-        seed: of the strategy, at least 1.
-        run_trial: (number, values, epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
-            TrainingError when the trial cannot be completed, which counts as failed.
+        seed: seed for the strategy, at least 1.
+        run_trial: (number, values, maximum epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
+            TrainingError if the trial cannot be completed, which counts as a failed trial.
         on_trial: called after each trial.
 
     Raises:
-        UserError: no trial gave a result, or `run_trial` raised it.
+        UserError: no trial was completed, or `run_trial` raised it.
     """
     fixed = {name: value for name, value in space.items() if not isinstance(value, SearchRange)}
     searched = {name: value for name, value in space.items() if isinstance(value, SearchRange)}
@@ -69,7 +69,7 @@ def search(
         on_trial(trials[-1])
         return trials[-1]
 
-    if not ranges:  # the strategies know no empty space
+    if not ranges:  # keras-tuner does not support an empty space
         if run({}, settings.epochs).scores is None:
             raise UserError(f"the only trial failed: {trials[0].failure}")
         return Outcome(fixed, trials[0], trials)
@@ -79,25 +79,25 @@ def search(
     class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
         def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
             values = trial.hyperparameters.values
-            drawn = {part: _decoded(kind, values[part]) for part, kind in ranges.items()}
+            drawn = {part: _decode(kind, values[part]) for part, kind in ranges.items()}
             try:
-                done = run(
+                trial_result = run(
                     {name: value.assemble(name, drawn) for name, value in searched.items()},
                     int(values.get("tuner/epochs", settings.epochs)),
                 )
-            except Exception as error:  # a full disk, say: keras-tuner would go on without it
+            except Exception as error:  # such as a full disk; keras-tuner would continue
                 raise keras_tuner.errors.FatalError from error
-            if done.scores is None:
-                return {settings.objective: math.nan}  # how keras-tuner is told of a failure
-            by_id[trial.trial_id] = done
-            return dict(done.scores)
+            if trial_result.scores is None:
+                return {settings.objective: math.nan}  # marks a failed trial for keras-tuner
+            by_id[trial.trial_id] = trial_result
+            return dict(trial_result.scores)
 
     with tempfile.TemporaryDirectory() as folder:
         tuner = Tuner(
             objective=keras_tuner.Objective(
                 settings.objective, "min" if settings.objective == "val_loss" else "max"
             ),
-            hyperparameters=_declared(ranges),
+            hyperparameters=_to_keras_tuner(ranges),
             tune_new_entries=False,
             seed=seed,
             directory=folder,
@@ -107,34 +107,35 @@ def search(
         )
         try:
             with warnings.catch_warnings():
-                # A failed trial's score is NaN, of which keras-tuner takes the best value.
+                # keras-tuner takes the best value of a failed trial's scores, which are all NaN.
                 warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
                 tuner.search(verbose=0)
         except keras_tuner.errors.FatalError as error:
             raise error.__cause__ or error from None
-        except RuntimeError as error:  # keras-tuner gives up after three failures in a row
+        except RuntimeError as error:  # keras-tuner stops after three failures in a row
             raise UserError(
-                f"the search was given up: its last three trials failed, with: {trials[-1].failure}"
+                f"the search stopped after three failed trials in a row; the last error:"
+                f" {trials[-1].failure}"
             ) from error
-        # Without a completed trial, keras-tuner's best one is a failed one.
+        # If no trial was completed, keras-tuner's best trial is a failed one.
         best = [
             by_id[trial.trial_id]
             for trial in tuner.oracle.get_best_trials(1)
             if trial.trial_id in by_id
         ]
     if not best:
-        raise UserError(f"every trial of the search failed, the last with: {trials[-1].failure}")
+        raise UserError(f"all trials of the search failed; the last error: {trials[-1].failure}")
     return Outcome({**fixed, **best[0].searched}, best[0], trials)
 
 
-def most_trials(space: SearchSpace, settings: Search) -> int | None:
-    """Return how many trials a search has at most; None where hyperband's brackets decide it."""
+def max_trials(space: SearchSpace, settings: Search) -> int | None:
+    """Return the maximum number of trials; None for Hyperband, whose brackets decide it."""
     ranges = _ranges(space)
     if not ranges:
         return 1
     if settings.strategy == "hyperband":
         return None
-    if settings.strategy == "bayesian":  # which may ask for the same values again
+    if settings.strategy == "bayesian":  # which may repeat values
         return settings.trials
     combinations = math.prod(
         math.inf
@@ -142,7 +143,7 @@ def most_trials(space: SearchSpace, settings: Search) -> int | None:
         and value.step is None
         and value.min_value < value.max_value
         else len(tuple(value.values))
-        for value in _declared(ranges).space
+        for value in _to_keras_tuner(ranges).space
     )
     return int(min(settings.trials, combinations))
 
@@ -150,7 +151,12 @@ def most_trials(space: SearchSpace, settings: Search) -> int | None:
 def trials_table(
     trials: Sequence[Trial], names: Sequence[str]
 ) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows with every trial: number, searched hyperparameters, scores."""
+    """Return header and rows: number, searched hyperparameters and scores of every trial.
+
+    Args:
+        trials: in their order; the scores of a failed one are empty.
+        names: the searched hyperparameters.
+    """
     scores = ["epochs", "val_accuracy", "val_loss"]
     header = ["trial", *names, "max_epochs", *scores]
     rows = [
@@ -169,6 +175,7 @@ def trials_table(
 
 
 def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
+    """Return keras-tuner's class for the strategy and its budget."""
     if settings.strategy == "hyperband":
         return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
     strategies = {
@@ -180,7 +187,7 @@ def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
 
 
 def _ranges(space: SearchSpace) -> dict[str, SearchRange]:
-    """Return what keras-tuner draws: name of each part of a hyperparameter → its range."""
+    """Return the ranges to sample: name of a hyperparameter, or of a list's item → range."""
     return {
         part: drawn
         for name, value in space.items()
@@ -189,7 +196,8 @@ def _ranges(space: SearchSpace) -> dict[str, SearchRange]:
     }
 
 
-def _declared(ranges: Mapping[str, SearchRange]) -> keras_tuner.HyperParameters:
+def _to_keras_tuner(ranges: Mapping[str, SearchRange]) -> keras_tuner.HyperParameters:
+    """Return the ranges as keras-tuner's hyperparameters."""
     declared = keras_tuner.HyperParameters()
     for name, value in ranges.items():
         if isinstance(value, Choice):
@@ -208,10 +216,10 @@ def _declared(ranges: Mapping[str, SearchRange]) -> keras_tuner.HyperParameters:
     return declared
 
 
-def _decoded(kind: SearchRange, value: Any) -> Any:
-    """Return a value as the record takes it; keras-tuner knows choices as their JSON text."""
+def _decode(kind: SearchRange, value: Any) -> Any:
+    """Return a sampled value as the record expects it; choices are stored as JSON text."""
     if isinstance(kind, Choice):
         return json.loads(value)
     if isinstance(kind, IntRange):
         return int(value)
-    return float(f"{value:.12g}")  # keras-tuner's steps add up to 0.30000000000000004
+    return float(f"{value:.12g}")  # keras-tuner's steps sum to 0.30000000000000004

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
-from sidebyside.models.tensorflow_setup import SWITCHES
+from sidebyside.models.tensorflow_setup import ENVIRONMENT
 from sidebyside.workflow.graph import outputs_of
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions decide a trained model's bits
@@ -187,7 +187,7 @@ def machine(threads: int | None = None) -> dict[str, str]:
     facts = {name: metadata.version(name) for name in LIBRARIES}
     facts["python"] = platform.python_version()
     facts["processor"] = f"{platform.machine()} {_digest(_processor_features())}"
-    facts["onednn"] = SWITCHES["TF_ENABLE_ONEDNN_OPTS"]
+    facts["onednn"] = ENVIRONMENT["TF_ENABLE_ONEDNN_OPTS"]
     # A user may keep oneDNN from using newer instructions than these.
     facts["instructions"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")
     if threads is not None:

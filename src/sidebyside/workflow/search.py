@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from sidebyside.training.search import most_trials
+from sidebyside.training.search import max_trials
 from sidebyside.training.trial import Trial
 from sidebyside.training.trials import SearchTask
 from sidebyside.workflow.progress import duration
@@ -19,7 +19,7 @@ def trial_lines(task: SearchTask, label: str) -> Callable[[Trial, Sequence[float
         task: the search.
         label: the beginning of every line.
     """
-    total = most_trials(task.checked_space, task.settings)
+    total = max_trials(task.checked_space, task.settings)
     objective = task.settings.objective
     choose = min if objective == "val_loss" else max
     scores: list[float] = []

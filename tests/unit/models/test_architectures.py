@@ -222,7 +222,7 @@ def test_an_activation_that_falls_somewhere_comes_before_the_pooling() -> None:
     last = ["block_1_conv_1", "block_1_conv_1_silu", "block_1_pool"]
     assert names(built("cnn", activation="silu"))[3:6] == last
     saved = ["block_1_conv_1", "block_1_conv_1_gelu", "block_1_conv_1_gelu_pool"]
-    assert names(architectures.portable(built("cnn", activation="gelu")))[3:6] == saved
+    assert names(architectures.to_builtin_layers(built("cnn", activation="gelu")))[3:6] == saved
     first = ["block_1_conv_1", "block_1_pool", "block_1_conv_1_norm", "block_1_conv_1_gelu"]
     assert names(built("cnn", activation="gelu", batch_norm=True))[3:7] == first
 

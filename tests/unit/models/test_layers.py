@@ -20,7 +20,7 @@ from sidebyside.models.layers import (
     FusedDropout,
     FusedGelu,
     FusedGeluPooling,
-    portable_layers,
+    builtin_layers,
 )
 from sidebyside.training.optimizer import FusedAdam
 
@@ -137,7 +137,7 @@ def test_gelu_and_pooling_together_give_the_outputs_and_gradients_of_keras(
 ) -> None:
     inputs = (drawn(50, height, 9, 5) - 2) * scale
     outputs, (gradient,) = learned(FusedGeluPooling(), inputs)
-    layers = portable_layers(FusedGeluPooling(name="one"))
+    layers = builtin_layers(FusedGeluPooling(name="one"))
     assert [layer.name for layer in layers] == ["one", "one_pool"]
     own, (own_gradient,) = learned(keras.Sequential(layers), inputs)
     # Far below zero the error function's rounding is all there is, and chooses among the inputs.

@@ -26,7 +26,7 @@ print(
     keras.config.floatx(),
     keras.config.epsilon(),
     keras.config.image_data_format(),
-    *[name for name in tensorflow_setup.LEFT_OUT if name in sys.modules],
+    *[name for name in tensorflow_setup.UNUSED_PACKAGES if name in sys.modules],
 )
 import matplotlib.pyplot, pandas, scipy.stats, sklearn  # they load as ever afterwards
 assert gc.isenabled() and gc.get_freeze_count() > 100_000  # what was loaded is not collected
@@ -35,7 +35,7 @@ print("still heard", file=sys.stderr)
 
 
 def test_a_closed_standard_error_is_no_obstacle() -> None:
-    program = "from sidebyside.models.tensorflow_setup import _silenced_stderr\nwith _silenced_stderr(): print('done')"
+    program = "from sidebyside.models.tensorflow_setup import _suppress_stderr\nwith _suppress_stderr(): print('done')"
     line = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} 2>&-"
     told = subprocess.run(
         ["sh", "-c", line],

@@ -141,7 +141,7 @@ def test_a_flavor_of_other_code_is_not_served(
         ("keras_module.txt", b"antigravity", "it is no model of Keras's alone"),
         ("save_format.txt", b"h5", "it is no model of Keras's alone"),
         ("custom_objects.cloudpickle", b"", "it is no model of Keras's alone"),
-        ("model.keras", b"no archive", "data/model.keras is no readable model: no Keras archive"),
+        ("model.keras", b"no archive", "data/model.keras is not a valid Keras model: not a .keras"),
     ],
 )
 def test_a_folder_with_anything_else_is_not_served(

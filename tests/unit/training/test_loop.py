@@ -780,7 +780,7 @@ def test_a_saved_model_is_loaded_by_plain_keras_to_the_same_bits(
     fused = {"batch_norm": batch_norm, "activation": "gelu", "dropout": 0.1}
     record = parse_hyperparameters(model, TINY[model] | fused | {"precision": precision}, "test")
     network = architectures.build(model, record, 1)
-    save_model(path, architectures.portable(network))
+    save_model(path, architectures.to_builtin_layers(network))
     expected = predict_probabilities(network, VAL.images)
     digest = weights_digest(network)
     for loaded in (keras.saving.load_model(path), load_model(path)):

@@ -1,4 +1,4 @@
-"""Searches whose trials are a formula: nothing is trained here."""
+"""Searches whose trials evaluate a formula instead of training."""
 
 import contextlib
 import json
@@ -22,7 +22,8 @@ from sidebyside.config.search_space import (
     searched_hyperparameters,
 )
 from sidebyside.core.errors import TrainingError, UserError
-from sidebyside.training.search import Outcome, Trial, Values, most_trials, search, trials_table
+from sidebyside.training.search import Outcome, max_trials, search, trials_table
+from sidebyside.training.trial import Trial, Values
 
 STRATEGIES = ("random", "bayesian", "hyperband", "grid")
 SPACE: SearchSpace = {
@@ -49,13 +50,13 @@ def settings(strategy: str = "random", **changes: Any) -> Search:
 
 
 def formula(values: Mapping[str, Any], epochs: int) -> dict[str, float]:
-    """Return scores that are best near a learning rate of 0.01 and grow with the epochs."""
+    """Return scores that are best near a learning rate of 0.01 and rise with the epochs."""
     distance = abs(math.log10(values["learning_rate"]) + 2) + values["dropout"]
     accuracy = 0.9 - 0.1 * distance + 0.001 * epochs
     return {"val_accuracy": accuracy, "val_loss": 1 - accuracy, "epochs": epochs}
 
 
-def any_score(values: Mapping[str, Any], epochs: int) -> dict[str, float]:
+def unique_score(values: Mapping[str, Any], epochs: int) -> dict[str, float]:
     """Return scores that differ between any two sets of values."""
     score = zlib.crc32(json.dumps(values).encode()) / 2**32
     return {"val_accuracy": score, "val_loss": 1 - score, "epochs": epochs}
@@ -68,7 +69,7 @@ Answer = Callable[[Mapping[str, Any], int], Mapping[str, float]]
 def searched(
     options: Search, seed: int = 1, answer: Answer = formula, space: SearchSpace = SPACE
 ) -> tuple[Outcome, Asked]:
-    """Return the outcome of a search and what it asked for."""
+    """Return the outcome of a search and the trials that it asked for."""
     asked: Asked = []
 
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
@@ -79,7 +80,7 @@ def searched(
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_gives_complete_values_within_the_space(strategy: str) -> None:
+def test_every_strategy_samples_complete_values_within_the_space(strategy: str) -> None:
     outcome, asked = searched(settings(strategy))
     assert [number for number, _, _ in asked] == list(range(1, len(asked) + 1))
     if strategy != "hyperband":
@@ -100,14 +101,14 @@ def test_every_strategy_gives_complete_values_within_the_space(strategy: str) ->
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_best_trial_wins(strategy: str) -> None:
+def test_the_trial_with_the_best_objective_wins(strategy: str) -> None:
     outcome, _ = searched(settings(strategy))
     scored = [trial for trial in outcome.trials if trial.scores is not None]
     best = max(scored, key=lambda trial: (trial.scores or {})["val_accuracy"])
     assert outcome.best == {"optimizer": "adam", "units": [64, 32], **best.searched}
 
 
-def test_a_loss_is_minimised() -> None:
+def test_val_loss_is_minimised() -> None:
     outcome, _ = searched(settings(objective="val_loss"))
     losses = {
         json.dumps(trial.searched): trial.scores["val_loss"]
@@ -118,7 +119,7 @@ def test_a_loss_is_minimised() -> None:
     assert losses[best] == min(losses.values()) < max(losses.values())
 
 
-def test_the_objective_alone_decides() -> None:
+def test_only_the_objective_decides_the_winner() -> None:
     def answer(values: Mapping[str, Any], epochs: int) -> Mapping[str, float]:
         accuracy = formula(values, epochs)["val_accuracy"]
         return {"val_accuracy": accuracy, "val_loss": accuracy, "epochs": epochs}
@@ -129,7 +130,7 @@ def test_the_objective_alone_decides() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_same_seed_asks_for_the_same_trials(strategy: str) -> None:
+def test_equal_seeds_give_equal_trials(strategy: str) -> None:
     first, asked = searched(settings(strategy))
     second, asked_again = searched(settings(strategy))
     assert asked_again == asked
@@ -137,18 +138,18 @@ def test_the_same_seed_asks_for_the_same_trials(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "hyperband"])
-def test_another_seed_asks_for_other_trials(strategy: str) -> None:
+def test_different_seeds_give_different_trials(strategy: str) -> None:
     assert searched(settings(strategy), seed=2)[1] != searched(settings(strategy), seed=1)[1]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_stopped_search_goes_on_from_what_is_remembered(strategy: str) -> None:
+def test_an_interrupted_search_resumes_from_the_stored_trials(strategy: str) -> None:
     whole, asked = searched(settings(strategy))
     distinct = len({json.dumps(one[1:], sort_keys=True) for one in asked})
     for stop in (1, distinct // 2, distinct):
         journal: dict[str, Mapping[str, float]] = {}
 
-        def remembering(
+        def interrupted(
             values: Mapping[str, Any],
             epochs: int,
             journal: dict[str, Mapping[str, float]] = journal,
@@ -162,7 +163,7 @@ def test_a_stopped_search_goes_on_from_what_is_remembered(strategy: str) -> None
             return journal[name]
 
         with contextlib.suppress(KeyboardInterrupt):
-            searched(settings(strategy), answer=remembering)
+            searched(settings(strategy), answer=interrupted)
         assert len(journal) == min(stop, distinct)
         left = set(journal)
 
@@ -173,14 +174,14 @@ def test_a_stopped_search_goes_on_from_what_is_remembered(strategy: str) -> None
             left: set[str] = left,
         ) -> Mapping[str, float]:
             name = json.dumps([values, epochs], sort_keys=True)
-            assert name in journal or not left  # what is remembered is asked for first
+            assert name in journal or not left  # stored trials come first
             left.discard(name)
             return journal.get(name) or formula(values, epochs)
 
         assert searched(settings(strategy), answer=replaying) == (whole, asked)
 
 
-def test_hyperband_gives_its_better_trials_more_epochs() -> None:
+def test_hyperband_trains_its_better_trials_for_more_epochs() -> None:
     outcome, asked = searched(settings("hyperband"))
     budgets = [epochs for _, _, epochs in asked]
     assert min(budgets) < max(budgets) == 9
@@ -188,7 +189,7 @@ def test_hyperband_gives_its_better_trials_more_epochs() -> None:
     def hyperparameters(epochs: int) -> list[str]:
         return [json.dumps(trial.searched) for trial in outcome.trials if trial.epochs == epochs]
 
-    # The longest trials are promoted ones: tried before with fewer epochs.
+    # The longest trials are promoted ones, which ran before with fewer epochs.
     lowest, highest = set(hyperparameters(min(budgets))), hyperparameters(max(budgets))
     assert lowest & set(highest)
 
@@ -200,7 +201,7 @@ def test_hyperband_works_with_few_epochs(epochs: int) -> None:
     assert max(budget for _, _, budget in asked) <= epochs
 
 
-def test_a_grid_has_every_combination() -> None:
+def test_a_grid_search_tries_every_combination() -> None:
     space: SearchSpace = {
         "learning_rate": Choice(choice=(0.1, 0.01)),
         "dropout": FloatRange(float=FloatBounds(min=0.0, max=0.5, step=0.25)),
@@ -244,31 +245,31 @@ def test_a_space_smaller_than_the_number_of_trials_ends_the_search(strategy: str
         ),
     ],
 )
-def test_a_search_has_as_many_trials_as_are_announced(
+def test_max_trials_is_the_number_of_trials_of_a_random_or_grid_search(
     strategy: str, space: SearchSpace, combinations: int
 ) -> None:
     space = {"learning_rate": 0.01, **space}
     for trials in (2, 9):
         given = settings(strategy, trials=trials)
-        outcome, _ = searched(given, space=space, answer=any_score)
-        assert len(outcome.trials) == most_trials(space, given) == min(trials, combinations)
+        outcome, _ = searched(given, space=space, answer=unique_score)
+        assert len(outcome.trials) == max_trials(space, given) == min(trials, combinations)
 
 
-def test_a_continuous_range_ends_no_search() -> None:
-    assert most_trials(SPACE, settings(trials=1000)) == 1000
+def test_a_continuous_range_does_not_limit_the_number_of_trials() -> None:
+    assert max_trials(SPACE, settings(trials=1000)) == 1000
 
 
-def test_a_bayesian_search_has_at_most_as_many_trials_as_are_announced() -> None:
+def test_max_trials_bounds_a_bayesian_search() -> None:
     space: SearchSpace = {"dropout": Choice(choice=(0.1, 0.2)), "learning_rate": 0.01}
     given = settings("bayesian")
     outcome, _ = searched(given, space=space)
-    assert len(outcome.trials) <= given.trials == most_trials(space, given)
-    assert most_trials({"learning_rate": 0.01}, given) == 1
+    assert len(outcome.trials) <= given.trials == max_trials(space, given)
+    assert max_trials({"learning_rate": 0.01}, given) == 1
 
 
-def test_how_many_trials_hyperband_has_is_not_known_before() -> None:
-    assert most_trials(SPACE, settings("hyperband")) is None
-    assert most_trials({"dropout": 0.1}, settings("hyperband")) == 1
+def test_max_trials_of_hyperband_is_unknown() -> None:
+    assert max_trials(SPACE, settings("hyperband")) is None
+    assert max_trials({"dropout": 0.1}, settings("hyperband")) == 1
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -282,13 +283,13 @@ def test_how_many_trials_hyperband_has_is_not_known_before() -> None:
     ],
     ids=["one choice", "equal bounds", "equal bounds, log", "a step wider than the range"],
 )
-def test_a_range_of_one_value_is_no_obstacle(strategy: str, only: Choice | FloatRange) -> None:
+def test_a_range_of_one_value_is_accepted(strategy: str, only: Choice | FloatRange) -> None:
     space: SearchSpace = {"learning_rate": only, "dropout": 0.0}
     outcome, _ = searched(settings(strategy), space=space)
     assert outcome.best == {"learning_rate": 0.01, "dropout": 0.0}
 
 
-def test_a_whole_number_between_equal_bounds_is_no_obstacle() -> None:
+def test_an_integer_range_with_equal_bounds_is_accepted() -> None:
     space: SearchSpace = {
         "batch_size": IntRange(int=IntBounds(min=64, max=64)),
         "learning_rate": 0.1,
@@ -298,7 +299,7 @@ def test_a_whole_number_between_equal_bounds_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_without_a_range_there_is_one_trial(strategy: str) -> None:
+def test_a_space_without_a_range_gives_one_trial(strategy: str) -> None:
     space: SearchSpace = {"learning_rate": 0.01, "dropout": 0.1, "units": [64]}
     outcome, asked = searched(settings(strategy), space=space)
     assert asked == [(1, space, 9)]
@@ -325,7 +326,7 @@ def test_choices_keep_their_type(values: tuple[Any, ...]) -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_list_of_searched_length_has_searched_items(strategy: str) -> None:
+def test_the_length_and_the_items_of_a_list_are_searched(strategy: str) -> None:
     item = Choice(choice=(64, 32))
     units = ListRange(list=ListBounds(items=(item, item, Choice(choice=(8,))), shortest=2))
     space: SearchSpace = {"hidden_units": units, "learning_rate": 0.01, "dropout": 0.0}
@@ -338,14 +339,14 @@ def test_a_list_of_searched_length_has_searched_items(strategy: str) -> None:
     assert all(set(trial.searched) <= set(SPACE) for trial in outcome.trials)
 
 
-def test_floats_on_a_log_scale_fill_every_decade() -> None:
+def test_a_log_scale_covers_every_decade_evenly() -> None:
     _, asked = searched(settings(trials=60))
     rates = [values["learning_rate"] for _, values, _ in asked]
     for lowest in (0.0005, 0.005, 0.05):
         assert 8 < sum(lowest <= rate < 10 * lowest for rate in rates) < 35
 
 
-def test_steps_give_the_numbers_that_people_write() -> None:
+def test_steps_give_round_decimal_numbers() -> None:
     def answer(values: Mapping[str, Any], epochs: int) -> Mapping[str, float]:
         return {"val_accuracy": values["dropout"], "val_loss": 0.0, "epochs": epochs}
 
@@ -367,7 +368,7 @@ def failing(*numbers: int) -> Callable[[int, Values, int], Mapping[str, float]]:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_failed_trial_is_recorded_and_the_search_goes_on(strategy: str) -> None:
+def test_a_failed_trial_is_recorded_and_the_search_continues(strategy: str) -> None:
     seen: list[Trial] = []
     outcome = search(SPACE, settings(strategy), 1, failing(1, 3), seen.append)
     assert list(outcome.trials) == seen
@@ -386,21 +387,25 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(strategy: str) -> Non
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_three_failures_in_a_row_end_the_search_with_the_reason(strategy: str) -> None:
+def test_three_failures_in_a_row_end_the_search_with_the_last_error(strategy: str) -> None:
     seen: list[Trial] = []
-    with pytest.raises(UserError, match="last three trials failed, with: trial 4: it diverged"):
+    with pytest.raises(
+        UserError, match="three failed trials in a row; the last error: trial 4: it diverged"
+    ):
         search(SPACE, settings(strategy), 1, failing(2, 3, 4), seen.append)
     assert [trial.number for trial in seen] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "grid"])
-def test_a_search_without_a_result_says_why(strategy: str) -> None:
-    with pytest.raises(UserError, match=r"every trial .* failed, the last with: trial 2: it div"):
+def test_a_search_whose_trials_all_fail_reports_the_last_error(strategy: str) -> None:
+    with pytest.raises(
+        UserError, match=r"all trials .* failed; the last error: trial 2: it diverged"
+    ):
         search(SPACE, settings(strategy, trials=2), 1, failing(1, 2))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_what_is_not_the_trials_fault_ends_the_search(strategy: str) -> None:
+def test_a_user_error_ends_the_search(strategy: str) -> None:
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
         if number == 2:
             raise UserError("epoch.npz is damaged")
@@ -412,7 +417,7 @@ def test_what_is_not_the_trials_fault_ends_the_search(strategy: str) -> None:
     assert [trial.number for trial in seen] == [1]
 
 
-def test_the_only_trial_of_a_fixed_space_must_not_fail() -> None:
+def test_a_failure_of_the_only_trial_is_an_error() -> None:
     space: SearchSpace = {"learning_rate": 0.01, "dropout": 0.1}
     with pytest.raises(UserError, match="the only trial failed: trial 1: it diverged"):
         search(space, settings(), 1, failing(1))
@@ -420,7 +425,7 @@ def test_the_only_trial_of_a_fixed_space_must_not_fail() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ZeroDivisionError])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_what_is_no_failed_trial_is_not_taken_for_one(
+def test_other_exceptions_are_raised_and_not_recorded_as_failed_trials(
     strategy: str, error: type[BaseException]
 ) -> None:
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
@@ -432,7 +437,7 @@ def test_what_is_no_failed_trial_is_not_taken_for_one(
     assert seen == []
 
 
-def test_keras_tuner_says_nothing_and_leaves_nothing(
+def test_keras_tuner_prints_nothing_and_leaves_no_files(
     capfd: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -444,7 +449,7 @@ def test_keras_tuner_says_nothing_and_leaves_nothing(
 # The table
 
 
-def test_the_table_has_every_trial_failed_ones_too() -> None:
+def test_the_table_includes_failed_trials() -> None:
     outcome = search(SPACE, settings("grid"), 1, failing(2))
     names = searched_hyperparameters(SPACE)
     header, rows = trials_table(outcome.trials, names)
@@ -459,7 +464,7 @@ def test_the_table_has_every_trial_failed_ones_too() -> None:
         assert cells["val_loss"] == expected
 
 
-def test_the_searched_names_keep_their_order() -> None:
+def test_searched_names_keep_their_order() -> None:
     assert searched_hyperparameters(SPACE) == [
         "learning_rate",
         "dropout",
