@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/installed
 OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
+# Git sets these variables in its hooks; they would redirect every git below to another repository.
+unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
 
 .PHONY: help
 help: ## list the targets
@@ -16,21 +18,8 @@ help: ## list the targets
 .PHONY: install
 install: $(INSTALLED) ## set up .venv from the hashed lock
 
-# uv writes bytecode and an environment that may be moved; the lock holds uv's own hashes too.
-$(INSTALLED): requirements.lock .dvc/plots/page.py
-	@export PATH="$(OUTER_PATH)"; \
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo "$$($(PYTHON) --version) is not supported: install Python 3.11, 3.12 or 3.13 and run make PYTHON=python3.12" >&2; exit 1; }; \
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
-	  { echo "$(PYTHON) cannot make environments: on Debian and Ubuntu install python3-venv" >&2; exit 1; }; \
-	rm -rf $(VENV); $(PYTHON) -m venv $(VENV)
-	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement $(VENV)/uv.lock
-	$(VENV)/bin/uv venv --quiet --allow-existing --relocatable --python $(VENV)/bin/python $(VENV)
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode --requirement requirements.lock
-	$(VENV)/bin/python .dvc/plots/page.py
-	echo 'import os; os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")' > "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mlflow_telemetry_off.pth"
-	touch $@
+$(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
+	@PATH="$(OUTER_PATH)" $(PYTHON) tools/install.py
 
 .PHONY: lock
 lock: $(INSTALLED) ## bring requirements.lock in line with pyproject.toml
