@@ -109,10 +109,10 @@ def at(position: int, content: bytes) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        (IMAGES, lambda old: old[:-100], "313500 bytes of data, its header announces 313600"),
-        (IMAGES, lambda old: old + b"more", "313604 bytes of data, its header announces 313600"),
-        (TEST_LABELS, lambda old: old[:5], "5 bytes are too few for an IDX header"),
-        (TEST_IMAGES, lambda old: b"", "0 bytes are too few"),
+        (IMAGES, lambda old: old[:-100], "313500 bytes of data, but the header announces 313600"),
+        (IMAGES, lambda old: old + b"more", "313604 bytes of data, but the header announces 313600"),
+        (TEST_LABELS, lambda old: old[:5], "5 bytes, but an IDX header has 8"),
+        (TEST_IMAGES, lambda old: b"", "0 bytes, but an IDX header has 16"),
         (IMAGES, at(0, struct.pack(">I", 0x802)), "magic number is 0x00000802"),
         (LABELS, at(0, b"<!DOCTYPE html>"), "magic number is 0x3c21444f"),
         (IMAGES, at(8, struct.pack(">2I", 56, 14)), "images are 56×14 pixels, expected 28×28"),

@@ -18,7 +18,7 @@ from sidebyside.data.fashion_mnist import RAW_FILES
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONTENTS = {
-    file.name: random.Random(number).randbytes(3000)  # noqa: S311 (no secret)
+    file.name: random.Random(number).randbytes(3000)  # noqa: S311 (not a secret)
     for number, file in enumerate(RAW_FILES)
 }
 CONSTANTS = ("TRAIN_IMAGES", "TRAIN_LABELS", "TEST_IMAGES", "TEST_LABELS")
@@ -26,7 +26,7 @@ CONSTANTS = ("TRAIN_IMAGES", "TRAIN_LABELS", "TEST_IMAGES", "TEST_LABELS")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a copy of what the stage needs, for four files of 3,000 bytes."""
+    """Return a copy of the files that the stage needs, for four data files of 3,000 bytes."""
     root = tmp_path / "a project"
     shutil.copytree(PROJECT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "pipeline").mkdir()
@@ -42,9 +42,9 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
-def set_sources(root: Path, *places: dict[str, str], timeout: float = 20) -> None:
+def set_sources(root: Path, *sources: dict[str, str], timeout: float = 20) -> None:
     parameters = yaml.safe_load((root / "params.yaml").read_text())
-    parameters["download"] = {"sources": list(places), "timeout": timeout}
+    parameters["download"] = {"sources": list(sources), "timeout": timeout}
     (root / "params.yaml").write_text(yaml.safe_dump(parameters))
 
 
@@ -93,28 +93,28 @@ def failure(result: tuple[int, list[str], str]) -> str:
     return error.strip().removeprefix("download: error: ")
 
 
-def test_command_fills_data_raw_and_says_from_where(project: Path) -> None:
+def test_the_command_fills_data_raw_and_names_the_source(project: Path) -> None:
     offer(project)
-    set_sources(project, {"folder": "nowhere"}, {"folder": "data/local"})
+    set_sources(project, {"folder": "missing"}, {"folder": "data/local"})
     status, lines, error = run(project)
     assert (status, error) == (0, "")
     assert lines == [
-        "folder nowhere: no such folder",
+        "folder missing: no such folder",
         "download: 4 files, 12,000 bytes, from folder data/local, SHA-256 checked",
     ]
     assert raw(project) == CONTENTS
 
 
-def test_second_run_fetches_nothing(project: Path) -> None:
+def test_a_second_run_downloads_nothing(project: Path) -> None:
     offer(project)
     run(project)
     shutil.rmtree(project / "data/local")
     status, lines, _ = run(project)
     assert status == 0
-    assert lines[0] == "data/raw: complete and verified, nothing to fetch"
+    assert lines[0] == "data/raw: complete and verified, nothing to download"
 
 
-def test_files_get_the_permissions_of_the_users_umask(project: Path) -> None:
+def test_files_have_the_permissions_of_the_users_umask(project: Path) -> None:
     offer(project)
     run(project)
     mask = os.umask(0)
@@ -124,22 +124,22 @@ def test_files_get_the_permissions_of_the_users_umask(project: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_without_any_source_one_line_says_what_to_do(project: Path) -> None:
+def test_without_any_source_one_line_tells_the_user_where_to_put_the_files(project: Path) -> None:
     message = failure(run(project))
-    assert message.startswith("no source gives the data; put train-images-idx3-ubyte, ")
+    assert message.startswith("no source provides the data set; put train-images-idx3-ubyte, ")
     assert message.endswith(" into data/local and run the command again")
 
 
-def test_damaged_files_in_the_users_folder_are_told_in_the_last_line_too(project: Path) -> None:
+def test_the_last_line_names_damaged_files_in_the_users_folder(project: Path) -> None:
     offer(project)
     path = min((project / "data/local").iterdir())
     path.write_bytes(path.read_bytes()[:-1])
     message = failure(run(project))
-    assert message.startswith("no source gives the data (folder data/local: ")
+    assert message.startswith("no source provides the data set (folder data/local: ")
     assert path.name in message.partition("; put ")[0]
 
 
-def test_help_names_what_is_read_and_written_and_the_exit_statuses(project: Path) -> None:
+def test_help_lists_inputs_outputs_and_exit_statuses(project: Path) -> None:
     status, lines, _ = run(project, "--help")
     text = "\n".join(lines)
     assert status == 0
@@ -148,7 +148,7 @@ def test_help_names_what_is_read_and_written_and_the_exit_statuses(project: Path
     assert "130  interrupted" in text
 
 
-def test_unknown_argument_is_refused(project: Path) -> None:
+def test_an_unknown_argument_is_refused(project: Path) -> None:
     status, _, error = run(project, "--what")
     assert status == 2
     assert "--what" in error
@@ -162,7 +162,7 @@ def test_unknown_argument_is_refused(project: Path) -> None:
         ({"ftp": "b"}, "unknown key"),
     ],
 )
-def test_malformed_source_is_refused_before_anything_is_fetched(
+def test_a_malformed_source_is_refused_before_any_download(
     project: Path, place: dict[str, str], expected: str
 ) -> None:
     offer(project)
@@ -173,7 +173,7 @@ def test_malformed_source_is_refused_before_anything_is_fetched(
     assert not (project / "data/raw").exists()
 
 
-def test_full_disk_leaves_older_files(project: Path) -> None:
+def test_a_file_size_limit_leaves_earlier_files_unchanged(project: Path) -> None:
     offer(project)
     (project / "data/raw").mkdir()
     (project / "data/raw/train-images-idx3-ubyte").write_bytes(b"old")
@@ -183,7 +183,7 @@ def test_full_disk_leaves_older_files(project: Path) -> None:
     assert sorted(path.name for path in (project / "data").iterdir()) == ["local", "raw"]
 
 
-def test_really_full_disk_leaves_older_files(project: Path) -> None:
+def test_a_full_disk_leaves_earlier_files_unchanged(project: Path) -> None:
     offer(project)
     shutil.move(project / "data/local", project / "local")
     set_sources(project, {"folder": "local"})
@@ -205,7 +205,7 @@ def test_really_full_disk_leaves_older_files(project: Path) -> None:
         subprocess.run(["umount", str(project / "data")], check=True)
 
 
-def test_target_that_cannot_be_written_is_named(project: Path) -> None:
+def test_a_destination_that_cannot_be_written_is_named(project: Path) -> None:
     offer(project)
     shutil.move(project / "data/local", project / "local")
     set_sources(project, {"folder": "local"})
@@ -222,20 +222,20 @@ def test_target_that_cannot_be_written_is_named(project: Path) -> None:
     ("signum", "expected", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
-def test_signal_during_a_hanging_download_leaves_nothing(
+def test_a_signal_during_a_hanging_download_leaves_no_files(
     project: Path, signum: signal.Signals, expected: int, word: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         set_sources(project, {"url": url}, timeout=60)
-        status, error, seconds = stop(project, signum, f"url {url}: fetching")
+        status, error, seconds = stop(project, signum, f"url {url}: downloading")
     assert status == expected
     assert error == f"download: {word}; run the same command again to go on\n"
     assert seconds < 2
     assert list((project / "data").iterdir()) == []
 
 
-def test_ctrl_c_ends_a_hanging_apt_get(
+def test_ctrl_c_kills_a_hanging_apt_get(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / "bin"
@@ -247,7 +247,7 @@ def test_ctrl_c_ends_a_hanging_apt_get(
     set_sources(project, {"debian": "dataset-fashion-mnist"})
     child = programs / "child"
     status, _, seconds = stop(
-        project, signal.SIGINT, "debian dataset-fashion-mnist: fetching", child
+        project, signal.SIGINT, "debian dataset-fashion-mnist: downloading", child
     )
     assert status == 130
     assert seconds < 2
@@ -255,17 +255,17 @@ def test_ctrl_c_ends_a_hanging_apt_get(
     assert not is_running(int(child.read_text()))
 
 
-def hear_ctrl_c() -> None:
-    """Undo what a shell does to the commands it starts in the background."""
+def restore_sigint() -> None:
+    """Undo that a shell ignores SIGINT in the commands that it starts in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stop(
     root: Path, signum: signal.Signals, line: str, sign: Path | None = None
 ) -> tuple[int, str, float]:
-    """Start the command, send a signal once it says `line` (and `sign` has been written).
+    """Start the command; send a signal after it has printed `line` (and written `sign`).
 
-    Returns its exit status, its standard error and the seconds from signal to end.
+    Return its exit status, its standard error and the seconds from the signal to its end.
     """
     words, environment = command(root)
     with subprocess.Popen(
@@ -274,13 +274,13 @@ def stop(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (there is one thread)
+        preexec_fn=restore_sigint,  # noqa: PLW1509 (there is one thread)
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == line
         while sign is not None and not (sign.exists() and sign.read_text().endswith("\n")):
             time.sleep(0.02)
-        time.sleep(0.3)  # lets it begin to wait
+        time.sleep(0.3)  # until it is waiting
         began = time.monotonic()
         process.send_signal(signum)
         _, error = process.communicate(timeout=30)
@@ -295,7 +295,7 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def test_command_loads_only_what_it_needs(project: Path) -> None:
+def test_the_command_imports_no_large_package(project: Path) -> None:
     offer(project)
     words, environment = command(project)
     done = subprocess.run(

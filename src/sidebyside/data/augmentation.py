@@ -1,4 +1,4 @@
-"""New training images from old ones: rotated, zoomed, shifted, mirrored."""
+"""Augment training images: rotate, zoom, shift and flip them at random."""
 
 from typing import NamedTuple
 
@@ -15,16 +15,16 @@ CENTRE = (IMAGE_SIZE - 1) / 2
 
 
 class Transform(NamedTuple):
-    """One drawn change of an image."""
+    """Parameters of one random transform of an image."""
 
     angle: float  # degrees, counter-clockwise
-    zoom: float  # 1.1: a tenth larger
+    zoom: float  # 1.1: enlarged by a tenth
     down: float  # pixels
     right: float  # pixels
-    flip: bool  # left to right, before the rest
+    flip: bool  # horizontally, before the other changes
 
 
-def draw(limits: Transforms, random: np.random.Generator) -> Transform:
+def draw_transform(limits: Transforms, random: np.random.Generator) -> Transform:
     """Return a transform drawn uniformly within the limits."""
     angle, zoom, down, right = random.uniform(-1, 1, 4)
     return Transform(
@@ -36,19 +36,19 @@ def draw(limits: Transforms, random: np.random.Generator) -> Transform:
     )
 
 
-def apply(transform: Transform, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the changed image, uint8 [28, 28]; what comes in from outside is background.
+def apply_transform(transform: Transform, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the transformed image, uint8 [28, 28]; pixels from outside the image are 0.
 
-    Rotation, zoom and shift are one affine map about the centre, so pixels are interpolated
-    (linearly) once.
+    Rotation, zoom and shift are combined in one affine map about the centre, so that pixels are
+    interpolated (linearly) only once.
     """
     source = image[:, ::-1] if transform.flip else image
     angle = np.deg2rad(transform.angle)
     cosine, sine = np.cos(angle), np.sin(angle)
-    # scipy asks where a pixel of the result comes from, hence the inverse: rotate back, shrink.
+    # scipy expects the inverse map, from output to input coordinates.
     matrix = np.array([[cosine, sine], [-sine, cosine]]) / transform.zoom
     offset = CENTRE - matrix @ (CENTRE + np.array([transform.down, transform.right]))
-    # grid-constant: plain `constant` drops what lies between the outermost pixels and background.
+    # `grid-constant` interpolates between the outermost pixels and 0; `constant` does not.
     moved = ndimage.affine_transform(
         source.astype(np.float64), matrix, offset, order=1, mode="grid-constant"
     )
@@ -58,14 +58,24 @@ def apply(transform: Transform, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def augment(
     split: Split, classes: tuple[int, ...], copies: int, limits: Transforms, seed: int
 ) -> Split:
-    """Return the split followed by `copies` new images of every image of `classes`.
+    """Return the split followed by `copies` transformed copies of each image of `classes`.
 
-    The change of an image depends on the seed, its index and the number of the copy alone: not on
-    which other classes are augmented, nor on the order of work.
+    The transform of a copy depends only on the seed, the index of its image and the number of the
+    copy, not on the other classes or the order of computation.
+
+    Args:
+        split: the original images.
+        classes: indices into CLASS_NAMES.
+        copies: number of copies of each image.
+        limits: limits of the random transforms.
+        seed: seed for the transforms.
     """
     chosen = np.flatnonzero(np.isin(split.labels, classes))
     new = [
-        apply(draw(limits, generator(seed, "augment", copy, int(index))), split.images[index])
+        apply_transform(
+            draw_transform(limits, generator(seed, "augment", copy, int(index))),
+            split.images[index],
+        )
         for copy in range(copies)
         for index in chosen
     ]

@@ -11,8 +11,8 @@ class RawFile(NamedTuple):
     sha256: str
 
 
-# The unpacked bytes identify the data: packagers compress the same bytes differently. Checked
-# against the MD5s that Zalando Research publishes for its archives.
+# Checksums of the unpacked files, because packagers compress the same bytes differently. Verified
+# against the MD5 checksums that Zalando Research publishes for its archives.
 TRAIN_IMAGES = RawFile(
     "train-images-idx3-ubyte",
     47_040_016,

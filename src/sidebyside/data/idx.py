@@ -1,4 +1,4 @@
-"""The IDX file format of the MNIST family."""
+"""Read IDX files, the format of the MNIST family of data sets."""
 
 import struct
 from pathlib import Path
@@ -16,10 +16,10 @@ LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
 
 
 def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Return the images of an IDX file's bytes, uint8 [N, 28, 28].
+    """Return the images in the bytes of an IDX file, uint8 [N, 28, 28].
 
     Raises:
-        UserError: wrong magic number, image size or length; the message begins with `name`.
+        UserError: wrong magic number, image size or length; `name` prefixes the message.
     """
     header = _header(content, name, IMAGES_MAGIC, 4)
     count, height, width = header
@@ -32,11 +32,11 @@ def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
 
 
 def parse_labels(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Return the labels of an IDX file's bytes, uint8 [N].
+    """Return the labels in the bytes of an IDX file, uint8 [N].
 
     Raises:
-        UserError: wrong magic number or length, or a label that is no class; the message begins
-            with `name`.
+        UserError: wrong magic number or length, or a label outside the classes; `name` prefixes
+            the message.
     """
     (count,) = _header(content, name, LABELS_MAGIC, 2)
     labels = _body(content, name, 8, count)
@@ -49,25 +49,25 @@ def parse_labels(content: bytes, name: str) -> NDArray[np.uint8]:
 def _header(content: bytes, name: str, magic: int, words: int) -> tuple[int, ...]:
     size = 4 * words
     if len(content) < size:
-        raise UserError(f"{name}: {len(content)} bytes are too few for an IDX header of {size}")
-    found, *dimensions = struct.unpack(f">{words}I", content[:size])
-    if found != magic:
-        raise UserError(f"{name}: magic number is {found:#010x}, expected {magic:#010x}")
+        raise UserError(f"{name}: {len(content)} bytes, but an IDX header has {size}")
+    actual, *dimensions = struct.unpack(f">{words}I", content[:size])
+    if actual != magic:
+        raise UserError(f"{name}: magic number is {actual:#010x}, expected {magic:#010x}")
     return tuple(dimensions)
 
 
 def _body(content: bytes, name: str, start: int, size: int) -> NDArray[np.uint8]:
-    found = len(content) - start
-    if found != size:
-        raise UserError(f"{name}: {found} bytes of data, its header announces {size}")
+    actual = len(content) - start
+    if actual != size:
+        raise UserError(f"{name}: {actual} bytes of data, but the header announces {size}")
     return np.frombuffer(content, np.uint8, offset=start)
 
 
 def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
-    """Return a published pair of files as a split.
+    """Return a pair of published files as a split.
 
     Raises:
-        UserError: a file is missing or malformed, or the two do not belong together.
+        UserError: a file is missing or malformed, or the numbers of images and labels differ.
     """
     split = Split(
         parse_images(_read(folder / images.name), images.name),
@@ -75,11 +75,11 @@ def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
     )
     if len(split.images) != len(split.labels):
         raise UserError(
-            f"{images.name} holds {len(split.images)} images,"
-            f" {labels.name} holds {len(split.labels)} labels: they do not belong together"
+            f"{images.name} contains {len(split.images)} images,"
+            f" but {labels.name} contains {len(split.labels)} labels"
         )
     if not len(split):
-        raise UserError(f"{images.name} holds no image")
+        raise UserError(f"{images.name} contains no images")
     return split
 
 

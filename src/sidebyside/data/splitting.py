@@ -1,4 +1,4 @@
-"""Divide a split into train and val, and draw a subsample."""
+"""Split the training images into train and val, and draw subsamples."""
 
 import numpy as np
 
@@ -9,13 +9,18 @@ from sidebyside.data.splits import Split
 
 
 def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
-    """Return (train, val): of each class, `val_fraction` goes to val; both keep file order.
+    """Return (train, val), stratified by class; both keep the order of `split`.
 
-    Drawn class by class with numpy: scikit-learn's splitter does the same, but importing it takes
-    longer than the whole stage.
+    scikit-learn's `train_test_split` would draw other images for the same seed, and importing it
+    takes longer than the rest of the stage.
+
+    Args:
+        split: the images to distribute.
+        val_fraction: share of each class that goes to val.
+        seed: seed for the draw.
 
     Raises:
-        UserError: a class would be left without an image in train or in val.
+        UserError: train or val would have no images of a class.
     """
     in_val = np.zeros(len(split), bool)
     for label in np.unique(split.labels):
@@ -24,7 +29,7 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
         if not 0 < count < len(members):
             raise UserError(
                 f"preprocess.val_fraction: {val_fraction} of the {len(members)} images of class"
-                f" {label} ({CLASS_NAMES[label]}) leaves train or val without one"
+                f" {label} ({CLASS_NAMES[label]}) leaves train or val without images of it"
             )
         chosen = generator(seed, "split", int(label)).choice(members, count, replace=False)
         in_val[chosen] = True
@@ -35,7 +40,7 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
 
 
 def subsample(split: Split, images: int, random: np.random.Generator) -> Split:
-    """Return `images` of the split, drawn without replacement and in file order, or all of it."""
+    """Return a random subsample of `images` images in their original order, or the whole split."""
     if images >= len(split):
         return split
     chosen = np.sort(random.choice(len(split), images, replace=False))

@@ -19,8 +19,7 @@ def class_counts(split: Split) -> dict[str, int]:
 def pixel_statistics(images: NDArray[np.uint8]) -> dict[str, float]:
     """Return mean and standard deviation of all pixels (0–255) and the share of background.
 
-    Whole numbers until the last division: sums of fractions have other last digits on another
-    processor.
+    Sums are integers, because the last digits of floating-point sums differ between processors.
     """
     counts = np.bincount(images.reshape(-1), minlength=256).tolist()  # per grey value
     pixels = sum(counts)
@@ -34,10 +33,10 @@ def pixel_statistics(images: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def count_duplicates(splits: Mapping[str, Split]) -> list[dict[str, str | int]]:
-    """Return how many images are exactly repeated within each split and across each two.
+    """Return the numbers of exact duplicates within each split and between each pair of splits.
 
-    Each row counts the images of `split` that are equal to an earlier image of the same split, or
-    to any image of another one (`with`), and of these the images whose label differs.
+    Each row counts the images of `split` that equal an earlier image of the same split, or any
+    image of another split (`with`), and how many of these have a different label.
     """
     first_label = {
         name: dict(reversed(list(zip(_as_bytes(split), split.labels.tolist(), strict=True))))

@@ -4,12 +4,17 @@ from numpy.typing import NDArray
 
 from sidebyside.config.parameters import Transforms
 from sidebyside.core.seeding import generator
-from sidebyside.data.augmentation import Transform, apply, augment, draw
+from sidebyside.data.augmentation import (
+    Transform,
+    apply_transform,
+    augment,
+    draw_transform,
+)
 from sidebyside.data.splits import Split
 
-NONE = Transforms(rotation=0, zoom=0, shift=0, flip=0)
-ALL = Transforms(rotation=20, zoom=0.2, shift=3, flip=0.5)
-STILL = Transform(angle=0, zoom=1, down=0, right=0, flip=False)
+NO_CHANGE = Transforms(rotation=0, zoom=0, shift=0, flip=0)
+LIMITS = Transforms(rotation=20, zoom=0.2, shift=3, flip=0.5)
+IDENTITY = Transform(angle=0, zoom=1, down=0, right=0, flip=False)
 
 Image = NDArray[np.uint8]
 
@@ -36,30 +41,34 @@ def a_blob() -> Image:
 # One image
 
 
-def test_the_still_transform_gives_the_same_image() -> None:
-    assert np.array_equal(apply(STILL, an_image()), an_image())
+def test_the_identity_transform_leaves_the_image_unchanged() -> None:
+    assert np.array_equal(apply_transform(IDENTITY, an_image()), an_image())
 
 
-def test_a_flip_is_the_exact_mirror() -> None:
-    assert np.array_equal(apply(STILL._replace(flip=True), an_image()), an_image()[:, ::-1])
+def test_a_flip_reverses_the_columns() -> None:
+    assert np.array_equal(
+        apply_transform(IDENTITY._replace(flip=True), an_image()), an_image()[:, ::-1]
+    )
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 3), (0, -3), (2, 0), (-2, 0), (4, -5)])
-def test_a_shift_by_whole_pixels_moves_them_and_lets_background_in(down: int, right: int) -> None:
+def test_a_shift_by_whole_pixels_is_exact_and_fills_with_background(down: int, right: int) -> None:
     padded = np.pad(an_image(), 5)
     expected = padded[5 - down : 33 - down, 5 - right : 33 - right]
-    assert np.array_equal(apply(STILL._replace(down=down, right=right), an_image()), expected)
+    assert np.array_equal(
+        apply_transform(IDENTITY._replace(down=down, right=right), an_image()), expected
+    )
 
 
 @pytest.mark.parametrize("quarters", [-2, -1, 1, 2])
 def test_a_rotation_by_right_angles_is_exact_and_counter_clockwise(quarters: int) -> None:
-    turned = apply(STILL._replace(angle=90.0 * quarters), an_image())
+    turned = apply_transform(IDENTITY._replace(angle=90.0 * quarters), an_image())
     assert np.array_equal(turned, np.rot90(an_image(), quarters))
 
 
-def test_half_a_pixel_is_a_mean_of_two_at_the_border_too() -> None:
+def test_a_shift_by_half_a_pixel_averages_neighbours_at_the_border_too() -> None:
     image = np.full((28, 28), 100, np.uint8)
-    moved = apply(STILL._replace(right=0.5), image)
+    moved = apply_transform(IDENTITY._replace(right=0.5), image)
     assert set(moved[:, 0]) == {50}  # half of it is background
     assert set(moved[:, 1:].ravel()) == {100}
 
@@ -67,8 +76,8 @@ def test_half_a_pixel_is_a_mean_of_two_at_the_border_too() -> None:
 def test_zoom_enlarges_about_the_centre() -> None:
     image = np.zeros((28, 28), np.uint8)
     image[9:19, 9:19] = 200
-    larger = apply(STILL._replace(zoom=1.5), image)
-    smaller = apply(STILL._replace(zoom=0.5), image)
+    larger = apply_transform(IDENTITY._replace(zoom=1.5), image)
+    smaller = apply_transform(IDENTITY._replace(zoom=0.5), image)
     assert larger.sum() == pytest.approx(image.sum() * 1.5**2, rel=0.05)
     assert smaller.sum() == pytest.approx(image.sum() * 0.5**2, rel=0.05)
     for zoomed in (larger, smaller):
@@ -76,23 +85,23 @@ def test_zoom_enlarges_about_the_centre() -> None:
         assert np.array_equal(zoomed, zoomed[:, ::-1])
 
 
-def test_a_rotation_and_its_inverse_give_nearly_the_same_image() -> None:
-    there = apply(STILL._replace(angle=15), a_blob())
-    back = apply(STILL._replace(angle=-15), there)
+def test_a_rotation_and_its_inverse_nearly_restore_the_image() -> None:
+    there = apply_transform(IDENTITY._replace(angle=15), a_blob())
+    back = apply_transform(IDENTITY._replace(angle=-15), there)
     assert np.abs(back.astype(int) - a_blob()).max() <= 12
     assert np.abs(there.astype(int) - a_blob()).max() > 20
 
 
-def test_the_image_is_mirrored_before_it_is_moved() -> None:
-    both = apply(STILL._replace(flip=True, right=3), an_image())
-    assert np.array_equal(both, apply(STILL._replace(right=3), an_image()[:, ::-1]))
+def test_the_image_is_flipped_before_it_is_shifted() -> None:
+    both = apply_transform(IDENTITY._replace(flip=True, right=3), an_image())
+    assert np.array_equal(both, apply_transform(IDENTITY._replace(right=3), an_image()[:, ::-1]))
 
 
-# What is drawn
+# Random transforms
 
 
-def test_what_is_drawn_lies_within_the_limits_and_fills_them() -> None:
-    drawn = [draw(ALL, generator(1, "x", index)) for index in range(500)]
+def test_random_transforms_cover_the_range_up_to_the_limits() -> None:
+    drawn = [draw_transform(LIMITS, generator(1, "x", index)) for index in range(500)]
     for values, centre, limit in (
         ([one.angle for one in drawn], 0, 20),
         ([one.zoom for one in drawn], 1, 0.2),
@@ -107,17 +116,19 @@ def test_what_is_drawn_lies_within_the_limits_and_fills_them() -> None:
 
 
 @pytest.mark.parametrize(("flip", "expected"), [(0, {False}), (1, {True})])
-def test_never_and_always_flip(flip: float, expected: set[bool]) -> None:
-    limits = NONE.model_copy(update={"flip": flip})
-    assert {bool(draw(limits, generator(1, index)).flip) for index in range(50)} == expected
+def test_flip_probabilities_0_and_1_are_exact(flip: float, expected: set[bool]) -> None:
+    limits = NO_CHANGE.model_copy(update={"flip": flip})
+    assert {
+        bool(draw_transform(limits, generator(1, index)).flip) for index in range(50)
+    } == expected
 
 
 # A split
 
 
-def test_new_images_follow_the_old_ones_and_keep_their_labels() -> None:
+def test_new_images_follow_the_original_ones_with_their_labels() -> None:
     split = some_split()
-    result = augment(split, (2, 6), 3, ALL, seed=1)
+    result = augment(split, (2, 6), 3, LIMITS, seed=1)
     assert len(result) == len(split) + 3 * 8
     assert len(result.images) == len(result.labels)
     assert result.images.dtype == result.labels.dtype == np.uint8
@@ -126,9 +137,9 @@ def test_new_images_follow_the_old_ones_and_keep_their_labels() -> None:
     assert result.labels[len(split) :].tolist() == [2, 6] * 12
 
 
-def test_without_any_change_the_new_images_are_the_old_ones() -> None:
+def test_identity_transforms_copy_the_images() -> None:
     split = some_split()
-    result = augment(split, (4,), 2, NONE, seed=1)
+    result = augment(split, (4,), 2, NO_CHANGE, seed=1)
     chosen = split.images[split.labels == 4]
     assert np.array_equal(result.images[len(split) :], np.concatenate([chosen, chosen]))
 
@@ -136,7 +147,7 @@ def test_without_any_change_the_new_images_are_the_old_ones() -> None:
 def test_the_given_split_is_not_changed() -> None:
     split = some_split()
     images, labels = split.images.copy(), split.labels.copy()
-    augment(split, (0, 1, 2), 2, ALL, seed=1)
+    augment(split, (0, 1, 2), 2, LIMITS, seed=1)
     assert np.array_equal(split.images, images)
     assert np.array_equal(split.labels, labels)
 
@@ -146,43 +157,45 @@ def new_images(split: Split, result: Split, label: int) -> Image:
     return added
 
 
-def test_an_images_change_does_not_depend_on_the_other_classes() -> None:
+def test_the_transform_of_an_image_does_not_depend_on_the_other_classes() -> None:
     split = some_split()
-    alone = augment(split, (2,), 2, ALL, seed=1)
-    together = augment(split, (2, 6), 2, ALL, seed=1)
-    turned = augment(split, (6, 2), 2, ALL, seed=1)
-    assert np.array_equal(new_images(split, alone, 2), new_images(split, together, 2))
-    assert np.array_equal(turned.images, together.images)
+    alone = augment(split, (2,), 2, LIMITS, seed=1)
+    both = augment(split, (2, 6), 2, LIMITS, seed=1)
+    reversed_ = augment(split, (6, 2), 2, LIMITS, seed=1)
+    assert np.array_equal(new_images(split, alone, 2), new_images(split, both, 2))
+    assert np.array_equal(reversed_.images, both.images)
 
 
-def test_an_images_change_does_not_depend_on_what_was_changed_before_it() -> None:
+def test_the_transform_of_an_image_does_not_depend_on_the_order() -> None:
     split = some_split()
-    result = augment(split, (2,), 2, ALL, seed=1)
+    result = augment(split, (2,), 2, LIMITS, seed=1)
     chosen = np.flatnonzero(split.labels == 2)
     for copy in (1, 0):
-        for place in reversed(range(len(chosen))):
-            index = int(chosen[place])
-            image = apply(draw(ALL, generator(1, "augment", copy, index)), split.images[index])
-            assert np.array_equal(result.images[len(split) + copy * len(chosen) + place], image)
+        for position in reversed(range(len(chosen))):
+            index = int(chosen[position])
+            image = apply_transform(
+                draw_transform(LIMITS, generator(1, "augment", copy, index)), split.images[index]
+            )
+            assert np.array_equal(result.images[len(split) + copy * len(chosen) + position], image)
 
 
-def test_more_copies_leave_the_first_ones_as_they_were() -> None:
+def test_more_copies_do_not_change_the_first_ones() -> None:
     split = some_split()
-    one, two = (augment(split, (2, 6), copies, ALL, seed=1) for copies in (1, 2))
+    one, two = (augment(split, (2, 6), copies, LIMITS, seed=1) for copies in (1, 2))
     assert np.array_equal(two.images[: len(one)], one.images)
 
 
 def test_copies_differ_from_each_other_and_between_seeds() -> None:
     split = some_split()
-    result = augment(split, (2,), 2, ALL, seed=1)
+    result = augment(split, (2,), 2, LIMITS, seed=1)
     first, second = np.split(result.images[len(split) :], 2)
     assert all(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    other = augment(split, (2,), 2, ALL, seed=2)
+    other = augment(split, (2,), 2, LIMITS, seed=2)
     assert not np.array_equal(other.images, result.images)
-    again = augment(split, (2,), 2, ALL, seed=1)
+    again = augment(split, (2,), 2, LIMITS, seed=1)
     assert np.array_equal(again.images, result.images)
 
 
 def test_a_class_without_images_adds_nothing() -> None:
     split = some_split(5)
-    assert len(augment(split, (9,), 1, ALL, seed=1)) == 5
+    assert len(augment(split, (9,), 1, LIMITS, seed=1)) == 5
