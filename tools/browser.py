@@ -1,4 +1,4 @@
-"""A headless browser: opens a page, waits until it shows what it should, photographs it."""
+"""Control a headless Chromium: open pages, wait for their text, take screenshots."""
 
 import contextlib
 import shutil
@@ -10,29 +10,29 @@ from typing import Any
 from sidebyside.core.errors import UserError
 
 BROWSER, DRIVER = "chromium", "chromedriver"
-PATIENCE = 60  # seconds for a page to show what it is waited for
+TIMEOUT = 60  # seconds for a page to show the expected text
 DESKTOP, PHONE = (1440, 1000), (390, 844)  # CSS pixels
 
-Driver = Any  # selenium's, which is for development and not imported before it is used
+Driver = Any  # a selenium driver; selenium is a development dependency and imported on use
 
 
 @contextlib.contextmanager
 def opened() -> Iterator[Driver]:
-    """Give a headless browser for as long as the block lasts.
+    """Open a headless browser during the block.
 
     Raises:
-        UserError: it is not installed, or does not start.
+        UserError: the browser is not installed, or does not start.
     """
-    from selenium import webdriver  # noqa: PLC0415 (for development; not needed to train)
+    from selenium import webdriver  # noqa: PLC0415 (development dependency)
     from selenium.common.exceptions import WebDriverException  # noqa: PLC0415
     from selenium.webdriver.chrome.service import Service  # noqa: PLC0415
 
-    places = {name: shutil.which(name) for name in (BROWSER, DRIVER)}
-    if not all(places.values()):
+    executables = {name: shutil.which(name) for name in (BROWSER, DRIVER)}
+    if not all(executables.values()):
         raise UserError("chromium is missing: on Debian, apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(places[BROWSER])
-    # Its processes may still write there when it has quit.
+    options.binary_location = str(executables[BROWSER])
+    # Its processes may still write to the profile after it has quit.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         for switch in (
             *("headless=new", "no-sandbox", "disable-gpu", "hide-scrollbars"),
@@ -41,7 +41,7 @@ def opened() -> Iterator[Driver]:
         ):
             options.add_argument(f"--{switch}")
         try:
-            driver = webdriver.Chrome(options=options, service=Service(places[DRIVER]))
+            driver = webdriver.Chrome(options=options, service=Service(executables[DRIVER]))
         except WebDriverException as error:
             reason = (error.msg or "no reason given").splitlines()[0]
             raise UserError(f"chromium does not start: {reason}") from None
@@ -52,7 +52,7 @@ def opened() -> Iterator[Driver]:
 
 
 def resize(driver: Driver, size: tuple[int, int]) -> None:
-    """Give the page a width and a height in CSS pixels; the phone's is a touch screen's."""
+    """Set the size of the page in CSS pixels; PHONE emulates a touch screen."""
     width, height = size
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -61,7 +61,7 @@ def resize(driver: Driver, size: tuple[int, int]) -> None:
 
 
 def prefer(driver: Driver, scheme: str) -> None:
-    """Let the system ask for colours that are `light` or `dark`."""
+    """Set the preferred colour scheme, `light` or `dark`."""
     driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
@@ -69,12 +69,12 @@ def prefer(driver: Driver, scheme: str) -> None:
 
 
 def wait_for(driver: Driver, text: str) -> None:
-    """Wait until a text stands on the page.
+    """Wait until a text appears on the page.
 
     Raises:
-        UserError: it did not come.
+        UserError: the text did not appear in time.
     """
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while text not in driver.find_element("tag name", "body").text:
         if time.monotonic() > deadline:
             raise UserError(f"{driver.current_url} does not show {text!r}")

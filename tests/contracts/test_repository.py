@@ -14,7 +14,7 @@ from dvc.config import Config
 
 from sidebyside.config.parameters import Parameters
 from tests.support.source_code import PROJECT, project_files
-from tools import readme
+from tools.tables.results import EXPERIMENTS
 
 
 def test_no_file_contains_the_path_of_a_home_folder() -> None:
@@ -58,7 +58,7 @@ def test_every_make_target_is_phony_and_has_a_description() -> None:
     assert {"help", "install", "repro", "test"} <= targets
 
 
-@pytest.mark.parametrize("target", readme.EXPERIMENTS)
+@pytest.mark.parametrize("target", EXPERIMENTS)
 def test_the_experiments_change_parameters_that_exist(target: str) -> None:
     command = ("make", "--dry-run", target)
     printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -24,7 +24,7 @@ from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import recorded_outputs
 from sidebyside.workflow.provenance import machine, processor_name, source
-from tools.readme import EXPERIMENTS
+from tools.tables.results import EXPERIMENTS
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 OTHERS = (*EXPERIMENTS, FOLDER)  # what they leave in reports/ is kept as well

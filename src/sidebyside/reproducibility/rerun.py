@@ -30,7 +30,7 @@ from sidebyside.reproducibility import seed_variance
 from sidebyside.reproducibility.compare import first_difference_below
 from sidebyside.workflow import command, provenance
 from sidebyside.workflow.graph import recorded_outputs
-from tools.readme import table
+from tools.tables.markdown import table
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
 # What no processor rounds: the same bytes on every machine. (The augmented images are rounded from

@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 REPORT = PROJECT / "reports/evaluate/report.html"
 A4_TEXT = (688, 1016)  # CSS pixels inside the page's margins of 14 mm
 
-# The lowest contrast of a text with what it lies on, by WCAG 2.2's formula:
+# The lowest contrast between a text and its background, by the formula of WCAG 2.2:
 # https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
 LOWEST_CONTRAST = """
 const channels = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -61,12 +61,12 @@ def page(chromium: Driver) -> Driver:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_is_as_wide_as_the_window(page: Driver, size: tuple[int, int]) -> None:
+def test_the_page_fits_the_window(page: Driver, size: tuple[int, int]) -> None:
     browser.resize(page, size)
     assert page.execute_script(WIDTH) <= size[0]
 
 
-def test_on_paper_nothing_is_cut_off(page: Driver) -> None:
+def test_nothing_is_cut_off_in_print(page: Driver) -> None:
     browser.resize(page, A4_TEXT)
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     needed = page.execute_script(WIDTH)
@@ -75,14 +75,14 @@ def test_on_paper_nothing_is_cut_off(page: Driver) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(page: Driver, scheme: str) -> None:
+def test_every_text_has_enough_contrast(page: Driver, scheme: str) -> None:
     browser.prefer(page, scheme)
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
     assert page.execute_script(LOWEST_CONTRAST) >= 4.5  # WCAG 2.2, level AA
 
 
-def test_nothing_is_loaded_from_anywhere(page: Driver) -> None:
+def test_nothing_is_loaded_from_other_addresses(page: Driver) -> None:
     pictures = page.execute_script(
         "return Array.from(document.images, image => [image.currentSrc, image.naturalWidth])"
     )
@@ -92,7 +92,7 @@ def test_nothing_is_loaded_from_anywhere(page: Driver) -> None:
     assert not page.find_elements(By.CSS_SELECTOR, others)
 
 
-def test_a_table_is_sorted_from_the_keyboard(page: Driver) -> None:
+def test_a_table_can_be_sorted_with_the_keyboard(page: Driver) -> None:
     heading = page.find_element(By.XPATH, "(//th[contains(., 'accuracy')])[1]")
     table = heading.find_element(By.XPATH, "./ancestor::table")
     column = len(heading.find_elements(By.XPATH, "./preceding-sibling::th"))
@@ -123,14 +123,14 @@ def test_the_tab_key_reaches_every_link_table_and_heading(page: Driver) -> None:
     assert len(reached) == wanted
 
 
-def test_a_screen_reader_is_told_of_every_picture_table_and_heading(page: Driver) -> None:
+def test_every_image_table_and_heading_has_an_accessible_name(page: Driver) -> None:
     nodes = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    told = [
+    elements = [
         (node["role"]["value"], node.get("name", {}).get("value", ""))
         for node in nodes
         if not node["ignored"]
     ]
     for role in ("image", "table", "heading", "link", "button"):
-        names = [name for other, name in told if other == role]
+        names = [name for other, name in elements if other == role]
         assert names and all(names), role
-    assert len([role for role, _ in told if role == "main"]) == 1
+    assert len([role for role, _ in elements if role == "main"]) == 1

@@ -1,4 +1,4 @@
-"""The pages that people look at, in a real browser: Debian's chromium."""
+"""The tour, in a real browser: Debian's chromium."""
 
 import contextlib
 import io
@@ -17,21 +17,22 @@ from sidebyside.tracking.views import TRAINING
 from tests.support.stores import files
 from tools import browser
 from tools.browser import DESKTOP, PHONE
-from tools.tour import Listing, Page, document, ui
+from tools.tour import document, ui
+from tools.tour_contents import Listing, Page
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
-# Whether a picture is on the page; the logo and the icons are smaller, and not bitmaps.
+# Whether a figure is on the page; logo and icons are smaller.
 SHOWN = "return Array.from(document.images).some(image => image.naturalWidth > 300)"
 
 
-def test_the_tour_is_a_heading_a_sentence_and_a_picture_per_page() -> None:
+def test_a_page_has_a_heading_a_text_and_a_screenshot() -> None:
     text = document([Page("runs", "The runs", "Sorted.", "http://x", "x")])
     assert "## The runs\n\nSorted.\n\n![The runs](tour/runs.png)\n" in text
 
 
-def test_what_a_command_prints_stands_below_it() -> None:
+def test_a_command_is_followed_by_its_output() -> None:
     table = Listing("Scores", "", "dvc metrics show --md", "| a |\n| - |\n")
     lines = Listing("Help", "", "python x.py --help", "usage: x\n")
     text = document([table, lines])
@@ -41,13 +42,13 @@ def test_what_a_command_prints_stands_below_it() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_without_runs_it_says_how_to_get_some(own: "Checkout") -> None:
+def test_a_missing_store_is_reported_with_advice(own: "Checkout") -> None:
     (own.root / "mlflow.db").unlink()
     done = own.run(*("python", "-m", "tools.tour"), environment={"PYTHONPATH": "src"}, fails=True)
-    assert done.stderr == "tour: error: there is nothing to show: run `make repro`\n"
+    assert done.stderr == "tour: error: mlflow.db is missing: run `make repro`\n"
 
 
-def test_a_browser_that_is_not_installed_says_how_to_get_it(
+def test_a_missing_browser_is_reported_with_advice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -55,7 +56,7 @@ def test_a_browser_that_is_not_installed_says_how_to_get_it(
         pass
 
 
-def test_a_browser_that_does_not_start_is_an_error_of_one_line(
+def test_a_browser_that_does_not_start_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (browser.BROWSER, browser.DRIVER):
@@ -67,8 +68,10 @@ def test_a_browser_that_does_not_start_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_that_does_not_come_is_named_with_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browser, "PATIENCE", 0)
+def test_a_missing_text_is_reported_with_its_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(browser, "TIMEOUT", 0)
     body = SimpleNamespace(text="Runs")
     driver = SimpleNamespace(current_url="http://x", find_element=lambda *_: body)
     browser.wait_for(driver, "Runs")
@@ -93,13 +96,13 @@ def test_every_figure_of_a_run_opens_in_mlflow(own: "Checkout") -> None:
     with ui(own.root) as address, browser.opened() as driver:
         for figure in figures:
             driver.get(f"{address}/#/{figure}")
-            until = WebDriverWait(driver, browser.PATIENCE)
+            until = WebDriverWait(driver, browser.TIMEOUT)
             until.until(lambda page: page.execute_script(SHOWN), figure)
 
 
 @pytest.mark.system
 @pytest.mark.timeout(1200)
-def test_every_page_opens_and_shows_what_it_should(own: "Checkout") -> None:
+def test_every_page_opens_and_shows_its_text(own: "Checkout") -> None:
     own.run("python", ".dvc/plots/page.py")
     own.commit()
     own.run("python", "-m", "tools.tour", environment={"PYTHONPATH": "src"})

@@ -1,0 +1,60 @@
+"""Tables of the library's packages and modules, and of the stages."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+import sidebyside
+from sidebyside.config.paths import Paths
+from sidebyside.core.files import read_yaml
+from tools import architecture
+from tools.tables.markdown import table
+
+LIBRARY = "src/sidebyside"
+
+
+def modules(paths: Paths) -> str:
+    """Return one section per package: one row per module, with its docstring."""
+    parts = []
+    for package, files in architecture.packages(paths.root).items():
+        parts.append(f"### {package}")
+        rows = [
+            [f"[{module.name}](../{LIBRARY}/{package}/{module.name}.py)", module.summary]
+            for module in files
+        ]
+        parts += [table(["module", "content"], rows, text_columns=2)] if rows else []
+    return "\n\n".join(parts)
+
+
+def stages(paths: Paths) -> str:
+    """Return one row per stage of dvc.yaml: task, inputs, packages that decide its bytes."""
+    content = read_yaml(paths.root / "dvc.yaml")["stages"]
+    rows = [
+        [
+            f"[{name}](../pipeline/{name}.py)",
+            stage["desc"],
+            _code(_data(stage["deps"])),
+            ", ".join(PurePosixPath(path).name for path in stage["deps"] if LIBRARY in path),
+        ]
+        for name, stage in content.items()
+    ]
+    text = table(["stage", "task", "inputs", "packages"], rows, text_columns=4)
+    return re.sub(r"\$\{(?:item\.)?(\w+)\}", r"{\1}", text)
+
+
+def packages(paths: Paths) -> str:
+    """Return one row per package: whether it decides bytes, and its docstring."""
+    rows = []
+    for package in architecture.ORDER:
+        path = paths.root / LIBRARY / package / "__init__.py"
+        decides = "yes" if package in sidebyside.DECIDES_BYTES else "no"
+        rows.append([f"[{package}](#{package})", decides, architecture.summary(path)])
+    return table(["package", "decides bytes", "content"], rows, text_columns=3)
+
+
+def _data(dependencies: list[Any]) -> list[str]:
+    return [path for path in dependencies if not path.startswith(("pipeline/", "src/"))]
+
+
+def _code(paths: list[str]) -> str:
+    return "<br>".join(f"`{path}`" for path in paths) or "–"

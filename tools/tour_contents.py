@@ -1,0 +1,304 @@
+"""Collect the pages and command outputs that the tour shows."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from PIL import Image
+
+from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
+from sidebyside.data.npz import read_split
+from sidebyside.reproducibility import rerun
+from sidebyside.serving.serve import champion
+from sidebyside.tracking.store import open_store
+from sidebyside.tracking.views import SEARCH, TRAINING, VIEW, registered_model
+from tools.browser import DESKTOP, PHONE
+
+EXPERIMENT = ("train.budget.mlp.epochs=5",)  # run in a clone, so that DVC has two runs to compare
+
+
+class Listing(NamedTuple):
+    """A command and its output."""
+
+    title: str
+    text: str  # explanation
+    command: str
+    output: str  # plain text, or a Markdown table
+
+
+class Page(NamedTuple):
+    """A web page, shown by a screenshot."""
+
+    name: str  # of the screenshot
+    title: str
+    text: str  # explanation
+    address: str
+    shows: str  # text that appears once the page has loaded
+    click: str = ""  # XPath of an element to click before the screenshot
+    top: str = ""  # text to scroll to
+    size: tuple[int, int] = DESKTOP
+    dark: bool = False
+
+
+def mlflow_pages(root: Path, address: str) -> list[Page]:
+    """Return the pages of MLflow's UI.
+
+    Args:
+        root: the checkout whose store the UI shows.
+        address: address of the UI.
+
+    Raises:
+        UserError: the store cannot be reached, or lacks a run.
+    """
+    store = open_store(root)
+    found = store.ask(
+        lambda: {
+            name: {
+                run.info.run_name: run.info.run_id
+                for run in store.client.search_runs(
+                    [store.experiment(name)], order_by=["attributes.start_time ASC"]
+                )
+            }
+            for name in (TRAINING, SEARCH)
+        }
+    )
+    numbers = {name: store.experiment(name) for name in (TRAINING, SEARCH)}
+    runs = found[TRAINING]
+    pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
+    if len(pair) < 2:
+        raise UserError(
+            "MLflow lacks the runs mlp-original-1 and cnn-original-1: run `make backfill`"
+        )
+    if not found[SEARCH]:
+        raise UserError("MLflow lacks the searches: run `make backfill`")
+    registered = registered_model("cnn")
+    _, version = champion(root, registered)
+    best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
+    model = best.outputs.model_outputs[0].model_id
+    training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
+    both = quote(json.dumps([runs[name] for name in pair]))
+    compared = (
+        f"{address}/#/compare-runs?runs={both}&experiments={quote(json.dumps([numbers[TRAINING]]))}"
+    )
+    return [
+        Page(
+            "experiments",
+            "The experiments",
+            "Each has a description.",
+            f"{address}/#/experiments",
+            TRAINING,
+        ),
+        Page(
+            "runs",
+            "The trained models",
+            "The first link in the description of the experiment: sorted by test accuracy, with the"
+            " most important columns.",
+            f"{training}/runs?viewStateShareKey={VIEW}",
+            "cnn-original-1",
+        ),
+        Page(
+            "curves",
+            "Learning curves",
+            "The second link in the description of the experiment. Charts of the other metrics are"
+            " below.",
+            f"{training}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
+            "val_accuracy",
+        ),
+        Page(
+            "compare",
+            "Comparison of two runs",
+            "Differing parameters are highlighted.",
+            compared,
+            "Run details",
+            top="Parameters",
+        ),
+        Page(
+            "confusion",
+            "Confusion matrices",
+            "The same page, under *Artifacts*.",
+            compared,
+            "confusion.png",
+            click="//*[text()='confusion.png']",
+            top="confusion.png",
+        ),
+        Page(
+            "run",
+            "A run",
+            "Its commit, machine, data and seeds.",
+            f"{training}/runs/{best.info.run_id}",
+            "About this run",
+        ),
+        Page(
+            "model",
+            "A logged model",
+            "Its scores, their data sets, and its run.",
+            f"{training}/models/{model}",
+            "test_accuracy",
+        ),
+        Page(
+            "signature",
+            "Model signature",
+            "`MLmodel` has the signature; `input_example.json` is an example input.",
+            f"{training}/models/{model}/artifacts",
+            "MLmodel",
+            click="//*[text()='MLmodel']",
+        ),
+        Page(
+            "searches",
+            "Searches and trials",
+            "Click the sign before the name of a search to show its trials.",
+            f"{search}/runs",
+            "search-cnn",
+            click="(//div[@role='gridcell']//button)[1]",
+        ),
+        Page(
+            "search",
+            "Trials by score",
+            "The first link in the description of the experiment: sorted by validation accuracy.",
+            f"{search}/runs?viewStateShareKey={VIEW}",
+            "trial-1",
+        ),
+        Page(
+            "trials",
+            "Trials as parallel coordinates",
+            "The second link in the description of the experiment: one chart per architecture.",
+            f"{search}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
+            "Parallel Coordinates",
+        ),
+        Page(
+            "registry",
+            "A registered model",
+            "The best CNN, with its model card.",
+            f"{address}/#/models/{registered}/versions/{version}",
+            "Intended use",
+        ),
+    ]
+
+
+def dvc_contents(root: Path, folder: Path) -> list[Page | Listing]:
+    """Return what DVC shows for the results and for an experiment.
+
+    Args:
+        root: the checkout.
+        folder: an empty folder for the pages and the clone.
+
+    Raises:
+        UserError: a DVC command failed.
+    """
+    clone = rerun.clone(root, folder / "clone")
+    rerun.fill_from_cache(clone, root)
+    shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # `make install` made it
+    settings = [word for value in EXPERIMENT for word in ("-S", value)]
+    dvc(clone, "exp", "run", "--name", "shorter", *settings)
+    show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]
+    for name, words, checkout in (("plots", show, root), ("plots-diff", diff, clone)):
+        dvc(checkout, *words, "--out", str(folder / name))
+    changed = ["exp", "show", "--md", "--only-changed", "--drop", "Created|^(src|pipeline|data)/"]
+    metrics = ["metrics", "diff", "--md"]
+    return [
+        Page(
+            "plots",
+            "`dvc plots show`",
+            "Learning curves, confusion matrices and figures of all models; works offline.",
+            (folder / "plots/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Page(
+            "plots-diff",
+            "`dvc plots diff`",
+            f"Dashed: the experiment `dvc exp run --name shorter {' '.join(settings)}`. With"
+            " `--temp` it would leave the workspace unchanged.",
+            (folder / "plots-diff/index.html").as_uri(),
+            "Validation accuracy by epoch",
+        ),
+        Listing(
+            "`dvc exp show`",
+            "The experiment and its baseline.",
+            shlex.join(["dvc", *changed]),
+            dvc(clone, *changed),
+        ),
+        Listing(
+            "`dvc metrics diff`",
+            "The scores of the experiment.",
+            shlex.join(["dvc", *metrics]),
+            dvc(clone, *metrics),
+        ),
+    ]
+
+
+def dvc(folder: Path, *words: str) -> str:
+    """Return the output of a DVC command; see `output`."""
+    return output(["dvc", *words], folder)
+
+
+def output(line: Sequence[str], folder: Path) -> str:
+    """Return the output of a command that runs in a folder.
+
+    Raises:
+        UserError: the command failed.
+    """
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UserError(f"`{shlex.join(line)}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def report_pages(root: Path) -> list[Page]:
+    """Return the pages of the report.
+
+    Raises:
+        UserError: the report is missing.
+    """
+    report = root / "reports/evaluate/report.html"
+    if not report.exists():
+        raise UserError(f"{report.relative_to(root)} is missing: run `make repro`")
+    shown = "In short"
+    return [
+        Page("report", "The report", "", report.as_uri(), shown),
+        Page("report-dark", "The report in dark mode", "", report.as_uri(), shown,
+             dark=True),
+        Page("report-phone", "The report on a phone", "", report.as_uri(), shown, size=PHONE),
+    ]  # fmt: skip
+
+
+def command_listings(root: Path, folder: Path) -> list[Listing]:
+    """Return the output of commands: a prediction, and the help of a stage.
+
+    Args:
+        root: the checkout.
+        folder: a folder for the picture to classify.
+
+    Raises:
+        UserError: a command failed.
+    """
+    picture = folder / "boot.png"
+    pixels = read_split(Paths(root).split("test")).images[0]
+    on_white = Image.fromarray(255 - pixels)
+    on_white.resize((280, 280)).save(picture)
+    predict = ["-m", "sidebyside.serving.predict"]
+    stage = ["pipeline/train.py", "--help"]
+    return [
+        Listing(
+            "`make predict`",
+            "The first test image, enlarged, on a white background.",
+            "make predict IMAGE=boot.png",
+            output([sys.executable, *predict, str(picture)], root).replace(f"{folder}/", ""),
+        ),
+        Listing(
+            "`--help`",
+            "Every script prints its inputs, outputs and exit codes.",
+            f"PYTHONPATH=src {shlex.join(['python', *stage])}",
+            output([sys.executable, *stage], root),
+        ),
+    ]
