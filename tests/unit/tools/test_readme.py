@@ -80,7 +80,7 @@ def test_check_names_an_outdated_file_and_leaves_it(
     for page, right, wrong in (
         ("README.md", "| 0.9", "| 0.8"),
         ("docs/speed.md", " GFLOP/s", "0 GFLOP/s"),
-        ("docs/development.md", "seeding.py", "seedling.py"),
+        ("docs/development.md", "[seeding]", "[seedling]"),
         ("docs/architecture.svg", "seeding", "seedling"),
         ("params.yaml", "accuracy 0.9", "accuracy 0.8"),
         ("reports/reproducibility.md", "requirements", "requirement"),
