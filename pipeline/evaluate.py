@@ -176,7 +176,7 @@ def read_counts(paths: Paths) -> dict[str, list[int]]:
         paths.report("preprocess") / "classes.csv", ("train", "val", "test")
     )
     path = paths.report("augment") / "summary.json"
-    augmented = schemas.read_record(path, schemas.AugmentedData).classes
+    augmented = schemas.read_record(path, schemas.AugmentationSummary).classes
     if list(augmented) != list(CLASS_NAMES):
         raise UserError(f"{path}: classes: expected {', '.join(CLASS_NAMES)}")
     return {**counts, "train, augmented": list(augmented.values())}

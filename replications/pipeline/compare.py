@@ -13,7 +13,7 @@ from pathlib import Path
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import AugmentedData, read_class_counts, read_record
+from sidebyside.config.schemas import AugmentationSummary, read_class_counts, read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_bytes, write_json, write_text
 from sidebyside.data.npz import read_split
@@ -52,7 +52,7 @@ def main() -> None:
     test = read_split(paths.split("test"))
     report = paths.report("preprocess")
     everything = folder / "durations/everything.json"
-    augmented = read_record(paths.report("augment") / "summary.json", AugmentedData)
+    augmented = read_record(paths.report("augment") / "summary.json", AugmentationSummary)
     content = page.Content(
         plan=plan,
         missing=[name for name in stage_names(whole) if name not in ran],

@@ -374,7 +374,7 @@ def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> 
         (f"reports/train/{NAME}/history.csv", lambda old: old.replace(b"0.", b"nan,"), "cells"),
         (f"reports/train/{NAME}/metrics.json", lambda old: b"{}", "val_accuracy: is missing"),
         (f"reports/train/{NAME}/model.json", lambda old: b"[]", "model.json: "),
-        ("reports/tune/mlp/trials.csv", lambda old: b"\xff", "trials.csv is no comma-separated"),
+        ("reports/tune/mlp/trials.csv", lambda old: b"\xff", "trials.csv is not a valid CSV file"),
         ("reports/preprocess/classes.csv", lambda old: old[:30], "classes.csv"),
         ("reports/augment/summary.json", lambda old: b'{"classes": {}}', "expected T-shirt/top"),
         ("reports/tune/mlp/hyperparameters.json", lambda old: b"{}", "dropout: is missing"),

@@ -1,5 +1,5 @@
-"""params.yaml, hyperparameters, search spaces, paths, and the schema of every file a stage reads.
+"""params.yaml, hyperparameters, search spaces, paths, and the schemas of files that stages read.
 
-Everything here is checked before anything is trained: an unknown key, a wrong type or an impossible
-value is one line that names the key, the value and what is allowed.
+All of it is validated before training starts. An unknown key, a wrong type or an invalid value is
+reported in one line with the key, the value and the allowed values.
 """

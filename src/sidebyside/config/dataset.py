@@ -1,6 +1,6 @@
-"""Shape and class names of the data set that everything after `preprocess` relies on."""
+"""Image size and class names of the data set."""
 
-IMAGE_SIZE = 28  # pixels, both ways
+IMAGE_SIZE = 28  # pixels, height and width
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -1,4 +1,4 @@
-"""The name and place of every file, under one root."""
+"""The paths of all files below the root of a checkout."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]  # the folder of params.yaml and 
 
 
 class ModelName(NamedTuple):
-    """Which trained model: its architecture, the data it was trained on, its seed."""
+    """A trained model, identified by architecture, training data and seed."""
 
     model: str  # a key of hyperparameters.RECORDS
     data: str  # "original" or "augmented"
@@ -20,7 +20,7 @@ class ModelName(NamedTuple):
 
 @dataclass(frozen=True)
 class Paths:
-    """All files of one checkout; what stands here is relative to `root` and nowhere else."""
+    """Paths of the files in the checkout at `root`."""
 
     root: Path
 
@@ -34,31 +34,31 @@ class Paths:
         return self.root / "data/raw"
 
     def split(self, name: str) -> Path:
-        """`train`, `val` or `test` as preprocess leaves it."""
+        """File of the `train`, `val` or `test` split, written by `preprocess`."""
         return self.root / "data/processed" / f"{name}.npz"
 
     def training_data(self, data: str) -> Path:
-        """What a model is trained on: `original` (the train split) or `augmented`."""
+        """Training images: `original` (the train split) or `augmented`."""
         return self.root / "data" / data / "train.npz"
 
     def report(self, stage: str) -> Path:
-        """Folder of a stage's small results, kept in git."""
+        """Folder of a stage's small outputs, which are kept in git."""
         return self.root / "reports" / stage
 
     def hyperparameters(self, model: str) -> Path:
         return self.report("tune") / model / "hyperparameters.json"
 
     def trial_histories(self, model: str) -> Path:
-        """Every epoch of every trial of a search."""
+        """Training histories of all trials of a search."""
         return self.root / "data/trials" / f"{model}.csv"
 
     def model(self, name: ModelName) -> Path:
         return self.root / "models" / f"{name}.keras"
 
     def training(self, name: ModelName) -> Path:
-        """Folder with a model's history and validation scores."""
+        """Folder of a model's history and validation scores."""
         return self.report("train") / str(name)
 
     def predictions(self, name: ModelName) -> Path:
-        """Class probabilities of every test image."""
+        """Predicted class probabilities of all test images."""
         return self.root / "data/predictions" / f"{name}.csv"

@@ -1,6 +1,6 @@
-"""What earlier stages found, read back from their small files and checked.
+"""Schemas of the small files that stages read from earlier stages.
 
-A damaged file is named in one line, before any work is done with it.
+A damaged file is reported in one line before it is used.
 """
 
 import math
@@ -22,7 +22,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class TrainingScores(StrictModel):
-    """reports/train/<name>/metrics.json: the epoch whose weights were kept."""
+    """reports/train/<name>/metrics.json: scores of the epoch whose weights became the model."""
 
     val_accuracy: Share
     val_loss: Finite
@@ -31,15 +31,15 @@ class TrainingScores(StrictModel):
 
 
 class TrainedModel(StrictModel):
-    """reports/train/<name>/model.json, as far as others use it."""
+    """reports/train/<name>/model.json, the fields that other stages use."""
 
     model_config = ConfigDict(extra="ignore")
 
     file_sha256: Digest
 
 
-class AugmentedData(StrictModel):
-    """reports/augment/summary.json, as far as others use it."""
+class AugmentationSummary(StrictModel):
+    """reports/augment/summary.json, the fields that other stages use."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -50,10 +50,10 @@ Record = TypeVar("Record", bound=StrictModel)
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:
-    """Return the content of a JSON file as a checked record.
+    """Return the content of a JSON file as a validated record.
 
     Raises:
-        UserError: the file is missing, no JSON, or not such a record.
+        UserError: the file is missing, is not valid JSON, or does not match the schema.
     """
     try:
         return kind.model_validate(read_json(path))
@@ -62,10 +62,10 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
-    """Return column → value per epoch.
+    """Return column → values per epoch.
 
     Raises:
-        UserError: the file is missing, or is no history.
+        UserError: the file is missing, or is not a valid history.
     """
     rows = read_csv(path, HISTORY_COLUMNS)
     if not rows:
@@ -74,10 +74,10 @@ def read_history(path: Path) -> dict[str, list[float]]:
 
 
 def read_trials(path: Path, objective: str) -> list[dict[str, str]]:
-    """Return a row per trial, column → text; the scores of a failed trial are empty.
+    """Return one row per trial, column → text; the scores of a failed trial are empty.
 
     Raises:
-        UserError: the file is missing, or is no table of trials.
+        UserError: the file is missing, or is not a valid table of trials.
     """
     rows = read_csv(path, ("trial", "max_epochs", "epochs", objective))
     if not rows:
@@ -92,7 +92,7 @@ def read_class_counts(path: Path, splits: Sequence[str]) -> dict[str, list[int]]
     """Return split → images per class, in the order of the classes.
 
     Raises:
-        UserError: the file is missing, or is no such table.
+        UserError: the file is missing, or is not a valid table of class counts.
     """
     rows = read_csv(path, ("class", *splits))
     if [row["class"] for row in rows] != list(CLASS_NAMES):
@@ -106,5 +106,7 @@ def _number(path: Path, row: dict[str, Any], column: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{path}: column {column} holds {row[column][:40]!r}, expected a number")
+        raise UserError(
+            f"{path}: column {column} contains {row[column][:40]!r}, expected a finite number"
+        )
     return value

@@ -1,5 +1,5 @@
 """Foundations that know no machine learning.
 
-Errors meant for users, files that are replaced atomically, named random seeds, and fast imports of
-large packages.
+Errors shown to users, atomic file writes, strict file reads, derived seeds, a stopwatch, and fast
+imports of large packages.
 """

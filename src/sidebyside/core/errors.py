@@ -1,9 +1,9 @@
-"""The exceptions a user is meant to read."""
+"""Exceptions whose message is shown to the user."""
 
 
 class UserError(Exception):
-    """Something the user can put right; its message is one line that says what and how."""
+    """A problem that the user can solve; the message is one line with the problem and advice."""
 
 
 class TrainingError(UserError):
-    """A training that cannot end well with its hyperparameters: a search goes on with others."""
+    """A training that fails because of its hyperparameters; a search continues with others."""

@@ -1,4 +1,4 @@
-"""Load large packages in little time."""
+"""Import large packages quickly."""
 
 import contextlib
 import gc
@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 
 @contextlib.contextmanager
 def fast_imports(without: Sequence[str] = ()) -> Iterator[None]:
-    """Import in this block without garbage collection, then or ever after, of what is loaded.
+    """Disable garbage collection for imports in the block, and exempt the imported modules from it.
 
-    Modules stay until the process ends, and nothing of them is garbage. Still each collection goes
-    through all they hold: many times while they load, at each of Keras's `clear_session`, and at
-    the end.
+    Modules are never garbage, yet every collection traverses all their objects: many times during
+    the import, at each `clear_session` of Keras, and at exit.
 
     Args:
-        without: packages that seem not to be installed meanwhile, if they are not loaded yet.
+        without: packages that cannot be imported in the block unless they already are, so that
+            optional dependencies are skipped.
     """
     absent = [name for name in without if name not in sys.modules]
     # Documented: "If the value is None, then a ModuleNotFoundError is raised".

@@ -1,4 +1,4 @@
-"""Every random number comes from a seed in `params.yaml` and the name of what it is for."""
+"""Derive seeds and random generators from a seed in `params.yaml` and the name of a purpose."""
 
 import hashlib
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """Return a seed in 1 … 2³¹-1 for one purpose, independent of the seeds of all others.
+    """Return a seed in 1 … 2³¹-1 for one purpose, independent of the seeds of other purposes.
 
-    The seed is a hash of its names, so adding a purpose changes no other one. It is never 0,
-    which keras-tuner takes for "choose one at random".
+    The seed is a hash of the purpose, so adding a purpose does not change the seeds of others. It
+    is never 0, which keras-tuner replaces with a random seed.
     """
     name = "/".join(str(part) for part in (seed, *purpose))
     number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
@@ -19,7 +19,7 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """Return a counter-based generator (Philox) for one purpose.
 
-    Philox's stream is fixed by its key alone, so the generator of image 7 gives the same numbers
-    whether image 6 was drawn before it or not.
+    The numbers depend only on the seed and the purpose: those for image 7 are the same whether or
+    not numbers for image 6 were drawn before.
     """
     return np.random.Generator(np.random.Philox(key=derive_seed(seed, *purpose)))

@@ -1,4 +1,4 @@
-"""Measure how long a piece of work takes, across interruptions."""
+"""Measure the duration of a task across interruptions."""
 
 import time
 from pathlib import Path
@@ -8,10 +8,10 @@ from sidebyside.core.files import read_json, write_json
 
 
 class Stopwatch:
-    """The seconds that all processes spent on one piece of work, killed ones included."""
+    """The seconds that all processes spent on a task, including killed processes."""
 
     def __init__(self, file: Path) -> None:
-        """Start, adding to the seconds that earlier processes saved.
+        """Start with the seconds that earlier processes saved.
 
         Args:
             file: where `save` writes the seconds.
@@ -27,9 +27,9 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds so far, without the work that a killed process did after its last `save`."""
+        """Seconds so far, excluding the time of a killed process after its last `save`."""
         return self._before + time.perf_counter() - self._started
 
     def save(self) -> None:
-        """Write the seconds to the file; call it wherever the work can be resumed from."""
+        """Write the seconds to the file; call this at each point from which the task can resume."""
         write_json(self._file, self.seconds)

@@ -302,7 +302,7 @@ def class_counts_seen(paths: Paths, name: ModelName) -> dict[str, dict[str, int]
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"
-        by_class["train"] = schemas.read_record(summary, schemas.AugmentedData).classes
+        by_class["train"] = schemas.read_record(summary, schemas.AugmentationSummary).classes
     return {name.data: by_class["train"], "val": by_class["val"]}
 
 

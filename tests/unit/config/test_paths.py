@@ -3,14 +3,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 
-CHECKOUT = Path(__file__).parents[3]
 NAME = ModelName("mlp", "augmented", 3)
 PATHS = Paths(Path("/a folder"))
 
 
-def test_a_models_name_says_architecture_data_and_seed() -> None:
+def test_the_name_of_a_model_contains_architecture_data_and_seed() -> None:
     assert str(NAME) == "mlp-augmented-3"
 
 
@@ -28,43 +27,43 @@ def test_a_models_name_says_architecture_data_and_seed() -> None:
         PATHS.predictions(NAME),
     ],
 )
-def test_every_file_lies_under_the_root(path: Path) -> None:
+def test_every_path_is_below_the_root(path: Path) -> None:
     assert path.is_relative_to(PATHS.root)
 
 
-def test_files_of_different_models_do_not_meet() -> None:
+def test_files_of_different_models_have_different_paths() -> None:
     names = [
         ModelName(model, data, seed)
         for model in ("mlp", "cnn")
         for data in ("original", "augmented")
         for seed in (1, 11)
     ]
-    for place in (PATHS.model, PATHS.training, PATHS.predictions):
-        assert len({place(name) for name in names}) == len(names)
+    for path in (PATHS.model, PATHS.training, PATHS.predictions):
+        assert len({path(name) for name in names}) == len(names)
 
 
-def test_the_graph_names_the_same_places() -> None:
+def test_the_paths_are_outputs_in_dvc_yaml() -> None:
     stages = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-    def makes(stage: str, path: Path) -> bool:
-        """Say whether the file, or a folder it lies in, is an output of the stage."""
+    def is_output_of(stage: str, path: Path) -> bool:
+        """Return whether the file, or a folder that contains it, is an output of the stage."""
         outputs = {
-            place
+            path
             for kind in ("outs", "metrics", "plots")
             for entry in stages[stage].get(kind, [])
-            for place in (entry if isinstance(entry, dict) else [entry])
+            for path in (entry if isinstance(entry, dict) else [entry])
         }
         relative = path.relative_to(PATHS.root)
-        return any(str(place) in outputs for place in (relative, *relative.parents))
+        return any(str(part) in outputs for part in (relative, *relative.parents))
 
     name = ModelName("${item.model}", "${item.data}", "${item.seed}")  # type: ignore[arg-type]
-    assert makes("download", PATHS.raw)
+    assert is_output_of("download", PATHS.raw)
     for split in ("train", "val", "test"):
-        assert makes("preprocess", PATHS.split(split))
-    assert makes("preprocess", PATHS.training_data("original"))
-    assert makes("augment", PATHS.training_data("augmented"))
-    assert makes("tune", PATHS.hyperparameters("${item.model}"))
-    assert makes("train", PATHS.model(name))
-    assert makes("train", PATHS.training(name) / "history.csv")
-    assert makes("evaluate", PATHS.predictions(name))
-    assert not makes("evaluate", PATHS.model(name))
+        assert is_output_of("preprocess", PATHS.split(split))
+    assert is_output_of("preprocess", PATHS.training_data("original"))
+    assert is_output_of("augment", PATHS.training_data("augmented"))
+    assert is_output_of("tune", PATHS.hyperparameters("${item.model}"))
+    assert is_output_of("train", PATHS.model(name))
+    assert is_output_of("train", PATHS.training(name) / "history.csv")
+    assert is_output_of("evaluate", PATHS.predictions(name))
+    assert not is_output_of("evaluate", PATHS.model(name))

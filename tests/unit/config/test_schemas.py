@@ -22,7 +22,7 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-def test_a_record_is_read_and_may_hold_more_than_is_used(tmp_path: Path) -> None:
+def test_a_record_may_have_more_fields_than_are_used(tmp_path: Path) -> None:
     path = write(tmp_path / "model.json", MODEL)
     assert schemas.read_record(path, schemas.TrainedModel).file_sha256 == "a" * 64
     path = write(tmp_path / "metrics.json", SCORES)
@@ -38,15 +38,15 @@ def test_a_record_is_read_and_may_hold_more_than_is_used(tmp_path: Path) -> None
         (schemas.TrainingScores, {**SCORES, "test_loss": 1}, "test_loss: unknown key"),
         (schemas.TrainingScores, {"val_loss": 1.0}, "val_accuracy: is missing"),
         (schemas.TrainingScores, [1, 2], "valid dictionary"),
-        (schemas.TrainingScores, '{"epochs": 1, "epochs": 2}', "key 'epochs' is given twice"),
+        (schemas.TrainingScores, '{"epochs": 1, "epochs": 2}', "duplicate key 'epochs'"),
         (schemas.TrainingScores, "[" * 100_000, "nested too deeply"),
         (schemas.TrainedModel, {"file_sha256": "x\ny"}, "file_sha256: .* not 'x.+y'"),
         (schemas.TrainedModel, {**MODEL, "file_sha256": "a" * 63}, "file_sha256: "),
         (schemas.TrainedModel, {"parameters": 10}, "file_sha256: is missing"),
-        (schemas.AugmentedData, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
+        (schemas.AugmentationSummary, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
     ],
 )
-def test_a_damaged_record_is_named_in_one_line(
+def test_a_damaged_record_is_reported_in_one_line(
     tmp_path: Path, kind: Any, content: object, message: str
 ) -> None:
     path = write(tmp_path / "record.json", content)
@@ -55,19 +55,19 @@ def test_a_damaged_record_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_history_is_columns_of_numbers(tmp_path: Path) -> None:
+def test_a_history_is_read_as_columns_of_numbers(tmp_path: Path) -> None:
     history = schemas.read_history(write(tmp_path / "history.csv", HISTORY))
     assert list(history) == list(schemas.HISTORY_COLUMNS)
     assert history["val_accuracy"] == [0.7, 0.8]
 
 
-def test_a_trial_may_lack_its_scores(tmp_path: Path) -> None:
+def test_the_scores_of_a_failed_trial_may_be_empty(tmp_path: Path) -> None:
     rows = schemas.read_trials(write(tmp_path / "trials.csv", TRIALS), "val_accuracy")
     assert [row["val_accuracy"] for row in rows] == ["0.85", ""]
     assert rows[0]["dropout"] == "0.1"
 
 
-def test_class_counts_are_whole_numbers_in_the_order_of_the_classes(tmp_path: Path) -> None:
+def test_class_counts_are_integers_in_the_order_of_the_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "classes.csv", COUNTS)
     assert schemas.read_class_counts(path, ("train", "val")) == {"train": [4] * 10, "val": [2] * 10}
 
@@ -90,20 +90,28 @@ def counts(path: Path) -> object:
         (history, "", "has no column epoch"),
         (history, ",".join(schemas.HISTORY_COLUMNS) + "\n", "has no rows"),
         (history, HISTORY.replace("val_loss", "loss2"), "has no column val_loss"),
-        (history, HISTORY.replace("0.6", "nan"), "column val_loss holds 'nan', expected a number"),
-        (history, HISTORY.replace("0.6", "x" * 10**5), "holds 'x{40}', expected a number"),
+        (
+            history,
+            HISTORY.replace("0.6", "nan"),
+            "column val_loss contains 'nan', expected a finite number",
+        ),
+        (
+            history,
+            HISTORY.replace("0.6", "x" * 10**5),
+            "contains 'x{40}', expected a finite number",
+        ),
         (history, HISTORY.replace("0.6,", ""), "row 1 has 5 cells, expected 6"),
         (history, HISTORY + "3", "row 3 has 1 cells, expected 6"),
-        (history, 'epoch,"' + "x" * 200_000, "is no comma-separated table"),
+        (history, 'epoch,"' + "x" * 200_000, "is not a valid CSV file"),
         (trials, "trial\n1\n", "has no column max_epochs"),
         (trials, TRIALS.splitlines()[0], "has no rows"),
-        (trials, TRIALS.replace("0.85", "good"), "column val_accuracy holds 'good'"),
+        (trials, TRIALS.replace("0.85", "good"), "column val_accuracy contains 'good'"),
         (counts, COUNTS.replace("Bag", "Hat"), "expected a row for each of T-shirt/top, "),
-        (counts, COUNTS.replace("Bag,4", "Bag,four"), "column train holds 'four'"),
+        (counts, COUNTS.replace("Bag,4", "Bag,four"), "column train contains 'four'"),
         (counts, COUNTS.replace("val", "test"), "has no column val"),
     ],
 )
-def test_a_damaged_table_is_named_in_one_line(
+def test_a_damaged_table_is_reported_in_one_line(
     tmp_path: Path, read: Any, content: str, message: str
 ) -> None:
     path = write(tmp_path / "table.csv", content)
@@ -113,7 +121,7 @@ def test_a_damaged_table_is_named_in_one_line(
     assert len(str(caught.value)) < 300 + len(str(path))
 
 
-def test_bytes_that_are_no_text_are_no_table(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"epoch,\xff\n")
-    with pytest.raises(UserError, match=r"table\.csv is no comma-separated table"):
+    with pytest.raises(UserError, match=r"table\.csv is not a valid CSV file"):
         schemas.read_history(tmp_path / "table.csv")

@@ -10,28 +10,27 @@ from typing import Any
 
 import pytest
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core import files
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_text
 
-SOURCE = Path(__file__).resolve().parents[3] / "src"
 
-
-def test_bytes_are_written_and_folders_made(tmp_path: Path) -> None:
+def test_bytes_are_written_and_folders_created(tmp_path: Path) -> None:
     path = tmp_path / "deep/er/file"
     files.write_bytes(path, b"\0\xff")
     assert path.read_bytes() == b"\0\xff"
-    assert [found.name for found in path.parent.iterdir()] == ["file"]
+    assert [file.name for file in path.parent.iterdir()] == ["file"]
 
 
-def test_write_replaces_the_old_content(tmp_path: Path) -> None:
+def test_a_write_replaces_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.write_bytes(path, b"a longer old content")
     files.write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
 
 
-def test_reader_keeps_the_old_file_it_has_open(tmp_path: Path) -> None:
+def test_a_reader_keeps_the_old_file_that_it_has_opened(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with path.open("rb") as opened:
@@ -39,7 +38,7 @@ def test_reader_keeps_the_old_file_it_has_open(tmp_path: Path) -> None:
         assert opened.read() == b"old"
 
 
-def test_hard_link_to_the_old_file_keeps_its_content(tmp_path: Path) -> None:
+def test_a_hard_link_to_the_old_file_keeps_its_content(tmp_path: Path) -> None:
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_bytes(b"old")
     os.link(path, link)
@@ -48,7 +47,7 @@ def test_hard_link_to_the_old_file_keeps_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_failed_write_leaves_the_old_file_and_no_other(
+def test_a_failed_write_leaves_only_the_old_file_and_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     path = tmp_path / "file"
@@ -58,13 +57,14 @@ def test_failed_write_leaves_the_old_file_and_no_other(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, failing, fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         files.write_bytes(path, b"new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_write_that_a_limit_stops_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_a_write_beyond_the_file_size_limit_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     done = subprocess.run(
@@ -76,7 +76,7 @@ def test_write_that_a_limit_stops_leaves_the_old_file_and_no_other(tmp_path: Pat
             "except OSError as error:\n print(error.strerror)",
             str(path),
         ],
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
         capture_output=True,
         text=True,
@@ -84,7 +84,7 @@ def test_write_that_a_limit_stops_leaves_the_old_file_and_no_other(tmp_path: Pat
     )
     assert done.stdout == "File too large\n"
     assert path.read_bytes() == b"old"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\nb\n", "a\nb\n\n\n"])
@@ -93,12 +93,12 @@ def test_text_ends_in_exactly_one_newline(tmp_path: Path, text: str) -> None:
     assert (tmp_path / "file").read_bytes() == b"a\nb\n"
 
 
-def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+def test_text_is_utf_8_in_every_locale(tmp_path: Path) -> None:
     files.write_text(tmp_path / "file", "28×28 – é")
     assert (tmp_path / "file").read_bytes() == "28×28 – é\n".encode()
 
 
-def test_json_keeps_the_order_and_every_digit(tmp_path: Path) -> None:
+def test_json_keeps_the_order_of_keys_and_all_digits(tmp_path: Path) -> None:
     content = {"z": 0.1 + 0.2, "a": [1, None, True], "é": "×"}
     files.write_json(tmp_path / "file", content)
     text = (tmp_path / "file").read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def test_json_keeps_the_order_and_every_digit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_what_json_cannot_hold_is_refused_and_leaves_the_old_file(
+def test_values_that_json_does_not_support_are_refused_and_leave_the_old_file(
     tmp_path: Path, value: object
 ) -> None:
     files.write_json(tmp_path / "file", 1)
@@ -118,7 +118,7 @@ def test_what_json_cannot_hold_is_refused_and_leaves_the_old_file(
     assert (tmp_path / "file").read_text() == "1\n"
 
 
-def test_table_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
+def test_a_table_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
     rows = [[0.1 + 0.2, 'a, "b"', 3], [1e-300, "", -1]]
     files.write_csv(tmp_path / "file", ["x", "name", "n"], rows)
     assert b"\r" not in (tmp_path / "file").read_bytes()
@@ -126,24 +126,24 @@ def test_table_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
     assert [[float(row["x"]), row["name"], int(row["n"])] for row in found] == rows
 
 
-def test_table_without_rows_keeps_its_header(tmp_path: Path) -> None:
+def test_a_table_without_rows_keeps_its_header(tmp_path: Path) -> None:
     files.write_csv(tmp_path / "file", ["x", "y"], [])
     assert (tmp_path / "file").read_bytes() == b"x,y\n"
     assert files.read_csv(tmp_path / "file") == []
 
 
 @pytest.mark.parametrize("read", [files.read_json, files.read_csv, files.sha256])
-def test_missing_file_is_named_with_what_makes_it(
+def test_a_missing_file_is_named_with_the_command_that_creates_it(
     tmp_path: Path, read: Callable[[Path], Any]
 ) -> None:
-    with pytest.raises(UserError, match="gone is missing: run `dvc repro` to make it"):
+    with pytest.raises(UserError, match="gone is missing: run `dvc repro` to create it"):
         read(tmp_path / "gone")
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\xfe{}", b"[1,]", b'{"a": 1, "a": 2}', b"[" * 100_000]
 )
-def test_text_that_is_no_json_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_invalid_json_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="file is not valid JSON: ") as caught:
         files.read_json(tmp_path / "file")
@@ -164,7 +164,7 @@ def test_md5_is_the_digest_that_dvc_records(tmp_path: Path) -> None:
     assert files.md5(tmp_path / "file") == expected
 
 
-def test_equal_content_is_equal_bytes_whatever_the_order_of_hashing(tmp_path: Path) -> None:
+def test_equal_content_is_written_as_equal_bytes_with_any_hash_seed(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from sidebyside.core.files import write_json\n"
         "write_json(Path(sys.argv[1]), {name: len(name) for name in ('b', 'a', 'cc')})"
@@ -172,17 +172,22 @@ def test_equal_content_is_equal_bytes_whatever_the_order_of_hashing(tmp_path: Pa
     for seed in ("1", "2"):
         subprocess.run(
             [sys.executable, "-c", program, str(tmp_path / seed)],
-            env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONHASHSEED": seed, "LC_ALL": "C"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(CHECKOUT / "src"),
+                "PYTHONHASHSEED": seed,
+                "LC_ALL": "C",
+            },
             check=True,
         )
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     assert json.loads((tmp_path / "1").read_text()) == {"b": 1, "a": 1, "cc": 2}
 
 
-# Several files at once
+# write_atomically
 
 
-def test_files_written_together_appear_together(tmp_path: Path) -> None:
+def test_files_written_atomically_are_replaced_at_the_end(tmp_path: Path) -> None:
     first, second = tmp_path / "a.txt", tmp_path / "deep/b.txt"
     first.write_text("old")
     with write_atomically():
@@ -195,7 +200,7 @@ def test_files_written_together_appear_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
-def test_a_failure_among_files_written_together_leaves_all_old_ones(
+def test_a_failure_leaves_all_files_of_the_block_unchanged(
     tmp_path: Path, error: BaseException
 ) -> None:
     path = tmp_path / "a.txt"
@@ -205,46 +210,48 @@ def test_a_failure_among_files_written_together_leaves_all_old_ones(
         write_text(tmp_path / "b.txt", "new")
         raise error
     assert path.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_the_last_content_counts_of_a_file_written_twice_together(tmp_path: Path) -> None:
+def test_a_file_written_twice_in_a_block_has_the_last_content(tmp_path: Path) -> None:
     with write_atomically():
         write_text(tmp_path / "a.txt", "first")
         write_text(tmp_path / "a.txt", "second")
     assert (tmp_path / "a.txt").read_text() == "second\n"
 
 
-def test_a_file_written_afterwards_is_there_at_once(tmp_path: Path) -> None:
+def test_a_file_written_after_a_block_is_replaced_immediately(tmp_path: Path) -> None:
     with write_atomically():
         pass
     write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "new\n"
 
 
-def test_files_written_together_stay_out_if_one_of_them_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_leaves_all_files_of_the_block_unchanged(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "b.txt").mkdir()
     with pytest.raises(IsADirectoryError, match=r"b\.txt"), write_atomically():
         write_text(tmp_path / "a.txt", "new")
         write_text(tmp_path / "b.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "old"
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
 
 # YAML
 
 
-def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+def test_yaml_is_parsed_as_dvc_parses_it(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     text = "{ten: 010, word: yes, small: 1e-3, true: true, none: null, list: [1, 2.5, [a]]}"
     path.write_text(text)
     expected = {"ten": 10, "word": "yes", "small": 0.001, True: True, "none": None}
     assert files.read_yaml(path) == {**expected, "list": [1, 2.5, ["a"]]}
-    assert files.read_yaml(path) == dvc_reads(path)
+    assert files.read_yaml(path) == dvc_content(path)
 
 
-def dvc_reads(path: Path) -> Any:
+def dvc_content(path: Path) -> Any:
     """Return a YAML file's content as DVC's own function gives it."""
     from dvc.utils.serialize import load_yaml
 
@@ -272,7 +279,7 @@ def dvc_reads(path: Path) -> Any:
         ("\0", "is not valid YAML"),
     ],
 )  # fmt: skip
-def test_other_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "file.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=message) as caught:
@@ -281,45 +288,33 @@ def test_other_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message: s
 
 
 @pytest.mark.timeout(30)
-def test_aliases_of_aliases_take_no_longer_than_they_are_long(tmp_path: Path) -> None:
+def test_nested_aliases_are_not_expanded(tmp_path: Path) -> None:
     aliases = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     (tmp_path / "file.yaml").write_text("\n".join(["a0: &a0 x", *aliases]))
     assert len(files.read_yaml(tmp_path / "file.yaml")["a11"]) == 10
 
 
-def test_bytes_that_are_no_text_are_no_yaml(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_bytes(b"a: \xff")
     with pytest.raises(UserError, match="is not valid YAML"):
         files.read_yaml(tmp_path / "file.yaml")
 
 
 @pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n"])
-def test_a_row_of_another_length_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_row_of_the_wrong_length_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=r"row 1 has \d cells, expected 2"):
         files.read_csv(path)
 
 
-def test_bytes_that_are_no_text_are_no_table(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_not_a_table(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a,b\n\xff,1\n")
-    with pytest.raises(UserError, match="is no comma-separated table"):
+    with pytest.raises(UserError, match="is not a valid CSV file"):
         files.read_csv(path)
 
 
-def test_a_failed_write_names_the_file_that_was_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space") as caught:
-        files.write_bytes(tmp_path / "x", b"new")
-    assert caught.value.filename == str(tmp_path / "x")
-
-
-def test_text_keeps_the_spaces_at_its_end(tmp_path: Path) -> None:
+def test_trailing_spaces_of_text_are_kept(tmp_path: Path) -> None:
     files.write_text(tmp_path / "x", "a  \n\n")
     assert (tmp_path / "x").read_text() == "a  \n"

@@ -14,27 +14,27 @@ def collector_restored() -> Iterator[None]:
     gc.enable()
 
 
-def test_nothing_is_collected_while_packages_load_but_afterwards() -> None:
+def test_garbage_collection_is_off_in_the_block_only() -> None:
     with imports.fast_imports():
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
-def test_a_collection_that_was_off_stays_off() -> None:
+def test_garbage_collection_that_was_off_stays_off() -> None:
     gc.disable()
     with imports.fast_imports():
         pass
     assert not gc.isenabled()
 
 
-def test_what_was_loaded_is_left_out_of_every_collection() -> None:
+def test_imported_objects_are_exempt_from_garbage_collection() -> None:
     with imports.fast_imports():
         loaded = [object]
     assert gc.get_freeze_count() > 0
     assert not any(each is loaded for each in gc.get_objects())
 
 
-def test_a_package_seems_absent_while_others_load_and_loads_afterwards(
+def test_an_excluded_package_cannot_be_imported_until_the_block_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)
@@ -43,12 +43,12 @@ def test_a_package_seems_absent_while_others_load_and_loads_afterwards(
     import colorsys  # noqa: F401
 
 
-def test_a_package_that_is_loaded_already_stays() -> None:
+def test_an_excluded_package_that_is_already_imported_stays() -> None:
     with imports.fast_imports(without=["pytest"]):
         assert sys.modules["pytest"] is pytest
 
 
-def test_a_failed_import_leaves_the_collector_on_and_no_package_absent(
+def test_a_failed_import_restores_garbage_collection_and_excluded_packages(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)

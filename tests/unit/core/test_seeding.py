@@ -8,12 +8,12 @@ from sidebyside.core.seeding import derive_seed, generator
 PINNED = [525351740, 967651545, 1647542875]
 
 
-def test_derived_seeds_are_the_same_everywhere() -> None:
-    # Pinned: every split, search and training follows from these.
+def test_derived_seeds_never_change() -> None:
+    # Every split, search and training depends on these numbers.
     assert [derive_seed(1, "order"), derive_seed(1, "weights"), derive_seed(2, "order")] == PINNED
 
 
-def test_derived_seeds_fit_where_they_are_used() -> None:
+def test_derived_seeds_are_positive_32_bit_integers() -> None:
     seeds = [derive_seed(seed, "x", index) for seed in (1, 2**31 - 1) for index in range(2000)]
     assert min(seeds) >= 1
     assert max(seeds) < 2**31
@@ -36,7 +36,7 @@ def test_seeds_of_different_purposes_differ() -> None:
     assert len(set(seeds)) == len(seeds)
 
 
-def test_a_generator_depends_on_its_own_purpose_only() -> None:
+def test_a_generator_depends_only_on_its_purpose() -> None:
     alone = generator(1, "augment", 7).random(5)
     generator(1, "augment", 6).random(100)
     np.random.default_rng(0).random(3)
@@ -52,7 +52,7 @@ def test_generators_of_different_purposes_differ(seed: int, purpose: tuple[str |
     assert not np.array_equal(generator(seed, *purpose).random(5), drawn)
 
 
-def test_neighbouring_generators_are_independent() -> None:
+def test_generators_of_neighbouring_purposes_are_uncorrelated() -> None:
     first = np.array([generator(1, "x", index).random() for index in range(2000)])
     assert abs(first.mean() - 0.5) < 0.03
     assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 0.08
@@ -60,7 +60,7 @@ def test_neighbouring_generators_are_independent() -> None:
     assert all(0 <= value < 1 for value in itertools.chain(first))
 
 
-def test_the_numbers_of_a_purpose_are_those_that_they_always_were() -> None:
+def test_the_numbers_of_a_generator_never_change() -> None:
     random = generator(1, "split", 0)
     assert isinstance(random.bit_generator, np.random.Philox)
     assert random.integers(0, 1000, 4).tolist() == [228, 611, 66, 868]
