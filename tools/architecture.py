@@ -21,7 +21,8 @@ class Module(NamedTuple):
     """A module of the library."""
 
     path: Path
-    summary: str  # first line of its docstring
+    summary: str  # first paragraph of its docstring
+    imports: frozenset[str]  # packages of the library
 
     @property
     def name(self) -> str:
@@ -37,7 +38,7 @@ def packages(root: Path) -> dict[str, list[Module]]:
     library = root / "src/sidebyside"
     return {
         package: [
-            Module(path, summary(path))
+            read_module(path)
             for path in sorted((library / package).glob("*.py"))
             if path.stem != "__init__"
         ]
@@ -45,17 +46,18 @@ def packages(root: Path) -> dict[str, list[Module]]:
     }
 
 
-def summary(path: Path) -> str:
-    """Return the first paragraph of a module's docstring, as one line; empty without one."""
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return " ".join(text.partition("\n\n")[0].split())
+def read_module(path: Path) -> Module:
+    """Return a module's description from its file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    text = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+    return Module(path, " ".join(text.split()), frozenset(_imported(tree)))
 
 
-def imports(root: Path) -> dict[str, set[str]]:
+def imports(modules: Mapping[str, list[Module]]) -> dict[str, set[str]]:
     """Return package → the other packages that its modules import."""
     return {
-        package: {name for module in modules for name in _imported(module.path)} - {package}
-        for package, modules in packages(root).items()
+        package: {name for module in content for name in module.imports} - {package}
+        for package, content in modules.items()
     }
 
 
@@ -95,11 +97,12 @@ def picture(root: Path) -> str:
         *_bracket(rows, sidebyside.DECIDES_NO_BYTES, "does not decide bytes", OTHER),
         *_bracket(rows, sidebyside.DECIDES_BYTES, "decides the bytes of outputs", DECIDING),
     ]
-    for package, modules in packages(root).items():
-        names = [module.name for module in modules]
+    modules = packages(root)
+    for package, content in modules.items():
+        names = [module.name for module in content]
         colour = DECIDING if package in sidebyside.DECIDES_BYTES else OTHER
         parts.append(_box(rows[package], package, _lines(names), colour))
-    graph = reduced(imports(root))
+    graph = reduced(imports(modules))
     parts += [
         _arrow(rows[package], rows[target], len(graph[package]), place)
         for package in reversed(ORDER)
@@ -108,9 +111,9 @@ def picture(root: Path) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """Give the packages of the library that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Give the packages of the library that a module imports."""
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -4,9 +4,7 @@ A requirement is met if every file, make target and test that it names exists. W
 pass is shown by `make test` and `make test-system`.
 """
 
-import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -73,7 +71,7 @@ def exists(root: Path, evidence: str) -> bool:
     if match := re.fullmatch(r"seeds (\d+)", evidence):
         return _seeds(root) >= int(match[1])
     if match := re.fullmatch(r"(tests/[\w/]+\.py)::(\w+)", evidence):
-        return match[2] in set(_tests(root / match[1]))
+        return match[2] in _tests(root / match[1])
     if match := re.fullmatch(r"([\w./-]+)(?:#(.+))?", evidence):
         path = root / match[1]
         return path.is_file() and (match[2] or "") in path.read_text(encoding="utf-8")
@@ -88,12 +86,10 @@ def _targets(root: Path) -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+):(?!=)", (root / "Makefile").read_text("utf-8"), re.M))
 
 
-def _tests(path: Path) -> Iterator[str]:
-    """Give the names of the test functions in a file."""
-    if path.is_file():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                yield node.name
+def _tests(path: Path) -> set[str]:
+    """Return the names of the test functions in a file; none if it does not exist."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return set(re.findall(r"^def (test_\w+)", text, re.M))
 
 
 def _seeds(root: Path) -> int:

@@ -1,15 +1,15 @@
-"""Write the page that `dvc plots show` fills, with Vega inside, so that it opens offline.
+"""Write the HTML template of `dvc plots show` with Vega inside, so that plots open offline.
 
-DVC's own page loads its scripts from a network address. This one is made at installation, from
-the copy of Vega that vl-convert carries, and named in `.dvc/config`.
+DVC's default template loads its scripts from the internet. `make install` writes this one from the
+copy of Vega in vl-convert; `.dvc/config` selects it.
 """
 
 from pathlib import Path
 
 import vl_convert
 
-# DVC fills in {refresh_tag} and {plot_divs} by plain replacement. The script is no module: the
-# plots' own scripts below it need `vegaEmbed` at once.
+# DVC replaces {refresh_tag} and {plot_divs}. The script is not a module, because the scripts of the
+# plots below it need `vegaEmbed` immediately.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -30,7 +30,7 @@ SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 def main() -> None:
-    """Write `page.html` beside this file."""
+    """Write `page.html` next to this file."""
     script = vl_convert.javascript_bundle(SNIPPET).replace("</script", "<\\/script")
     page = PAGE % script
     Path(__file__).with_suffix(".html").write_text(page, encoding="utf-8")

@@ -48,7 +48,7 @@ def packages(paths: Paths) -> str:
     for package in architecture.ORDER:
         path = paths.root / LIBRARY / package / "__init__.py"
         decides = "yes" if package in sidebyside.DECIDES_BYTES else "no"
-        rows.append([f"[{package}](#{package})", decides, architecture.summary(path)])
+        rows.append([f"[{package}](#{package})", decides, architecture.read_module(path).summary])
     return table(["package", "decides bytes", "content"], rows, text_columns=3)
 
 

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from tools import architecture
-from tools.architecture import ORDER, imports, packages, picture, reduced, summary
+from tools.architecture import ORDER, imports, packages, picture, read_module, reduced
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -24,8 +24,9 @@ def test_imports_within_functions_count(tmp_path: Path) -> None:
         (tmp_path / "src/sidebyside" / package).mkdir(parents=True)
     code = "import sidebyside.core.files\n\ndef f():\n    from sidebyside.models import layers\n"
     (tmp_path / "src/sidebyside/data/idx.py").write_text(code)
-    assert imports(tmp_path)["data"] == {"core", "models"}
-    assert imports(tmp_path)["core"] == set()
+    graph = imports(packages(tmp_path))
+    assert graph["data"] == {"core", "models"}
+    assert graph["core"] == set()
 
 
 def test_implied_imports_are_left_out() -> None:
@@ -36,9 +37,9 @@ def test_implied_imports_are_left_out() -> None:
 def test_a_summary_is_the_first_paragraph_on_one_line(tmp_path: Path) -> None:
     file = tmp_path / "module.py"
     file.write_text('"""Do this\nand that.\n\nThen more.\n"""\n')
-    assert summary(file) == "Do this and that."
+    assert read_module(file).summary == "Do this and that."
     file.write_text("x = 1\n")
-    assert summary(file) == ""
+    assert read_module(file).summary == ""
 
 
 def test_long_lists_of_modules_are_wrapped() -> None:

@@ -77,23 +77,28 @@ def test_check_names_an_outdated_file_and_leaves_it(
 ) -> None:
     main(monkeypatch)  # the copy lacks files that the checklist requires
     main(monkeypatch, "--check")
-    for page, right, wrong in (
-        ("README.md", "| 0.9", "| 0.8"),
-        ("docs/speed.md", " GFLOP/s", "0 GFLOP/s"),
-        ("docs/development.md", "[seeding]", "[seedling]"),
-        ("docs/architecture.svg", "seeding", "seedling"),
-        ("params.yaml", "accuracy 0.9", "accuracy 0.8"),
-        ("reports/reproducibility.md", "requirements", "requirement"),
-    ):
-        generated = (copied / page).read_text(encoding="utf-8")
-        changed = generated.replace(right, wrong, 1)
-        (copied / page).write_text(changed, encoding="utf-8")
+    edits = {
+        "README.md": ("| 0.9", "| 0.8"),
+        "docs/speed.md": (" GFLOP/s", "0 GFLOP/s"),
+        "docs/development.md": ("[seeding]", "[seedling]"),
+        "params.yaml": ("accuracy 0.9", "accuracy 0.8"),
+        "docs/architecture.svg": ("seeding", "seedling"),
+        "reports/reproducibility.md": ("requirements", "requirement"),
+    }
+    generated = {page: (copied / page).read_text(encoding="utf-8") for page in edits}
+    edited = {page: generated[page].replace(*edit, 1) for page, edit in edits.items()}
+    for page, text in edited.items():
+        (copied / page).write_text(text, encoding="utf-8")
         name = re.escape(Path(page).name)
         with pytest.raises(UserError, match=f"^{name} is out of date: run `make readme`$"):
             main(monkeypatch, "--check")
-        assert (copied / page).read_text(encoding="utf-8") == changed
-        main(monkeypatch)
-        assert (copied / page).read_text(encoding="utf-8") == generated != changed, page
+        assert (copied / page).read_text(encoding="utf-8") == text
+        (copied / page).write_text(generated[page], encoding="utf-8")
+    for page, text in edited.items():
+        (copied / page).write_text(text, encoding="utf-8")
+    main(monkeypatch)
+    for page, text in generated.items():
+        assert (copied / page).read_text(encoding="utf-8") == text != edited[page], page
 
 
 def test_a_page_that_is_not_text_is_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
