@@ -22,7 +22,7 @@ from benchmarks.workloads import ROOT
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
-from sidebyside.reproducibility.rerun import clone, forget_results, own_environment
+from sidebyside.reproducibility.clones import clean_environment, clone, delete_results
 from sidebyside.workflow import command
 
 SPY = ROOT / ".venv-peers/bin/py-spy"
@@ -55,13 +55,13 @@ def main() -> None:
         raise UserError(f"{SPY.relative_to(ROOT)} is missing: run `make peers`")
     with tempfile.TemporaryDirectory() as name:
         checkout = clone(ROOT, Path(name) / "clone")
-        forget_results(checkout)
+        delete_results(checkout)
         samples = Path(name) / "samples.txt"
         spy = [str(SPY), "record", "--subprocesses", "--idle", "--threads"]
         output = ["--format", "raw", "--rate", str(RATE), "--output", str(samples)]
         started = time.monotonic()
         line = [*spy, *output, "--", "dvc", "repro"]
-        if subprocess.run(line, cwd=checkout, env=own_environment(), check=False).returncode:
+        if subprocess.run(line, cwd=checkout, env=clean_environment(), check=False).returncode:
             raise UserError("`dvc repro` failed in a clone of the last commit")
         whole = time.monotonic() - started
         stages = by_stage(samples.read_text(encoding="utf-8").splitlines(), whole)
@@ -135,7 +135,7 @@ def timed(line: list[str], folder: Path) -> float:
     taken = []
     for _ in range(TIMES):
         started = time.monotonic()
-        environment = {**own_environment(), "PYTHONPATH": "src"}
+        environment = {**clean_environment(), "PYTHONPATH": "src"}
         done = subprocess.run(
             line, cwd=folder, env=environment, check=False, stdout=subprocess.DEVNULL
         )

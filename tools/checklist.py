@@ -11,7 +11,7 @@ from pathlib import Path
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, read_yaml
-from sidebyside.reproducibility.seed_variance import by_seed, read_others, without_seed
+from sidebyside.reproducibility.seed_variance import by_seed, read_other_seeds, without_seed
 
 SOURCE = "checklist.yaml"  # next to this module
 LACKING = "none yet"  # evidence that begins so does not exist; the rest says what is missing
@@ -96,5 +96,5 @@ def _seeds(root: Path) -> int:
     """Return the number of seeds of the recorded model with the fewest seeds."""
     paths = Paths(root)
     recorded = read_json(paths.report("evaluate") / "metrics.json")
-    sources = [recorded, read_others(paths)]
+    sources = [recorded, read_other_seeds(paths)]
     return min(len(by_seed(sources, without_seed(name), "test", "accuracy")) for name in recorded)

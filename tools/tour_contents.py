@@ -16,7 +16,7 @@ from PIL import Image
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.data.npz import read_split
-from sidebyside.reproducibility import rerun
+from sidebyside.reproducibility import clones
 from sidebyside.serving.serve import champion
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import SEARCH, TRAINING, VIEW, registered_model
@@ -193,8 +193,8 @@ def dvc_contents(root: Path, folder: Path) -> list[Page | Listing]:
     Raises:
         UserError: a DVC command failed.
     """
-    clone = rerun.clone(root, folder / "clone")
-    rerun.fill_from_cache(clone, root)
+    clone = clones.clone(root, folder / "clone")
+    clones.restore_results(clone, root)
     shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # `make install` made it
     settings = [word for value in EXPERIMENT for word in ("-S", value)]
     dvc(clone, "exp", "run", "--name", "shorter", *settings)

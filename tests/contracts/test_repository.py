@@ -13,8 +13,8 @@ from dvc.analytics import is_enabled
 from dvc.config import Config
 
 from sidebyside.config.parameters import Parameters
+from sidebyside.reproducibility.record import EXPERIMENTS
 from tests.support.source_code import PROJECT, project_files
-from tools.tables.results import EXPERIMENTS
 
 
 def test_no_file_contains_the_path_of_a_home_folder() -> None:

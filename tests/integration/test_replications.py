@@ -17,7 +17,7 @@ from sidebyside.core.files import read_csv, read_json, write_json
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import Split
-from sidebyside.reproducibility.rerun import ELSEWHERE
+from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
 from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.workflow import command
 from sidebyside.workflow.progress import duration
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
-ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": ELSEWHERE["MPLBACKEND"]}
+ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": PERTURBED["MPLBACKEND"]}
 REPLICATE = ("python", "-m", "study.run")
 MODULE = {"PYTHONPATH": "src"}
 # Of every system something, of every kind of stage one; what the claims need of system 3.

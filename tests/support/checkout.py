@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from sidebyside.reproducibility.rerun import set_parameters
+from sidebyside.reproducibility.clones import set_parameters
 from sidebyside.workflow import provenance
 from tests.support import fork_server
 from tests.support.images import replace_fashion_mnist

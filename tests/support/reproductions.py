@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidebyside.reproducibility.rerun import ELSEWHERE, SITECUSTOMIZE, UMASK
+from sidebyside.reproducibility.perturb import ENVIRONMENT, SITECUSTOMIZE, UMASK
 from tests.support import recorder
 from tests.support.checkout import Checkout, kill_all, new_checkout
 
@@ -34,7 +34,7 @@ def reproduce_twice(into: Reproductions) -> None:
     here, elsewhere = new_checkout(into.here.root), new_checkout(into.elsewhere.root)
     customize = SITECUSTOMIZE + Path(recorder.__file__).read_text(encoding="utf-8")
     (elsewhere.root / "src/sitecustomize.py").write_text(customize, encoding="utf-8")
-    environment = {**ELSEWHERE, "RECORDS": str(into.records)}
+    environment = {**ENVIRONMENT, "RECORDS": str(into.records)}
     first = here.start("dvc", "repro")
     second = elsewhere.start("dvc", "repro", umask=UMASK, environment=environment, forked=False)
     try:

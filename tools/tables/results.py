@@ -10,13 +10,18 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.evaluation.intervals import Interval, Spread, mean_with_interval
 from sidebyside.reporting.formatting import level, p_value, point_range, points
-from sidebyside.reproducibility.seed_variance import CONFIDENCE, by_seed, read_others, without_seed
+from sidebyside.reproducibility.record import EXPERIMENTS
+from sidebyside.reproducibility.seed_variance import (
+    CONFIDENCE,
+    by_seed,
+    read_other_seeds,
+    without_seed,
+)
 from sidebyside.workflow.progress import duration
 from tools.tables.markdown import benchmark, label, machine, table
 
 NOT_RECORDED = "no run has been recorded: run `make record`"
 HEADER = r"# expected .*?# /expected"  # block of params.yaml
-EXPERIMENTS = ("bfloat16", "thorough")  # make targets; their scores are in reports/<target>
 
 
 def expected(text: str, paths: Paths) -> str:
@@ -193,7 +198,7 @@ def _metrics(paths: Paths) -> dict[str, Any]:
 def _over_seeds(paths: Paths) -> dict[str, Spread]:
     """Return model, without its seed → its test accuracy over all known seeds."""
     recorded = _metrics(paths)
-    sources = [recorded, read_others(paths)]
+    sources = [recorded, read_other_seeds(paths)]
     return {
         model: mean_with_interval(by_seed(sources, model, "test", "accuracy"), CONFIDENCE)
         for model in dict.fromkeys(map(without_seed, recorded))

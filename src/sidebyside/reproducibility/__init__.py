@@ -1,1 +1,1 @@
-"""Record a run, run it again, compare every output, perturb the environment, vary the seed."""
+"""Record a run, rerun it and compare every output, perturb the environment, vary the seed."""

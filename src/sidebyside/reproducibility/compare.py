@@ -1,4 +1,4 @@
-"""Where two files first differ, in words a person understands: which array, key, cell or pixel."""
+"""Find the first difference of two files: the array, key, cell, line or pixel and its values."""
 
 import csv
 import io
@@ -13,41 +13,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def first_difference(expected: Path, found: Path) -> str | None:
-    """Return where two files first differ, or None for equal bytes.
+def first_difference(expected: Path, new: Path) -> str | None:
+    """Return the first difference of two files, or None for equal bytes.
 
-    The kind of file, known by its ending, decides how it is read; what cannot be read as that
-    kind is compared byte by byte.
+    The suffix decides how files are parsed; files that cannot be parsed are compared byte by byte.
     """
-    if not found.is_file():
-        return "is missing"
-    first, second = expected.read_bytes(), found.read_bytes()
+    if not new.is_file():
+        return "missing"
+    first, second = expected.read_bytes(), new.read_bytes()
     if first == second:
         return None
     compare = READERS.get(expected.suffix, _lines)
     try:
         difference = compare(first, second)
-    except Exception:  # damaged files fail in many ways, and this one is to say where they differ
+    except Exception:  # parsers of damaged files raise many types
         difference = None
     return difference or _bytes(first, second)
 
 
-def first_difference_below(expected: Path, found: Path) -> str | None:
-    """Return the first file of a folder that differs, and where, or None for equal folders."""
+def first_difference_below(expected: Path, new: Path) -> str | None:
+    """Return the first file in a folder that differs and its difference; None for equal folders."""
     if expected.is_file():
-        return first_difference(expected, found)
+        return first_difference(expected, new)
     names = sorted(
         {
             str(path.relative_to(folder))
-            for folder in (expected, found)
+            for folder in (expected, new)
             for path in folder.rglob("*")
             if path.is_file()
         }
     )
     for name in names:
         if not (expected / name).is_file():
-            return f"{name}: is there in addition"
-        if difference := first_difference(expected / name, found / name):
+            return f"{name}: not recorded"
+        if difference := first_difference(expected / name, new / name):
             return f"{name}: {difference}"
     return None
 
@@ -61,9 +60,9 @@ def _keras(first: bytes, second: bytes) -> str | None:
     with zipfile.ZipFile(io.BytesIO(first)) as a, zipfile.ZipFile(io.BytesIO(second)) as b:
         for name in sorted({*a.namelist(), *b.namelist()}):
             if name not in b.namelist():
-                return f"member {name} is missing"
+                return f"member {name}: missing"
             if name not in a.namelist():
-                return f"member {name} is there in addition"
+                return f"member {name}: not recorded"
             one, other = a.read(name), b.read(name)
             if one != other:
                 compare = {".json": _json, ".h5": _weights}.get(Path(name).suffix, _bytes)
@@ -72,37 +71,37 @@ def _keras(first: bytes, second: bytes) -> str | None:
 
 
 def _weights(first: bytes, second: bytes) -> str | None:
-    import h5py  # noqa: PLC0415 (comes with Keras, and only models need it)
+    import h5py  # noqa: PLC0415 (a large package that only models need)
 
     def arrays(content: bytes) -> dict[str, NDArray[Any]]:
-        found: dict[str, NDArray[Any]] = {}
+        datasets: dict[str, NDArray[Any]] = {}
 
-        def keep(name: str, item: Any) -> None:
+        def collect(name: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset):
-                found[name] = item[()]
+                datasets[name] = item[()]
 
         with h5py.File(io.BytesIO(content)) as file:
-            file.visititems(keep)
-        return found
+            file.visititems(collect)
+        return datasets
 
     return _arrays(arrays(first), arrays(second))
 
 
-def _arrays(expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> str | None:
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            return f"array {name} is missing"
+def _arrays(expected: Mapping[str, NDArray[Any]], new: Mapping[str, NDArray[Any]]) -> str | None:
+    for name in sorted(expected.keys() | new.keys()):
+        if name not in new:
+            return f"array {name}: missing"
         if name not in expected:
-            return f"array {name} is there in addition"
+            return f"array {name}: not recorded"
     for name in sorted(expected):
-        a, b = expected[name], found[name]
+        a, b = expected[name], new[name]
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             return f"array {name}: {b.dtype} {list(b.shape)}, not {a.dtype} {list(a.shape)}"
         unequal = np.argwhere(~np.isclose(a, b, rtol=0, atol=0, equal_nan=True))
         if len(unequal):
-            place = tuple(int(i) for i in unequal[0])
+            index = tuple(int(i) for i in unequal[0])
             return (
-                f"array {name}: {b[place]!s} at {list(place)}, not {a[place]!s};"
+                f"array {name}: {b[index]!s} at {list(index)}, not {a[index]!s};"
                 f" {len(unequal):,} of {a.size:,} values differ"
             )
     return None
@@ -112,26 +111,26 @@ def _json(first: bytes, second: bytes) -> str | None:
     return _node(json.loads(first), json.loads(second), "")
 
 
-def _node(expected: Any, found: Any, path: str) -> str | None:
-    if isinstance(expected, dict) and isinstance(found, dict):
-        return _mapping(expected, found, path)
-    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        pairs = zip(expected, found, strict=True)
+def _node(expected: Any, new: Any, path: str) -> str | None:
+    if isinstance(expected, dict) and isinstance(new, dict):
+        return _mapping(expected, new, path)
+    if isinstance(expected, list) and isinstance(new, list) and len(expected) == len(new):
+        pairs = zip(expected, new, strict=True)
         nodes = (_node(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(pairs))
         return next(filter(None, nodes), None)
-    if expected != found:
-        return f"key {path}: {json.dumps(found)}, not {json.dumps(expected)}"
+    if expected != new:
+        return f"key {path}: {json.dumps(new)}, not {json.dumps(expected)}"
     return None
 
 
-def _mapping(expected: dict[str, Any], found: dict[str, Any], path: str) -> str | None:
-    for key in dict.fromkeys([*expected, *found]):
-        place = f"{path}.{key}".lstrip(".")
-        if key not in found:
-            return f"key {place} is missing"
+def _mapping(expected: dict[str, Any], new: dict[str, Any], path: str) -> str | None:
+    for key in dict.fromkeys([*expected, *new]):
+        child = f"{path}.{key}".lstrip(".")
+        if key not in new:
+            return f"key {child}: missing"
         if key not in expected:
-            return f"key {place} is there in addition"
-        if difference := _node(expected[key], found[key], place):
+            return f"key {child}: not recorded"
+        if difference := _node(expected[key], new[key], child):
             return difference
     return None
 
@@ -141,14 +140,14 @@ def _csv(first: bytes, second: bytes) -> str | None:
     if a[0] != b[0]:
         return f"columns {', '.join(b[0])}, not {', '.join(a[0])}"
     for number, (row, other) in enumerate(zip(a[1:], b[1:], strict=False), 1):
-        for column, value, given in zip(a[0], row, other, strict=True):
-            if value != given:
-                return f"row {number}, column {column}: {given}, not {value}"
+        for column, value, cell in zip(a[0], row, other, strict=True):
+            if value != cell:
+                return f"row {number}, column {column}: {cell}, not {value}"
     return f"{len(b) - 1} rows, not {len(a) - 1}" if len(a) != len(b) else None
 
 
 def _png(first: bytes, second: bytes) -> str | None:
-    from PIL import Image  # noqa: PLC0415 (only figures need it)
+    from PIL import Image  # noqa: PLC0415 (a large package that only figures need)
 
     a, b = (
         np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")) for content in (first, second)
@@ -160,8 +159,8 @@ def _png(first: bytes, second: bytes) -> str | None:
         return None
     y, x = (int(i) for i in unequal[0])
     return (
-        f"pixel {x} from the left, {y} from the top is {b[y, x].tolist()}, not"
-        f" {a[y, x].tolist()}; {len(unequal):,} pixels differ"
+        f"pixel at x={x}, y={y}: {b[y, x].tolist()}, not {a[y, x].tolist()};"
+        f" {len(unequal):,} pixels differ"
     )
 
 
@@ -177,7 +176,7 @@ def _lines(first: bytes, second: bytes) -> str | None:
 
 def _short(line: str | None) -> str:
     if line is None:
-        return "the end of the file"
+        return "end of file"
     return repr(line if len(line) <= SHOWN else f"{line[:SHOWN]}…")
 
 
@@ -189,7 +188,7 @@ def _bytes(first: bytes, second: bytes) -> str:
     return f"byte {at:,}; {len(second):,} bytes, not {len(first):,}"
 
 
-SHOWN = 60  # characters of a line
+SHOWN = 60  # maximum length of a line in a message
 
 READERS: Mapping[str, Callable[[bytes, bytes], str | None]] = {
     ".npz": _npz,

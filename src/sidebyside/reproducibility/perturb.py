@@ -1,18 +1,63 @@
-"""Another time and another order of files, to show that a result depends on neither.
+"""Perturb the environment of a run: clock, order of files, home, locale, umask, hash seed.
 
-`verify --vary` lets every Python of the second run begin with it.
+A result must depend on none of these. `make verify-smoke` perturbs its second run.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NOW = "2031-12-31 23:59:00+00:00"  # the year changes while the pipeline runs
+NOW = "2031-12-31 23:59:00+00:00"  # one minute before the year changes
+ENVIRONMENT = {
+    "HOME": "/proc",  # not writable, not even for root
+    "TZ": "Asia/Kathmandu",
+    "LC_ALL": "C",
+    "PYTHONHASHSEED": "4711",
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as in a notebook
+    "PYTHONPATH": "src",  # the folder of sitecustomize.py
+}
+UMASK = 0o077
+# Python runs a module of this name at its start.
+SITECUSTOMIZE = "from sidebyside.reproducibility import perturb\n\nperturb.perturb()\n"
 
 
-class _Scan:
-    """What `os.scandir` returns, in the opposite order."""
+@contextlib.contextmanager
+def perturbed(checkout: Path) -> Iterator[None]:
+    """Perturb the environment of every process that is started in the block in `checkout`."""
+    (checkout / "src/sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+    before = dict(os.environ)
+    umask = os.umask(UMASK)
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def perturb() -> None:
+    """Set the clock of this process to NOW, ticking, and list folders in reverse order."""
+    import time_machine  # noqa: PLC0415 (a development dependency, needed only here)
+
+    time_machine.travel(NOW, tick=True).start()
+    listdir, scandir = os.listdir, os.scandir
+
+    def reversed_listdir(*arguments: Any) -> list[Any]:
+        return sorted(listdir(*arguments), reverse=True)
+
+    def reversed_scandir(*arguments: Any) -> Any:
+        return _ReversedScan(scandir(*arguments))
+
+    os.listdir, os.scandir = reversed_listdir, reversed_scandir  # type: ignore[assignment]  # overloaded
+
+
+class _ReversedScan:
+    """The iterator that `os.scandir` returns, in reverse order of names."""
 
     def __init__(self, entries: Any) -> None:
         with entries:
@@ -24,7 +69,7 @@ class _Scan:
     def __next__(self) -> Any:
         return next(self.entries)
 
-    def __enter__(self) -> "_Scan":
+    def __enter__(self) -> "_ReversedScan":
         return self
 
     def __exit__(
@@ -36,20 +81,4 @@ class _Scan:
         self.close()
 
     def close(self) -> None:
-        """Do nothing: all entries were read at once."""
-
-
-def perturb() -> None:
-    """Set the clock of this process to NOW, from where it goes on, and list files backwards."""
-    import time_machine  # noqa: PLC0415 (a development tool, for those who verify)
-
-    time_machine.travel(NOW, tick=True).start()
-    listdir, scandir = os.listdir, os.scandir
-
-    def listed(*given: Any) -> list[Any]:
-        return sorted(listdir(*given), reverse=True)
-
-    def scanned(*given: Any) -> Any:
-        return _Scan(scandir(*given))
-
-    os.listdir, os.scandir = listed, scanned  # type: ignore[assignment]  # overloaded
+        """Do nothing: the constructor has read all entries and closed the iterator."""

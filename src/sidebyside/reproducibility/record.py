@@ -1,9 +1,10 @@
-"""Run everything from nothing in a clone of HEAD, time it, and keep the results here.
+"""Run everything from scratch in a clone of the last commit, and record its results and times.
 
-The pipeline's results in git come from this command and from nothing else: it clones the last
-commit into a temporary folder, runs targets of the Makefile there, and copies dvc.lock, what stages
-and targets left in reports/, and the DVC cache back. reports/run.json says how long each target
-took and on which machine, as targets may be recorded one by one.
+The pipeline's results in git come from this command alone: it clones the last commit into a
+temporary folder, runs targets of the Makefile there, and copies dvc.lock, the results in reports/
+and the DVC cache back. reports/provenance.json holds the provenance of the outputs;
+reports/run.json holds the wall time, memory and machine of each target, because targets may be
+recorded one by one.
 """
 
 import os
@@ -13,24 +14,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
-from sidebyside.reproducibility.rerun import cache_folder, own_environment
-from sidebyside.reproducibility.rerun import clone as clone_of
+from sidebyside.reproducibility import provenance
+from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone
 from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
-from sidebyside.workflow.graph import recorded_outputs
+from sidebyside.workflow.graph import LOCK, recorded_outputs
 from sidebyside.workflow.provenance import machine, processor_name, source
-from tools.tables.results import EXPERIMENTS
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
-OTHERS = (*EXPERIMENTS, FOLDER)  # what they leave in reports/ is kept as well
-# Runs a command, and writes the kB of the largest process of it. In a small process of its own, as
-# what this one has needed would count for whatever it starts: Linux keeps the peak across exec.
-MEASURED = """
+EXPERIMENTS = ("bfloat16", "thorough")  # targets whose scores are in reports/<target>
+OPTIONAL = (*EXPERIMENTS, FOLDER)  # targets with a folder of results in reports/
+# Run a command and write the peak memory of its largest process, in KiB, to a file. This runs in a
+# small process of its own: Linux passes the peak of this process on across fork and exec.
+MEASURE = """
 import resource, subprocess, sys
 try:
     status = subprocess.call(sys.argv[2:])
@@ -48,37 +50,57 @@ def main() -> None:
     parser.add_argument(
         "targets",
         nargs="*",
-        choices=(*TARGETS, *OTHERS),  # of any other target the clone would take the results along
         metavar="target",
-        help=f"what to run: {', '.join(OTHERS)}, or {' '.join(TARGETS)}, which is the default",
+        help=f"target to run: {', '.join(OPTIONAL)}, or (the default) {' '.join(TARGETS)}",
     )
     targets = parser.parse_args().targets or TARGETS
-    root = CHECKOUT
+    for target in targets:  # not by `choices`, with which argparse refuses an empty list
+        if target not in (*TARGETS, *OPTIONAL):  # its results would be lost with the clone
+            parser.error(
+                f"{target} cannot be recorded: choose from {', '.join(OPTIONAL)},"
+                f" {', '.join(TARGETS)}"
+            )
+    record(CHECKOUT, targets)
+
+
+def record(root: Path, targets: Sequence[str]) -> None:
+    """Run targets of the Makefile in a clone of `root`, and copy their results to `root`.
+
+    Raises:
+        UserError: tracked files have changed, there is no commit, or a target fails.
+    """
     if source(root).dirty:
         raise UserError("tracked files differ from the last commit: commit them first")
-    record = root / "reports/run.json"
+    file = root / "reports/run.json"
     with tempfile.TemporaryDirectory() as folder:
-        clone = clone_of(root, Path(folder) / "clone")
+        checkout = clone(root, Path(folder) / "clone")
         for target in targets:
-            if target == "verify":
-                for file in (clone / "reports").glob("verification*.md"):
-                    file.unlink()  # one of them is made
-            done = _timed(target, clone)
-            if target == "repro":
-                _keep_results(clone, root)
-                _timed("readme", clone)  # `make test` holds the pages against the results
-                _commit(clone)
-            if target in OTHERS:
-                _keep_folder(clone, root, target)
-            if target == "verify":
-                for file in (clone / "reports").glob("verification*.md"):
-                    shutil.copy(file, root / "reports")
-            runs = read_json(record)["runs"] if record.exists() else {}
-            write_json(record, {"runs": {**runs, target: {**done, **_machine()}}})
+            measured = _run(target, checkout, root)
+            runs = read_json(file)["runs"] if file.exists() else {}
+            write_json(file, {"runs": {**runs, target: {**measured, **_machine()}}})
+
+
+def _run(target: str, checkout: Path, root: Path) -> dict[str, int]:
+    """Run a target in a clone and copy its results to `root`; return its time and memory."""
+    if target == "verify":
+        for file in (checkout / "reports").glob("verification*.md"):
+            file.unlink()  # the target writes one of them
+    measured = _make(target, checkout)
+    if target == "repro":
+        print(provenance.write_gathered(checkout))
+        _copy_results(checkout, root)
+        _make("readme", checkout)  # `make test` compares the pages with the results
+        _commit(checkout)
+    if target in OPTIONAL:
+        _replace_folder(checkout, root, target)
+    if target == "verify":
+        for file in (checkout / "reports").glob("verification*.md"):
+            shutil.copy(file, root / "reports")
+    return measured
 
 
 def _machine() -> dict[str, int | str | None]:
-    """Return what a time depends on; `instructions` tells processors of one name apart."""
+    """Return the machine of a measurement; `instructions` distinguishes equal processor names."""
     return {
         "processor": processor_name(),
         "instructions": machine()["processor"],
@@ -87,58 +109,67 @@ def _machine() -> dict[str, int | str | None]:
     }
 
 
-def _timed(target: str, clone: Path) -> dict[str, int]:
-    """Run a target; return its wall time and the memory of its largest process."""
-    # The environment of this process would point the clone's make at this checkout's programs.
-    environment = own_environment()
-    environment.pop("PYTHONPATH", None)
-    started = time.monotonic()
+def _make(target: str, checkout: Path) -> dict[str, int]:
+    """Run a target; return its wall time and the peak memory of its largest process.
+
+    Raises:
+        UserError: it fails.
+    """
+    environment = clean_environment()
+    environment.pop("PYTHONPATH", None)  # of this checkout; the clone has its own
+    start = time.monotonic()
     with tempfile.NamedTemporaryFile("r") as peak:
-        measured = [sys.executable, "-I", "-S", "-c", MEASURED, peak.name]
-        line = [*measured, "make", target]
-        if subprocess.run(line, cwd=clone, env=environment, check=False).returncode:
+        measure = [sys.executable, "-I", "-S", "-c", MEASURE, peak.name]
+        line = [*measure, "make", target]
+        if subprocess.run(line, cwd=checkout, env=environment, check=False).returncode:
             raise UserError(f"`make {target}` failed in a clone of the last commit")
         return {
-            "seconds": round(time.monotonic() - started),
+            "seconds": round(time.monotonic() - start),
             "peak_memory_mib": int(peak.read()) // 1024,
         }
 
 
-def _keep_results(clone: Path, root: Path) -> None:
-    """Replace this checkout's results by the clone's, and take over its DVC cache."""
-    outputs = [Path(output).parts for output in recorded_outputs(clone)]
-    here, there = cache_folder(root), cache_folder(clone)
-    if here != there:  # a user may have given all repositories the same one
-        shutil.copytree(there, here, dirs_exist_ok=True, copy_function=_copy_new)
+def _copy_results(checkout: Path, root: Path) -> None:
+    """Replace the results in `root` by those of a clone, and add its DVC cache."""
+    outputs = [Path(output).parts for output in recorded_outputs(checkout)]
+    cache, new = cache_folder(root), cache_folder(checkout)
+    if cache != new:  # a user may have configured one cache for all repositories
+        shutil.copytree(new, cache, dirs_exist_ok=True, copy_function=_copy_missing)
     for name in dict.fromkeys(parts[1] for parts in outputs if parts[0] == "reports"):
-        _keep_folder(clone, root, name)
-    shutil.copy(clone / "dvc.lock", root / "dvc.lock")  # last: it says that the rest is there
+        _replace_folder(checkout, root, name)
+    gathered = provenance.recorded_file(checkout).relative_to(checkout)
+    shutil.copy(checkout / gathered, root / gathered)
+    shutil.copy(checkout / LOCK, root / LOCK)  # last: it refers to everything before
 
 
-def _copy_new(source: str, target: str) -> None:
-    """Copy a file of DVC's cache; one of that name has the same content, and is write-protected."""
+def _copy_missing(source: str, target: str) -> None:
+    """Copy a file of a DVC cache unless it is there: equal names have equal contents."""
     if not Path(target).exists():
-        part = f"{target}.part"  # a copy cut short must not pass for the content of that name
+        part = f"{target}.part"  # an interrupted copy must not leave a truncated file in the cache
         shutil.copy2(source, part)
         Path(part).replace(target)
 
 
-def _commit(clone: Path) -> None:
-    """Make a clone's results the recorded ones there, which `make verify` holds its own against."""
-    # Whatever a user has git do at a commit is not meant for this one.
+def _commit(checkout: Path) -> None:
+    """Commit the results in a clone, where `make verify` compares with the last commit.
+
+    Raises:
+        UserError: git fails.
+    """
+    # Hooks and signatures that the user has configured are not for this commit.
     settings = ("user.name=record", "user.email=record@localhost", "commit.gpgsign=false")
     options = [part for setting in settings for part in ("-c", setting)]
     commit = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Results")
     for arguments in (("add", "--all"), (*options, *commit)):
-        done = subprocess.run(["git", *arguments], cwd=clone, check=False)
+        done = subprocess.run(["git", *arguments], cwd=checkout, check=False)
         if done.returncode:
-            raise UserError("git could not commit the results in the clone")
+            raise UserError("git could not commit the results in the clone: see the lines above")
 
 
-def _keep_folder(clone: Path, root: Path, name: str) -> None:
-    """Replace a folder of this checkout's reports by the clone's."""
+def _replace_folder(checkout: Path, root: Path, name: str) -> None:
+    """Replace a folder in reports/ by that of a clone."""
     shutil.rmtree(root / "reports" / name, ignore_errors=True)
-    shutil.copytree(clone / "reports" / name, root / "reports" / name)
+    shutil.copytree(checkout / "reports" / name, root / "reports" / name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What other seeds gave: the distribution that a new score is held against.
+"""Compare accuracies with those of other seeds: the distribution behind a single score.
 
-`python -m sidebyside.reproducibility.seed_variance <checkout>` keeps here what a run in that checkout gave from them.
+`python -m sidebyside.reproducibility.seed_variance <checkout>` stores the scores of a run with
+other seeds in reports/reference/ of this checkout.
 """
 
 import itertools
@@ -19,88 +20,90 @@ from sidebyside.core.files import read_json, write_json
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.workflow import command
 
-FOLDER = "reference"  # of reports/, with what `make reference` gave
-CONFIDENCE = 0.95  # of the interval of a mean over seeds
-MADE_FROM = "made_from"  # beside a model's scores: the digests of its data, its settings
-ERRORS = 3  # binomial standard errors that an accuracy may be off on another kind of machine
+FOLDER = "reference"  # in reports/: the results of `make reference`
+CONFIDENCE = 0.95  # level of the interval of a mean over seeds
+INPUTS = "made_from"  # key beside a model's scores: digests of its data, its settings
+STANDARD_ERRORS = 3  # binomial; the tolerance of an accuracy between different machines
 
 Metrics = Mapping[str, Any]  # the content of reports/evaluate/metrics.json
 
 
 def main() -> None:
-    """Keep the scores of a checkout in reports/reference/."""
+    """Store the scores of a checkout in reports/reference/."""
     parser = command.parser(__doc__)
-    parser.add_argument("checkout", type=Path, help="where `dvc repro` has run with other seeds")
+    parser.add_argument(
+        "checkout", type=Path, help="checkout in which `dvc repro` has run with other seeds"
+    )
     checkout = Paths(parser.parse_args().checkout.resolve())
     here = Paths(CHECKOUT)
-    write_json(here.report(FOLDER) / "metrics.json", gathered(checkout))
+    write_json(here.report(FOLDER) / "metrics.json", collect_scores(checkout))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One accuracy, held against the recorded one and against other seeds."""
+    """An accuracy compared with the recorded one and with other seeds."""
 
     model: str
     split: str
     expected: float
-    found: float | None  # None: the new run has no such model
+    new: float | None  # None: the new run has no such model
     tolerance: float
-    probability: float | None  # None: fewer than two other seeds are known
+    probability: float | None  # of a deviation this large; None: fewer than two other seeds
 
     @property
     def within(self) -> bool:
-        return self.found is not None and abs(self.found - self.expected) <= self.tolerance
+        return self.new is not None and abs(self.new - self.expected) <= self.tolerance
 
 
 def compare_scores(
-    recorded: Metrics, found: Metrics, others: Metrics, images: Mapping[str, int]
+    recorded: Metrics, new: Metrics, others: Metrics, images: Mapping[str, int]
 ) -> Iterator[Comparison]:
-    """Hold every accuracy of a new run against the recorded run and other seeds.
+    """Compare every accuracy of a new run with the recorded run and with other seeds.
 
-    The recorded seed is not among those of the distribution, as the new run has it too.
+    The distribution leaves out the recorded seed, because the new run has the same one.
 
     Args:
-        recorded: the scores of the recorded run.
-        found: those of the new run.
-        others: those of other seeds.
+        recorded: scores of the recorded run.
+        new: scores of the new run.
+        others: scores of other seeds.
         images: split → number of images.
     """
     for model, scores in recorded.items():
         for split in ("val", "test"):
             expected = scores[split]["accuracy"]
-            new = found[model][split]["accuracy"] if model in found else None
+            score = new[model][split]["accuracy"] if model in new else None
             known = by_seed([others], without_seed(model), split, "accuracy")
             yield Comparison(
                 model,
                 split,
                 expected,
-                new,
+                score,
                 tolerance(expected, images[split]),
-                None if new is None or len(known) < 2 else probability(known, new),
+                None if score is None or len(known) < 2 else probability(known, score),
             )
 
 
-def gathered(paths: Paths) -> dict[str, Any]:
-    """Return the scores of a checkout's models by their full names, and what they are made from.
+def collect_scores(paths: Paths) -> dict[str, Any]:
+    """Return the scores and inputs of a checkout's models: name with the seed → scores.
 
     Raises:
         UserError: a model of params.yaml was not trained or not evaluated.
     """
     path = paths.report("evaluate") / "metrics.json"
     scores = read_json(path)
-    found = {}
-    for name in map(str, _models(paths)):
-        shown = name if name in scores else without_seed(name)  # as a model of one seed is called
+    collected = {}
+    for name in map(str, _configured_models(paths)):
+        shown = name if name in scores else without_seed(name)  # a single seed is left out
         if shown not in scores:
             raise UserError(f"{path} lacks {name}: run `dvc repro` to evaluate it")
-        found[name] = {**scores[shown], MADE_FROM: _made_from(paths, name)}
-    return found
+        collected[name] = {**scores[shown], INPUTS: _inputs(paths, name)}
+    return collected
 
 
-def read_others(paths: Paths) -> Metrics:
-    """Return the scores of other seeds, everything else the same as in the recorded run.
+def read_other_seeds(paths: Paths) -> Metrics:
+    """Return the scores of other seeds with the recorded hyperparameters, budgets and data.
 
-    Empty where `make reference` was not run, or with other hyperparameters, budgets or data.
+    Empty if `make reference` was not run, or only with others.
 
     Raises:
         UserError: a recorded model has no reports/train/<name>/model.json.
@@ -108,24 +111,24 @@ def read_others(paths: Paths) -> Metrics:
     path = paths.report(FOLDER) / "metrics.json"
     if not path.exists():
         return {}
-    names = [str(name) for name in _models(paths)]
-    recorded = {without_seed(name): _made_from(paths, name) for name in names}
+    names = [str(name) for name in _configured_models(paths)]
+    recorded = {without_seed(name): _inputs(paths, name) for name in names}
     return {
         name: scores
         for name, scores in read_json(path).items()
-        if scores[MADE_FROM] == recorded.get(without_seed(name)) and name not in names
+        if scores[INPUTS] == recorded.get(without_seed(name)) and name not in names
     }
 
 
-def _models(paths: Paths) -> Iterator[ModelName]:
-    """Give the models of params.yaml."""
+def _configured_models(paths: Paths) -> Iterator[ModelName]:
+    """Yield the models of params.yaml."""
     train = read_parameters(paths.params).train
     for parts in itertools.product(train.models, train.data, train.seeds):
         yield ModelName(*parts)
 
 
-def _made_from(paths: Paths, name: str) -> dict[str, Any]:
-    """Return what a model's bits follow from but its seed, code and machine."""
+def _inputs(paths: Paths, name: str) -> dict[str, Any]:
+    """Return the data digests and the settings of a trained model."""
     path = paths.report("train") / name / "model.json"
     record = read_json(path)
     try:
@@ -135,21 +138,21 @@ def _made_from(paths: Paths, name: str) -> dict[str, Any]:
 
 
 def by_seed(sources: Sequence[Metrics], model: str, split: str, metric: str) -> list[float]:
-    """Return a model's scores over all seeds.
+    """Return a model's scores over all seeds; a seed in several sources counts once.
 
     Args:
-        sources: scores of the recorded run and of other seeds.
-        model: without its seed, such as `mlp-original`; names in `sources` may have one.
+        sources: scores of several runs, by model with or without its seed.
+        model: name without the seed, such as `mlp-original`.
         split: `val` or `test`.
         metric: such as `accuracy`.
     """
-    found = {
+    scores_by_name = {
         name: scores[split][metric]
         for metrics in sources
         for name, scores in metrics.items()
         if without_seed(name) == model
     }
-    return list(found.values())
+    return list(scores_by_name.values())
 
 
 def without_seed(name: str) -> str:
@@ -159,10 +162,10 @@ def without_seed(name: str) -> str:
 
 
 def probability(known: Sequence[float], score: float) -> float:
-    """Return how likely a further seed is to lie at least as far from the mean as `score`.
+    """Return the probability that a further seed lies at least as far from the mean as `score`.
 
-    Two-sided, by Student's prediction interval for one more value of a normal sample
-    (Hahn & Meeker 1991, section 4.7). It says nothing of scores that do not vary.
+    Two-sided, from Student's prediction interval for one more value of a normal sample
+    (Hahn & Meeker 1991, section 4.7). Scores without variance give 1 at the mean, 0 elsewhere.
     """
     sample = mean_with_interval(known, CONFIDENCE)
     distance = abs(score - sample.mean)
@@ -173,12 +176,16 @@ def probability(known: Sequence[float], score: float) -> float:
 
 
 def tolerance(accuracy: float, images: int) -> float:
-    """Return how far an accuracy may be off where the bits are not promised.
+    """Return the tolerance of an accuracy where bit-identical results are not promised.
 
-    Three standard errors of a share of `images` that is `accuracy` (binomial distribution): far
-    enough for what another processor rounds, near enough to find a mistake.
+    Three binomial standard errors: wide enough for the rounding of another processor, narrow
+    enough to reveal a mistake.
+
+    Args:
+        accuracy: share of `images` that were classified correctly.
+        images: size of the split.
     """
-    return ERRORS * math.sqrt(accuracy * (1 - accuracy) / images)
+    return STANDARD_ERRORS * math.sqrt(accuracy * (1 - accuracy) / images)
 
 
 if __name__ == "__main__":

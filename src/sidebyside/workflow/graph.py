@@ -64,12 +64,24 @@ def recorded_outputs(root: Path) -> dict[str, str]:
     Raises:
         UserError: dvc.lock cannot be read.
     """
+    stages = recorded_stages(root).values()
+    return {output: digest for outputs in stages for output, digest in outputs.items()}
+
+
+def recorded_stages(root: Path) -> dict[str, dict[str, str]]:
+    """Return stage → output → MD5 of dvc.lock; none without one.
+
+    Raises:
+        UserError: dvc.lock cannot be read.
+    """
     path = root / LOCK
     if not path.exists():
         return {}
     try:
-        stages = read_yaml(path)["stages"].values()
-        return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+        return {
+            name: {out["path"]: out["md5"] for out in stage.get("outs", [])}
+            for name, stage in read_yaml(path)["stages"].items()
+        }
     except (UserError, KeyError, TypeError, AttributeError):
         raise UserError(f"{LOCK} is damaged: `git checkout {LOCK}` restores it") from None
 

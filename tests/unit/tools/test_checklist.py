@@ -6,7 +6,7 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json, write_text
-from sidebyside.reproducibility.rerun import set_parameters
+from sidebyside.reproducibility.clones import set_parameters
 from tools import checklist
 from tools.checklist import LACKING, exists, render
 
