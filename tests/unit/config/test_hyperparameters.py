@@ -14,51 +14,22 @@ from sidebyside.config.hyperparameters import (
 )
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
+from tests.support.hyperparameters import CNN, COMMON, MLP
 
-COMMON: dict[str, Any] = {
-    "activation": "relu",
-    "kernel_initializer": "glorot_uniform",
-    "dropout": 0.1,
-    "batch_norm": True,
-    "l2": 0.0,
-    "optimizer": "adam",
-    "learning_rate": 0.001,
-    "schedule": "cosine",
-    "warmup_epochs": 1,
-    "weight_decay": 0.01,
-    "batch_size": 128,
-    "label_smoothing": 0.1,
-    "flip": True,
-    "shift": 1,
-    "cutout": 0,
-    "weight_averaging": 0.0,
-    "precision": "float32",
-}
-MLP = COMMON | {"hidden_units": [64, 32], "input_dropout": 0.0}
-CNN = COMMON | {
-    "filters": [8, 16],
-    "convolutions": [1, 2],
-    "kernel_size": 3,
-    "padding": "same",
-    "pool_last": False,
-    "head": "average",
-    "dense_units": 0,
-    "block_dropout": 0.0,
-}
 VALID = {"mlp": MLP, "cnn": CNN}
 
 
 @pytest.mark.parametrize("model", RECORDS)
-def test_a_record_survives_its_json_file(tmp_path: Path, model: str) -> None:
+def test_a_record_is_read_back_from_its_json_file(tmp_path: Path, model: str) -> None:
     record = parse_hyperparameters(model, VALID[model], "x")
     write_json(tmp_path / "h.json", record.model_dump(mode="json"))
     assert read_hyperparameters(model, tmp_path / "h.json") == record
-    # and the file holds what was given, neither more nor less
+    # The file contains exactly the given values.
     assert json.loads((tmp_path / "h.json").read_text()) == VALID[model]
 
 
 @pytest.mark.parametrize("model", RECORDS)
-def test_every_hyperparameter_must_be_given(model: str) -> None:
+def test_every_hyperparameter_is_required(model: str) -> None:
     for name in RECORDS[model].model_fields:
         values = {key: value for key, value in VALID[model].items() if key != name}
         with pytest.raises(UserError, match=f"^x: {name}: is missing$"):
@@ -88,7 +59,7 @@ def test_every_hyperparameter_must_be_given(model: str) -> None:
         ("mlp", {"hidden_units": [8, 8], "dropout": [0.1]}, "dropout has 1 values for 2 hidden"),
         ("mlp", {"hidden_units": [8], "dropout": [1.5]}, "dropout.0: .* not 1.5"),
         ("cnn", {"hidden_units": [3]}, "hidden_units: unknown key"),
-        # each end of each range
+        # both ends of each range
         ("mlp", {"dropout": -0.1}, "dropout: .* or equal to 0, not -0.1"),
         ("mlp", {"input_dropout": -0.1}, "input_dropout: .* or equal to 0, not -0.1"),
         ("mlp", {"input_dropout": 0.95}, "input_dropout: .* or equal to 0.9, not 0.95"),
@@ -122,27 +93,34 @@ def test_every_hyperparameter_must_be_given(model: str) -> None:
         ("cnn", {"kernel_size": 8}, "kernel_size: .* or equal to 7, not 8"),
         ("cnn", {"dense_units": -1}, "dense_units: .* or equal to 0, not -1"),
         ("cnn", {"dense_units": 8193}, "dense_units: .* or equal to 8192, not 8193"),
-        # neither of the two there are
+        # unknown choices and wrong types
+        ("mlp", {"activation": "ReLU"}, "activation: .*'relu', 'gelu', 'silu', 'elu' or 'tanh'"),
+        ("mlp", {"kernel_initializer": "zeros"}, ".*'glorot_uniform' or 'he_normal', not 'zeros'"),
+        ("cnn", {"head": "max"}, "head: .*'flatten' or 'average', not 'max'"),
+        ("mlp", {"learning_rate": float("inf")}, "learning_rate: .*finite"),
+        ("mlp", {"learning_rate": "small"}, "learning_rate: .*valid number, not 'small'"),
+        ("mlp", {"hidden_units": 512}, "hidden_units: .*list"),
+        ("mlp", {"hidden_units": ["512"]}, "hidden_units.0: .*integer, not '512'"),
         ("mlp", {"schedule": "linear"}, "schedule: .*'constant' or 'cosine', not 'linear'"),
         ("mlp", {"precision": "float16"}, "precision: .*'float32' or 'bfloat16', not 'float16'"),
         ("mlp", {"batch_norm": 1}, "batch_norm: Input should be a valid boolean, not 1"),
         ("cnn", {"pool_last": 1}, "pool_last: Input should be a valid boolean, not 1"),
     ],
 )
-def test_an_impossible_value_is_refused(model: str, change: dict[str, Any], expected: str) -> None:
+def test_an_invalid_value_is_refused(model: str, change: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError, match=f"^x: {expected}") as caught:
         parse_hyperparameters(model, VALID[model] | change, "x")
     assert "\n" not in str(caught.value)
 
 
-def test_one_value_stands_for_all_layers_and_a_list_for_each() -> None:
+def test_one_value_applies_to_all_layers_and_a_list_has_one_per_layer() -> None:
     assert per_layer(0.1, 3) == [0.1, 0.1, 0.1]
-    assert per_layer((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # what is too much goes unused
+    assert per_layer((0.1, 0.2, 0.3), 2) == [0.1, 0.2]  # surplus items are ignored
     with pytest.raises(ValueError, match="dropout has 2 values for 3 layers"):
         per_layer((0.1, 0.2), 3, "dropout", "layers")
 
 
-def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
+def test_values_per_layer_are_read_back_from_the_json_file(tmp_path: Path) -> None:
     values = CNN | {"kernel_size": [3, 5], "block_dropout": [0.1, 0.2], "dropout": 0.3}
     record = parse_hyperparameters("cnn", values, "x")
     write_json(tmp_path / "h.json", record.model_dump(mode="json"))
@@ -152,7 +130,7 @@ def test_values_by_layer_survive_being_written_and_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("convolutions", [[1], [1, 1, 1]])
-def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: list[int]) -> None:
+def test_a_cnn_needs_as_many_convolutions_as_filters(convolutions: list[int]) -> None:
     with pytest.raises(UserError, match=r"convolutions"):
         parse_hyperparameters("cnn", CNN | {"convolutions": convolutions}, "x")
 
@@ -165,17 +143,17 @@ def test_a_cnn_has_as_many_blocks_of_convolutions_as_of_filters(convolutions: li
         {"filters": [8], "convolutions": [5], "kernel_size": 7},
     ],
 )
-def test_a_cnn_whose_image_shrinks_to_nothing_is_refused(change: dict[str, Any]) -> None:
+def test_a_cnn_that_reduces_the_image_to_nothing_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"28"):
         parse_hyperparameters("cnn", CNN | {"padding": "valid"} | change, "x")
 
 
-def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_model_is_refused_with_the_known_models() -> None:
     with pytest.raises(UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn$"):
         parse_hyperparameters("cn", CNN, "x")
 
 
-def test_another_models_record_is_refused(tmp_path: Path) -> None:
+def test_the_record_of_another_model_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "h.json", MLP)
     with pytest.raises(UserError, match=r"h\.json: .*filters: is missing"):
         read_hyperparameters("cnn", tmp_path / "h.json")
@@ -191,7 +169,7 @@ def test_another_models_record_is_refused(tmp_path: Path) -> None:
         ("{}", "is missing"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, expected: str) -> None:
+def test_a_file_without_a_record_is_refused(tmp_path: Path, content: str, expected: str) -> None:
     path = tmp_path / "h.json"
     path.write_text(content)
     with pytest.raises(UserError, match=expected) as caught:
@@ -205,7 +183,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_hyperparameters("mlp", tmp_path / "h.json")
 
 
-def test_a_new_record_is_known_as_soon_as_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_architecture_is_added_by_an_entry_in_records(monkeypatch: pytest.MonkeyPatch) -> None:
     class Linear(Hyperparameters):
         pass
 
