@@ -1,4 +1,4 @@
-"""Add changed copies of the training images of some classes.
+"""Add randomly transformed copies of the training images of some classes.
 
 Reads:  data/processed/train.npz
 Writes: data/augmented/train.npz, reports/augment/
@@ -21,7 +21,7 @@ from sidebyside.data.statistics import class_counts
 from sidebyside.reporting import plots
 from sidebyside.workflow import command, stage
 
-SHOWN = 15  # pairs in the figure
+SHOWN = 15  # image pairs in the figure
 
 
 def main() -> None:
@@ -33,11 +33,14 @@ def main() -> None:
 
     train = read_split(paths.split("train"))
 
-    augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
-
     sources = np.flatnonzero(np.isin(train.labels, settings.classes))
     if not len(sources):
-        raise UserError(f"the train split has no image of classes {list(settings.classes)}")
+        raise UserError(
+            f"augment.classes: the train split has no images of classes {list(settings.classes)}"
+        )
+
+    augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
+
     summary = {
         "images": len(augmented),
         "new_images": len(augmented) - len(train),
@@ -56,7 +59,9 @@ def main() -> None:
         write_split(paths.training_data("augmented"), augmented)
         write_json(report / "summary.json", summary)
         write_bytes(report / "before_after.png", figure)
-    print(f"{len(train)} images and {len(augmented) - len(train)} new ones: {len(augmented)}")
+    print(
+        f"{len(augmented)} images: {len(train)} original, {len(augmented) - len(train)} augmented"
+    )
 
 
 if __name__ == "__main__":

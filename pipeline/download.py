@@ -1,4 +1,4 @@
-"""Fetch the four files of Fashion-MNIST and check them.
+"""Download and verify the four files of Fashion-MNIST.
 
 Reads: params.yaml (download), the sources named there
 Writes: data/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte
@@ -15,7 +15,7 @@ from sidebyside.workflow import command, stage
 
 
 def main() -> None:
-    """Fill data/raw from the first source that gives the published bytes."""
+    """Fill data/raw from the first source that provides the published files."""
     command.parser(__doc__).parse_args()
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params).download
@@ -23,8 +23,8 @@ def main() -> None:
     source = fetch(parameters.sources, parameters.timeout, paths.raw, paths.root)
 
     size = sum(file.size for file in RAW_FILES)
-    origin = f"from {source}" if source else "already there"
-    print(f"download: {len(RAW_FILES)} files, {size:,} bytes, {origin}, SHA-256 checked")
+    origin = f"from {source}" if source else "already in data/raw"
+    print(f"download: {len(RAW_FILES)} files, {size:,} bytes, {origin}, SHA-256 verified")
 
 
 if __name__ == "__main__":

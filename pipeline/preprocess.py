@@ -1,4 +1,4 @@
-"""Check the raw files, split the training images, and describe what the data hold.
+"""Validate the raw files, split the training images, and compute statistics of the data.
 
 Reads:  data/raw
 Writes: data/processed/{train,val,test}.npz, data/original/train.npz, reports/preprocess/

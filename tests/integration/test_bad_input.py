@@ -1,4 +1,4 @@
-"""What a user can get wrong ends in one line that names it, and leaves earlier results alone."""
+"""Invalid input is reported in one line and leaves earlier results unchanged."""
 
 import contextlib
 import io
@@ -40,26 +40,26 @@ NAME = "mlp-original-1"
 
 
 def error_line(stderr: str, program: str) -> str:
-    """Return the only line that a stage's script says; DVC may add its own below."""
+    """Return the only line that a stage's script prints; DVC may add lines of its own."""
     assert "Traceback" not in stderr, stderr
     lines = [line for line in stderr.splitlines() if line.startswith(f"{program}: ")]
     assert len(lines) == 1, stderr
     return lines[0]
 
 
-def ended(checkout: "Checkout", script: str, *arguments: str) -> tuple[int, str]:
-    """Run a stage's script in this process; return its exit status and what it said.
+def run_in_process(checkout: "Checkout", script: str, *arguments: str) -> tuple[int, str]:
+    """Run a stage's script in this process; return its exit status and standard error.
 
-    It has to end before it sets up TensorFlow. That saves the start of a process, seconds each.
+    Only for scripts that exit before they set up TensorFlow. Saves seconds per process.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     path = str(checkout.root / f"pipeline/{script}.py")
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
         with (
             patch.object(sys, "argv", [path, *arguments]),
             contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stderr(errors),
             pytest.raises(SystemExit) as leaving,
         ):
             runpy.run_path(path, run_name="__main__")
@@ -67,34 +67,34 @@ def ended(checkout: "Checkout", script: str, *arguments: str) -> tuple[int, str]
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert isinstance(leaving.value.code, int)
-    return leaving.value.code, said.getvalue()
+    return leaving.value.code, errors.getvalue()
 
 
 def refused(checkout: "Checkout", script: str, *arguments: str) -> str:
-    """Run a stage's script that has to refuse what it finds, and return its one line."""
+    """Run a stage's script in this process, which must fail, and return its error."""
     before = checkout.results()
-    status, said = ended(checkout, script, *arguments)
-    return one_line(checkout, script, before, status, said)
+    status, stderr = run_in_process(checkout, script, *arguments)
+    return checked_error(checkout, script, before, status, stderr)
 
 
 def failed(checkout: "Checkout", script: str, *arguments: str, **options: Any) -> str:
-    """Run a stage as a command that has to fail, and return its one line."""
+    """Run a stage as a command, which must fail, and return its error."""
     before = checkout.results()
     done = checkout.stage(script, *arguments, fails=True, **options)
-    return one_line(checkout, script, before, done.returncode, done.stderr)
+    return checked_error(checkout, script, before, done.returncode, done.stderr)
 
 
-def one_line(
-    checkout: "Checkout", script: str, before: Mapping[str, str], status: int, said: str
+def checked_error(
+    checkout: "Checkout", script: str, before: Mapping[str, str], status: int, stderr: str
 ) -> str:
     assert status == 1
     assert checkout.results() == before
-    line = error_line(said, script)
-    assert said.strip() == line
+    line = error_line(stderr, script)
+    assert stderr.strip() == line
     return line.removeprefix(f"{script}: error: ")
 
 
-# Raw data.
+# Raw data
 
 
 def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -110,7 +110,7 @@ def at(position: int, content: bytes) -> Callable[[bytes], bytes]:
     ("file", "change", "message"),
     [
         (IMAGES, lambda old: old[:-100], "313500 bytes of data, but the header announces 313600"),
-        (IMAGES, lambda old: old + b"more", "313604 bytes of data, but the header announces 313600"),
+        (IMAGES, lambda old: old + b"more", "313604 bytes of data, but the header"),
         (TEST_LABELS, lambda old: old[:5], "5 bytes, but an IDX header has 8"),
         (TEST_IMAGES, lambda old: b"", "0 bytes, but an IDX header has 16"),
         (IMAGES, at(0, struct.pack(">I", 0x802)), "magic number is 0x00000802"),
@@ -140,7 +140,7 @@ def test_swapped_raw_files_are_refused(own: "Checkout") -> None:
     )
 
 
-def test_test_labels_in_the_place_of_training_labels_are_refused(own: "Checkout") -> None:
+def test_test_labels_in_place_of_training_labels_are_refused(own: "Checkout") -> None:
     folder = own.root / "data/raw"
     rewrite(folder / LABELS, lambda old: (folder / TEST_LABELS).read_bytes())
     line = refused(own, "preprocess")
@@ -148,7 +148,7 @@ def test_test_labels_in_the_place_of_training_labels_are_refused(own: "Checkout"
     assert "100 labels" in line
 
 
-def test_dvc_refuses_damaged_data_and_keeps_what_was_there(own: "Checkout") -> None:
+def test_damaged_data_fails_the_dvc_stage_and_leaves_its_outputs(own: "Checkout") -> None:
     rewrite(own.root / "data/raw" / LABELS, at(8, b"\x0b"))
     before = own.results()
     done = own.run("dvc", "repro", "--single-item", "preprocess", fails=True)
@@ -157,10 +157,10 @@ def test_dvc_refuses_damaged_data_and_keeps_what_was_there(own: "Checkout") -> N
     assert own.results() == before
 
 
-# params.yaml.
+# params.yaml
 
 BAD_PARAMETERS: Mapping[str, tuple[str, Any, str]] = {
-    # what is wrong: key, value, message
+    # problem: key, value, message
     "unknown key": (
         "augment.transforms.sheer", 3, "augment.transforms.sheer: unknown key"),
     "wrong type": (
@@ -196,16 +196,16 @@ BAD_PARAMETERS: Mapping[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_PARAMETERS)
-def test_a_bad_parameter_is_refused_before_anything_is_computed(own: "Checkout", case: str) -> None:
+def test_an_invalid_parameter_is_refused_by_the_first_stage(own: "Checkout", case: str) -> None:
     key, value, message = BAD_PARAMETERS[case]
     own.edit({key: value})
     assert refused(own, "download").startswith(f"params.yaml: {message}")
 
 
-def test_dvc_keeps_its_outputs_where_a_parameter_is_bad(own: "Checkout") -> None:
+def test_an_invalid_parameter_leaves_all_outputs_of_dvc(own: "Checkout") -> None:
     own.edit({"augment.copies": "two"})
     before = own.results()
-    done = own.run("dvc", "repro", fails=True)  # removes and restores outputs by its own rules
+    done = own.run("dvc", "repro", fails=True)  # which removes and restores outputs itself
     assert "params.yaml: augment.copies" in error_line(done.stderr, "download")
     assert own.results() == before
 
@@ -214,7 +214,7 @@ def test_dvc_keeps_its_outputs_where_a_parameter_is_bad(own: "Checkout") -> None
     "script",
     ["download", "preprocess", "augment", "tune mlp", "train mlp original 1", "evaluate"],
 )
-def test_every_script_refuses_bad_parameters(own: "Checkout", script: str) -> None:
+def test_every_script_refuses_invalid_parameters(own: "Checkout", script: str) -> None:
     own.edit({"threads": 0})
     line = failed(own, *script.split())
     assert line.startswith("params.yaml: threads: Input should be greater than or equal to 1")
@@ -239,7 +239,7 @@ def test_every_script_refuses_bad_parameters(own: "Checkout", script: str) -> No
         ("evaluate", None, "evaluate"),
     ],
 )
-def test_a_slip_in_any_section_is_refused(
+def test_an_error_in_any_section_is_refused(
     own: "Checkout", key: str, value: Any, message: str
 ) -> None:
     own.edit({key: value})
@@ -271,7 +271,7 @@ def test_dvc_refuses_an_unknown_model(own: "Checkout") -> None:
     assert own.results() == before
 
 
-def test_parameters_that_are_no_yaml_are_refused(own: "Checkout") -> None:
+def test_parameters_that_are_not_yaml_are_refused(own: "Checkout") -> None:
     with (own.root / "params.yaml").open("a") as file:
         file.write("train: [\n")
     line = refused(own, "augment")
@@ -291,15 +291,15 @@ def test_parameters_that_are_no_yaml_are_refused(own: "Checkout") -> None:
         ("augment", ("twice",), "unrecognized arguments: twice"),
     ],
 )
-def test_a_wrong_command_line_ends_with_status_2(
+def test_an_invalid_command_line_exits_with_status_2(
     own: "Checkout", script: str, arguments: tuple[str, ...], message: str
 ) -> None:
-    status, said = ended(own, script, *arguments)
+    status, stderr = run_in_process(own, script, *arguments)
     assert status == 2
-    assert message in said
+    assert message in stderr
 
 
-# What other stages leave.
+# Files from earlier stages
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_wrong_command_line_ends_with_status_2(
         ({"filters": [8]}, "filters: unknown key"),
     ],
 )
-def test_impossible_hyperparameters_are_refused(
+def test_invalid_hyperparameters_are_refused(
     own: "Checkout", change: Mapping[str, Any], message: str
 ) -> None:
     path = own.root / "reports/tune/mlp/hyperparameters.json"
@@ -324,7 +324,7 @@ def test_impossible_hyperparameters_are_refused(
     assert message in line
 
 
-def test_hyperparameters_that_are_no_json_are_refused(own: "Checkout") -> None:
+def test_hyperparameters_that_are_not_json_are_refused(own: "Checkout") -> None:
     (own.root / "reports/tune/mlp/hyperparameters.json").write_text("{")
     line = refused(own, "train", "mlp", "original", "1")
     assert "reports/tune/mlp/hyperparameters.json is not valid JSON" in line
@@ -380,7 +380,7 @@ def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> 
         ("reports/tune/mlp/hyperparameters.json", lambda old: b"{}", "dropout: is missing"),
     ],
 )  # fmt: skip
-def test_a_damaged_result_of_an_earlier_stage_is_named(
+def test_a_damaged_file_of_an_earlier_stage_is_named(
     own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
     rewrite(own.root / file, change)
@@ -389,7 +389,7 @@ def test_a_damaged_result_of_an_earlier_stage_is_named(
     assert message in line
 
 
-def test_a_model_in_the_place_of_another_is_refused(own: "Checkout") -> None:
+def test_a_model_in_place_of_another_is_refused(own: "Checkout") -> None:
     other = (own.root / "models/mlp-augmented-1.keras").read_bytes()
     rewrite(own.root / f"models/{NAME}.keras", lambda old: other)
     line = refused(own, "evaluate")
@@ -397,7 +397,7 @@ def test_a_model_in_the_place_of_another_is_refused(own: "Checkout") -> None:
     assert f"dvc repro --force --single-item train@{NAME}" in line
 
 
-def test_a_model_that_gives_no_probabilities_is_named(
+def test_a_model_that_does_not_return_probabilities_is_named(
     tmp_path: Path, splits: Mapping[str, Split]
 ) -> None:
     import keras
@@ -415,7 +415,7 @@ def test_a_model_that_gives_no_probabilities_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:
+def test_classes_without_images_cannot_be_augmented(own: "Checkout") -> None:
     path = own.root / "data/processed/train.npz"
     with np.load(path) as arrays:
         kept = arrays["labels"] != 2
@@ -423,10 +423,10 @@ def test_data_without_an_image_to_augment_are_named(own: "Checkout") -> None:
     path.unlink()
     np.savez(path, images=images, labels=labels)
     own.edit({"augment.classes": [2]})
-    assert "the train split has no image of classes [2]" in refused(own, "augment")
+    assert "the train split has no images of classes [2]" in refused(own, "augment")
 
 
-def test_a_folder_in_the_place_of_a_result_leaves_all_results(own: "Checkout") -> None:
+def test_a_folder_in_place_of_a_result_leaves_all_results_unchanged(own: "Checkout") -> None:
     path = own.root / "reports/augment/summary.json"
     path.unlink()
     path.mkdir()
@@ -436,7 +436,7 @@ def test_a_folder_in_the_place_of_a_result_leaves_all_results(own: "Checkout") -
     assert "Is a directory" in line
 
 
-def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") -> None:
+def test_a_model_that_params_yaml_does_not_name_is_not_in_the_report(own: "Checkout") -> None:
     before = own.results()
     shutil.copy(own.root / f"models/{NAME}.keras", own.root / "models/mlp-original-9.keras")
     shutil.copytree(own.root / f"reports/train/{NAME}", own.root / "reports/train/mlp-original-9")
@@ -446,18 +446,18 @@ def test_a_model_nobody_asked_for_is_not_mixed_into_the_report(own: "Checkout") 
     assert {name: after[name] for name in before} == before
 
 
-# A full disk.
+# A full disk
 
 
 @pytest.mark.parametrize("script", ["preprocess", "augment"])
-def test_a_file_that_cannot_grow_leaves_the_old_one(own: "Checkout", script: str) -> None:
+def test_a_file_beyond_the_size_limit_leaves_the_old_file(own: "Checkout", script: str) -> None:
     own.edit({"preprocess.val_fraction": 0.4, "augment.copies": 2})
     line = failed(own, script, file_size=2)
     assert "File too large" in line
     assert ".npz" in line
 
 
-def test_a_model_that_cannot_be_written_leaves_the_old_one(own: "Checkout") -> None:
+def test_a_model_that_cannot_be_written_leaves_the_old_model(own: "Checkout") -> None:
     own.edit({"train.budget.mlp.epochs": 3})
     before = own.results()
     done = own.stage("train", "mlp", "original", "1", fails=True,
@@ -472,7 +472,7 @@ def test_a_model_that_cannot_be_written_leaves_the_old_one(own: "Checkout") -> N
 def on_a_small_disk(
     checkout: "Checkout", folder: str, kilobytes: int, command: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command in a namespace of its own in which a folder lies on a small disk."""
+    """Run a command in a mount namespace in which a folder is on a small disk."""
     script = (
         f"set -e; mkdir -p {folder}; cp -a {folder} .kept;"
         f" mount -t tmpfs -o size={kilobytes}k tmpfs {folder}; cp -a .kept/. {folder}/;"
@@ -495,7 +495,7 @@ def can_mount() -> bool:
     return False
 
 
-needs_mount = pytest.mark.skipif(not can_mount(), reason="no right to mount a small disk")
+needs_mount = pytest.mark.skipif(not can_mount(), reason="no permission to mount a small disk")
 
 
 @needs_mount
@@ -522,7 +522,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_files(
     line = error_line(done.stderr, program)
     assert "No space left on device: free some space" in line
     assert folder in line
-    # What the small disk held at the end, beside what the stage wrote elsewhere.
+    # Also compare the final content of the small disk.
     assert own.results() == before
     kept = {file.name: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     after = {
@@ -533,10 +533,10 @@ def test_a_full_disk_is_named_and_leaves_the_old_files(
     assert kept == after or folder == ".state"
 
 
-# A tracking server.
+# A tracking server
 
 
-def test_an_unreachable_tracking_server_stops_no_training(own: "Checkout") -> None:
+def test_training_continues_without_its_tracking_server(own: "Checkout") -> None:
     before = own.results()
     done = own.stage(
         "train", "mlp", "original", "1", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
@@ -548,7 +548,7 @@ def test_an_unreachable_tracking_server_stops_no_training(own: "Checkout") -> No
     assert "1 model" in done.stderr
 
 
-def test_an_unreachable_tracking_server_stops_no_search(own: "Checkout") -> None:
+def test_a_search_continues_without_its_tracking_server(own: "Checkout") -> None:
     before = own.results()
     done = own.stage("tune", "mlp", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
     assert own.results() == before
@@ -556,13 +556,13 @@ def test_an_unreachable_tracking_server_stops_no_search(own: "Checkout") -> None
     assert "not logged to MLflow: search-mlp: " in done.stderr
 
 
-def test_a_tracking_address_that_is_none_is_refused(own: "Checkout") -> None:
+def test_an_unsupported_tracking_address_is_refused(own: "Checkout") -> None:
     address = {"MLFLOW_TRACKING_URI": "ftp://example.com"}
     line = failed(own, "train", "mlp", "original", "1", environment=address)
     assert "MLFLOW_TRACKING_URI=ftp://example.com" in line
 
 
-# Ctrl-C and kill.
+# Ctrl-C and kill
 
 
 def interrupt(
@@ -594,10 +594,10 @@ def statuses(checkout: "Checkout", name: str) -> list[str]:
     return [run.info.status for run in found]
 
 
-# All stages stop by the same code, so each of the two signals is sent to one of them.
+# All stages handle signals with the same code, so one stage is tested with each signal.
 
 
-def test_a_training_that_is_interrupted_goes_on_to_the_same_result(
+def test_an_interrupted_training_resumes_to_the_same_result(
     reproduced: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     reference, stopped = checkout_from(reproduced), checkout_from(reproduced)
@@ -618,7 +618,7 @@ def test_a_training_that_is_interrupted_goes_on_to_the_same_result(
     assert statuses(stopped, "mlp-original-3") == ["FINISHED"]
 
 
-def test_a_search_that_is_terminated_goes_on_to_the_same_result(own: "Checkout") -> None:
+def test_a_terminated_search_resumes_to_the_same_result(own: "Checkout") -> None:
     before = own.results()
     own.forget_runs()
     code, seconds, stderr = interrupt(own, ("tune", "mlp"), r"trial 1/2", signal.SIGTERM)

@@ -100,7 +100,7 @@ def test_the_command_fills_data_raw_and_names_the_source(project: Path) -> None:
     assert (status, error) == (0, "")
     assert lines == [
         "folder missing: no such folder",
-        "download: 4 files, 12,000 bytes, from folder data/local, SHA-256 checked",
+        "download: 4 files, 12,000 bytes, from folder data/local, SHA-256 verified",
     ]
     assert raw(project) == CONTENTS
 
