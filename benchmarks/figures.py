@@ -1,11 +1,11 @@
-"""Pictures of the benchmarks, in the style of `sidebyside.reporting.plots`."""
+"""Pictures of the benchmarks, in the style of `sidebyside.reporting.plot_style`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from sidebyside.reporting.plots import COLOURS, MARKERS, styled
+from sidebyside.reporting.plot_style import COLOURS, MARKERS, styled
 
 GREY = "#555555"
 

@@ -18,7 +18,7 @@ from sidebyside.data.augmentation import augment
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
-from sidebyside.reporting import plots
+from sidebyside.reporting import data_plots
 from sidebyside.workflow import command, stage
 
 SHOWN = 15  # image pairs in the figure
@@ -48,7 +48,7 @@ def main() -> None:
         "classes": class_counts(augmented),
     }
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
-    figure = plots.before_after(
+    figure = data_plots.before_after(
         train.images[sources[shown]],
         augmented.images[len(train) + shown],
         train.labels[sources[shown]],

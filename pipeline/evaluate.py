@@ -40,7 +40,8 @@ from sidebyside.evaluation.results import (
     short_names,
 )
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.reporting import report
+from sidebyside.reporting import report, report_figures
+from sidebyside.reporting.report_content import Content, SearchTable
 from sidebyside.workflow import command, graph, provenance, stage, state
 
 
@@ -63,7 +64,7 @@ def main() -> None:
     trainings = {name: training_record(paths, name) for name in names}
     search = parameters.tune.search
     searches = [
-        report.SearchTable(
+        SearchTable(
             model,
             search.objective,
             schemas.read_trials(
@@ -92,8 +93,8 @@ def main() -> None:
         )
         for first, second in comparable_pairs(scored)
     ]
-    figures = report.figures(scored, comparisons, histories, searches, test)
-    content = report.Content(
+    figures = report_figures.draw(scored, comparisons, histories, searches, test)
+    content = Content(
         results=scored,
         comparisons=comparisons,
         hyperparameters=chosen,

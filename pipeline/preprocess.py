@@ -17,7 +17,7 @@ from sidebyside.data.npz import write_split
 from sidebyside.data.splits import split_digest
 from sidebyside.data.splitting import stratified_split
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
-from sidebyside.reporting import plots
+from sidebyside.reporting import data_plots
 from sidebyside.workflow import command, stage
 
 SAMPLES_PER_CLASS = 12
@@ -48,7 +48,7 @@ def main() -> None:
     }
     counts = [class_counts(split) for split in splits.values()]
     classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
-    samples = plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
+    samples = data_plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
 
     report = paths.report("preprocess")
     with write_atomically():

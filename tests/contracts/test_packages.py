@@ -24,7 +24,13 @@ from tests.support.source_code import (
 
 # The modules that may import a package that is large or would be hard to replace.
 ONLY_USERS = {
-    "matplotlib": {"sidebyside.reporting.plots", "study.charts"},
+    "matplotlib": {
+        "sidebyside.reporting.plot_style",
+        "sidebyside.reporting.data_plots",
+        "sidebyside.reporting.training_plots",
+        "sidebyside.reporting.evaluation_plots",
+        "study.charts",
+    },
     "mlflow": {
         "sidebyside.tracking.store",
         "sidebyside.tracking.runs",
@@ -119,7 +125,7 @@ def test_parameters_data_and_reports_load_no_large_package() -> None:
         "from pathlib import Path; from sidebyside.config.parameters import read_parameters;"
         " read_parameters(Path('params.yaml'));"
         " from sidebyside.data import augmentation, sources;"
-        " from sidebyside.reporting import plots, report;"
+        " from sidebyside.reporting import report, report_figures;"
         " from sidebyside.workflow import state; from sidebyside.evaluation import results"
     )
     assert loaded_after_each(code) == [set()]

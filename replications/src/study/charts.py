@@ -1,4 +1,4 @@
-"""Figures of the replications, in the style of `plots`."""
+"""Figures of the replications, in the style of `sidebyside.reporting.plot_style`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
-from sidebyside.reporting.plots import BLUE, COLOURS, MARKERS, ROUND_STEPS, styled
+from sidebyside.reporting.plot_style import BLUE, COLOURS, MARKERS, ROUND_STEPS, styled
 
 ORANGE = COLOURS[1]
 FEW = 10  # places on an axis that are marked one by one

@@ -7,7 +7,7 @@ import numpy as np
 from sidebyside.config.search_space import searched_hyperparameters
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.predictions import predicted_labels
-from sidebyside.reporting import plots
+from sidebyside.reporting import training_plots, evaluation_plots
 from study import charts
 from study.charts import Curve
 from study.findings import Models, is_row, printed
@@ -117,7 +117,7 @@ def _curves(plan: Plan, models: Models) -> Figures:
             for name in (claim.second, claim.first)
             for seed, history in models[name].histories.items()
         }
-        drawn[f"figures/curves-{claim.second}.png"] = plots.curves(
+        drawn[f"figures/curves-{claim.second}.png"] = training_plots.curves(
             {label: history for label, (_, history) in lines.items()},
             {label: what for label, (what, _) in lines.items()},
         )
@@ -134,7 +134,7 @@ def _curves(plan: Plan, models: Models) -> Figures:
 def _confusion(plan: Plan, models: Models) -> Figures:
     """Return the matrices of systems 2 and 3, which print four each."""
     return {
-        f"figures/confusion-{name}.png": plots.confusion_matrix(
+        f"figures/confusion-{name}.png": evaluation_plots.confusion_matrix(
             models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
         )
         for name, part in plan.models.items()
@@ -149,7 +149,7 @@ def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
         return {}
     shown = models[cnns[-1]]
     return {
-        "figures/predictions.png": plots.predictions(
+        "figures/predictions.png": evaluation_plots.predictions(
             test.images[: len(shown.labels)],
             shown.labels,
             predicted_labels(shown.probabilities),

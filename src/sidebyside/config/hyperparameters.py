@@ -6,7 +6,7 @@ new architecture needs a record here, an entry in RECORDS, and a builder in `mod
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
@@ -34,6 +34,9 @@ Layers = Annotated[
 class Hyperparameters(StrictModel):
     """Hyperparameters that all architectures share."""
 
+    short_name: ClassVar[str] = ""  # as prose writes the architecture; without it, its key
+    long_name: ClassVar[str] = ""  # what an acronym stands for
+
     activation: Activation
     kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers
     dropout: Layers[Dropout]  # after each hidden dense layer; without one, before `logits`
@@ -56,6 +59,8 @@ class Hyperparameters(StrictModel):
 class MlpHyperparameters(Hyperparameters):
     """Hyperparameters of a multilayer perceptron."""
 
+    short_name, long_name = "MLP", "multilayer perceptron"
+
     hidden_units: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=16)]
     input_dropout: Dropout
 
@@ -67,6 +72,8 @@ class MlpHyperparameters(Hyperparameters):
 
 class CnnHyperparameters(Hyperparameters):
     """Hyperparameters of a CNN: blocks of convolutions with max pooling between them."""
+
+    short_name, long_name = "CNN", "convolutional neural network"
 
     filters: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=4)]
     convolutions: Annotated[  # layers per block; as many entries as `filters`

@@ -1,11 +1,16 @@
-"""Scores of predicted class probabilities, overall and per class."""
+"""Compute scores of predicted class probabilities, overall and per class."""
 
 import itertools
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    brier_score_loss,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
 
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.evaluation.calibration import calibration_bins, expected_calibration_error
@@ -16,54 +21,51 @@ from sidebyside.evaluation.predictions import (
     predicted_labels,
 )
 
-DEFINITIONS = {
-    "accuracy": "Share of the images whose most probable class is the true one.",
-    "precision_macro": "Precision of each class (of the images given this class, the share that"
-    " belong to it), averaged over the classes; a class never predicted counts 0.",
-    "recall_macro": "Recall of each class (of the images of this class, the share found),"
-    " averaged over the classes.",
-    "f1_macro": "F1 of each class (harmonic mean of precision and recall), averaged over the"
-    " classes.",
-    "precision_weighted": "As precision_macro, each class weighted by its number of images.",
-    "recall_weighted": "As recall_macro, each class weighted by its number of images; equal to"
-    " accuracy.",
-    "f1_weighted": "As f1_macro, each class weighted by its number of images.",
-    "log_loss": "Mean over the images of −ln(probability of the true class), in nats; a"
-    " probability below 2.2e-16 counts as 2.2e-16 (on val, below 1.2e-38). Lower is better.",
-    "brier_score": "Mean over the images of the sum over the classes of"
-    " (probability − 1 for the true class, − 0 for the others)²; from 0 to 2. Lower is better.",
-    "expected_calibration_error": "Images are put into bins of equal width by the probability of"
-    " their predicted class; mean over the images of their bin's"
-    " |mean probability − accuracy|. Lower is better.",
-}
-METRICS = tuple(DEFINITIONS)
+# In the order of metrics.json; the report's template defines each of them.
+METRICS = (
+    "accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "precision_weighted",
+    "recall_weighted",
+    "f1_weighted",
+    "log_loss",
+    "brier_score",
+    "expected_calibration_error",
+)
 VAL_METRICS = ("accuracy", "log_loss")
 
 
 class ClassScores(NamedTuple):
-    """How well one class is recognised."""
+    """Precision, recall and F1 of one class."""
 
     name: str
     precision: float
     recall: float
     f1: float
-    support: int  # images of this class
+    support: int  # number of images of this class
 
 
 class Confused(NamedTuple):
-    """Images of one class taken for another."""
+    """Images of one class that are predicted as another."""
 
     true: str
     predicted: str
     images: int
-    share: float  # of the images of the true class
+    share: float  # as a share of the images of the true class
 
 
 def compute_scores(labels: Labels, probabilities: Probabilities, bins: int) -> dict[str, float]:
-    """Return every metric of METRICS, in that order; DEFINITIONS says what each is.
+    """Return every metric of METRICS, in that order.
+
+    Args:
+        labels: true classes, uint8 [N].
+        probabilities: predicted probability of each class, [N, 10].
+        bins: number of calibration bins.
 
     Raises:
-        ValueError: malformed input (see `check`).
+        ValueError: malformed input (see `check_probabilities`).
     """
     check_probabilities(labels, probabilities)
     predicted = predicted_labels(probabilities)
@@ -84,23 +86,32 @@ def compute_scores(labels: Labels, probabilities: Probabilities, bins: int) -> d
 
 
 def log_loss(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the mean of −ln(probability of the true class), in nats."""
+    """Return the mean of −ln(probability of the true class), in nats.
+
+    scikit-learn's log_loss differs in the last bit: it limits probabilities to 1 − 2.2e-16 from
+    above too, and takes its logarithm from another library.
+    """
     of_true = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(of_true, np.finfo(np.float64).eps)).mean())
 
 
 def brier_score(labels: Labels, probabilities: Probabilities) -> float:
-    """Return the mean over images of the summed squared differences to the true class.
+    """Return the mean over the images of the summed squared differences to the true class.
 
-    This is Brier's own definition (1950) for several classes, 0 … 2; for two classes it is twice
-    the score that scikit-learn gives for binary labels.
+    This is the definition for several classes (Brier, 1950), between 0 and 2.
     """
-    target = np.eye(CLASSES)[labels]
-    return float(((probabilities.astype(np.float64) - target) ** 2).sum(axis=1).mean())
+    with warnings.catch_warnings():
+        # The sums of float32 probabilities are up to 1e-6 off one, beyond scikit-learn's tolerance
+        # for float64; `check_probabilities` has checked them.
+        warnings.filterwarnings("ignore", "The y_prob values do not sum to one", UserWarning)
+        score = brier_score_loss(
+            labels, probabilities.astype(np.float64), labels=range(CLASSES), scale_by_half=False
+        )
+    return float(score)
 
 
 def class_scores(labels: Labels, predicted: Labels) -> tuple[ClassScores, ...]:
-    """Return precision, recall, F1 and support of every class; what is undefined counts 0."""
+    """Return precision, recall, F1 and support of every class; an undefined score counts as 0."""
     columns = precision_recall_fscore_support(
         labels, predicted, labels=range(CLASSES), average=None, zero_division=0
     )
@@ -117,13 +128,13 @@ def confusion_counts(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
 
 
 def most_confused(counts: NDArray[np.int64], number: int) -> list[Confused]:
-    """Return at most `number` pairs of (true, predicted) class with the most errors.
+    """Return the pairs of true and predicted class with the most errors, most errors first.
 
     Args:
         counts: confusion matrix [10, 10].
-        number: how many pairs.
+        number: maximum number of pairs.
     """
-    comparable_pairs = [
+    pairs = [
         Confused(
             CLASS_NAMES[true],
             CLASS_NAMES[predicted],
@@ -133,4 +144,4 @@ def most_confused(counts: NDArray[np.int64], number: int) -> list[Confused]:
         for true, predicted in itertools.permutations(range(CLASSES), 2)
         if counts[true, predicted]
     ]
-    return sorted(comparable_pairs, key=lambda pair: -pair.images)[:number]
+    return sorted(pairs, key=lambda pair: -pair.images)[:number]

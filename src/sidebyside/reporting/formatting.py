@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sidebyside.evaluation.intervals import Interval
+from sidebyside.config.hyperparameters import RECORDS
+
+Interval = tuple[float, float]  # low, high; an evaluation.intervals.Interval is one
 
 
 def level(confidence: float) -> str:
@@ -18,7 +20,8 @@ def percent(share: float, decimals: int = 2) -> str:
 
 def percent_range(interval: Interval) -> str:
     """Return an interval of a share in percent."""
-    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
+    low, high = interval
+    return f"{100 * low:.2f} to {100 * high:.2f} %"
 
 
 def score(value: float) -> str:
@@ -28,7 +31,8 @@ def score(value: float) -> str:
 
 def score_range(interval: Interval) -> str:
     """Return an interval of a score with four decimals."""
-    return f"{score(interval.low)} to {score(interval.high)}"
+    low, high = interval
+    return f"{score(low)} to {score(high)}"
 
 
 def points(difference: float) -> str:
@@ -39,12 +43,19 @@ def points(difference: float) -> str:
 
 def point_range(interval: Interval) -> str:
     """Return an interval of a difference of shares in percentage points."""
-    return f"{points(interval.low)} to {points(interval.high)}"
+    low, high = interval
+    return f"{points(low)} to {points(high)}"
 
 
 def p_value(value: float) -> str:
     """Return a p-value with three decimals, or "< 0.001"."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_relation(value: float) -> str:
+    """Return a p-value as it stands in a sentence: "p < 0.001" or "p = 0.294"."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def count(number: int) -> str:
@@ -57,6 +68,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def architecture(model: str) -> str:
+    """Return an architecture's name as prose writes it: "cnn" → "CNN"."""
+    return RECORDS[model].short_name or model
+
+
 def listing(words: Sequence[str]) -> str:
     """Return words as they stand in a sentence: "a", "a and b", "a, b and c"."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"
@@ -66,6 +82,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {  # of every template
     function.__name__: function
     for function in (
         level, percent, percent_range, score, score_range, points, point_range, p_value,
-        count, plural, listing,
+        p_relation, count, plural, architecture, listing,
     )
 }  # fmt: skip

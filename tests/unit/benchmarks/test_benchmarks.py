@@ -113,7 +113,7 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
             sample(f"{TRAIN};report (train.py:3);log_metrics (sidebyside/tracking/runs.py:3)", 6),
             sample(TRAIN, 1000, thread=8),  # another thread of the same process
             sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
-            sample(f"{MAIN};samples (sidebyside/reporting/plots.py:3)", 4, script="preprocess.py"),
+            sample(f"{MAIN};samples (sidebyside/reporting/data_plots.py:3)", 4, script="preprocess.py"),
             sample("somewhere (else.py:1)", 2, script="preprocess.py"),
             sample(
                 "predict (sidebyside/training/loop.py:3);_predict (sidebyside/training/loop.py:4)",

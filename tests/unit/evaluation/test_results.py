@@ -39,13 +39,13 @@ from sidebyside.evaluation.metrics import (
 from sidebyside.evaluation.predictions import (
     PREDICTION_COLUMNS,
     Labels,
+    Table,
     check_probabilities,
     predictions_table,
     read_predictions,
 )
 from sidebyside.evaluation.results import (
     ModelResult,
-    Table,
     calibration_table,
     confusion_table,
     evaluate_model,

@@ -16,8 +16,8 @@ from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.evaluation.metrics import METRICS, most_confused
 from sidebyside.evaluation.results import ModelResult, evaluate_model
 from sidebyside.evaluation.selection import best_model
-from sidebyside.reporting import plots, report
-from sidebyside.reporting.report import Content, SearchTable
+from sidebyside.reporting import evaluation_plots, report, report_figures, training_plots
+from sidebyside.reporting.report_content import Content, SearchTable
 
 IMAGES = 400
 SKILL = {"mlp": 2.0, "cnn": 4.0}  # how far the true class stands out
@@ -85,7 +85,9 @@ def some_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "c
         confidence=0.95,
         samples=500,
         bins=5,
-        figures=report.figures(results, comparisons, dict.fromkeys(names, history), searches, test),
+        figures=report_figures.draw(
+            results, comparisons, dict.fromkeys(names, history), searches, test
+        ),
     )
 
 
@@ -143,7 +145,7 @@ def rows(markdown: str, caption: str) -> list[dict[str, str]]:
 
 
 def summary(markdown: str) -> str:
-    return plain(markdown.partition("## In short")[2].partition("## ")[0])
+    return plain(markdown.partition("## Summary")[2].partition("## ")[0])
 
 
 def test_the_summary_names_the_best_model_on_validation_and_its_test_accuracy(
@@ -154,9 +156,9 @@ def test_the_summary_names_the_best_model_on_validation_and_its_test_accuracy(
     low, high = winner.accuracy_interval
     first = summary(markdown).strip().splitlines()[0]
     assert first == (
-        "- cnn-augmented is the model to use: chosen for its 83.00 % on the validation split, it"
-        f" gets {100 * winner.scores['accuracy']:.2f} % of the 400 test images right"
-        f" (95 % interval {100 * low:.2f} to {100 * high:.2f} %)."
+        "- The augmented CNN is the best model. Selected by its validation accuracy (83.00 %), it"
+        f" classifies {100 * winner.scores['accuracy']:.2f} % of the 400 test images correctly"
+        f" (95 % confidence interval {100 * low:.2f} to {100 * high:.2f} %)."
     )
 
 
@@ -173,9 +175,10 @@ def test_the_summary_gives_the_difference_to_the_other_architecture(
     one = next(one for one in content.comparisons if one.first.data == "augmented")
     assert (str(one.first), str(one.second)) == ("mlp-augmented-1", "cnn-augmented-1")
     text = summary(markdown)
-    assert f"That is {100 * one.difference:.2f} percentage points more than mlp-augmented" in text
+    expected = f"{100 * one.difference:.2f} percentage points higher than that of the augmented MLP"
+    assert f"Its test accuracy is {expected}" in text
     assert f"95 % interval +{100 * one.interval.low:.2f} to" in text
-    assert "p < 0.001): clearly better" in text
+    assert "p < 0.001: significant). Only the augmented CNN is correct on" in text
 
 
 def test_the_summary_turns_a_comparison_whose_first_is_the_best() -> None:
@@ -187,24 +190,25 @@ def test_the_summary_turns_a_comparison_whose_first_is_the_best() -> None:
         for result in content.results
     ]
     text = summary(report.render(replace(content, results=results))[1])
-    assert "mlp-augmented is the model to use" in text
-    assert "percentage points fewer than cnn-augmented" in text
-    assert "clearly worse" in text
+    assert "The augmented MLP is the best model" in text
+    assert "percentage points lower than that of the augmented CNN" in text
 
 
 def test_the_summary_says_where_both_fail(content: Content, markdown: str) -> None:
     shown = [result for result in content.results if result.name.data == "augmented"]
     wrong = np.all([result.predicted != result.labels for result in shown], axis=0).sum()
     text = summary(markdown)
-    assert f"{wrong} images are wrong in both cnn-augmented and mlp-augmented." in text
+    both = "both the augmented CNN and the augmented MLP"
+    assert f"{wrong} images are misclassified by {both}." in text
     (pair,) = most_confused(shown[1].confusion, 1)
-    assert f"{pair.true} taken for {pair.predicted} ({pair.images} images" in text
+    assert f"{pair.true} predicted as {pair.predicted} ({pair.images} image" in text
 
 
 def test_the_summary_says_whether_augmentation_helped(markdown: str) -> None:
     text = summary(markdown)
-    assert re.search(r"data changed the accuracy of mlp by [+−]?\d+\.\d\d points \(95 %", text)
-    assert re.search(r"and of cnn by [+−]?\d+\.\d\d points", text)
+    change = r"[+−]?\d+\.\d\d percentage points \(95 %"
+    assert re.search(rf"data changed the test accuracy of the MLP by {change}", text)
+    assert re.search(rf"and of the CNN by {change}", text)
 
 
 def test_a_difference_is_clear_only_if_its_p_value_is_small(content: Content) -> None:
@@ -239,7 +243,10 @@ def test_a_score_stands_in_its_own_column(content: Content) -> None:
     averages = [metric for metric in METRICS if metric.endswith(("_macro", "_weighted"))]
     first, second = (
         rows(markdown, caption)
-        for caption in ("Accuracy and probabilities.", "Precision, recall and F1 on the test split")
+        for caption in (
+            "Accuracy, log loss and calibration.",
+            "Precision, recall and F1 on the test split",
+        )
     )
     for one, row, others in zip(results, first, second, strict=True):
         expected = {
@@ -251,7 +258,7 @@ def test_a_score_stands_in_its_own_column(content: Content) -> None:
         }
         low, high = one.accuracy_interval
         name = row["model"]
-        assert name.removesuffix(" (chosen)") == f"{one.name.model}-{one.name.data}"
+        assert name.removesuffix(" (best)") == f"{one.name.model}-{one.name.data}"
         assert row == {
             **{column: f"{value:.4f}" for column, value in expected.items()},
             "model": name,
@@ -267,8 +274,8 @@ def test_a_comparison_tells_which_of_the_two_is_right(content: Content, markdown
         assert one.only_first != one.only_second
         assert row["first"] == f"{one.first.model}-{one.first.data}"
         assert row["second"] == f"{one.second.model}-{one.second.data}"
-        assert row["only first right"] == str(one.only_first)
-        assert row["only second right"] == str(one.only_second)
+        assert row["only first correct"] == str(one.only_first)
+        assert row["only second correct"] == str(one.only_second)
 
 
 def test_every_metric_is_defined(html: str, markdown: str) -> None:
@@ -381,7 +388,7 @@ def test_what_looks_like_markup_is_shown_as_it_is(content: Content) -> None:
 
 
 def test_the_chosen_model_and_the_best_trial_stand_out(html: str, markdown: str) -> None:
-    assert "| **cnn-augmented (chosen)** |" in markdown
+    assert "| **cnn-augmented (best)** |" in markdown
     assert "| **3** | **0.1** | **0.83** |" in markdown
     assert html.count('<tr class="marked">') == 2 + 1 + 2
 
@@ -402,13 +409,15 @@ def test_a_searched_hyperparameter_is_told_from_a_fixed_one(markdown: str) -> No
 
 def test_what_training_does_to_images_is_said_beside_the_names(markdown: str) -> None:
     assert (
-        "while it learns, every cnn sees its images mirrored half of the time and moved by up to"
-        " 1 pixel each way" in summary(markdown)
+        "the images of the CNN are changed at random: flipped horizontally with probability 0.5 and"
+        " shifted by up to 1 pixel in each direction." in summary(markdown)
     )
-    assert "every mlp sees" not in markdown
+    assert "images of the MLP" not in markdown
 
 
-@pytest.mark.parametrize(("factor", "told"), [(0.5, "so it is too modest."), (1, "too sure.")])
+@pytest.mark.parametrize(
+    ("factor", "told"), [(0.5, "is underconfident."), (1, "is overconfident.")]
+)
 def test_the_direction_in_which_probabilities_are_off_is_said(
     content: Content, factor: float, told: str
 ) -> None:
@@ -422,9 +431,9 @@ def test_the_direction_in_which_probabilities_are_off_is_said(
     results = [changed if one is winner else one for one in content.results]
     _, markdown = report.render(replace(content, results=results, hyperparameters=records))
     stated = 100 * (0.1 + 0.9 * factor)
-    assert f"it states {stated:.2f} % for its predictions in the mean" in markdown
+    assert f"its predictions have a mean probability of {stated:.2f} %" in markdown
     assert told in markdown
-    assert ("Label smoothing (0.05 here)" in markdown) == ("modest" in told)
+    assert ("Label smoothing (0.05 here)" in markdown) == ("underconfident" in told)
 
 
 def test_counts_have_a_total(markdown: str) -> None:
@@ -433,14 +442,14 @@ def test_counts_have_a_total(markdown: str) -> None:
 
 def test_one_seed_is_named_as_a_limit(markdown: str) -> None:
     assert "trained with one seed" in markdown
-    assert "Every model was trained once" in summary(markdown)
-    assert "## Seeds" not in markdown
+    assert "Each model was trained once" in summary(markdown)
+    assert "## Variation between seeds" not in markdown
 
 
 def test_several_seeds_are_summed_up() -> None:
     content = some_content(seeds=(1, 2, 3, 4, 5))
     _, markdown = report.render(content)
-    assert "## Seeds" in markdown
+    assert "## Variation between seeds" in markdown
     values = [r.scores["accuracy"] for r in content.results if r.name[:2] == ("cnn", "original")]
     over = mean_with_interval(values, 0.95)
     assert f"| cnn-original | 5 | {over.mean:.4f} | {over.deviation:.4f} |" in markdown
@@ -457,7 +466,7 @@ def test_several_seeds_are_summed_up() -> None:
 def test_a_single_model_is_reported_without_comparisons(content: Content) -> None:
     alone = replace(content, results=content.results[:1], comparisons=[])
     _, markdown = report.render(alone)
-    assert "mlp-original is the model to use" in plain(markdown)
+    assert "The original MLP is the best model" in plain(markdown)
     assert "## Comparisons" not in markdown
 
 
@@ -471,7 +480,7 @@ def test_a_single_model_is_reported_without_comparisons(content: Content) -> Non
 )
 def test_what_a_trial_saw_is_told(images: int, epochs: int, told: str) -> None:
     content = replace(some_content(), trial_images=images, trial_epochs=epochs)
-    assert f"A trial learned from {told}" in report.render(content)[1]
+    assert f"Each trial was trained on {told}" in report.render(content)[1]
 
 
 def test_a_search_without_a_finished_trial_is_told() -> None:
@@ -524,10 +533,11 @@ def test_the_figure_of_accuracies_tells_test_from_validation(
         given.append(arguments)
         return b""
 
-    others = ("reliability", "curves", "predictions", "trials", "f1_change", "confusion_matrix")
-    for other in others:
-        monkeypatch.setattr(plots, other, lambda *_: b"")
-    monkeypatch.setattr(plots, "accuracy_intervals", watched)
+    for other in ("reliability", "predictions", "f1_change", "confusion_matrix"):
+        monkeypatch.setattr(evaluation_plots, other, lambda *_: b"")
+    for other in ("curves", "trials"):
+        monkeypatch.setattr(training_plots, other, lambda *_: b"")
+    monkeypatch.setattr(evaluation_plots, "accuracy_intervals", watched)
     some_content.__wrapped__()
     results = content.results
     low, high = zip(*(result.accuracy_interval for result in results), strict=True)

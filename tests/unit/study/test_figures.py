@@ -9,7 +9,7 @@ import pytest
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.data.splits import Split
-from sidebyside.reporting import plots
+from sidebyside.reporting import plot_style
 from study import charts
 from study.figures import figures
 from study.plan import Plan, read_plan
@@ -20,7 +20,7 @@ TEST = Split(np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8))
 F1 = {f"f1.{name}": [place / 10, place / 20] for place, name in enumerate(CLASS_NAMES)}
 DRAWINGS = {
     charts: ("accuracies", "agreement", "sweeps", "class_f1", "settled"),
-    plots: ("curves", "confusion_matrix", "predictions"),
+    plot_style: ("curves", "confusion_matrix", "predictions"),
 }
 
 

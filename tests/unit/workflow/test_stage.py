@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
     for name, text in {
         "pipeline/tune.py": SCRIPT,
         "src/sidebyside/models/architectures.py": "# how",
-        "src/sidebyside/reporting/plots.py": "# not this stage's",
+        "src/sidebyside/reporting/data_plots.py": "# not this stage's",
         "params.yaml": PARAMETERS,
         "below/params.yaml": "augment: {flip: 0.5}\nseed: 2\n",
         "dvc.yaml": yaml.safe_dump(
@@ -110,7 +110,7 @@ def test_an_edit_of_what_a_stage_is_made_from_is_refused_in_one_line(
 @pytest.mark.parametrize(
     "change",
     [
-        "src/sidebyside/reporting/plots.py=# otherwise",
+        "src/sidebyside/reporting/data_plots.py=# otherwise",
         "params.yaml=# a remark\nseed: 1\ntune: {models: {mlp: {dropout: 0.1}, cnn: {}}}",
     ],
 )

@@ -1,0 +1,197 @@
+"""Plots of the test results: accuracy, calibration, confusion, differences, example predictions."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from sidebyside.config.dataset import CLASS_NAMES, CLASSES
+from sidebyside.reporting.plot_style import (
+    BLUE,
+    COLOURS,
+    MARKERS,
+    RED,
+    ROUND_STEPS,
+    Images,
+    Labels,
+    show_image,
+    styled,
+)
+
+FEWEST = 10  # images in a bin; the accuracy of fewer is not informative
+
+Probabilities = NDArray[np.floating[Any]]  # [N, 10]
+Bin = tuple[float, float, int, float, float]  # low, high, images, confidence, accuracy
+
+
+@styled
+def accuracy_intervals(
+    names: Sequence[str],
+    values: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    val: Sequence[float],
+) -> Figure:
+    """Draw the test accuracy with its interval and the validation accuracy of every model.
+
+    Args:
+        names: names of the models.
+        values: test accuracy of each model.
+        low: lower limit of each interval.
+        high: upper limit of each interval.
+        val: validation accuracy of each model.
+    """
+    figure = Figure(figsize=(6.6, 0.42 * len(names) + 1.7))
+    axes = figure.subplots()
+    rows = np.arange(len(names))
+    axes.hlines(rows, low, high, color=BLUE, linewidth=2)
+    axes.plot(values, rows, "o", color=BLUE, markersize=7, label="test, with confidence interval")
+    axes.plot(val, rows, "D", color="#d55e00", markersize=7, fillstyle="none", label="validation")
+    axes.set_yticks(rows, names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.margins(x=0.08)
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=ROUND_STEPS))
+    axes.set_xlabel("Accuracy")
+    axes.set_title("Accuracy of the models")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
+    """Draw a confusion matrix: counts in the cells, coloured by their share of the row.
+
+    Args:
+        counts: images [10, 10], row = true class, column = predicted class.
+        title: title of the figure.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6.8, 6.1))
+    axes = figure.subplots()
+    axes.grid(visible=False)
+    # The square root keeps rare errors visible beside a diagonal close to one.
+    picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(CLASSES, CLASSES):
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]) if counts[row, column] else "·",
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.4 else "black",
+            fontweight="bold" if row == column else "normal",
+        )
+    axes.set_xticks(range(CLASSES), CLASS_NAMES, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(CLASSES), CLASS_NAMES)
+    axes.set_xlabel("Predicted class")
+    axes.set_ylabel("True class")
+    axes.set_title(title)
+    axes.spines[:].set_visible(False)
+    marks = np.array([0, 0.01, 0.05, 0.2, 0.5, 1])
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, label="Share of the true class")
+    bar.set_ticks(np.sqrt(marks).tolist(), labels=[f"{mark:.0%}" for mark in marks])
+    return figure
+
+
+@styled
+def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
+    """Draw a reliability diagram: accuracy and share of the images by predicted probability.
+
+    Args:
+        tables: model → (low, high, images, confidence, accuracy) per bin; confidence and accuracy
+            are NaN in an empty bin.
+    """
+    figure = Figure(figsize=(6.6, 7))
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], ":", color="#555555", label="perfectly calibrated")
+    for (name, table), colour, marker in zip(
+        tables.items(), itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
+    ):
+        rows = [row for row in table if row[2] >= FEWEST]
+        look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.3}
+        upper.plot([row[3] for row in rows], [row[4] for row in rows], label=name, **look)
+        total = sum(row[2] for row in table)
+        lower.plot([row[3] for row in rows], [row[2] / total for row in rows], **look)
+    upper.set_ylabel("Accuracy")
+    upper.set_title("Reliability: underconfident above the dotted line, overconfident below")
+    upper.set_ylim(0, 1.02)
+    upper.legend(loc="upper left")
+    lower.set_ylabel("Share of images")
+    lower.set_ylim(bottom=0)
+    lower.set_xlabel(
+        "Probability of the predicted class\n"
+        f"(mean of each bin; bins with fewer than {FEWEST} images left out)"
+    )
+    lower.set_xlim(0, 1.02)
+    for axis in (upper.yaxis, lower.yaxis, lower.xaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+@styled
+def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw the difference in the F1 of each class for every comparison.
+
+    Args:
+        changes: comparison → F1 of the second model minus F1 of the first, per class.
+    """
+    figure = Figure(figsize=(6.6, 5.6))
+    axes = figure.subplots()
+    rows = np.arange(CLASSES)
+    offsets = np.linspace(-0.27, 0.27, len(changes)) if len(changes) > 1 else [0.0]
+    axes.axvline(0, color="#555555", linewidth=1)
+    for (name, values), offset, colour, marker in zip(
+        changes.items(), offsets, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
+    ):
+        axes.hlines(rows + offset, 0, values, color=colour, linewidth=1, alpha=0.6)
+        axes.plot(values, rows + offset, marker, color=colour, label=name)
+    axes.set_yticks(rows, CLASS_NAMES)
+    axes.set_ylim(CLASSES - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.hlines(rows[:-1] + 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee")
+    axes.set_xlabel("Difference in F1 (right of zero: the second model is better)")
+    axes.set_title("Difference in the F1 of each class")
+    figure.legend(loc="outside lower center", ncols=1 if len(changes) < 2 else 2)
+    return figure
+
+
+@styled
+def predictions(
+    images: Images, labels: Labels, predicted: Labels, probabilities: Probabilities, title: str
+) -> Figure:
+    """Draw images with the model's predictions: blue if correct, red if wrong.
+
+    Args:
+        images: uint8 [N, 28, 28].
+        labels: true classes, uint8 [N].
+        predicted: predicted classes, uint8 [N].
+        probabilities: predicted probability of each class, [N, 10].
+        title: title of the figure.
+    """
+    columns = min(5, len(labels))
+    rows = math.ceil(len(labels) / columns)
+    figure = Figure(figsize=(max(4.0, 1.4 * columns), 1.55 * rows + 0.6))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for index, axes in enumerate(grid.flat):
+        if index >= len(labels):
+            axes.set_axis_off()
+            continue
+        correct = predicted[index] == labels[index]
+        share = probabilities[index, predicted[index]]
+        show_image(axes, images[index])
+        axes.set_xlabel(
+            f"{'✓' if correct else '✗'} {CLASS_NAMES[predicted[index]]} {share:.0%}\n"
+            f"true: {CLASS_NAMES[labels[index]]}",
+            color=BLUE if correct else RED,
+            fontweight="normal" if correct else "bold",
+            fontsize=9,
+        )
+    figure.suptitle(title)
+    return figure

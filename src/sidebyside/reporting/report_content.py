@@ -1,0 +1,197 @@
+"""The results that the report shows, and values derived from them for its prose."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sidebyside.config.hyperparameters import RECORDS
+from sidebyside.config.paths import ModelName
+from sidebyside.evaluation.comparison import Comparison
+from sidebyside.evaluation.intervals import Interval, Spread, mean_with_interval
+from sidebyside.evaluation.metrics import ClassScores, Confused, most_confused
+from sidebyside.evaluation.results import ModelResult, short_names
+from sidebyside.evaluation.selection import best_model
+from sidebyside.reporting.formatting import architecture
+
+
+@dataclass(frozen=True)
+class SearchTable:
+    """All trials of one architecture's hyperparameter search."""
+
+    model: str
+    objective: str  # the optimized column; lower is better if its name ends in "loss"
+    trials: Sequence[Mapping[str, str]]  # column → text, as in the trials.csv that tune writes
+
+    def scores(self) -> list[float]:
+        """Return the objective of each trial, NaN for a failed one."""
+        return [float(trial[self.objective] or math.nan) for trial in self.trials]
+
+    def best(self) -> float:
+        """Return the best objective, NaN if every trial failed."""
+        scores = [score for score in self.scores() if not math.isnan(score)]
+        if not scores:
+            return math.nan
+        return min(scores) if self.objective.endswith("loss") else max(scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Everything that the report shows."""
+
+    results: Sequence[ModelResult]
+    comparisons: Sequence[Comparison]
+    hyperparameters: Mapping[str, Mapping[str, Any]]  # architecture → its record
+    searches: Sequence[SearchTable]
+    trial_images: int  # maximum of training images per trial; 0: the whole training split
+    trial_epochs: int  # maximum of epochs per trial
+    counts: Mapping[str, Sequence[int]]  # split → images per class, in the order of CLASS_NAMES
+    confidence: float  # level of all intervals
+    samples: int  # number of bootstrap samples
+    bins: int  # number of calibration bins
+    figures: Mapping[str, bytes]  # path beside the report → PNG
+
+    @functools.cached_property
+    def names(self) -> dict[ModelName, str]:
+        """The identifier of each model, as tables and files show it."""
+        return short_names(result.name for result in self.results)
+
+    @functools.cached_property
+    def best(self) -> ModelResult:
+        """The model with the best validation accuracy."""
+        return best_model(self.results)
+
+    @functools.cached_property
+    def shown(self) -> list[ModelResult]:
+        """The models with the best model's seed."""
+        return [result for result in self.results if result.name.seed == self.best.name.seed]
+
+    @functools.cached_property
+    def rivals(self) -> list[ModelResult]:
+        """The best model, then the other architectures trained on its data with its seed."""
+        same = [result for result in self.shown if result.name.data == self.best.name.data]
+        return [self.best, *(result for result in same if result is not self.best)]
+
+    @functools.cached_property
+    def seeds(self) -> int:
+        """Number of seeds."""
+        return len({result.name.seed for result in self.results})
+
+    def prose_name(self, name: ModelName) -> str:
+        """Return a model's name as it stands in a sentence, such as "augmented CNN"."""
+        seed = f" (seed {name.seed})" if self.seeds > 1 else ""
+        return f"{name.data} {architecture(name.model)}{seed}"
+
+    def significant(self, comparison: Comparison) -> bool:
+        """Tell whether a difference is significant at the level of the intervals."""
+        return comparison.p_value < 1 - self.confidence
+
+    def over_seeds(self, comparison: Comparison) -> Spread:
+        """Return the difference in accuracy over all seeds of a comparison, either way round."""
+        pair = configurations(comparison)
+        return mean_with_interval(
+            [
+                one.difference if configurations(one) == pair else -one.difference
+                for one in self.comparisons
+                if configurations(one) in (pair, pair[::-1])
+            ],
+            self.confidence,
+        )
+
+
+def configurations(comparison: Comparison) -> tuple[str, str]:
+    """Return the names of the two models of a comparison without their seed."""
+    first, second = (f"{one.model}-{one.data}" for one in (comparison.first, comparison.second))
+    return first, second
+
+
+def reverse(comparison: Comparison) -> Comparison:
+    """Return a comparison with first and second model exchanged."""
+    low, high = comparison.interval
+    return replace(
+        comparison,
+        first=comparison.second,
+        second=comparison.first,
+        difference=-comparison.difference,
+        interval=Interval(-high, -low),
+        only_first=comparison.only_second,
+        only_second=comparison.only_first,
+        f1_change=tuple(-change for change in comparison.f1_change),
+    )
+
+
+def gains(content: Content) -> list[Comparison]:
+    """Return the best model's comparisons with other architectures; it is the second model."""
+    best = content.best.name
+    return [
+        one if one.second == best else reverse(one)
+        for one in content.comparisons
+        if best in (one.first, one.second) and one.first.model != one.second.model
+    ]
+
+
+def augmentations(content: Content) -> list[Comparison]:
+    """Return the comparisons of original with augmented data, for the best model's seed."""
+    return [
+        one
+        for one in content.comparisons
+        if one.first.model == one.second.model and one.first.seed == content.best.name.seed
+    ]
+
+
+class Weakness(NamedTuple):
+    """Where a model fails."""
+
+    name: ModelName
+    hardest: ClassScores  # the class with its lowest F1
+    errors: Sequence[Confused]  # the most frequent, most frequent first
+
+
+def weaknesses(content: Content, errors: int) -> list[Weakness]:
+    """Return where the best model and its rivals fail; models without an error are left out.
+
+    Args:
+        content: content of the report.
+        errors: maximum number of confused pairs of classes per model.
+    """
+    found = [
+        Weakness(
+            result.name,
+            min(result.classes, key=lambda one: one.f1),
+            most_confused(result.confusion, errors),
+        )
+        for result in content.rivals
+    ]
+    return [weakness for weakness in found if weakness.errors]
+
+
+def shared_errors(results: Sequence[ModelResult]) -> int:
+    """Return the number of images that all of some models misclassify."""
+    return int(np.all([result.predicted != result.labels for result in results], axis=0).sum())
+
+
+class ImageChanges(NamedTuple):
+    """How training changes every image of an architecture, at random and anew in each epoch."""
+
+    model: str
+    flip: bool
+    shift: int  # pixels
+    cutout: int  # pixels
+
+
+def image_changes(content: Content) -> list[ImageChanges]:
+    """Return the random image changes of each architecture that has any."""
+    changes = [
+        ImageChanges(model, record["flip"], record["shift"], record["cutout"])
+        for model, record in content.hyperparameters.items()
+    ]
+    return [one for one in changes if one.flip or one.shift or one.cutout]
+
+
+def long_names(content: Content) -> dict[str, str]:
+    """Return architecture → its name written out, for architectures that are an acronym."""
+    models = dict.fromkeys(result.name.model for result in content.results)
+    return {model: RECORDS[model].long_name for model in models if RECORDS[model].long_name}

@@ -1,0 +1,70 @@
+"""Draw the figures of the report."""
+
+from collections.abc import Mapping, Sequence
+
+from sidebyside.config.paths import ModelName
+from sidebyside.data.splits import Split
+from sidebyside.evaluation.comparison import Comparison
+from sidebyside.evaluation.results import ModelResult, short_names
+from sidebyside.evaluation.selection import best_model
+from sidebyside.reporting import evaluation_plots, training_plots
+from sidebyside.reporting.formatting import architecture
+from sidebyside.reporting.report_content import SearchTable
+from sidebyside.reporting.report_tables import f1_changes
+
+SHOWN_PREDICTIONS = 30  # images
+
+
+def draw(
+    results: Sequence[ModelResult],
+    comparisons: Sequence[Comparison],
+    histories: Mapping[ModelName, training_plots.History],
+    searches: Sequence[SearchTable],
+    test: Split,
+) -> dict[str, bytes]:
+    """Return every figure of the report: path beside the report → PNG.
+
+    With several seeds, the curves and accuracies show every seed, each model has its confusion
+    matrix, the differences of F1 are means over the seeds, and the other figures show the best
+    model's seed.
+    """
+    names = short_names(result.name for result in results)
+    best = best_model(results)
+    figures = {
+        "figures/accuracy.png": evaluation_plots.accuracy_intervals(
+            [names[result.name] for result in results],
+            [result.scores["accuracy"] for result in results],
+            [result.accuracy_interval.low for result in results],
+            [result.accuracy_interval.high for result in results],
+            [result.val["accuracy"] for result in results],
+        ),
+        "figures/reliability.png": evaluation_plots.reliability(
+            {
+                names[result.name]: result.calibration
+                for result in results
+                if result.name.seed == best.name.seed
+            }
+        ),
+        "figures/curves.png": training_plots.curves(
+            {names[name]: history for name, history in histories.items()},
+            {names[name]: f"{name.model}-{name.data}" for name in histories},
+        ),
+        "figures/predictions.png": evaluation_plots.predictions(
+            test.images[:SHOWN_PREDICTIONS],
+            best.labels[:SHOWN_PREDICTIONS],
+            best.predicted[:SHOWN_PREDICTIONS],
+            best.probabilities[:SHOWN_PREDICTIONS],
+            f"Predictions of {names[best.name]} for the first test images",
+        ),
+        "figures/trials.png": training_plots.trials(
+            {architecture(search.model): search.scores() for search in searches},
+            searches[0].objective,
+        ),
+    }
+    if comparisons:
+        figures["figures/f1_change.png"] = evaluation_plots.f1_change(f1_changes(comparisons))
+    for result in results:
+        figures[f"figures/confusion/{names[result.name]}.png"] = evaluation_plots.confusion_matrix(
+            result.confusion, f"Confusion matrix of {names[result.name]} on the test split"
+        )
+    return figures

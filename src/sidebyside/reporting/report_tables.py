@@ -1,0 +1,265 @@
+"""The tables of the report: results → formatted cells."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.evaluation.comparison import Comparison
+from sidebyside.evaluation.intervals import mean_with_interval
+from sidebyside.evaluation.metrics import most_confused
+from sidebyside.reporting.formatting import (
+    architecture,
+    count,
+    p_value,
+    percent,
+    point_range,
+    points,
+    score,
+    score_range,
+)
+from sidebyside.reporting.page import Cells
+from sidebyside.reporting.report_content import Content, SearchTable, configurations
+
+MISSING = "–"
+AVERAGES = tuple(
+    f"{metric}_{average}"
+    for average in ("macro", "weighted")
+    for metric in ("precision", "recall", "f1")
+)
+
+
+def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
+    """Return the tables of the report by name, those of the searches excepted.
+
+    Args:
+        content: content of the report.
+        confused_pairs: maximum number of rows in the table of errors.
+    """
+    return {
+        "accuracies": accuracies(content),
+        "averages": averages(content),
+        "differences": differences(content),
+        "f1_differences": f1_differences(content),
+        "seed_accuracies": seed_accuracies(content),
+        "seed_differences": seed_differences(content),
+        "class_f1": class_f1(content),
+        "class_scores": class_scores(content),
+        "errors": errors(content, confused_pairs),
+        "hyperparameters": hyperparameters(content),
+        "class_counts": class_counts(content),
+    }
+
+
+def accuracies(content: Content) -> Cells:
+    """Return validation and test accuracy, log loss and calibration of every model."""
+    header = (
+        *("model", "val accuracy", "test accuracy", "interval", "val log_loss"),
+        *("test log_loss", "brier_score", "expected_calibration_error"),
+    )
+    rows = [
+        (
+            score(result.val["accuracy"]),
+            score(result.scores["accuracy"]),
+            score_range(result.accuracy_interval),
+            score(result.val["log_loss"]),
+            score(result.scores["log_loss"]),
+            score(result.scores["brier_score"]),
+            score(result.scores["expected_calibration_error"]),
+        )
+        for result in content.results
+    ]
+    return _by_model(content, header, rows)
+
+
+def averages(content: Content) -> Cells:
+    """Return the macro and weighted averages of precision, recall and F1 of every model."""
+    rows = [[score(result.scores[name]) for name in AVERAGES] for result in content.results]
+    return _by_model(content, ("model", *AVERAGES), rows)
+
+
+def _by_model(content: Content, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Cells:
+    """Return a row per model, the best one highlighted."""
+    best = content.results.index(content.best)
+    names = [content.names[result.name] for result in content.results]
+    names[best] += " (best)"
+    named = [(name, *row) for name, row in zip(names, rows, strict=True)]
+    return Cells(header, named, marked=(best,))
+
+
+def differences(content: Content) -> Cells:
+    """Return the difference in test accuracy of every comparison."""
+    header = (
+        *("first", "second", "difference", "interval"),
+        *("only first correct", "only second correct", "p", "significant"),
+    )
+    rows = [
+        (
+            content.names[one.first],
+            content.names[one.second],
+            points(one.difference),
+            point_range(one.interval),
+            count(one.only_first),
+            count(one.only_second),
+            p_value(one.p_value),
+            "yes" if content.significant(one) else "no",
+        )
+        for one in content.comparisons
+    ]
+    return Cells(header, rows, text_columns=2)
+
+
+def f1_changes(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
+    """Return comparison → difference of each class's F1, mean over the seeds."""
+    pairs = pd.Series([one.f1_change for one in comparisons], list(map(_arrow, comparisons)))
+    by_pair = pairs.groupby(level=0, sort=False)
+    return {str(pair): np.mean(changes.tolist(), axis=0).tolist() for pair, changes in by_pair}
+
+
+def f1_differences(content: Content) -> Cells:
+    """Return the difference of each class's F1 in every comparison, mean over the seeds."""
+    changes = f1_changes(content.comparisons)
+    rows = [
+        (name, *(points(change[index]) for change in changes.values()))
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    return Cells(("class", *changes), rows)
+
+
+def seed_accuracies(content: Content) -> Cells:
+    """Return mean and spread over the seeds of every configuration's test accuracy."""
+    values = _grouped(
+        (f"{one.name.model}-{one.name.data}", one.scores["accuracy"]) for one in content.results
+    )
+    rows = []
+    for configuration, sample in values.items():
+        over = mean_with_interval(sample, content.confidence)
+        spread = score(over.mean), score(over.deviation), score_range(over.interval)
+        rows.append((configuration, str(over.seeds), *spread))
+    return Cells(("model", "seeds", "mean", "standard deviation", "interval of the mean"), rows)
+
+
+def seed_differences(content: Content) -> Cells:
+    """Return mean and spread over the seeds of every difference in test accuracy."""
+    values = _grouped((_arrow(one), one.difference) for one in content.comparisons)
+    rows = []
+    for pair, sample in values.items():
+        over = mean_with_interval(sample, content.confidence)
+        spread = points(over.mean), f"{100 * over.deviation:.2f}", point_range(over.interval)
+        rows.append((pair, str(over.seeds), *spread))
+    header = ("comparison", "seeds", "mean", "standard deviation", "interval of the mean")
+    return Cells(header, rows)
+
+
+def _grouped(values: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
+    """Return group → its values, in the order in which groups and values come."""
+    frame = pd.DataFrame(values, columns=["group", "value"])
+    grouped = frame.groupby("group", sort=False)["value"]
+    return {str(group): sample.tolist() for group, sample in grouped}
+
+
+def _arrow(one: Comparison) -> str:
+    return " → ".join(configurations(one))
+
+
+def class_f1(content: Content) -> Cells:
+    """Return the F1 of each class, a column per model; the hardest class is highlighted."""
+    shown = content.shown
+    hardest = min(range(len(CLASS_NAMES)), key=lambda i: sum(one.classes[i].f1 for one in shown))
+    rows = [
+        (
+            name,
+            count(shown[0].classes[index].support),
+            *(score(result.classes[index].f1) for result in shown),
+        )
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    header = ("class", "images", *(content.names[result.name] for result in shown))
+    return Cells(header, rows, marked=(hardest,))
+
+
+def class_scores(content: Content) -> Cells:
+    """Return precision, recall and F1, a row per model and class."""
+    rows = [
+        (
+            content.names[result.name],
+            one.name,
+            *(score(one.precision), score(one.recall), score(one.f1)),
+            count(one.support),
+        )
+        for result in content.shown
+        for one in result.classes
+    ]
+    header = ("model", "class", "precision", "recall", "f1", "images")
+    return Cells(header, rows, text_columns=2)
+
+
+def errors(content: Content, number: int) -> Cells:
+    """Return the best model's most frequent errors and their number in the other models."""
+    others = [result for result in content.shown if result is not content.best]
+    rows = []
+    for pair in most_confused(content.best.confusion, number):
+        cell = CLASS_NAMES.index(pair.true), CLASS_NAMES.index(pair.predicted)
+        of_best = (str(pair.images), percent(pair.share, 1))
+        of_others = (str(result.confusion[cell]) for result in others)
+        rows.append((pair.true, pair.predicted, *of_best, *of_others))
+    header = (
+        *("true class", "predicted class", content.names[content.best.name], "share of the class"),
+        *(content.names[result.name] for result in others),
+    )
+    return Cells(header, rows, text_columns=2)
+
+
+def hyperparameters(content: Content) -> Cells:
+    """Return the hyperparameters of each architecture; searched ones are marked by a word."""
+    records = content.hyperparameters
+    searched = {search.model: {*search.trials[0]} for search in content.searches}
+    names = dict.fromkeys(name for record in records.values() for name in record)
+    rows = [
+        (
+            name,
+            *(
+                _value(record[name]) + " (searched)" * (name in searched[model])
+                if name in record
+                else MISSING
+                for model, record in records.items()
+            ),
+        )
+        for name in names
+    ]
+    return Cells(("hyperparameter", *map(architecture, records)), rows)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def trials(search: SearchTable) -> Cells:
+    """Return all trials of a search, the best one highlighted."""
+    header = list(search.trials[0])
+    rows = [[_trial_cell(trial[column]) for column in header] for trial in search.trials]
+    best = search.best()
+    marked = () if math.isnan(best) else (search.scores().index(best),)
+    return Cells(header, rows, text_columns=0, marked=marked)
+
+
+def _trial_cell(text: str) -> str:
+    try:
+        return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text or MISSING
+
+
+def class_counts(content: Content) -> Cells:
+    """Return the number of images per class and split, with the totals."""
+    counts: Mapping[str, Sequence[int]] = content.counts
+    rows = [
+        (name, *(count(split[index]) for split in counts.values()))
+        for index, name in enumerate(CLASS_NAMES)
+    ]
+    total = ("all", *(count(sum(split)) for split in counts.values()))
+    return Cells(("class", *counts), [*rows, total])

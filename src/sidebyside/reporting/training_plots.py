@@ -1,0 +1,84 @@
+"""Plots of training and search: learning curves and trials."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from sidebyside.reporting.plot_style import COLOURS, styled
+
+History = Mapping[str, Sequence[float]]  # column, such as val_loss → value per epoch
+
+
+@styled
+def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = None) -> Figure:
+    """Draw loss and accuracy by epoch, all models in one figure.
+
+    Args:
+        histories: model → column (loss, val_loss, accuracy, val_accuracy) → value per epoch.
+        groups: model → group of models that share a colour and a line in the legend, such as
+            models that differ only in their seed. By default each model is a group.
+    """
+    groups = groups or {name: name for name in histories}
+    colours = dict(zip(dict.fromkeys(groups.values()), itertools.cycle(COLOURS), strict=False))
+    many = len(colours) < len(groups)  # thin translucent lines, so none hides another
+    figure = Figure(figsize=(6.6, 7.6))
+    panels = figure.subplots(2, 1)
+    named: set[str] = set()
+    for name, history in histories.items():
+        group = groups[name]
+        for axes, column in zip(panels, ("loss", "accuracy"), strict=True):
+            for key, line in ((column, "--"), (f"val_{column}", "-")):
+                values = history[key]
+                axes.plot(
+                    range(1, len(values) + 1),
+                    values,
+                    line,
+                    color=colours[group],
+                    linewidth=(0.9 if many else 1.8) if line == "-" else (0.7 if many else 1.1),
+                    alpha=0.7 if many else 1,
+                    marker="o" if len(values) == 1 else "",
+                    label=group if line == "-" and group not in named else None,
+                )
+        named.add(group)
+    for axes, column in zip(panels, ("Loss", "Accuracy"), strict=True):
+        axes.set_title(column)
+        axes.set_xlabel("Epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("Cross-entropy (nats)")
+    panels[1].set_ylabel("Accuracy")
+    panels[1].yaxis.set_major_formatter(PercentFormatter(1))
+    for line, label in (("-", "validation"), ("--", "training")):
+        panels[0].plot([], [], line, color="#555555", label=label)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
+    """Draw the objective of every trial and the best so far, a panel per architecture.
+
+    Args:
+        objectives: architecture → objective of each trial in order, NaN for a failed trial.
+        objective: name of the objective; lower is better if it ends in "loss".
+    """
+    figure = Figure(figsize=(max(4.5, 3.4 * len(objectives)), 3.1))
+    panels = figure.subplots(1, len(objectives), squeeze=False).flat
+    best_of = np.fmin if objective.endswith("loss") else np.fmax
+    for axes, (model, values), colour in zip(
+        panels, objectives.items(), itertools.cycle(COLOURS), strict=False
+    ):
+        score = np.asarray(values, np.float64)
+        number = np.arange(1, len(score) + 1)
+        axes.plot(number, score, "o", color=colour, label="trial")
+        axes.step(
+            number, best_of.accumulate(score), where="post", color="#555555", label="best so far"
+        )
+        axes.set_title(model)
+        axes.set_xlabel("Trial")
+        axes.set_ylabel(objective)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+    return figure
