@@ -1,0 +1,110 @@
+"""Summarise a run: the scores, the best model, and whether all outputs equal the recorded ones.
+
+The recorded outputs are those of dvc.lock in the last commit. `make repro` ends with this summary.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sidebyside.config.paths import CHECKOUT, Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_json
+from sidebyside.workflow import command
+from sidebyside.workflow.graph import LOCK, recorded_outputs
+
+SHOWN = 10  # maximum number of different outputs that are listed
+
+
+def main() -> None:
+    """Print the summary of this checkout's results."""
+    command.parser(__doc__).parse_args()
+    print(summary(CHECKOUT))
+
+
+def summary(root: Path) -> str:
+    """Return the summary of a checkout's results.
+
+    Raises:
+        UserError: the pipeline has not been run.
+    """
+    file = Paths(root).report("evaluate") / "metrics.json"
+    metrics = read_json(file)
+    try:
+        table, best = score_table(metrics), best_model(metrics)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(f"{file} is damaged: run `dvc repro` to write it again") from None
+    return "\n".join(
+        [
+            table,
+            "",
+            f"Best validation accuracy: {best}.",
+            "Report: reports/evaluate/report.html. Runs: `make ui`.",
+            comparison(committed_outputs(root), recorded_outputs(root)),
+        ]
+    )
+
+
+def score_table(metrics: Mapping[str, Any]) -> str:
+    """Return an aligned table with a row per model: its validation and test accuracy.
+
+    Args:
+        metrics: content of reports/evaluate/metrics.json.
+    """
+    rows = [("model", "val accuracy", "test accuracy")]
+    for model, scores in metrics.items():
+        rows.append((model, *(f"{scores[split]['accuracy']:.4f}" for split in ("val", "test"))))
+    width = max(len(model) for model, *_ in rows)
+    return "\n".join(f"{model:{width}}  {val:>12}  {test:>13}" for model, val, test in rows)
+
+
+def best_model(metrics: Mapping[str, Any]) -> str:
+    """Return the model with the highest validation accuracy, the first of equal ones."""
+    return max(metrics, key=lambda model: metrics[model]["val"]["accuracy"])
+
+
+def committed_outputs(root: Path) -> dict[str, str] | None:
+    """Return output → MD5 of dvc.lock in the last commit; None without git, commit or dvc.lock.
+
+    Raises:
+        UserError: that dvc.lock cannot be read.
+    """
+    show = ["git", "show", f"HEAD:./{LOCK}"]
+    try:
+        done = subprocess.run(show, cwd=root, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / LOCK).write_bytes(done.stdout)
+        try:
+            return recorded_outputs(Path(folder))
+        except UserError:
+            raise UserError(f"{LOCK} of the last commit is damaged: commit a valid one") from None
+
+
+def comparison(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
+    """Return whether outputs equal the recorded ones, and which do not.
+
+    Args:
+        recorded: output → digest, None if nothing is recorded.
+        now: output → digest.
+    """
+    if recorded is None:
+        return f"No recorded outputs to compare with: {LOCK} is not committed to git."
+    outputs = dict.fromkeys([*recorded, *now])
+    different = [output for output in outputs if recorded.get(output) != now.get(output)]
+    if not different:
+        return f"All {len(outputs)} outputs equal the recorded ones."
+    lines = [f"{len(different)} of {len(outputs)} outputs differ from the recorded ones:"]
+    for output in different[:SHOWN]:
+        kind = "changed" if output in recorded and output in now else "new"
+        lines.append(f"  {output}: {kind if output in now else 'missing'}")
+    if len(different) > SHOWN:
+        lines.append(f"  and {len(different) - SHOWN} more: see `git diff {LOCK}`")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,121 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_json
+from sidebyside.reproducibility.summary import comparison, summary
+
+PROJECT = Path(__file__).resolve().parents[3]
+SCORES = {
+    "mlp-original": {"val": {"accuracy": 0.91517}, "test": {"accuracy": 0.906}},
+    "cnn-augmented": {"val": {"accuracy": 0.94225}, "test": {"accuracy": 0.9351}},
+}
+HEAD = """\
+model          val accuracy  test accuracy
+mlp-original         0.9152         0.9060
+cnn-augmented        0.9423         0.9351
+
+Best validation accuracy: cnn-augmented.
+Report: reports/evaluate/report.html. Runs: `make ui`.
+"""
+NOT_COMPARED = "No recorded outputs to compare with: dvc.lock is not committed to git."
+
+
+def write_lock(root: Path, **outputs: str) -> None:
+    outs = [{"path": path, "md5": digest} for path, digest in outputs.items()]
+    (root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+
+
+def git(root: Path, *arguments: str) -> None:
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *author, *arguments], cwd=root, check=True)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Results that are recorded in a git repository, in a folder below its root."""
+    root = tmp_path / "repository/a project"
+    write_json(root / "reports/evaluate/metrics.json", SCORES)
+    write_lock(root, a="1", b="2", c="3")
+    git(root, "init", "--quiet")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "a")
+    return root
+
+
+def test_unchanged_outputs_equal_the_recorded_ones(root: Path) -> None:
+    assert summary(root) == f"{HEAD}All 3 outputs equal the recorded ones."
+
+
+def test_changed_missing_and_new_outputs_are_listed(root: Path) -> None:
+    write_lock(root, a="1", b="other", d="4")
+    assert summary(root) == (
+        f"{HEAD}3 of 4 outputs differ from the recorded ones:\n  b: changed\n  c: missing\n  d: new"
+    )
+
+
+def test_outputs_in_the_index_are_not_recorded_yet(root: Path) -> None:
+    write_lock(root, a="1", b="2", c="other")
+    git(root, "add", "dvc.lock")
+    assert summary(root).endswith("1 of 3 outputs differ from the recorded ones:\n  c: changed")
+
+
+def test_a_long_list_of_different_outputs_is_cut() -> None:
+    lines = comparison({str(n): "1" for n in range(12)}, {}).splitlines()
+    assert len(lines) == 12
+    assert lines[-1] == "  and 2 more: see `git diff dvc.lock`"
+
+
+def test_without_a_committed_lock_outputs_are_not_compared(root: Path) -> None:
+    git(root, "rm", "--quiet", "--cached", "dvc.lock")
+    git(root, "commit", "--quiet", "--message", "b")
+    assert summary(root) == HEAD + NOT_COMPARED
+
+
+def test_without_git_outputs_are_not_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert summary(root) == HEAD + NOT_COMPARED
+
+
+def test_outside_a_repository_outputs_are_not_compared(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / ".git").rename(root / "not a repository")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    assert summary(root) == HEAD + NOT_COMPARED
+
+
+def test_before_the_first_run_the_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"metrics\.json is missing: run `dvc repro`"):
+        summary(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{}, [1], {"mlp": {"val": {}}}])
+def test_damaged_scores_are_named(root: Path, content: object) -> None:
+    write_json(root / "reports/evaluate/metrics.json", content)
+    with pytest.raises(UserError, match=r"metrics\.json is damaged: run `dvc repro`"):
+        summary(root)
+
+
+def test_a_damaged_lock_in_the_last_commit_is_named(root: Path) -> None:
+    (root / "dvc.lock").write_text("{")
+    git(root, "commit", "--quiet", "--all", "--message", "b")
+    write_lock(root, a="1")
+    with pytest.raises(UserError, match=r"dvc\.lock of the last commit is damaged"):
+        summary(root)
+
+
+def test_the_summary_loads_no_large_package() -> None:
+    script = (
+        "import sidebyside.reproducibility.summary, sys;"
+        "print([n for n in ('tensorflow', 'mlflow', 'sklearn', 'scipy', 'pandas', 'dvc')"
+        " if n in sys.modules])"
+    )
+    line = [sys.executable, "-c", script]
+    environment = {"PYTHONPATH": str(PROJECT / "src")}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
