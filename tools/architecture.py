@@ -13,7 +13,7 @@ USERS = "pipeline/ · replications/ · benchmarks/ · tools/"
 
 # Pixels.
 WIDTH, LEFT, BOX, HEIGHT, GAP, TOP = 860, 60, 660, 52, 14, 16
-LINE = 110  # characters of module names per line
+LINE = 112  # characters of module names per line
 DECIDING, OTHER = "#0b6e4f", "#41528a"
 
 

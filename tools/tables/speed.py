@@ -153,11 +153,11 @@ def overheads(paths: Paths) -> str:
         f"`{command}` {seconds:.2f} s" for command, seconds in measured["short_commands"].items()
     )
     return (
-        f"{table(['seconds', *kinds], rows)}\n\n{_on(measured)} Outside training steps:"
-        f" {1 - sums['training steps'] / measured['seconds']:.1%} of the time; outside training"
-        f" steps, validation, prediction and tracing: {measured['overhead']:.1%}. In `tune` and"
-        " `train`, logging to MLflow takes"
-        f" {measured['logging_of_training']:.1%} of the training time. Short commands: {short}."
+        f"{table(['seconds', *kinds], rows)}\n\n{_on(measured)} Training steps take"
+        f" {sums['training steps'] / measured['seconds']:.1%} of the time; together with validation,"
+        f" prediction and tracing, {1 - measured['overhead']:.1%}. In `tune` and `train`, logging to"
+        f" MLflow takes {measured['logging_of_training']:.1%} of the training time. Short commands:"
+        f" {short}."
     )
 
 
@@ -179,8 +179,8 @@ def growth(paths: Paths) -> str:
                 ]
             )
     store = measured["store"]
-    logging = "; ".join(
-        f"to {step}, {1000 * store['full'][step]:.0f} ms instead of {1000 * seconds:.0f} ms"
+    logging = ", ".join(
+        f"{step} {1000 * store['full'][step]:.0f} ms ({1000 * seconds:.0f} ms)"
         for step, seconds in store["empty"].items()
     )
     header = [
@@ -188,8 +188,8 @@ def growth(paths: Paths) -> str:
         *("pixels added, MiB", "memory added, MiB"),
     ]
     return (
-        f"{table(header, rows)}\n\n{_on(measured)} With {store['runs']:,} runs in MLflow instead of"
-        f" none, it takes {logging}."
+        f"{table(header, rows)}\n\n{_on(measured)} Logging with {store['runs']:,} runs in MLflow"
+        f" (and with none): {logging}."
     )
 
 
