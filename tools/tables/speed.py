@@ -154,10 +154,10 @@ def overheads(paths: Paths) -> str:
     )
     return (
         f"{table(['seconds', *kinds], rows)}\n\n{_on(measured)} Training steps take"
-        f" {sums['training steps'] / measured['seconds']:.1%} of the time; together with validation,"
-        f" prediction and tracing, {1 - measured['overhead']:.1%}. In `tune` and `train`, logging to"
-        f" MLflow takes {measured['logging_of_training']:.1%} of the training time. Short commands:"
-        f" {short}."
+        f" {sums['training steps'] / measured['seconds']:.1%} of the time; together with"
+        f" validation, prediction and tracing, {1 - measured['overhead']:.1%}. In `tune` and"
+        f" `train`, logging to MLflow takes {measured['logging_of_training']:.1%} of the training"
+        f" time. Short commands: {short}."
     )
 
 
