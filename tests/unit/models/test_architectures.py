@@ -1,19 +1,14 @@
 import json
 from typing import Any, get_args
 
+import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sidebyside.config import hyperparameters
 from sidebyside.config.hyperparameters import Activation, Hyperparameters, parse_hyperparameters
-from sidebyside.models.tensorflow_setup import configure
-
-configure(2)
-
-import keras  # noqa: E402  # TensorFlow must be configured before anything loads it
-
-from sidebyside.models import architectures  # noqa: E402
+from sidebyside.models import architectures
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
@@ -50,7 +45,7 @@ BUILT: dict[str, keras.Model] = {}
 
 
 def built(model: str = "mlp", seed: int = 1, **changes: Any) -> keras.Model:
-    """Return an untrained model, built once; clearing Keras's state for each takes its time."""
+    """Return an untrained model, built once per process."""
     key = json.dumps([model, seed, changes])
     if key not in BUILT:
         BUILT[key] = rebuilt(model, seed, **changes)
@@ -88,7 +83,7 @@ def images(count: int = 5) -> NDArray[np.uint8]:
         ([16], 784 * 16 + 16 + 16 * 10 + 10),
     ],
 )
-def test_an_mlp_has_the_known_number_of_parameters(hidden_units: list[int], expected: int) -> None:
+def test_the_number_of_parameters_of_an_mlp(hidden_units: list[int], expected: int) -> None:
     assert built(hidden_units=hidden_units).count_params() == expected
 
 
@@ -101,16 +96,16 @@ PLAIN_CNN: dict[str, Any] = {
 }
 
 
-def test_the_plain_cnn_has_the_known_number_of_parameters() -> None:
+def test_the_number_of_parameters_of_a_cnn() -> None:
     assert built("cnn", **PLAIN_CNN).count_params() == 241_546
 
 
-def test_batch_norm_replaces_each_bias_by_four_numbers() -> None:
+def test_batch_norm_adds_three_parameters_per_unit() -> None:
     plain, normalised = built(), built(batch_norm=True)
     assert normalised.count_params() - plain.count_params() == 3 * (16 + 8)
 
 
-def test_operations_are_two_per_weight_and_place() -> None:
+def test_flops_are_two_per_weight_and_position() -> None:
     assert architectures.flops(built(hidden_units=[256, 256])) == 2 * (784 * 256 + 256 * 256 + 2560)
     expected = 2 * (
         26 * 26 * 9 * 32  # on 28 by 28 pixels, then pooled to 13
@@ -126,7 +121,7 @@ def test_operations_are_two_per_weight_and_place() -> None:
 
 
 @pytest.mark.parametrize("model", TINY)
-def test_raw_pixels_give_probabilities(model: str) -> None:
+def test_a_model_maps_raw_pixels_to_probabilities(model: str) -> None:
     probabilities = np.asarray(built(model)(images()))
     assert probabilities.shape == (5, 10)
     assert probabilities.dtype == np.float32
@@ -135,7 +130,7 @@ def test_raw_pixels_give_probabilities(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", TINY)
-def test_pixels_are_scaled_once_inside(model: str) -> None:
+def test_a_model_scales_its_pixels_once(model: str) -> None:
     network = built(model)
     assert network.inputs[0].dtype == "uint8"
     scaled = keras.Model(network.input, network.get_layer("scale").output)
@@ -157,7 +152,7 @@ def names(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers]
 
 
-def test_the_layers_of_an_mlp_are_named_after_their_place() -> None:
+def test_the_layer_names_of_an_mlp() -> None:
     network = built(batch_norm=True, dropout=0.1, input_dropout=0.2, activation="gelu")
     assert names(network) == [
         "pixels", "scale", "flatten", "input_dropout",
@@ -167,7 +162,7 @@ def test_the_layers_of_an_mlp_are_named_after_their_place() -> None:
     ]  # fmt: skip
 
 
-def test_the_layers_of_a_cnn_are_named_after_their_block() -> None:
+def test_the_layer_names_of_a_cnn() -> None:
     network = built("cnn", batch_norm=True, dropout=0.1, block_dropout=0.2, dense_units=8)
     assert names(network) == [
         "pixels", "scale", "channel",
@@ -181,8 +176,8 @@ def test_the_layers_of_a_cnn_are_named_after_their_block() -> None:
     ]  # fmt: skip
 
 
-def test_each_layer_may_have_its_own_dropout_and_kernel() -> None:
-    mlp = built(dropout=[0.1, 0.0, 0.5])  # of two layers; the third value goes unused
+def test_dropout_and_kernel_size_may_differ_between_layers() -> None:
+    mlp = built(dropout=[0.1, 0.0, 0.5])  # two layers; the third value is unused
     rates = {layer.name: layer.rate for layer in mlp.layers if hasattr(layer, "rate")}
     assert rates == {"hidden_1_dropout": 0.1}
     cnn = built("cnn", kernel_size=[5, 3], block_dropout=[0.0, 0.3])
@@ -191,18 +186,18 @@ def test_each_layer_may_have_its_own_dropout_and_kernel() -> None:
     assert [layer.name for layer in cnn.layers if hasattr(layer, "rate")] == ["block_2_dropout"]
 
 
-def test_the_last_block_is_pooled_when_asked() -> None:
+def test_pool_last_pools_the_last_block() -> None:
     assert "block_2_pool" not in names(built("cnn"))
     assert "block_2_pool" in names(built("cnn", pool_last=True))
 
 
-def test_the_flattened_head_keeps_the_place_of_a_feature() -> None:
+def test_the_flatten_head_keeps_the_positions_of_features() -> None:
     assert names(built("cnn", head="flatten"))[-3:] == ["flatten", "logits", "probabilities"]
     assert built("cnn", head="flatten").get_layer("logits").kernel.shape == (14 * 14 * 8, 10)
     assert built("cnn").get_layer("logits").kernel.shape == (8, 10)
 
 
-def test_pooling_before_a_monotone_activation_changes_nothing() -> None:
+def test_pooling_commutes_with_a_monotone_activation() -> None:
     network = built("cnn")
     pixels = network.input
     pooled_first = keras.Model(pixels, network.get_layer("block_1_conv_1_relu").output)(images())
@@ -212,13 +207,13 @@ def test_pooling_before_a_monotone_activation_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_an_activation_is_what_its_name_says(activation: str) -> None:
+def test_an_activation_is_the_one_of_keras_with_its_name(activation: str) -> None:
     inputs = np.linspace(-3, 3, 21, dtype=np.float32)
     layer = built(activation=activation).get_layer(f"hidden_1_{activation}")
     assert np.array_equal(layer(inputs), keras.activations.get(activation)(inputs))
 
 
-def test_an_activation_that_falls_somewhere_comes_before_the_pooling() -> None:
+def test_pooling_comes_after_an_activation_that_is_not_monotone() -> None:
     last = ["block_1_conv_1", "block_1_conv_1_silu", "block_1_pool"]
     assert names(built("cnn", activation="silu"))[3:6] == last
     saved = ["block_1_conv_1", "block_1_conv_1_gelu", "block_1_conv_1_gelu_pool"]
@@ -227,7 +222,7 @@ def test_an_activation_that_falls_somewhere_comes_before_the_pooling() -> None:
     assert names(built("cnn", activation="gelu", batch_norm=True))[3:7] == first
 
 
-def test_hidden_layers_alone_are_penalised() -> None:
+def test_l2_penalises_hidden_layers_only() -> None:
     network = built(l2=0.01)
     expected = sum(
         0.01 * np.square(np.asarray(network.get_layer(name).kernel)).sum()
@@ -242,9 +237,9 @@ def test_hidden_layers_alone_are_penalised() -> None:
 
 
 @pytest.mark.parametrize("model", TINY)
-def test_initial_weights_follow_from_the_seed(model: str) -> None:
+def test_initial_weights_depend_only_on_the_seed(model: str) -> None:
     first = rebuilt(model, seed=1)
-    # Whatever was built or drawn between makes no difference.
+    # Models built and numbers drawn in between make no difference.
     other = rebuilt(model, seed=2)
     keras.random.normal((3,))
     np.random.default_rng(0).random()
@@ -252,7 +247,7 @@ def test_initial_weights_follow_from_the_seed(model: str) -> None:
     assert not same(first, other)
 
 
-def test_the_layers_of_one_model_start_differently() -> None:
+def test_layers_of_equal_shape_have_different_initial_weights() -> None:
     network = built(hidden_units=[16, 16, 16])
     second, third = (np.asarray(network.get_layer(f"hidden_{n}").kernel) for n in (2, 3))
     assert not np.array_equal(second, third)
@@ -262,7 +257,9 @@ def test_the_layers_of_one_model_start_differently() -> None:
     ("initializer", "deviation"),  # Glorot & Bengio 2010, equation 16; He et al. 2015, section 2.2
     [("glorot_uniform", (2 / (784 + 512)) ** 0.5), ("he_normal", (2 / 784) ** 0.5)],
 )
-def test_hidden_kernels_are_drawn_as_asked(initializer: str, deviation: float) -> None:
+def test_kernels_have_the_deviation_of_their_initializer(
+    initializer: str, deviation: float
+) -> None:
     network = built(hidden_units=[512], kernel_initializer=initializer)
     assert np.asarray(network.get_layer("hidden_1").kernel).std() == pytest.approx(
         deviation, rel=0.01
@@ -277,7 +274,7 @@ def test_hidden_kernels_are_drawn_as_asked(initializer: str, deviation: float) -
 # More architectures
 
 
-def test_a_third_architecture_is_one_record_and_one_builder(
+def test_a_new_architecture_needs_one_record_and_one_builder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Linear(Hyperparameters):

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sidebyside.data.splits import Split
+from sidebyside.models.inference import (
+    PREDICTION_BATCH,
+    loss_and_accuracy,
+    predict_in_batches,
+    predict_probabilities,
+)
+from tests.support.training import VAL, untrained
+
+
+def test_predictions_cover_every_image_in_order() -> None:
+    images = np.concatenate([VAL.images] * 6)
+    assert len(images) > PREDICTION_BATCH
+    probabilities = predict_probabilities(untrained(), images)
+    assert probabilities.shape == (600, 10)
+    assert probabilities.dtype == np.float32
+    assert probabilities == pytest.approx(np.tile(probabilities[:100], (6, 1)), abs=1e-6)
+    assert len(np.unique(probabilities[:, 0])) > 50  # or the order could not be seen
+
+
+def test_images_are_predicted_in_batches_of_a_fixed_size() -> None:
+    sizes: list[int] = []
+
+    def function(batch: tf.Tensor) -> tf.Tensor:
+        sizes.append(len(batch))
+        return tf.zeros([len(batch), 10])
+
+    predict_in_batches(function, np.zeros((2 * PREDICTION_BATCH + 1, 28, 28), np.uint8))
+    assert sizes == [PREDICTION_BATCH, PREDICTION_BATCH, 1]
+
+
+def test_the_loss_is_the_mean_negative_logarithm_of_the_true_class() -> None:
+    probabilities = np.full((2, 10), 0.05, np.float32)
+    probabilities[0, 3], probabilities[1, 4] = 0.5, 0.5
+    split = Split(VAL.images[:2], np.array([3, 5], np.uint8))
+    loss, accuracy = loss_and_accuracy(lambda _: tf.constant(probabilities), split)
+    assert loss == pytest.approx(-(np.log(0.5) + np.log(0.05)) / 2, rel=1e-6)
+    assert accuracy == 0.5
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(1e-20, 46.0517), (0.0, 87.3365)])
+def test_the_loss_of_a_tiny_probability_is_exact_and_finite(
+    probability: float, expected: float
+) -> None:
+    probabilities = np.zeros((1, 10), np.float32)
+    probabilities[0, 3] = probability
+    split = Split(VAL.images[:1], np.array([3], np.uint8))
+    loss, _ = loss_and_accuracy(lambda _: tf.constant(probabilities), split)
+    assert loss == pytest.approx(expected, rel=1e-6)
