@@ -1,0 +1,228 @@
+"""DVC: the stages that a change affects, metrics, plots, experiments and interrupted runs."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+import sidebyside
+from sidebyside.core.files import read_json
+from tests.support.checkout import Checkout
+from tests.support.pipeline import (
+    KEYS,
+    MODELS,
+    NAMES,
+    TRAINING,
+    by_name,
+    read_rows,
+    runs,
+    stages_run,
+    store,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_a_second_repro_runs_no_stage(reproduced: Checkout) -> None:
+    output = reproduced.run("dvc", "repro").stdout
+    assert stages_run(output) == []
+    assert "up to date" in output
+
+
+def test_another_seed_gives_another_model(own: Checkout) -> None:
+    own.stage("train", "mlp", "original", "2")
+    first, second = (
+        read_json(own.root / f"reports/train/mlp-original-{seed}/model.json") for seed in (1, 2)
+    )
+    assert first["settings"] == second["settings"]
+    assert first["weights_sha256"] != second["weights_sha256"]
+
+
+def test_a_cnn_hyperparameter_changes_no_mlp_stage(own: Checkout) -> None:
+    own.edit({"tune.models.cnn.dropout": 0.25, "train.budget.cnn.epochs": 3})
+    run = stages_run(own.run("dvc", "repro", "--dry").stdout)
+    assert {"tune@cnn", "train@cnn-original-1", "train@cnn-augmented-1"} <= set(run)
+    assert not [stage for stage in run if "mlp" in stage or stage in ("preprocess", "augment")]
+    # A dry run does not decide about later stages, so check the graph too.
+    for name in ("mlp-original-1", "mlp-augmented-1"):
+        assert "cnn" not in own.run("dvc", "dag", "--dot", f"train@{name}").stdout
+
+
+def test_augmentation_changes_no_training_on_original_data(own: Checkout) -> None:
+    own.edit({"augment.copies": 2})
+    assert stages_run(own.run("dvc", "repro", "--dry").stdout)[:2] == ["download", "augment"]
+    for name in NAMES:
+        ancestors = own.run("dvc", "dag", "--dot", f"train@{name}").stdout
+        assert ('"augment"' in ancestors) == ("augmented" in name)
+    for model in MODELS:
+        assert '"augment"' not in own.run("dvc", "dag", "--dot", f"tune@{model}").stdout
+
+
+@pytest.fixture(scope="module")
+def committed(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A copy with its results in git, as a user keeps them, and DVC's plot page installed."""
+    checkout: Checkout = checkout_from(reproduced)
+    checkout.commit()
+    checkout.run("python", ".dvc/plots/page.py")
+    return checkout
+
+
+def test_dvc_shows_the_metrics_of_every_model(committed: Checkout) -> None:
+    shown = json.loads(committed.run("dvc", "metrics", "show", "--json").stdout)
+    (files,) = [content["data"] for content in shown.values()]
+    scores = files["reports/evaluate/summary.json"]["data"]
+    assert list(scores) == KEYS
+    assert all(set(each) == {"val_accuracy", "test_accuracy"} for each in scores.values())
+
+
+def test_dvc_shows_the_graph(committed: Checkout) -> None:
+    graph = committed.run("dvc", "dag", "--mermaid").stdout
+    assert all(f"train@{name}" in graph for name in NAMES)
+
+
+def test_dvc_shows_what_changed_in_the_parameters(committed: Checkout) -> None:
+    before = (committed.root / "params.yaml").read_bytes()
+    try:
+        committed.edit({"train.budget.cnn.epochs": 7})
+        difference = committed.run("dvc", "params", "diff").stdout
+    finally:
+        (committed.root / "params.yaml").write_bytes(before)
+    assert re.search(r"params.yaml\s+train.budget.cnn.epochs\s+2\s+7", difference)
+
+
+def test_dvc_plots_every_model_without_a_network(committed: Checkout) -> None:
+    committed.run("dvc", "plots", "show", "--out", "dvc_plots")
+    html = (committed.root / "dvc_plots/index.html").read_text(encoding="utf-8")
+    assert all(f'"{key}"' in html for key in KEYS)
+    assert "vegaEmbed" in html
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
+
+
+@pytest.fixture(scope="module")
+def experiment(committed: Checkout) -> Checkout:
+    """The committed checkout after an experiment in DVC's temporary folder."""
+    committed.run("dvc", "exp", "run", "--temp", "--name", "probe", "-S",
+                  "evaluate.bootstrap_samples=300")  # fmt: skip
+    return committed
+
+
+def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(
+    experiment: Checkout,
+) -> None:
+    comparisons = [run for run in runs(experiment, TRAINING) if run.info.run_name == "comparison"]
+    assert len(comparisons) == 2
+    newest = max(comparisons, key=lambda run: run.info.start_time)
+    assert newest.data.tags["dvc.experiment"] == "probe"
+    assert newest.data.params["bootstrap_samples"] == "300"
+    assert not list((experiment.root / ".dvc/tmp/exps").rglob("mlflow.db"))
+    with store(experiment) as client:
+        logged = {file.path for file in client.list_artifacts(newest.info.run_id)}
+    assert {"accuracy.png", "report.html"} <= logged
+
+
+def test_an_experiment_leaves_the_workspace_unchanged(experiment: Checkout) -> None:
+    assert experiment.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_dvc_shows_experiments_with_the_scores_of_every_model(experiment: Checkout) -> None:
+    table = experiment.run("dvc", "exp", "show", "--csv").stdout
+    header, *rows = table.splitlines()
+    assert any("probe" in row for row in rows)
+    assert all(f"{key}.test_accuracy" in header for key in KEYS)
+
+
+@pytest.mark.system
+def test_dvc_answers_the_queries_of_the_vs_code_extension(experiment: Checkout) -> None:
+    (baseline, *_) = json.loads(experiment.run("dvc", "exp", "show", "--json").stdout)
+    assert set(baseline["data"]["params"]) == {"params.yaml"}
+    known = ["--granular", "--unchanged", "--json"]
+    status = json.loads(experiment.run("dvc", "data", "status", *known).stdout)
+    assert {f"models/{name}.keras" for name in NAMES} <= set(status["unchanged"])
+    places = ["--out", "dvc_plots", "--split", "--json"]
+    plots = json.loads(experiment.run("dvc", "plots", "diff", *places, "probe").stdout)
+    assert "errors" not in plots
+    assert {"accuracy", "loss", "confusion"} <= set(plots["data"])
+
+
+def test_a_repeated_stage_gives_the_same_bytes_and_one_run(own: Checkout) -> None:
+    results, names = own.results(), set(by_name(own, TRAINING))
+    lines = own.run("dvc", "repro", "--force", "--single-item", "train@mlp-original-1").stdout
+    assert stages_run(lines) == ["train@mlp-original-1"]
+    assert own.results() == results
+    assert set(by_name(own, TRAINING)) == names
+
+
+def test_evaluate_removes_the_figures_and_predictions_of_dropped_models(own: Checkout) -> None:
+    figures, predictions = own.root / "reports/evaluate/figures", own.root / "data/predictions"
+    assert {"cnn-original.png", "f1_change.png"} <= {path.name for path in figures.rglob("*.png")}
+    own.edit({"train.models": ["mlp"], "train.data": ["original"]})
+    own.stage("evaluate")
+    report = (own.root / "reports/evaluate/report.md").read_text()
+    left = {str(path.relative_to(figures.parent)) for path in figures.rglob("*") if path.is_file()}
+    assert left == set(re.findall(r"\]\((figures/.*?)\)", report))
+    assert "figures/confusion/mlp-original.png" in left
+    assert [path.name for path in predictions.iterdir()] == ["mlp-original-1.csv"]
+
+
+def test_two_reproductions_at_the_same_time_do_not_conflict(own: Checkout) -> None:
+    own.edit({"train.budget.mlp": {"epochs": 3, "patience": 3}})
+    command = ("dvc", "repro", "train@mlp-original-1")
+    processes = [own.start(*command) for _ in range(2)]
+    errors = [process.communicate()[1] for process in processes]
+    statuses = [process.returncode for process in processes]
+    assert 0 in statuses
+    for status, error in zip(statuses, errors, strict=True):
+        if status:  # refused
+            assert re.search("Unable to acquire lock|is busy|another process is already at", error)
+    assert stages_run(own.run(*command).stdout) == []
+    assert len(read_rows(own.root / "reports/train/mlp-original-1/history.csv")) == 3
+    found = [run for run in runs(own, TRAINING) if run.data.params.get("epochs") == "3"]
+    assert [run.info.status for run in found] == ["FINISHED"]
+
+
+def test_a_training_not_recorded_by_dvc_is_not_repeated(own: Checkout) -> None:
+    own.edit({"train.budget.mlp": {"epochs": 3, "patience": 3}})
+    own.stage("train", "mlp", "original", "1")  # as if DVC had been killed right afterwards
+    model = (own.root / "models/mlp-original-1.keras").read_bytes()
+    command = ("dvc", "repro", "--single-item", "train@mlp-original-1")
+    done = own.run(*command)
+    assert "mlp-original-1: already done, but not recorded by DVC" in done.stdout
+    assert "epoch 1/3" not in done.stdout
+    assert (own.root / "models/mlp-original-1.keras").read_bytes() == model
+
+
+def test_a_stage_edited_while_it_runs_is_not_recorded(own: Checkout) -> None:
+    own.edit({"train.budget.mlp": {"epochs": 30, "patience": 30}})
+    before = yaml.safe_load((own.root / "dvc.lock").read_text())["stages"]
+    process = own.start("dvc", "repro", "train@mlp-original-1")
+    assert process.stdout
+    while "epoch 1/" not in process.stdout.readline():
+        assert process.poll() is None
+    with (own.root / "src/sidebyside/training/loop.py").open("a") as module:
+        module.write("# edited\n")
+    done = own.finish(process, fails=True)
+    assert "src/sidebyside/training/loop.py changed while the stage ran" in done.stderr
+    after = yaml.safe_load((own.root / "dvc.lock").read_text())["stages"]
+    assert after["train@mlp-original-1"] == before["train@mlp-original-1"]
+
+
+def test_an_edit_of_code_that_decides_no_bytes_leaves_every_stage_up_to_date(
+    own: Checkout,
+) -> None:
+    def edit(package: str) -> None:
+        for module in (own.root / "src/sidebyside" / package).glob("*.py"):
+            with module.open("a") as file:
+                file.write("# edited\n")
+
+    for package in sidebyside.DECIDES_NO_BYTES:
+        edit(package)
+    assert own.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    edit("reporting")
+    changed = own.run("dvc", "status").stdout
+    assert {line[:-1] for line in changed.splitlines() if re.match(r"\w", line)} == {
+        "preprocess",
+        "augment",
+        "evaluate",
+    }
