@@ -11,6 +11,7 @@ import pytest
 import yaml
 from dvc.analytics import is_enabled
 from dvc.config import Config
+from dvc.repo import Repo
 
 from sidebyside.config.parameters import Parameters
 from sidebyside.reproducibility.record import EXPERIMENTS
@@ -90,3 +91,13 @@ def test_dvc_sends_no_analytics_and_adds_nothing_to_git(
     assert not is_enabled()
     core = Config.from_cwd()["core"]
     assert (core["check_update"], core["autostage"]) == (False, False)
+
+
+@pytest.mark.parametrize("folder", ["data/raw", "replications/library"])
+def test_dvc_ignores_files_that_are_not_data(folder: str) -> None:
+    root = PROJECT / "replications" if folder.startswith("replications") else PROJECT
+    ignore = Repo(root).dvcignore
+    names = (".DS_Store", "._x", "Thumbs.db", "desktop.ini", "x~", ".x.swp", ".#x", "#x#", ".x.tmp")
+    for name in names:
+        assert ignore.is_ignored_file(str(PROJECT / folder / name)), name
+    assert not ignore.is_ignored_file(str(PROJECT / folder / "x.py"))
