@@ -14,6 +14,7 @@ from dvc.config import Config
 from dvc.repo import Repo
 
 from sidebyside.config.parameters import Parameters
+from sidebyside.core.files import IGNORED
 from sidebyside.reproducibility.record import EXPERIMENTS
 from tests.support.source_code import PROJECT, project_files
 
@@ -93,11 +94,13 @@ def test_dvc_sends_no_analytics_and_adds_nothing_to_git(
     assert (core["check_update"], core["autostage"]) == (False, False)
 
 
-@pytest.mark.parametrize("folder", ["data/raw", "replications/library"])
-def test_dvc_ignores_files_that_are_not_data(folder: str) -> None:
-    root = PROJECT / "replications" if folder.startswith("replications") else PROJECT
+@pytest.mark.parametrize("root", [PROJECT, PROJECT / "replications"])
+def test_dvc_ignores_files_that_are_not_data(root: Path) -> None:
+    lines = (root / ".dvcignore").read_text().splitlines()
+    patterns = [line.lstrip("\\") for line in lines if not line.startswith(("#", "/"))]
+    assert tuple(patterns) == IGNORED
     ignore = Repo(root).dvcignore
-    names = (".DS_Store", "._x", "Thumbs.db", "desktop.ini", "x~", ".x.swp", ".#x", "#x#", ".x.tmp")
-    for name in names:
-        assert ignore.is_ignored_file(str(PROJECT / folder / name)), name
-    assert not ignore.is_ignored_file(str(PROJECT / folder / "x.py"))
+    for pattern in IGNORED:
+        name = pattern.replace("[op]", "p").replace("*", "x")
+        assert ignore.is_ignored_file(str(root / "library" / name)), name
+    assert not ignore.is_ignored_file(str(root / "library/x.py"))

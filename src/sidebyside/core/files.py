@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from sidebyside.core.errors import UserError
+
+# Names in a folder that are not part of an output, as in .dvcignore: written by Python, file
+# managers, editors, and processes that were killed while writing.
+IGNORED = (
+    *("__pycache__", ".DS_Store", "._*", "Thumbs.db", "desktop.ini"),
+    *("*~", "*.bak", "*.sw[op]", ".#*", "#*#", ".*.tmp"),
+)
 
 # Destination → temporary file with its new content; None outside of `write_atomically`.
 _pending: ContextVar[dict[Path, Path] | None] = ContextVar("pending", default=None)
@@ -219,10 +227,15 @@ def path_digest(path: Path) -> str:
     """
     if not path.is_dir():
         return md5(path)
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    listing = [{"md5": md5(path / name), "relpath": name} for name in files]
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    names = sorted(file.as_posix() for file in files if not any(map(_is_ignored, file.parts)))
+    listing = [{"md5": md5(path / name), "relpath": name} for name in names]
     text = json.dumps(listing, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _is_ignored(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in IGNORED)
 
 
 def _digest(path: Path, hasher: "hashlib._Hash") -> str:

@@ -164,6 +164,16 @@ def test_md5_is_the_digest_that_dvc_records(tmp_path: Path) -> None:
     assert files.md5(tmp_path / "file") == expected
 
 
+def test_the_digest_of_a_folder_leaves_out_ignored_files(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "deep/a", "x")
+    before = files.path_digest(tmp_path)
+    for name in (".DS_Store", "deep/a~", "deep/.a.tmp", "deep/#a#", "__pycache__/a.pyc"):
+        files.write_text(tmp_path / name, "x")
+        assert files.path_digest(tmp_path) == before, name
+    files.write_text(tmp_path / "deep/b", "x")
+    assert files.path_digest(tmp_path) != before
+
+
 def test_equal_content_is_written_as_equal_bytes_with_any_hash_seed(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from sidebyside.core.files import write_json\n"
