@@ -1,9 +1,9 @@
-"""Hold what the replications measured against what was published, and write the page.
+"""Compare the published numbers and claims with the results, and write the page.
 
-Of what has not run yet the page says so: `dvc repro --single-item compare` tells how far it is.
+Searches and models without results are left out and listed: `dvc repro --single-item compare` shows
+the progress of an unfinished study.
 
-Reads:  results/, durations/, ../params.yaml, ../data/processed/test.npz,
-        ../reports/{preprocess,augment}/
+Reads:  results/, ../params.yaml, ../data/processed/test.npz, ../reports/{preprocess,augment}/
 Writes: report.html, report.md, figures/, summary.json
 """
 
@@ -18,18 +18,9 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_bytes, write_json, write_text
 from sidebyside.data.npz import read_split
 from sidebyside.workflow import command, stage
-from study import figures, findings, page
-from study.plan import read_plan
-from study.results import (
-    read_digests,
-    read_durations,
-    read_model,
-    read_processors,
-    read_search,
-    read_seconds,
-    stage_names,
-    what_ran,
-)
+from study.comparison import figures, findings, page
+from study.comparison.results import completed, read_digests, read_model, read_search
+from study.plan import read_plan, stage_names
 
 
 def main() -> None:
@@ -39,23 +30,19 @@ def main() -> None:
     paths = Paths(folder.parent)
     whole = read_plan(folder / "params.yaml")
     findings.check_rows(whole)
-    digests = read_digests(paths)
-    plan = what_ran(whole, folder / "results", digests)
+    plan = completed(whole, folder / "results", read_digests(paths))
     if not plan.trained:
         raise UserError(f"{folder / 'results'} has no trained model: run `make replications`")
-    ran = stage_names(plan)
     models = {name: read_model(folder / "results/models" / name) for name in plan.trained}
     searches = {
         name: read_search(folder / "results/searches" / name, part.model, part.search.objective)
         for name, part in plan.searches.items()
     }
-    test = read_split(paths.split("test"))
     report = paths.report("preprocess")
-    everything = folder / "durations/everything.json"
     augmented = read_record(paths.report("augment") / "summary.json", AugmentationSummary)
     content = page.Content(
         plan=plan,
-        missing=[name for name in stage_names(whole) if name not in ran],
+        missing=[name for name in stage_names(whole) if name not in stage_names(plan)],
         models=models,
         searches=searches,
         counts={
@@ -63,11 +50,8 @@ def main() -> None:
             "train, augmented": [augmented.classes[name] for name in CLASS_NAMES],
         },
         transforms=read_parameters(paths.params).augment.transforms,
-        seconds=read_durations(folder / "durations", plan),
-        whole=read_seconds(everything) if everything.exists() else None,
-        processors=read_processors(folder / "durations", folder / "results", plan),
         figures={
-            **figures.figures(plan, models, searches, test),
+            **figures.figures(plan, models, searches, read_split(paths.split("test"))),
             "figures/samples.png": (report / "samples.png").read_bytes(),
         },
     )
@@ -79,13 +63,18 @@ def main() -> None:
         write_text(folder / "report.html", html)
         write_text(folder / "report.md", markdown)
         write_json(folder / "summary.json", summary)
-    drawn = {folder / file for file in content.figures}
-    for former in set((folder / "figures").glob("*")) - drawn:
-        former.unlink()  # of a model that has left the plan
+    written = {folder / file for file in content.figures}
+    for figure in {*(folder / "figures").glob("*")} - written:
+        figure.unlink()  # of a model that is no longer in params.yaml
     for name, system in summary["systems"].items():
-        print(f"system {name}: {system['published']}, claims {system['claims']}")
+        print(f"system {name}: published {_listing(system['published'])};", end=" ")
+        print(f"claims {_listing(system['claims'])}")
     if content.missing:
-        print(f"not run yet as params.yaml has it, and left out: {', '.join(content.missing)}")
+        print(f"not completed and left out: {', '.join(content.missing)}")
+
+
+def _listing(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 if __name__ == "__main__":

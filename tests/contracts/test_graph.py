@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import sidebyside
-from tests.support.source_code import PROJECT, STUDY, deciding_code
+from tests.support.source_code import PROJECT, deciding_code
 from tests.support.source_code import STAGES as SCRIPTS
 
 REPLICATIONS = PROJECT / "replications"
@@ -55,8 +55,6 @@ def test_a_replication_depends_on_the_code_that_decides_its_bytes(stage: str) ->
     script = f"replications/pipeline/{ {'winner': 'train'}.get(stage, stage) }.py"
     needed = {script} | deciding_code(PROJECT / script)
     listed = listed_code(REPLICATED[stage], REPLICATIONS)
-    if (study := STUDY.relative_to(PROJECT).as_posix()) in listed:
-        needed = {study if name.startswith(study) else name for name in needed}
     missing, unused = sorted(needed - set(listed)), sorted(set(listed) - needed)
     assert not (missing or unused), f"replications, {stage}: add {missing}, remove {unused}"
     assert len(listed) == len(set(listed))

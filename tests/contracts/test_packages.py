@@ -29,7 +29,7 @@ ONLY_USERS = {
         "sidebyside.reporting.data_plots",
         "sidebyside.reporting.training_plots",
         "sidebyside.reporting.evaluation_plots",
-        "study.charts",
+        "study.comparison.charts",
     },
     "mlflow": {
         "sidebyside.tracking.store",

@@ -21,7 +21,7 @@ from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
 from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.workflow import command
 from sidebyside.workflow.progress import duration
-from study.results import read_replicas
+from study.comparison.results import read_runs
 from tests.support import replicating, stores
 
 if TYPE_CHECKING:
@@ -275,11 +275,11 @@ def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
 def test_tables_of_different_seeds_are_refused(replicated: "Checkout", tmp_path: Path) -> None:
     folder = tmp_path / "3-tyler"
     shutil.copytree(replicated.root / "replications/results/models/3-tyler", folder)
-    assert list(read_replicas(folder)) == [1, 2]
+    assert list(read_runs(folder)) == [1, 2]
     lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
     (folder / "scores.csv").write_text("".join(lines[:-1]))
     with pytest.raises(UserError, match="not of the same seeds"):
-        read_replicas(folder)
+        read_runs(folder)
 
 
 @pytest.mark.timeout(900)
@@ -354,7 +354,7 @@ def test_what_a_search_trained_is_not_trained_again(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("search", "no search '9-nothing': choose from 1-dropout"), ("train", "no model '9-nothing'")],
+    [("search", "no search '9-nothing': choose from 1-dropout"), ("train", "unknown model '9-nothing'")],
 )
 def test_an_unknown_name_is_refused_in_one_line(
     replicated: "Checkout", name: str, message: str

@@ -84,11 +84,11 @@ def closure(path: Path, through: Collection[str] = ("", *ORDER)) -> set[Path]:
 def deciding_code(path: Path) -> set[str]:
     """Return the code that decides the bytes of a script's outputs, as paths below PROJECT.
 
-    For the library these are folders, for the study files: a change of its report page retrains
-    nothing.
+    These are folders of packages, and single files of the study: a change to its comparison
+    retrains nothing.
     """
     files = closure(path, ("", *sidebyside.DECIDES_BYTES))
-    code = {file.parent if package(file) else file for file in files}
+    code = {file if file.parent == STUDY else file.parent for file in files}
     return {file.relative_to(PROJECT).as_posix() for file in code}
 
 

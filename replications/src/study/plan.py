@@ -1,6 +1,6 @@
-"""The published systems: what replications/params.yaml says of them, checked."""
+"""The schema of params.yaml: the published systems, their models, searches and claims."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,19 +17,18 @@ from sidebyside.config.parameters import Budget, Count, Keep, Metric, Search, Se
 from sidebyside.config.search_space import SearchSpace, parse_search_space
 from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_yaml, write_json
-from sidebyside.workflow.provenance import processor_name
+from sidebyside.core.files import read_yaml
 
-# Of a trained model: of the kept epoch on each split, `fit` with dropout on, as Keras prints it
-# while it trains.
+# Scores of the kept epoch on each split. `fit` is measured during training, with dropout on, as
+# Keras prints it.
 SCORES = (
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"),
     *("fit_loss", "fit_accuracy", "parameters", "epochs"),
 )
-PER_CLASS = ("precision", "recall", "f1")  # on the test split, a value for each class
-MACRO = tuple(f"macro_{metric}" for metric in PER_CLASS)  # their means over the classes
-PRINTED = (*SCORES, *MACRO, *PER_CLASS)  # what a document may print
-# What a claim may be about beside SCORES; see `replication_results`.
+PER_CLASS = ("precision", "recall", "f1")  # on the test split, one value per class
+MACRO = tuple(f"macro_{metric}" for metric in PER_CLASS)  # means over the classes
+PRINTED = (*SCORES, *MACRO, *PER_CLASS)  # metrics that a document may print
+# Metrics of a claim in addition to SCORES; study.comparison.results computes them.
 DERIVED = (
     *(*MACRO, "gap", "val_loss_changes"),
     *(f"{metric}.{name}" for metric in PER_CLASS for name in CLASS_NAMES),
@@ -40,17 +39,17 @@ Decimal = Annotated[str, Field(pattern=r"^\d+(\.\d+)?( \d+(\.\d+)?)*$")]
 
 
 class System(StrictModel):
-    """A published project."""
+    """A published system."""
 
     title: Words
     document: Words
-    choices: Annotated[tuple[Words, ...], Field(strict=False)]  # where the document is silent
+    choices: Annotated[tuple[Words, ...], Field(strict=False)]  # where it is silent
 
 
 class Published(StrictModel):
     """Numbers as a document prints them."""
 
-    place: Words  # heading, figure or table
+    source: Words  # heading, figure or table
     values: dict[Literal[PRINTED], Decimal]  # type: ignore[valid-type]  # spelled out above
 
     @model_validator(mode="after")
@@ -63,17 +62,17 @@ class Published(StrictModel):
 
 
 class Training(Budget):
-    """How long a model is trained, and which epoch is kept."""
+    """Training budget, and which epoch is kept."""
 
     monitor: Metric
     keep: Keep
 
 
 class Part(StrictModel):
-    """What models and searches have in common."""
+    """Fields common to models and searches."""
 
     system: str
-    what: Words
+    title: Words
     model: Words  # the architecture, a key of RECORDS
 
     @model_validator(mode="after")
@@ -84,12 +83,12 @@ class Part(StrictModel):
 
 
 class SystemSearch(Part):
-    """A search or a sweep."""
+    """A hyperparameter search or sweep."""
 
-    place: Words  # where its space is described
+    source: Words  # heading or figure that describes its space
     search: Search
     space: dict[str, Any]
-    printed: Annotated[tuple[str, ...], Field(strict=False)] = ()  # models: what theirs ended with
+    printed: Annotated[tuple[str, ...], Field(strict=False)] = ()  # the document's results
 
     def ranges(self) -> SearchSpace:
         """Return the checked search space."""
@@ -102,7 +101,7 @@ class SystemSearch(Part):
 
 
 class SystemModel(Part):
-    """A model that is trained from each of its seeds."""
+    """A model trained once per seed."""
 
     data: Literal["original", "augmented"]
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)]
@@ -110,32 +109,32 @@ class SystemModel(Part):
     published: Annotated[tuple[Published, ...], Field(strict=False)]
 
     @model_validator(mode="after")
-    def _different_seeds(self) -> Self:
+    def _distinct_seeds(self) -> Self:
         if len({*self.seeds}) < len(self.seeds):
-            raise ValueError(f"seeds are not different: {', '.join(map(str, self.seeds))}")
+            raise ValueError(f"seeds are not distinct: {', '.join(map(str, self.seeds))}")
         return self
 
 
 class PrintedModel(SystemModel):
     """A model whose hyperparameters are printed."""
 
-    place: Words  # where they are
+    source: Words  # heading or figure that prints them
     hyperparameters: dict[str, Any]
 
 
 class Winner(SystemModel):
-    """A model whose hyperparameters a search of ours found."""
+    """A model with the best hyperparameters of one of our searches."""
 
     search: str
-    changes: dict[str, Any]  # made to what was found
+    changes: dict[str, Any]  # applied to them
 
 
 class Claim(StrictModel):
-    """What a document says of two of its models."""
+    """A claim of a document about two of its models."""
 
     system: str
     text: Words
-    place: Words
+    source: Words
     first: str
     direction: Literal["higher", "lower"]
     second: str
@@ -144,11 +143,11 @@ class Claim(StrictModel):
 
 
 class Lowest(StrictModel):
-    """What a document says of classes of one model: none has a lower value of the metric."""
+    """A claim of a document that some classes of a model have the lowest values of a metric."""
 
     system: str
     text: Words
-    place: Words
+    source: Words
     model: str
     metric: Literal[PER_CLASS]  # type: ignore[valid-type]  # spelled out above
     classes: Annotated[
@@ -158,12 +157,12 @@ class Lowest(StrictModel):
 
 
 class Plan(StrictModel):
-    """The whole of replications/params.yaml."""
+    """The content of params.yaml."""
 
     seed: Seed
     threads: Count
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    keras: dict[str, Any]  # these three are there to be referred to
+    keras: dict[str, Any]  # these three only hold YAML anchors
     mlp: dict[str, Any]
     cnn: dict[str, Any]
     systems: dict[str, System]
@@ -175,7 +174,7 @@ class Plan(StrictModel):
 
     @property
     def trained(self) -> dict[str, SystemModel]:
-        """All models: name → what it is."""
+        """Models and winners by name."""
         return {**self.models, **self.winners}
 
     @model_validator(mode="after")
@@ -189,46 +188,49 @@ class Plan(StrictModel):
                 raise ValueError(str(error)) from None
         for name, winner in self.winners.items():
             if name in self.models:
-                raise ValueError(f"{name} is both in models and in winners")
+                raise ValueError(f"{name} is in both models and winners: rename one")
             if winner.search not in self.searches:
-                raise ValueError(f"winners.{name}: no search {winner.search!r}")
+                raise ValueError(f"winners.{name}: unknown search {winner.search!r}")
             if winner.model != self.searches[winner.search].model:
-                raise ValueError(f"winners.{name}: its search is not of the model {winner.model!r}")
+                raise ValueError(
+                    f"winners.{name}.model: {winner.search} searches"
+                    f" {self.searches[winner.search].model!r}, not {winner.model!r}"
+                )
         return self
 
     @model_validator(mode="after")
     def _of_known_systems(self) -> Self:
         parts = (*self.searches.items(), *self.trained.items())
-        told = [(name, part.system) for name, part in parts]
-        told += [(f"claim {claim.text!r}", claim.system) for claim in self.claims]
-        told += [(f"claim {claim.text!r}", claim.system) for claim in self.lowest]
-        for where, system in told:
+        references = [(name, part.system) for name, part in parts]
+        references += [(f"claim {claim.text!r}", claim.system) for claim in self.claims]
+        references += [(f"claim {claim.text!r}", claim.system) for claim in self.lowest]
+        for name, system in references:
             if system not in self.systems:
-                raise ValueError(f"{where}: no system {system!r}")
+                raise ValueError(f"{name}: unknown system {system!r}")
         return self
 
     @model_validator(mode="after")
     def _of_known_models(self) -> Self:
-        told = [(claim.text, name) for claim in self.claims for name in (claim.first, claim.second)]
-        told += [(claim.text, claim.model) for claim in self.lowest]
-        for text, name in told:
+        references = [(c.text, name) for c in self.claims for name in (c.first, c.second)]
+        references += [(claim.text, claim.model) for claim in self.lowest]
+        for text, name in references:
             if name not in self.trained:
-                raise ValueError(f"claim {text!r}: no model {name!r}")
+                raise ValueError(f"claim {text!r}: unknown model {name!r}")
         for search, part in self.searches.items():
             for name in part.printed:
                 if name not in self.models or self.models[name].model != part.model:
-                    raise ValueError(f"searches.{search}.printed: no {part.model} {name!r}")
+                    raise ValueError(f"searches.{search}.printed: unknown {part.model} {name!r}")
         return self
 
-    def record(self, name: str, found: Path) -> Hyperparameters:
-        """Return a model's hyperparameters.
+    def record(self, name: str, searches: Path) -> Hyperparameters:
+        """Return the hyperparameters of a model.
 
         Args:
-            name: in `models` or `winners`.
-            found: the folder of what the searches found.
+            name: key of `models` or `winners`.
+            searches: results/searches, for the result of a winner's search.
 
         Raises:
-            UserError: no such model, or its search has not been run.
+            UserError: the model is unknown, or its search has not run yet.
         """
         if name in self.models:
             model = self.models[name]
@@ -236,19 +238,20 @@ class Plan(StrictModel):
                 model.model, model.hyperparameters, f"models.{name}.hyperparameters"
             )
         if name not in self.winners:
-            raise UserError(f"no model {name!r}: choose from {', '.join(self.trained)}")
+            raise UserError(f"unknown model {name!r}: choose from {', '.join(self.trained)}")
         winner = self.winners[name]
-        values = read_hyperparameters(winner.model, found / winner.search / "hyperparameters.json")
+        result = searches / winner.search / "hyperparameters.json"
+        values = read_hyperparameters(winner.model, result)
         changed = {**values.model_dump(mode="json"), **winner.changes}
         return parse_hyperparameters(winner.model, changed, f"winners.{name}.changes")
 
 
 def read_plan(path: Path) -> Plan:
-    """Return the checked content of replications/params.yaml.
+    """Read and validate params.yaml.
 
     Raises:
-        UserError: the file is missing, is no YAML, or a key is unknown, missing, of the wrong
-            type or out of range; the message names it.
+        UserError: the file is missing or not valid YAML, or a key is unknown, missing, of the
+            wrong type or out of range; the message names the key.
     """
     try:
         return Plan.model_validate(read_yaml(path))
@@ -256,13 +259,16 @@ def read_plan(path: Path) -> Plan:
         raise UserError(f"{path.name}: {explain(error)}") from None
 
 
-def write_duration(folder: Path, work: str, seconds: Sequence[float]) -> None:
-    """Write how long a piece of work took here, interruptions left out: no output of DVC's.
+def stage_names(plan: Plan) -> list[str]:
+    """Return the search and training stages of a plan, named as `dvc repro` takes them."""
+    kinds: dict[str, Iterable[str]] = {
+        "search": plan.searches,
+        "train": plan.models,
+        "winner": plan.winners,
+    }
+    return [f"{kind}@{name}" for kind, parts in kinds.items() for name in parts]
 
-    Args:
-        folder: that of the replications.
-        work: its name.
-        seconds: of each of its parts.
-    """
-    content = {"seconds": round(sum(seconds), 1), "processor": processor_name()}
-    write_json(folder / "durations" / f"{work}.json", content)
+
+def predecessors(plan: Plan) -> dict[str, list[str]]:
+    """Return stage → stages whose results it reads: a winner reads those of its search."""
+    return {f"winner@{name}": [f"search@{part.search}"] for name, part in plan.winners.items()}

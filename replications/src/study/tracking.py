@@ -36,7 +36,7 @@ def open_model_run(
             "seed": seed,
             **stages.origin(record, record["stage"]),
         },
-        description=f"System {part.system}: {part.what}",
+        description=f"System {part.system}: {part.title}",
     )
 
 

@@ -22,7 +22,7 @@ from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import recorded_outputs
 from study.plan import SystemModel, read_plan
-from study.results import read_digests, read_replicas, what_ran
+from study.comparison.results import read_digests, read_runs, completed
 
 if TYPE_CHECKING:
     from sidebyside.evaluation.results import ModelResult
@@ -152,7 +152,7 @@ def backfill_replications(root: Path) -> None:
     from sidebyside.tracking import stages  # noqa: PLC0415 (MLflow loads in seconds)
 
     found = root / "replications/results"
-    plan = what_ran(
+    plan = completed(
         read_plan(root / "replications/params.yaml"),
         found,
         read_digests(Paths(root)),
@@ -172,7 +172,7 @@ def backfill_system(root: Path, name: str, part: SystemModel) -> str:
     folder = root / "replications/results/models" / name
     record = read_json(folder / "record.json")
     logged = 0
-    for seed, replica in read_replicas(folder).items():
+    for seed, replica in read_runs(folder).items():
         with tracking.open_model_run(root, name, part, seed, record) as run:
             ensure_reached(run)
             if not run.complete:

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from sidebyside.config.hyperparameters import Hyperparameters
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
@@ -22,12 +23,12 @@ from sidebyside.training.fit import train_model
 from sidebyside.training.history import Progress
 from sidebyside.workflow import provenance
 from study import model_runs, tracking
+from study.comparison.results import read_model, read_runs
 from study.plan import SystemModel, read_plan
-from study.results import read_model, read_replicas
 from tests.support.images import noisy_split
 
 NAME = "3-tyler"
-PLAN = read_plan(Path(__file__).parents[3] / "replications/params.yaml")
+PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 PART: SystemModel = PLAN.models[NAME].model_copy(
     update={
         "training": PLAN.models[NAME].training.model_copy(
@@ -124,7 +125,7 @@ def test_what_is_written_is_read_back(trained: Trained, tmp_path: Path) -> None:
     assert found.confusion.tolist() == model_run["confusion"]
     assert found.probabilities.tolist() == [row[1:] for row in model_run["predictions"]]
     assert found.labels.tolist() == [row[0] for row in model_run["predictions"]]
-    again = read_replicas(tmp_path)[1]
+    again = read_runs(tmp_path)[1]
     assert all(again[part] == model_run[part] for part in ("scores", "best_epoch", "classes"))
 
 

@@ -1,4 +1,4 @@
-"""The plan of the replications: what it says, and what it refuses."""
+"""The content of params.yaml, and its validation."""
 
 import copy
 import functools
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_json
 from sidebyside.core.seeding import derive_seed
 from sidebyside.models.tensorflow_setup import configure
-from study.plan import Plan, read_plan, write_duration
+from study.plan import Plan, predecessors, read_plan
 from tests.support import replicating
 
 configure(threads=2)
@@ -21,13 +21,13 @@ import keras  # noqa: E402  # TensorFlow must be configured before anything load
 
 from sidebyside.models import architectures  # noqa: E402
 
-PARAMS = Path(__file__).parents[3] / "replications/params.yaml"
+PARAMS = CHECKOUT / "replications/params.yaml"
 PLAN = read_plan(PARAMS)
 
 
 @functools.cache
-def part_of_it() -> dict[str, Any]:
-    """Return some of the plan: it is read many times, and its parser is slow."""
+def partial_plan() -> dict[str, Any]:
+    """Return a part of the plan; parsing all of it is slow."""
     content: dict[str, Any] = yaml.safe_load(PARAMS.read_text())
     kept = ("1-dropout", "1-no-dropout", "2-mlp", "2-cnn", "3-tyler", "5-hyperband", "5-found")
     replicating.keep(content, *kept)
@@ -35,16 +35,16 @@ def part_of_it() -> dict[str, Any]:
 
 
 def changed(tmp_path: Path, key: str, value: object) -> Path:
-    """Return a plan that differs in one place, given by its path with slashes."""
-    content = copy.deepcopy(part_of_it())
+    """Write a plan with one changed value, given by its path with slashes."""
+    content = copy.deepcopy(partial_plan())
     *parents, last = key.split("/")
-    place: Any = content
+    section: Any = content
     for part in parents:
-        place = place[int(part) if isinstance(place, list) else part]
+        section = section[int(part) if isinstance(section, list) else part]
     if value is None:
-        del place[last]
+        del section[last]
     else:
-        place[int(last) if isinstance(place, list) else last] = value
+        section[int(last) if isinstance(section, list) else last] = value
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -62,7 +62,7 @@ def test_a_printed_number_of_parameters_is_that_of_the_model(name: str) -> None:
         assert model.count_params() == int(printed)
 
 
-def test_all_three_published_numbers_of_parameters_are_held_against_a_model() -> None:
+def test_every_printed_number_of_parameters_belongs_to_a_model() -> None:
     printed = [
         v for p in PLAN.models.values() for o in p.published for v in [o.values.get("parameters")]
     ]
@@ -92,12 +92,12 @@ def test_a_final_model_has_five_seeds_or_for_a_cnn_three() -> None:
             assert len(part.seeds) == (3 if part.model == "cnn" else 5), name
 
 
-def test_what_a_search_found_has_five_seeds_or_for_a_cnn_one() -> None:
+def test_a_winner_has_five_seeds_or_for_a_cnn_one() -> None:
     for name, part in PLAN.winners.items():
         assert len(part.seeds) == (1 if part.model == "cnn" else 5), name
 
 
-def test_the_cnn_that_a_search_found_is_the_trial_of_the_search() -> None:
+def test_the_winning_cnn_is_trained_exactly_as_its_trial() -> None:
     part = PLAN.winners["2-cnn-found"]
     searched = PLAN.searches[part.search].search
     assert part.seeds == (derive_seed(PLAN.seed, "trial", 0),)
@@ -115,47 +115,51 @@ def test_the_cnn_that_a_search_found_is_the_trial_of_the_search() -> None:
         ("confidence", 1, "less than 1"),
         ("more", 1, "more: unknown key"),
         ("systems/1/title", "", "systems.1.title"),
-        ("searches/2-mlp/system", "6", "2-mlp: no system '6'"),
+        ("searches/2-mlp/system", "6", "2-mlp: unknown system '6'"),
         ("searches/2-mlp/model", "rnn", "unknown model 'rnn'"),
         ("searches/2-mlp/space/learning_rate", {"choice": [-1.0]}, "learning_rate"),
         ("searches/2-mlp/search/strategy", "luck", "'random', 'bayesian'"),
-        ("searches/2-mlp/place", None, "2-mlp.place: is missing"),
-        ("searches/2-mlp/printed", ["2-mlp-found"], "printed: no mlp '2-mlp-found'"),
-        ("models/3-tyler/system", "7", "3-tyler: no system '7'"),
+        ("searches/2-mlp/source", None, "2-mlp.source: is missing"),
+        ("searches/2-mlp/printed", ["2-mlp-found"], "printed: unknown mlp '2-mlp-found'"),
+        ("models/3-tyler/system", "7", "3-tyler: unknown system '7'"),
         ("models/3-tyler/seeds", [], "at least 1 item"),
         ("models/3-tyler/data", "augmentd", "'original' or 'augmented'"),
         ("models/3-tyler/training/monitor", "loss", "'val_accuracy' or 'val_loss'"),
         ("models/3-tyler/training/keep", "first", "'best' or 'last'"),
         ("models/3-tyler/hyperparameters/dropout", 0.95, "less than or equal to 0.9"),
         ("models/3-tyler/hyperparameters/dropout", None, "dropout: is missing"),
-        ("searches/2-mlp/printed", ["2-cnn"], "printed: no mlp '2-cnn'"),
-        ("models/3-tyler/seeds", [1, 2, 1], "seeds are not different: 1, 2, 1"),
-        ("models/3-tyler/place", "", "models.3-tyler.place"),
+        ("searches/2-mlp/printed", ["2-cnn"], "printed: unknown mlp '2-cnn'"),
+        ("models/3-tyler/seeds", [1, 2, 1], "seeds are not distinct: 1, 2, 1"),
+        ("models/3-tyler/source", "", "models.3-tyler.source"),
         ("models/3-tyler/published/0/values", {"accuracy": "0.9"}, "test_accuracy"),
         ("models/3-tyler/published/0/values", {"test_accuracy": "90 %"}, "pattern"),
         ("models/3-tyler/published/0/values", {"f1": "0.9 0.9"}, "f1 has 2 values, expected 10"),
         ("models/3-tyler/published/0/values", {"test_loss": "0.9 0.9"}, "2 values, expected 1"),
-        ("winners/5-found/search", "5-luck", "no search '5-luck'"),
+        ("winners/5-found/search", "5-luck", "unknown search '5-luck'"),
         ("winners/3-tyler", yaml.safe_load("{}"), "winners.3-tyler"),
-        ("winners/5-found/system", "8", "5-found: no system '8'"),
-        ("winners/5-found/search", "2-cnn", "5-found: its search is not of the model 'mlp'"),
+        ("winners/5-found/system", "8", "5-found: unknown system '8'"),
+        (
+            "winners/5-found/search",
+            "2-cnn",
+            "winners.5-found.model: 2-cnn searches 'cnn', not 'mlp'",
+        ),
         (
             "claims/0/system",
             "9",
-            "claim 'The model without dropouts has a lower accuracy': no system",
+            "claim 'The model without dropouts has a lower accuracy': unknown system",
         ),
-        ("lowest/0/system", "9", "no system '9'"),
-        ("claims/0/second", "1-nothing", "no model '1-nothing'"),
-        ("claims/0/first", "1-nothing", "no model '1-nothing'"),
+        ("lowest/0/system", "9", "unknown system '9'"),
+        ("claims/0/second", "1-nothing", "unknown model '1-nothing'"),
+        ("claims/0/first", "1-nothing", "unknown model '1-nothing'"),
         ("claims/0/metric", "accuracy", "claims.0.metric"),
         ("claims/0/direction", "better", "'higher' or 'lower'"),
-        ("lowest/0/model", "2-rnn", "no model '2-rnn'"),
+        ("lowest/0/model", "2-rnn", "unknown model '2-rnn'"),
         ("lowest/0/classes", ["Hat"], "'Shirt'"),
         ("lowest/0/classes", [], "at least 1 item"),
         ("lowest/0/metric", "loss", "'recall'"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_key(
+def test_an_invalid_value_is_refused_and_its_key_named(
     tmp_path: Path, key: str, value: object, message: str
 ) -> None:
     with pytest.raises(UserError, match=r"params\.yaml") as refusal:
@@ -163,13 +167,13 @@ def test_a_wrong_value_is_refused_with_its_key(
     assert message in str(refusal.value)
 
 
-def test_a_model_cannot_be_printed_and_found(tmp_path: Path) -> None:
+def test_a_name_of_both_a_model_and_a_winner_is_refused(tmp_path: Path) -> None:
     winner = yaml.safe_load(PARAMS.read_text())["winners"]["5-found"]
-    with pytest.raises(UserError, match="3-tyler is both in models and in winners"):
+    with pytest.raises(UserError, match="3-tyler is in both models and winners: rename one"):
         read_plan(changed(tmp_path, "winners/3-tyler", winner))
 
 
-def test_a_winner_has_what_its_search_found_with_its_changes(tmp_path: Path) -> None:
+def test_a_winner_has_the_hyperparameters_of_its_search_with_its_changes(tmp_path: Path) -> None:
     tyler = PLAN.record("3-tyler", tmp_path)
     (tmp_path / "1-dropout").mkdir()
     (tmp_path / "1-dropout/hyperparameters.json").write_text(tyler.model_dump_json())
@@ -178,12 +182,12 @@ def test_a_winner_has_what_its_search_found_with_its_changes(tmp_path: Path) -> 
     assert without == tyler.model_copy(update={"dropout": 0.0, "input_dropout": 0.0})
 
 
-def test_a_winner_needs_its_search(tmp_path: Path) -> None:
+def test_a_winner_needs_the_result_of_its_search(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1-dropout/hyperparameters\.json is missing"):
         PLAN.record("1-dropout", tmp_path)
 
 
-def test_a_change_that_is_impossible_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_change_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1-dropout").mkdir()
     found = tmp_path / "1-dropout/hyperparameters.json"
     found.write_text(PLAN.record("3-tyler", tmp_path).model_dump_json())
@@ -193,25 +197,24 @@ def test_a_change_that_is_impossible_is_refused(tmp_path: Path) -> None:
         plan.record("1-no-dropout", tmp_path)
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no model '6-more': choose from 2-mlp"):
+def test_an_unknown_model_is_refused_and_the_known_ones_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown model '6-more': choose from 2-mlp"):
         PLAN.record("6-more", tmp_path)
 
 
-def test_a_duration_is_the_sum_of_its_parts(tmp_path: Path) -> None:
-    write_duration(tmp_path, "train-3-tyler", [1.25, 2.5])
-    assert read_json(tmp_path / "durations/train-3-tyler.json")["seconds"] == 3.8
+def test_a_winner_runs_after_its_search() -> None:
+    assert predecessors(PLAN)["winner@1-no-dropout"] == ["search@1-dropout"]
 
 
-def test_the_page_is_made_again_when_anything_of_the_plan_changes_that_it_tells() -> None:
+def test_the_page_depends_on_everything_in_the_plan_that_it_shows() -> None:
     stages = yaml.safe_load((PARAMS.parent / "dvc.yaml").read_text())["stages"]
-    only_trained_with = {"keras", "mlp", "cnn"}
+    anchors = {"keras", "mlp", "cnn"}
     own = {entry for entry in stages["compare"]["params"] if isinstance(entry, str)}
-    assert own == {*Plan.model_fields} - only_trained_with
+    assert own == {*Plan.model_fields} - anchors
 
 
-def test_the_page_is_of_the_plan_as_it_is() -> None:
+def test_the_page_shows_the_choices_of_the_plan() -> None:
     page = (PARAMS.parent / "report.md").read_text(encoding="utf-8")
-    told = [choice for system in PLAN.systems.values() for choice in system.choices]
-    stale = [choice for choice in told if choice not in page]
+    choices = [choice for system in PLAN.systems.values() for choice in system.choices]
+    stale = [choice for choice in choices if choice not in page]
     assert not stale, "run `dvc repro --single-item compare` in replications"

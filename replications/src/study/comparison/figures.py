@@ -7,12 +7,12 @@ import numpy as np
 from sidebyside.config.search_space import searched_hyperparameters
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.predictions import predicted_labels
-from sidebyside.reporting import training_plots, evaluation_plots
-from study import charts
-from study.charts import Curve
-from study.findings import Models, is_row, printed
+from sidebyside.reporting import evaluation_plots, training_plots
+from study.comparison import charts
+from study.comparison.charts import Curve
+from study.comparison.findings import Models, is_row, printed
+from study.comparison.results import WARM_UP, SearchResult
 from study.plan import Plan
-from study.results import SETTLED, Found
 
 Figures = dict[str, bytes]  # path beside the page → PNG
 SWEPT = {  # hyperparameter → how an axis names it
@@ -22,7 +22,9 @@ SWEPT = {  # hyperparameter → how an axis names it
 }
 
 
-def figures(plan: Plan, models: Models, searches: Mapping[str, Found], test: Split) -> Figures:
+def figures(
+    plan: Plan, models: Models, searches: Mapping[str, SearchResult], test: Split
+) -> Figures:
     """Return every figure of the page; those of what is not in the plan are left out."""
     return {
         **_accuracies(plan, models),
@@ -40,7 +42,7 @@ def _accuracies(plan: Plan, models: Models) -> Figures:
     measured: dict[str, Sequence[float]] = {}
     for name, part in sorted(plan.trained.items(), key=lambda item: item[1].system):
         if not is_row(name):
-            text, label = printed(part).get("test_accuracy"), f"{part.system}. {part.what}"
+            text, label = printed(part).get("test_accuracy"), f"{part.system}. {part.title}"
             published[label] = float(text) if text else None
             measured[label] = models[name].metrics["test_accuracy"]
     return {"figures/accuracy.png": charts.accuracies(published, measured)}
@@ -58,7 +60,7 @@ def _grid(plan: Plan, models: Models) -> Figures:
     return {"figures/grid.png": charts.agreement(parts)} if parts else {}
 
 
-def _sweeps(plan: Plan, models: Models, searches: Mapping[str, Found]) -> Figures:
+def _sweeps(plan: Plan, models: Models, searches: Mapping[str, SearchResult]) -> Figures:
     """Return what system 3 varies, with and without L2: a panel per hyperparameter, and epochs."""
     panels: dict[str, dict[str, Curve]] = {}
     for name, part in plan.searches.items():
@@ -99,10 +101,10 @@ def _class_f1(plan: Plan, models: Models) -> Figures:
     if not shown:
         return {}
     published = {
-        part.what: [float(value) for value in printed(part)["f1"].split()]
+        part.title: [float(value) for value in printed(part)["f1"].split()]
         for part in shown.values()
     }
-    measured = {part.what: models[name].of_classes("f1") for name, part in shown.items()}
+    measured = {part.title: models[name].of_classes("f1") for name, part in shown.items()}
     return {"figures/f1.png": charts.class_f1(published, measured)}
 
 
@@ -113,7 +115,7 @@ def _curves(plan: Plan, models: Models) -> Figures:
         if claim.metric != "val_loss_changes":
             continue
         lines = {
-            f"{name} seed {seed}": (plan.trained[name].what, history)
+            f"{name} seed {seed}": (plan.trained[name].title, history)
             for name in (claim.second, claim.first)
             for seed, history in models[name].histories.items()
         }
@@ -122,12 +124,12 @@ def _curves(plan: Plan, models: Models) -> Figures:
             {label: what for label, (what, _) in lines.items()},
         )
         losses = {
-            plan.trained[name].what: [
+            plan.trained[name].title: [
                 history["val_loss"] for history in models[name].histories.values()
             ]
             for name in (claim.second, claim.first)
         }
-        drawn[f"figures/val-loss-{claim.second}.png"] = charts.settled(losses, SETTLED + 1)
+        drawn[f"figures/val-loss-{claim.second}.png"] = charts.settled(losses, WARM_UP + 1)
     return drawn
 
 
@@ -135,7 +137,7 @@ def _confusion(plan: Plan, models: Models) -> Figures:
     """Return the matrices of systems 2 and 3, which print four each."""
     return {
         f"figures/confusion-{name}.png": evaluation_plots.confusion_matrix(
-            models[name].confusion, f"{part.what}, seed {part.seeds[0]}"
+            models[name].confusion, f"{part.title}, seed {part.seeds[0]}"
         )
         for name, part in plan.models.items()
         if part.system in ("2", "3")
@@ -154,6 +156,6 @@ def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
             shown.labels,
             predicted_labels(shown.probabilities),
             shown.probabilities,
-            f"The first test images: {plan.models[cnns[-1]].what}",
+            f"The first test images: {plan.models[cnns[-1]].title}",
         )
     }

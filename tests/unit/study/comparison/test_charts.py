@@ -1,4 +1,4 @@
-from study import charts
+from study.comparison import charts
 from tests.support.figures import undecorated
 
 

@@ -1,34 +1,34 @@
-"""What the figures of the replications' page are drawn from, of made-up results."""
+"""The values that the page's figures are drawn from, with made-up results."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.data.splits import Split
-from sidebyside.reporting import plot_style
-from study import charts
-from study.figures import figures
+from sidebyside.reporting import evaluation_plots, training_plots
+from study.comparison import charts
+from study.comparison.figures import figures
+from study.comparison.results import History, ModelResult, SearchResult
 from study.plan import Plan, read_plan
-from study.results import Found, History, Measured
 
-PLAN = read_plan(Path(__file__).parents[3] / "replications/params.yaml")
+PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 TEST = Split(np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8))
 F1 = {f"f1.{name}": [place / 10, place / 20] for place, name in enumerate(CLASS_NAMES)}
 DRAWINGS = {
     charts: ("accuracies", "agreement", "sweeps", "class_f1", "settled"),
-    plot_style: ("curves", "confusion_matrix", "predictions"),
+    training_plots: ("curves",),
+    evaluation_plots: ("confusion_matrix", "predictions"),
 }
 
 
-def measured(*histories: History, **metrics: Sequence[float]) -> Measured:
-    """Return a model that takes two Pullovers for Trousers; its seeds are those of histories."""
-    return Measured(
+def measured(*histories: History, **metrics: Sequence[float]) -> ModelResult:
+    """Return a model with one seed per history that classifies two Pullovers as Trousers."""
+    return ModelResult(
         settings={},
-        processor="x86_64 0123456789ab",
         metrics={"test_accuracy": [0.5], **F1, **metrics},
         best_epochs=[3, 15],
         histories=dict(enumerate(histories, 1)),
@@ -39,7 +39,7 @@ def measured(*histories: History, **metrics: Sequence[float]) -> Measured:
 
 
 def history(start: float) -> History:
-    """Return two epochs, in which every column has values of its own."""
+    """Return two epochs with distinct values in every column."""
     return {
         column: [start + place, start + place + 0.01]
         for place, column in enumerate(("loss", "val_loss", "accuracy", "val_accuracy"))
@@ -47,12 +47,12 @@ def history(start: float) -> History:
 
 
 class Page:
-    """The figures that were asked for: function → the arguments of each of its calls."""
+    """Records the calls of the drawing functions: name → arguments of each call."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[tuple[Any, ...]]] = {}
 
-    def watched(self, name: str) -> Any:
+    def recorder(self, name: str) -> Any:
         def draw(*arguments: Any) -> bytes:
             calls = self.calls.setdefault(name, [])
             calls.append(arguments)
@@ -62,47 +62,47 @@ class Page:
 
     def draw(
         self,
-        models: dict[str, Measured],
-        searches: dict[str, Found] | None = None,
+        models: dict[str, ModelResult],
+        searches: dict[str, SearchResult] | None = None,
         plan: Plan = PLAN,
     ) -> dict[str, str]:
-        """Draw the page where nothing but these has run; return file → the call that drew it."""
-        ran = searches or {}
+        """Draw the figures of some results; return file → the call that drew it."""
+        results = searches or {}
         parts: dict[str, Any] = {
             "models": {name: part for name, part in plan.models.items() if name in models},
             "winners": {name: part for name, part in plan.winners.items() if name in models},
-            "searches": {name: part for name, part in plan.searches.items() if name in ran},
+            "searches": {name: part for name, part in plan.searches.items() if name in results},
             "claims": tuple(c for c in plan.claims if {c.first, c.second} <= models.keys()),
         }
-        made = figures(plan.model_copy(update=parts), models, ran, TEST)
+        made = figures(plan.model_copy(update=parts), models, results, TEST)
         return {file.removeprefix("figures/"): png.decode() for file, png in made.items()}
 
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Page:
-    """Note what is to be drawn, and draw nothing."""
+    """Replace the drawing functions by recorders."""
     made = Page()
     for module, names in DRAWINGS.items():
         for name in names:
-            monkeypatch.setattr(module, name, made.watched(name))
+            monkeypatch.setattr(module, name, made.recorder(name))
     return made
 
 
-def test_accuracies_stand_beside_the_published_ones_in_the_order_of_the_systems(
+def test_accuracies_are_drawn_with_the_published_ones_in_the_order_of_the_systems(
     page: Page,
 ) -> None:
     accuracies = {"5-baseline": [0.7, 0.71], "3-tyler": [0.86, 0.87], "1-dropout": [0.8]}
     models = {name: measured(test_accuracy=values) for name, values in accuracies.items()}
     page.draw({**models, "4-grid-2-sgd-01-512": measured()})
     ((published, ours),) = page.calls["accuracies"]
-    labels = {name: f"{name[0]}. {PLAN.trained[name].what}" for name in accuracies}
+    labels = {name: f"{name[0]}. {PLAN.trained[name].title}" for name in accuracies}
     order = [labels[name] for name in ("1-dropout", "3-tyler", "5-baseline")]
     assert [*published] == [*ours] == order
     assert published == {**dict.fromkeys(order), labels["3-tyler"]: 0.88}
     assert ours == {labels[name]: values for name, values in accuracies.items()}
 
 
-def test_a_row_of_the_grid_is_its_published_and_its_measured_accuracy(page: Page) -> None:
+def test_a_row_of_the_grid_is_a_point_of_published_and_measured_accuracy(page: Page) -> None:
     models = {
         "4-grid-2-sgd-01-512": measured(test_accuracy=[0.81]),
         "4-grid-3-sgd-01-512": measured(test_accuracy=[0.82]),
@@ -113,15 +113,15 @@ def test_a_row_of_the_grid_is_its_published_and_its_measured_accuracy(page: Page
     assert page.calls["agreement"] == [(rows,)]
 
 
-def found(*trials: tuple[str, ...], columns: Sequence[str]) -> Found:
-    return Found([dict(zip(columns, trial, strict=True)) for trial in trials], {}, "x86_64")
+def search(*trials: tuple[str, ...], columns: Sequence[str]) -> SearchResult:
+    return SearchResult([dict(zip(columns, trial, strict=True)) for trial in trials], {})
 
 
-def test_a_sweep_has_a_line_with_and_one_without_l2(page: Page) -> None:
+def test_a_sweep_has_one_line_per_l2_factor(page: Page) -> None:
     batch = PLAN.searches["3-batch-size"]
     batch = batch.model_copy(update={"space": {**batch.space, "l2": 0.001}})
     searches = {
-        "3-dropout": found(
+        "3-dropout": search(
             ("0.2", "0.001", "0.84"),
             ("0.2", "0.0", "0.82"),
             ("0.1", "0.0", "0.81"),
@@ -129,10 +129,10 @@ def test_a_sweep_has_a_line_with_and_one_without_l2(page: Page) -> None:
             ("0.1", "0.001", "0.83"),
             columns=("dropout", "l2", "val_accuracy"),
         ),
-        "3-batch-size": found(
+        "3-batch-size": search(
             ("256", "0.72"), ("64", "0.71"), columns=("batch_size", "val_accuracy")
         ),
-        "5-hyperband": found(columns=()),
+        "5-hyperband": search(columns=()),
     }
     plan = PLAN.model_copy(update={"searches": {**PLAN.searches, "3-batch-size": batch}})
     models = {
@@ -154,7 +154,7 @@ def test_a_sweep_has_a_line_with_and_one_without_l2(page: Page) -> None:
     }
 
 
-def test_curves_are_of_the_two_models_whose_volatility_is_compared(page: Page) -> None:
+def test_curves_show_the_two_models_of_a_claim_about_volatility(page: Page) -> None:
     one, two, three = map(history, (0.1, 0.2, 0.3))
     models = {
         "2-mlp": measured(one, two),
@@ -174,16 +174,16 @@ def test_curves_are_of_the_two_models_whose_volatility_is_compared(page: Page) -
     assert page.calls["settled"] == [(losses, 6)]
 
 
-def test_f1_of_every_class_stands_beside_the_published(page: Page) -> None:
+def test_f1_of_every_class_is_drawn_with_the_published_value(page: Page) -> None:
     page.draw({"2-mlp-augmented": measured(), "3-tyler": measured()})
-    ((published, found),) = page.calls["class_f1"]
-    what = "The printed winner, MLP, augmented data"
-    assert published == {what: [0.85, 0.98, 0.83, 0.91, 0.84, 0.97, 0.74, 0.96, 0.98, 0.96]}
-    assert [*found] == [what]
-    assert found[what] == pytest.approx(np.outer([0.1, 0.05], np.arange(10)))
+    ((published, ours),) = page.calls["class_f1"]
+    title = "The printed winner, MLP, augmented data"
+    assert published == {title: [0.85, 0.98, 0.83, 0.91, 0.84, 0.97, 0.74, 0.96, 0.98, 0.96]}
+    assert [*ours] == [title]
+    assert ours[title] == pytest.approx(np.outer([0.1, 0.05], np.arange(10)))
 
 
-def test_a_confusion_matrix_is_that_of_the_first_seed_of_its_model(page: Page) -> None:
+def test_a_confusion_matrix_shows_the_first_seed_of_its_model(page: Page) -> None:
     tyler, jackson = measured(), measured()
     drawn = page.draw({"3-tyler": tyler, "3-jackson": jackson, "5-baseline": measured()})
     matrices = {file: call for file, call in drawn.items() if file.startswith("confusion")}
@@ -197,7 +197,7 @@ def test_a_confusion_matrix_is_that_of_the_first_seed_of_its_model(page: Page) -
     assert first[1] == "Tyler, five times 128, seed 1"
 
 
-def test_predictions_are_of_the_last_cnn_of_system_4(page: Page) -> None:
+def test_predictions_are_those_of_the_last_cnn_of_system_4(page: Page) -> None:
     last = measured()
     page.draw({"4-cnn-sgd": measured(), "4-cnn-adam-dropout": last})
     ((images, labels, predicted, probabilities, title),) = page.calls["predictions"]

@@ -1,4 +1,4 @@
-"""The published numbers and claims of each system, held against what was measured."""
+"""Compare every published number and claim of a system with the measured results."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -8,55 +8,55 @@ from typing import NamedTuple
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
-from study import hypothesis_tests
+from study.comparison import hypothesis_tests
+from study.comparison.hypothesis_tests import CONTRADICTED, INCONCLUSIVE, SUPPORTED, WITHIN
+from study.comparison.results import ModelResult
 from study.plan import MACRO, PER_CLASS, Claim, Lowest, Plan, SystemModel
-from study.results import Measured
 
-INSIDE = "inside"
-STANDINGS = (INSIDE, "better", "worse")  # of a published number
-OUTCOMES = ("held", "undecided", "opposite")  # of a claim
-AVERAGE = "macro average"  # stands where a class does
-ROW_ACCURACIES = ("test_accuracy", "val_accuracy", "fit_accuracy")  # printed of a row of the grid
+RATINGS = (WITHIN, "better", "worse")  # of a published number, relative to ours
+OUTCOMES = (SUPPORTED, INCONCLUSIVE, CONTRADICTED)  # of a claim
+AVERAGE = "macro average"  # label of a mean over the classes
+ROW_ACCURACIES = ("test_accuracy", "val_accuracy", "fit_accuracy")  # printed in the grid's rows
 ROW_LOSSES = ("test_loss", "val_loss", "fit_loss")
 
-Models = Mapping[str, Measured]
+Models = Mapping[str, ModelResult]
 
 
 class Number(NamedTuple):
-    """A published number beside ours."""
+    """A published number and its comparison with our results."""
 
     model: str
     metric: str
     compared: hypothesis_tests.Comparison
-    label: str = ""  # of a class, or AVERAGE
+    label: str = ""  # a class, or AVERAGE; empty for a metric of the whole model
 
     @property
-    def standing(self) -> str:
-        """One of STANDINGS, or why it is none."""
-        return standing(self.metric, self.compared.verdict)
+    def rating(self) -> str:
+        """One of RATINGS, or the position of a number that cannot be rated."""
+        return rating(self.metric, self.compared.position)
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A claim of a document, tested."""
+    """A claim of a document and its test."""
 
     claim: Claim | Lowest
-    outcome: hypothesis_tests.Difference
+    test: hypothesis_tests.Difference
 
     @property
-    def by(self) -> str | None:
-        """The difference that is printed with it: its sign and all of its digits."""
+    def printed_difference(self) -> str | None:
+        """The difference printed with the claim, with its sign and all of its digits."""
         by = self.claim.by if isinstance(self.claim, Claim) else None
         return None if by is None else f"{Decimal(str(by)):+f}"  # never as 5e-05
 
     @property
-    def size(self) -> str | None:
-        """Whether the printed difference lies in our interval; None if one of them is missing."""
-        low, high = self.outcome.interval
-        if self.by is None or math.isnan(low):
+    def agrees(self) -> bool | None:
+        """Whether the printed difference is in our interval; None if one of them is missing."""
+        low, high = self.test.interval
+        if self.printed_difference is None or math.isnan(low):
             return None
-        rounding = hypothesis_tests.rounding_of(self.by)
-        return INSIDE if low - rounding <= float(self.by) <= high + rounding else "outside"
+        rounding = hypothesis_tests.rounding_of(self.printed_difference)
+        return low - rounding <= float(self.printed_difference) <= high + rounding
 
 
 def is_row(name: str) -> bool:
@@ -65,42 +65,46 @@ def is_row(name: str) -> bool:
 
 
 def check_rows(plan: Plan) -> None:
-    """Refuse rows of the grid that do not fit into one table per number of hidden layers.
+    """Check that the rows of the grid form one table per number of hidden layers.
 
     Raises:
-        UserError: a row has several seeds, lacks a printed number, or has another place.
+        UserError: a row has several seeds, lacks a printed number or has a different source.
     """
-    places: dict[int, str] = {}
+    sources: dict[int, str] = {}
     for name, row in plan.models.items():
         if not is_row(name):
             continue
         if len(row.seeds) > 1:
-            raise UserError(f"models.{name}.seeds: a row of the grid has one, not {len(row.seeds)}")
-        missing = [one for one in (*ROW_ACCURACIES, *ROW_LOSSES) if one not in printed(row)]
+            raise UserError(
+                f"models.{name}.seeds: expected 1 for a row of the grid, not {len(row.seeds)}"
+            )
+        missing = [
+            metric for metric in (*ROW_ACCURACIES, *ROW_LOSSES) if metric not in printed(row)
+        ]
         if missing:
             raise UserError(f"models.{name}.published: expected {', '.join(missing)}")
         layers = len(row.hyperparameters["hidden_units"])
-        if places.setdefault(layers, row.place) != row.place:
+        if sources.setdefault(layers, row.source) != row.source:
             raise UserError(
-                f"models.{name}.place: expected {places[layers]!r}, where the grid's other rows"
-                f" with {layers} hidden layers stand"
+                f"models.{name}.source: expected {sources[layers]!r}, as for the grid's other rows"
+                f" with {layers} hidden layers"
             )
 
 
 def printed(part: SystemModel) -> dict[str, str]:
-    """Return what is printed of a model, wherever it stands: metric → text."""
+    """Return the published numbers of a model: metric → text."""
     return {metric: text for one in part.published for metric, text in one.values.items()}
 
 
-def standing(metric: str, verdict: str) -> str:
-    """Return whether a published number is better or worse than ours, if it is not inside."""
-    if verdict not in ("above", "below"):
-        return verdict
-    return "better" if (verdict == "above") != metric.endswith("loss") else "worse"
+def rating(metric: str, position: str) -> str:
+    """Return "better" or "worse" for a published number outside our range, else its position."""
+    if position not in ("higher", "lower"):
+        return position
+    return "better" if (position == "higher") != metric.endswith("loss") else "worse"
 
 
 def numbers(plan: Plan, models: Models, system: str) -> Iterator[Number]:
-    """Give every published number that is of no class and of no row of the grid."""
+    """Yield the published numbers of whole models, except the rows of the grid."""
     for name, part in plan.trained.items():
         if part.system != system or is_row(name):
             continue
@@ -112,18 +116,18 @@ def numbers(plan: Plan, models: Models, system: str) -> Iterator[Number]:
 
 
 def counted(plan: Plan, models: Models, system: str) -> Iterator[Number]:
-    """Give the losses and accuracies that have a standing, of models that are printed.
+    """Yield the rated losses and accuracies of printed models.
 
-    What our searches found are other models.
+    The winners of our searches are not counted: they are not the models the numbers belong to.
     """
     for one in numbers(plan, models, system):
         loss_or_accuracy = one.metric.endswith(("loss", "accuracy"))
-        if one.model in plan.models and loss_or_accuracy and one.standing in STANDINGS:
+        if one.model in plan.models and loss_or_accuracy and one.rating in RATINGS:
             yield one
 
 
 def class_numbers(plan: Plan, models: Models, system: str) -> Iterator[Number]:
-    """Give every published number of a class, and of their mean."""
+    """Yield the published numbers of single classes and of their means."""
     for name, part in plan.models.items():
         theirs, ours = printed(part), models[name].metrics
         if part.system != system:
@@ -139,12 +143,12 @@ def class_numbers(plan: Plan, models: Models, system: str) -> Iterator[Number]:
 
 
 def claims(plan: Plan, models: Models, system: str) -> Iterator[Tested]:
-    """Test what a document says of two models, and of classes of one."""
+    """Yield the claims of a system with their tests."""
     for claim in plan.claims:
         if claim.system == system:
             first, second = (models[n].metrics[claim.metric] for n in (claim.first, claim.second))
-            found = hypothesis_tests.difference(first, second, claim.direction, plan.confidence)
-            yield Tested(claim, found)
+            test = hypothesis_tests.difference(first, second, claim.direction, plan.confidence)
+            yield Tested(claim, test)
     for low in plan.lowest:
         if low.system == system:
             metrics = models[low.model].metrics
