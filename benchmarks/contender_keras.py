@@ -1,6 +1,6 @@
-"""Keras's `fit` as the notebooks write it: float32 arrays in memory, nothing else set.
+"""Train with `fit` of Keras as notebooks do: float32 arrays in memory and default settings.
 
-KERAS_BACKEND chooses TensorFlow or JAX.
+KERAS_BACKEND selects TensorFlow or JAX.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""PyTorch as its tutorials write it, but for the data: tensors in memory, indexed by batch."""
+"""Train as PyTorch's tutorials do, but with tensors in memory that are indexed by batch."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""What determinism costs: seconds per epoch with and without TensorFlow's deterministic kernels.
+"""Measure the cost of determinism: seconds per epoch with and without deterministic kernels.
 
-Each measurement is a process of its own that trains the default models on a quarter of the train
-split for two epochs and reports the second, which has no tracing in it. The two kinds take turns,
-so that whatever else the machine does meets both.
+Each measurement runs in a new process, which trains a default model on a quarter of the train split
+for two epochs and reports the second, which does not include tracing. The two kinds alternate, so
+that other load on the machine affects both alike.
 
 Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
@@ -23,7 +23,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Measure, or with --once train once and print the seconds."""
+    """Measure and write the results; with --once, train once and print the seconds."""
     parser = command.parser(__doc__)
     parser.add_argument("--once", nargs=2, metavar=("MODEL", "KIND"), help="train once")
     once = parser.parse_args().once
@@ -33,24 +33,26 @@ def main() -> None:
     paths = Paths(ROOT)
     result = {}
     for model in read_parameters(paths.params).train.models:
-        found = isolated.take_turns("determinism", model, ("deterministic", "free"), ROUNDS)
-        cost = found["medians"]["deterministic"] / found["medians"]["free"] - 1
+        found = isolated.alternate(
+            "determinism", model, ("deterministic", "nondeterministic"), ROUNDS
+        )
+        cost = found["medians"]["deterministic"] / found["medians"]["nondeterministic"] - 1
         result[model] = {**found, "cost": cost}
         print(f"{model}: determinism costs {cost:+.1%}")
     write_json(
         paths.report("benchmarks") / "determinism.json",
-        {"machine": machine.described(), "images": epoch.IMAGES, "models": result},
+        {"machine": machine.describe(), "images": epoch.IMAGES, "models": result},
     )
 
 
 def seconds(model: str, *, deterministic: bool) -> float:
-    """Return the seconds of an epoch."""
+    """Return the seconds of one epoch."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
     record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     if not deterministic:
-        os.environ.update(ENVIRONMENT)  # some of which TensorFlow reads when it is loaded
-        import tensorflow as tf  # noqa: PLC0415 (before it is configured, to take a switch away)
+        os.environ.update(ENVIRONMENT)  # TensorFlow reads some of them on import
+        import tensorflow as tf  # imported before `configure`, which calls the function below
 
         tf.config.experimental.enable_op_determinism = lambda: None
     return epoch.seconds(model, record, threads=parameters.threads, validated=1_000)

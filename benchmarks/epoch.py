@@ -1,4 +1,4 @@
-"""The time of an epoch as the stages train it, where a benchmark changes what is around it."""
+"""Time an epoch of training, optionally after a change to the library."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
 
-IMAGES = 12_000  # of the train split: a quarter of an epoch
+IMAGES = 12_000  # a quarter of the train split
 
 
 def seconds(
@@ -21,19 +21,19 @@ def seconds(
     validated: int,
     change: Callable[[], None] = lambda: None,
 ) -> float:
-    """Train on IMAGES for two epochs and return the seconds of the second, which traces nothing.
+    """Return the seconds of the second of two epochs on IMAGES, which does not include tracing.
 
     Args:
         model: the architecture, a key of RECORDS.
         record: its hyperparameters.
-        threads: intra-op ones.
-        validated: images that the model is scored on at the end of an epoch.
-        change: made to the library before the model is built, once TensorFlow is configured.
+        threads: intra-op threads.
+        validated: number of images to validate on at the end of an epoch.
+        change: changes the library after TensorFlow is configured, before the model is built.
     """
     train = subsample(read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark"))
     configure(threads)
     from sidebyside.models import architectures
-    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.training import loop
 
     change()
     taken: list[float] = []

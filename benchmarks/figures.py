@@ -1,4 +1,4 @@
-"""Pictures of the benchmarks, in the style of `sidebyside.reporting.plot_style`."""
+"""Plot the benchmarks in the style of `sidebyside.reporting.plot_style`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ GREY = "#555555"
 
 @styled
 def training(result: Mapping[str, Any]) -> Figure:
-    """Return seconds per epoch of each contender, a panel per network.
+    """Plot the seconds per epoch of each contender, a panel per network.
 
     Args:
         result: the content of training.json.
@@ -26,9 +26,9 @@ def training(result: Mapping[str, Any]) -> Figure:
         width = 0.8 / len(names)
         for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
             shift = (number - (len(names) - 1) / 2) * width
-            places = [index + shift for index in range(len(cases))]
+            positions = [index + shift for index in range(len(cases))]
             values = [case["medians"][name] for case in cases]
-            bars = panel.bar(places, values, width, color=colour, label=name)
+            bars = panel.bar(positions, values, width, color=colour, label=name)
             panel.bar_label(bars, fmt="%.1f", fontsize=7)
         panel.set_xticks(range(len(cases)), [str(case["batch_size"]) for case in cases])
         panel.set(title=model.upper(), xlabel="Batch size", ylabel="Seconds per epoch")
@@ -41,7 +41,7 @@ def training(result: Mapping[str, Any]) -> Figure:
 
 @styled
 def growth(result: Mapping[str, Any]) -> Figure:
-    """Return time and memory over the size of the data, and MLflow's times.
+    """Plot time and memory against the size of the data, and the times of logging to MLflow.
 
     Args:
         result: the content of growth.json.
@@ -57,16 +57,20 @@ def growth(result: Mapping[str, Any]) -> Figure:
         added = [row["peak_memory_mib"] - rows[0]["peak_memory_mib"] for row in rows]
         memory.plot([row["mib"] - rows[0]["mib"] for row in rows], added, **shown)
     time.plot(factors, factors, "--", color=GREY, label="linear")
-    time.set(title="Time of an epoch", xlabel="Times the data", ylabel="Times the first epoch's")
+    time.set(
+        title="Time per epoch",
+        xlabel="Data size relative to the smallest",
+        ylabel="Time per epoch, relative",
+    )
     ends = [0, max(rows[-1]["mib"] - rows[0]["mib"] for rows in result["data"].values())]
-    memory.plot(ends, ends, "--", color=GREY, label="the bytes added")
+    memory.plot(ends, ends, "--", color=GREY, label="pixels added")
     memory.set(title="Peak memory", xlabel="MiB of pixels added", ylabel="MiB of memory added")
     names = list(result["store"]["empty"])
     for number, (state, colour) in enumerate(zip(("empty", "full"), COLOURS, strict=False)):
         values = [1000 * result["store"][state][name] for name in names]
-        places = [index + (number - 0.5) * 0.4 for index in range(len(names))]
+        positions = [index + (number - 0.5) * 0.4 for index in range(len(names))]
         runs = result["store"]["runs"] if state == "full" else 0
-        store.bar(places, values, 0.4, color=colour, label=f"{runs:,} runs in the store")
+        store.bar(positions, values, 0.4, color=colour, label=f"{runs:,} runs in the store")
     store.set_xticks(range(len(names)), names)
     store.set(title="MLflow", ylabel="Milliseconds")
     store.grid(visible=False, axis="x")

@@ -1,10 +1,10 @@
-"""How time and memory grow with the data, and whether a full MLflow store slows the pipeline.
+"""Measure how time and memory grow with the data, and whether a full MLflow store is slower.
 
-Each training is a process of its own on the train split repeated 1, 2, 5 and 10 times. After a
-first epoch as many are timed as make the same number of images for every size, so that a short
-epoch is measured no worse than a long one; peak memory is the operating system's count. The store
-is filled through MLflow's own interface with runs that have tags, parameters and metrics; then what
-a training asks of it is timed in an empty and in the full one by turns.
+Each training runs in a new process on the train split repeated 1, 2, 5 and 10 times. After a first
+epoch, as many epochs are timed as give the same number of images for every size, so that short
+epochs are measured as precisely as long ones; peak memory is read from /proc. The store is filled
+through MLflow's client with runs that have tags, parameters and metrics; then the logging of a
+training is timed in an empty and in the full store alternately.
 
 Reads:  data/processed/train.npz, params.yaml, reports/tune/
 Writes: reports/benchmarks/growth.{json,png}
@@ -36,16 +36,16 @@ from sidebyside.workflow import command
 from sidebyside.workflow.progress import step_bar
 
 FACTORS = (1, 2, 5, 10)
-IMAGES = {"mlp": 48_000, "cnn": 6_000}  # that are repeated
+IMAGES = {"mlp": 48_000, "cnn": 6_000}  # before repetition
 ROUNDS = 2
 RUNS = 10_000
-EPOCHS = 20  # whose metrics a run logs
-PARAMETERS = 25  # of each of the RUNS, about as many as a model has
-VAL_IMAGES = 500  # one batch: the validation split does not grow
+EPOCHS = 20  # epochs that a run logs
+PARAMETERS = 25  # per run, about as many as the run of a model has
+VAL_IMAGES = 500  # one batch, for every size of the train split
 
 
 def main() -> None:
-    """Measure and write the results, or with --once train once and print seconds and MiB."""
+    """Measure and write the results; with --once, train once and print seconds and MiB."""
     parser = command.parser(__doc__)
     parser.add_argument("--once", nargs=3, metavar=("MODEL", "SPLIT", "EPOCHS"), help="train once")
     once = parser.parse_args().once
@@ -53,7 +53,7 @@ def main() -> None:
         print(json.dumps(train(once[0], Path(once[1]), int(once[2]))))
         return
     result = {
-        "machine": machine.described(),
+        "machine": machine.describe(),
         "data": {model: grown(model, images) for model, images in IMAGES.items()},
         "store": stores(),
     }
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def grown(model: str, images: int) -> list[dict[str, Any]]:
-    """Return a row per size of the data: seconds of an epoch, peak memory, both in each round."""
+    """Return seconds per epoch and peak memory for each size of the data, with all rounds."""
     split = subsample(read_split(Paths(ROOT).split("train")), images, generator(1, "benchmark"))
     found: dict[int, list[tuple[float, float]]] = {factor: [] for factor in FACTORS}
     with tempfile.TemporaryDirectory() as folder:
@@ -93,22 +93,22 @@ def grown(model: str, images: int) -> list[dict[str, Any]]:
 
 
 def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
-    """Train the default model.
+    """Train a default model.
 
     Args:
-        model: its name.
-        path: of the split it learns from.
-        epochs: that are timed, after a first one.
+        model: mlp or cnn.
+        path: the training split, an .npz file.
+        epochs: number of epochs to time after the first.
 
     Returns:
-        Mean seconds of an epoch, and the peak MiB.
+        Mean seconds per epoch, and the peak memory in MiB.
     """
     paths = Paths(ROOT)
     record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     split = read_split(path)
     configure(read_parameters(paths.params).threads)
     from sidebyside.models import architectures
-    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.training import loop
 
     taken: list[float] = []
     loop.train(
@@ -126,11 +126,11 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
 
 
 def stores() -> dict[str, Any]:
-    """Return the seconds of what a training asks of MLflow, in an empty store and in a full one."""
-    from sidebyside.tracking import runs  # noqa: PLC0415 (MLflow takes its time to load)
+    """Return the seconds that a training's logging takes in an empty and in a full store."""
+    from sidebyside.tracking import runs
     from sidebyside.tracking.views import TRAINING
 
-    os.environ.pop("MLFLOW_TRACKING_URI", None)  # these two stores, and not a user's
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # or the runs would go to the user's server
     with tempfile.TemporaryDirectory() as name:
         roots = {state: Path(name) / state for state in ("empty", "full")}
         for root in roots.values():
@@ -141,20 +141,20 @@ def stores() -> dict[str, Any]:
         found: dict[str, dict[str, list[float]]] = {state: {} for state in roots}
         for turn in range(2 * ROUNDS):
             for state, root in roots.items():
-                for what, seconds in logged(root, f"key-{turn}").items():
-                    found[state].setdefault(what, []).append(seconds)
+                for step, seconds in logged(root, f"key-{turn}").items():
+                    found[state].setdefault(step, []).append(seconds)
     return {
         "runs": RUNS,
         **{
-            state: {what: median(taken) for what, taken in times.items()}
+            state: {step: median(taken) for step, taken in times.items()}
             for state, times in found.items()
         },
     }
 
 
 def logged(root: Path, key: str) -> dict[str, float]:
-    """Log a run as a training does and return the seconds of each part."""
-    from sidebyside.tracking import runs  # noqa: PLC0415 (MLflow takes its time to load)
+    """Log a run as a training does and return the seconds of each step."""
+    from sidebyside.tracking import runs
     from sidebyside.tracking.views import TRAINING
 
     times = [time.perf_counter()]
@@ -169,11 +169,11 @@ def logged(root: Path, key: str) -> dict[str, float]:
 
 
 def fill(root: Path) -> None:
-    """Put RUNS runs into a project's store."""
-    from mlflow import MlflowClient  # noqa: PLC0415 (MLflow takes its time to load)
-    from mlflow.entities import Metric, Param  # noqa: PLC0415 (likewise)
+    """Add RUNS runs to a project's store."""
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param
 
-    from sidebyside.tracking.views import TRAINING  # noqa: PLC0415 (likewise)
+    from sidebyside.tracking.views import TRAINING
 
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
     experiment = client.search_experiments(filter_string=f"name = '{TRAINING}'")[0].experiment_id

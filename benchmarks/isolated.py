@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: a fresh start for memory, threads and compiled code."""
+"""Measure in a new process, with its own memory, threads and compiled functions."""
 
 import json
 import os
@@ -20,21 +20,21 @@ def measure(
     python: Path = Path(sys.executable),
     environment: Mapping[str, str] | None = None,
 ) -> Any:
-    """Run a module of this folder and return the JSON value that it prints last.
+    """Run a module of this folder in a new process and return the JSON value in its last line.
 
     Args:
-        module: its name.
-        arguments: of its command line.
+        module: name of the module.
+        arguments: its command-line arguments.
         python: the interpreter.
-        environment: beside that of this process.
+        environment: additional environment variables.
 
     Raises:
-        UserError: it fails.
+        UserError: the process failed.
     """
     done = subprocess.run(
         [python, "-m", f"benchmarks.{module}", *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": "src", **(environment or {})},
+        env={**os.environ, "PYTHONPATH": "src:replications/src", **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -45,11 +45,11 @@ def measure(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def take_turns(module: str, subject: str, kinds: tuple[str, str], rounds: int) -> dict[str, Any]:
-    """Return the seconds that `--once SUBJECT KIND` of a module prints, the kinds taking turns.
+def alternate(module: str, subject: str, kinds: tuple[str, str], rounds: int) -> dict[str, Any]:
+    """Return the seconds that a module prints with `--once SUBJECT KIND`, alternating two kinds.
 
     Returns:
-        `seconds`: kind → one per round; `medians`: kind → their median.
+        `seconds`: kind → a value per round; `medians`: kind → their median.
     """
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for number in range(1, rounds + 1):
@@ -61,11 +61,10 @@ def take_turns(module: str, subject: str, kinds: tuple[str, str], rounds: int) -
 
 
 def peak_memory() -> float:
-    """Return the MiB this process has had at most.
+    """Return the peak memory of this process in MiB.
 
-    Not `ru_maxrss`, which is never below the peak of the process that started this one: Linux keeps
-    it across exec.
+    `ru_maxrss` would include the peak of the parent process, as Linux keeps it across exec.
     """
     found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found  # noqa: S101 (Linux always has the line)
+    assert found  # noqa: S101 (the line is always there on Linux)
     return int(found[1]) / 1024

@@ -1,10 +1,10 @@
-"""The machine that a benchmark ran on."""
+"""Describe the machine that a benchmark runs on."""
 
 import os
 
 from sidebyside.workflow.provenance import processor_name
 
 
-def described() -> dict[str, str | int | None]:
-    """Return what its results say of it."""
+def describe() -> dict[str, str | int | None]:
+    """Return the processor's name and the number of cores."""
     return {"processor": processor_name(), "cores": os.cpu_count()}

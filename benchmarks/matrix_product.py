@@ -1,4 +1,4 @@
-"""The limit: the rate of a large float32 matrix product in TensorFlow, in operations per second."""
+"""Print the rate of a large float32 matrix product in TensorFlow, in operations per second."""
 
 import time
 
@@ -10,9 +10,9 @@ TIMES = 20
 
 
 def main() -> None:
-    """Print the rate of the median product."""
+    """Print the median rate."""
     configure(workloads.THREADS)
-    import tensorflow as tf  # noqa: PLC0415 (has to be configured first)
+    import tensorflow as tf
 
     matrix = tf.ones([SIZE, SIZE])
     product = tf.function(lambda: tf.matmul(matrix, matrix))

@@ -1,8 +1,8 @@
-"""Where the time of `dvc repro` goes that is no training: imports, data, logging, saving, figures.
+"""Measure the time that `dvc repro` spends on imports, data, logging, saving and figures.
 
-The last commit is cloned and run from nothing under py-spy, which looks at the stack of every
-process twenty times a second. A sample counts for what its innermost telling frame belongs to. Then
-the commands that do next to nothing are timed. Needs `make peers`.
+The last commit is cloned and reproduced from scratch under py-spy, which samples the stack of every
+process twenty times a second. A sample counts for the category of its innermost frame that has one.
+Then the commands that do almost nothing are timed. Needs `make peers`.
 
 Reads:  the last commit
 Writes: reports/benchmarks/overheads.json
@@ -26,24 +26,24 @@ from sidebyside.reproducibility.clones import clean_environment, clone, delete_r
 from sidebyside.workflow import command
 
 SPY = ROOT / ".venv-peers/bin/py-spy"
-RATE = 20  # samples a second, about
-TIMES = 5  # of the short commands
+RATE = 20  # samples per second, approximately
+TIMES = 5  # runs of each short command
 STAGES = ("download", "preprocess", "augment", "tune", "train", "evaluate")
 
 TRAINING = ("training steps", "validation", "tracing", "prediction")
-# The first pattern that a frame matches, from the innermost frame outwards, says what it is.
-KINDS: Mapping[str, str] = {
+# Pattern of a frame → category; the first that matches counts.
+CATEGORIES: Mapping[str, str] = {
     r"importlib/|<frozen importlib": "imports",
-    r"fashion/(tracking|store)\.py|mlflow/": "logging",
-    r"(_save|_restore|save_model|_canonical) \(\S*fashion/training|fashion/files\.py": "saving",
-    r"fashion/(plots|report|page)\.py": "figures and report",
-    r"_score \(\S*fashion/training": "validation",
+    r"sidebyside/tracking/|mlflow/": "logging",
+    r"sidebyside/(training/checkpoint|models/saving|core/files)\.py": "saving",
+    r"sidebyside/reporting/": "figures and report",
+    r"loss_and_accuracy \(\S*sidebyside/models/inference\.py": "validation",
     r"get_concrete_function|_maybe_define_function|trace_function": "tracing",
-    r"train \(\S*fashion/training": "training steps",
-    r"(?<!_)predict \(\S*fashion/training": "prediction",
-    r"fashion/models\.py": "building the model",
-    r"fashion/(data|augmentation|sources)\.py": "data",
-    r"fashion/evaluation\.py": "scores",
+    r"sidebyside/training/loop\.py": "training steps",
+    r"predict_probabilities \(\S*sidebyside/models/inference\.py": "prediction",
+    r"sidebyside/models/architectures\.py": "building the model",
+    r"sidebyside/data/": "data",
+    r"sidebyside/evaluation/": "scores",
 }
 REST = "rest"
 
@@ -65,7 +65,7 @@ def main() -> None:
             raise UserError("`dvc repro` failed in a clone of the last commit")
         whole = time.monotonic() - started
         stages = by_stage(samples.read_text(encoding="utf-8").splitlines(), whole)
-        training = sum(kinds.get(kind, 0) for kinds in stages.values() for kind in TRAINING)
+        training = sum(found.get(name, 0) for found in stages.values() for name in TRAINING)
         logging = sum(stages[stage].get("logging", 0) for stage in ("tune", "train"))
         short = {
             "dvc status": ["dvc", "status"],
@@ -75,11 +75,11 @@ def main() -> None:
                 for stage in STAGES
             },
         }
-        seconds = {what: timed(line, checkout) for what, line in short.items()}
+        seconds = {name: timed(line, checkout) for name, line in short.items()}
     write_json(
         Paths(ROOT).report("benchmarks") / "overheads.json",
         {
-            "machine": machine.described(),
+            "machine": machine.describe(),
             "seconds": whole,
             "overhead": 1 - training / whole,
             "logging_of_training": logging / training,
@@ -90,16 +90,16 @@ def main() -> None:
 
 
 def by_stage(lines: Iterable[str], seconds: float) -> dict[str, dict[str, float]]:
-    """Return stage → kind of work → seconds, of the main threads of the stages' processes.
+    """Return the seconds of each stage by category, from the main threads of its processes.
 
-    DVC's own main thread is there from beginning to end: its samples stand for all the seconds, so
-    the rate need not be known, which is not quite the one that was asked for; and what of them no
-    stage has is DVC's own work, with the start of the stages' processes.
+    DVC's main thread runs from start to end, so its samples stand for the total seconds; py-spy's
+    actual rate differs from the requested one and is not needed. Samples without a stage are DVC's
+    own work and the start of the stages' processes.
 
     Args:
-        lines: of py-spy's raw format: frames from the outermost, separated by semicolons, and how
-            often that stack was seen.
-        seconds: that the whole took.
+        lines: py-spy's raw format: frames from the outermost, separated by semicolons, and the
+            number of samples with that stack.
+        seconds: duration of the whole run.
     """
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     all_samples = 0
@@ -107,24 +107,24 @@ def by_stage(lines: Iterable[str], seconds: float) -> dict[str, dict[str, float]
         stack, _, count = line.rpartition(" ")
         if re.match(r'process (\d+):"[^"]*";thread \(\1\)', stack):
             all_samples += int(count)
-        # The processes that started it stand before it.
+        # The stack begins with the parent processes.
         main_thread = re.search(
             r'process (\d+):"[^"]*pipeline/(\w+)\.py[^"]*";thread \(\1\)', stack
         )
         if main_thread:
-            found[main_thread[2]][kind(stack.split(";"))] += int(count)
-    found["dvc"][REST] = all_samples - sum(kinds.total() for kinds in found.values())
+            found[main_thread[2]][category(stack.split(";"))] += int(count)
+    found["dvc"][REST] = all_samples - sum(counts.total() for counts in found.values())
     return {
-        stage: {what: seconds * n / all_samples for what, n in found[stage].most_common()}
+        stage: {name: seconds * n / all_samples for name, n in found[stage].most_common()}
         for stage in (*STAGES, "dvc")
         if stage in found
     }
 
 
-def kind(frames: list[str]) -> str:
-    """Return what a stack is at: the kind of its innermost frame that is of one."""
+def category(frames: list[str]) -> str:
+    """Return the category of a stack: that of its innermost frame that has one."""
     for frame in reversed(frames):
-        for pattern, name in KINDS.items():
+        for pattern, name in CATEGORIES.items():
             if re.search(pattern, frame):
                 return name
     return REST

@@ -1,9 +1,10 @@
-"""What GELU and the pooling in one save: seconds per epoch with both, together and apart.
+"""Measure the time saved by fusing GELU and max pooling, in seconds per epoch.
 
-Each measurement is a process of its own that trains a published CNN on one core, as `make
-replications` does. The two kinds take turns, so that whatever else the machine does meets both.
+Each measurement runs in a new process, which trains a published CNN on one core, as `make
+replications` does. The fused and the separate layers alternate, so that other load on the machine
+affects both alike.
 
-Reads:  what `published.py` does
+Reads:  the files that `published.py` reads
 Writes: reports/benchmarks/pooling.json
 """
 
@@ -19,31 +20,31 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Measure, or with --once train once and print the seconds."""
+    """Measure and write the results; with --once, train once and print the seconds."""
     parser = command.parser(__doc__)
     parser.add_argument("--once", nargs=2, metavar=("NAME", "KIND"), help="train once")
     once = parser.parse_args().once
     if once:
-        print(seconds(once[0], together=once[1] == "together"))
+        print(seconds(once[0], fused=once[1] == "fused"))
         return
-    found = isolated.take_turns("pooling", published.CNN, ("together", "apart"), ROUNDS)
-    saved = 1 - found["medians"]["together"] / found["medians"]["apart"]
-    print(f"{published.CNN}: GELU and the pooling in one save {saved:.1%}")
+    found = isolated.alternate("pooling", published.CNN, ("fused", "separate"), ROUNDS)
+    saved = 1 - found["medians"]["fused"] / found["medians"]["separate"]
+    print(f"{published.CNN}: fusing GELU and pooling saves {saved:.1%}")
     work = {"name": published.CNN, "images": epoch.IMAGES}
-    result = {"machine": machine.described(), **work, **found, "saved": saved}
+    result = {"machine": machine.describe(), **work, **found, "saved": saved}
     write_json(Paths(ROOT).report("benchmarks") / "pooling.json", result)
 
 
-def seconds(name: str, *, together: bool) -> float:
-    """Return the seconds of an epoch."""
+def seconds(name: str, *, fused: bool) -> float:
+    """Return the seconds of one epoch."""
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    return published.seconds(name) if together else published.seconds(name, change=_take_apart)
+    return published.seconds(name) if fused else published.seconds(name, change=_separate)
 
 
-def _take_apart() -> None:
-    import tensorflow as tf  # noqa: PLC0415 (it has to be configured first)
+def _separate() -> None:
+    import tensorflow as tf
 
-    from sidebyside.models import layers  # noqa: PLC0415 (likewise)
+    from sidebyside.models import layers
 
     layers._gelu_pooled = lambda x: tf.nn.max_pool2d(layers._gelu(x), 2, 2, "VALID")
 

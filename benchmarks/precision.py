@@ -1,8 +1,7 @@
-"""What bfloat16 changes: speed, and accuracy on the validation split.
+"""Compare bfloat16 with float32: speed, and accuracy on the validation split.
 
-The default models are trained in both precisions, with the budget of params.yaml and the same seed,
-each training in a process of its own. How much another seed alone would change, `make reference`
-measures.
+The default models are trained in both precisions with the budget of params.yaml and the same seed,
+each in a new process. For the variation between seeds, see `make reference`.
 
 Reads:  params.yaml, reports/tune/, data/processed/{train,val}.npz
 Writes: reports/benchmarks/precision.json
@@ -27,7 +26,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def main() -> None:
-    """Measure and write the results, or with --once train once and print the result."""
+    """Measure and write the results; with --once, train once and print the result."""
     parser = command.parser(__doc__)
     parser.add_argument("--once", nargs=2, metavar=("MODEL", "PRECISION"), help="train once")
     once = parser.parse_args().once
@@ -36,7 +35,7 @@ def main() -> None:
         return
     paths = Paths(ROOT)
     result: dict[str, Any] = {
-        "machine": machine.described(),
+        "machine": machine.describe(),
         "models": {},
     }
     for model in read_parameters(paths.params).train.models:
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def train(model: str, precision: str) -> dict[str, float]:
-    """Train a default model in one precision."""
+    """Train a default model in one precision and return its scores and median seconds per epoch."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
     settings = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model)).model_dump(
@@ -66,7 +65,7 @@ def train(model: str, precision: str) -> dict[str, float]:
     splits = [read_split(paths.split(name)) for name in ("train", "val")]
     configure(parameters.threads)
     from sidebyside.models import architectures
-    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.training import loop
 
     seed, budget = parameters.train.seeds[0], parameters.train.budget[model]
     taken: list[float] = []

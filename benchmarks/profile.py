@@ -1,8 +1,8 @@
-"""Where the time of a training step goes, kernel by kernel, by TensorFlow's own profiler.
+"""Profile a training step kernel by kernel with TensorFlow's profiler.
 
-The second epoch of what `training.py` measures of this project is profiled, at the default batch
-sizes, with one kernel at a time, so that each has all threads. Of the products of each layer it is
-told how near they come to the rate of a large matrix product.
+The profile covers the second epoch of the trainings of this project that `training.py` times, at
+the default batch sizes. Kernels run one at a time, so that each has all threads. The rates of each
+layer's matrix products and convolutions are compared with that of a large matrix product.
 
 Reads:  data/processed/train.npz
 Writes: reports/benchmarks/profile.json
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import contender_fashion, isolated, machine
+from benchmarks import contender_sidebyside, isolated, machine
 from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
 from benchmarks.workloads import ROOT, Workload
 from sidebyside.config.paths import Paths
@@ -26,8 +26,8 @@ from sidebyside.data.npz import read_split
 from sidebyside.workflow import command
 
 PRODUCTS = "matrix products and convolutions"
-# The first pattern that the name of a kernel's operation matches says what it is for.
-KINDS: Mapping[str, str] = {
+# Pattern of an operation's name → category; the first that matches counts.
+CATEGORIES: Mapping[str, str] = {
     r"MatMul|Conv2D": PRODUCTS,
     r"ApplyAdam": "Adam",
     r"Random": "random numbers",
@@ -36,17 +36,17 @@ KINDS: Mapping[str, str] = {
     r"Bias": "biases",
     r"SelectV2|GreaterEqual|Bitcast|^Mul$": "dropout masks",
     r"Softmax|Xent|ArgMax|OneHot|Sum|Mean": "loss and accuracy",
-    r"Cast": "conversions of type",  # of images, and of masks to what they are multiplied with
+    r"Cast": "conversions of type",  # of images and of dropout masks
     r"Gather|Rescaling|Reshape|Transpose": "images",
 }
 REST = "rest"
-OUTER = r"Call$|While$|If$"  # operations whose time is that of the kernels they run
+OUTER = r"Call$|While$|If$"  # operations that run other kernels, whose time they include
 
 
 class Kernel(NamedTuple):
     """A kernel of a training step."""
 
-    node: str  # its place in the graph, with the name of the layer
+    node: str  # path in the graph, which contains the layer's name
     operation: str
 
 
@@ -57,14 +57,14 @@ def main() -> None:
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     split = read_split(Paths(ROOT).split("train"))
     result: dict[str, Any] = {
-        "machine": machine.described(),
+        "machine": machine.describe(),
         "matrix_product_gflops": rate / 1e9,
         "models": {},
     }
     for model, size in DEFAULT_BATCH_SIZE.items():
         images = IMAGES[model]
         work = Workload(model, size, split.images[:images], split.labels[:images])
-        found = profiled(work)
+        found = profile(work)
         steps = math.ceil(images / size)
         result["models"][model] = {
             "batch_size": size,
@@ -85,14 +85,14 @@ def main() -> None:
     write_json(Paths(ROOT).report("benchmarks") / "profile.json", result)
 
 
-def profiled(work: Workload) -> dict[Kernel, float]:
-    """Return kernel → seconds, of the second epoch of a training."""
+def profile(work: Workload) -> dict[Kernel, float]:
+    """Return the seconds that each kernel takes in the second epoch of a training."""
     with tempfile.TemporaryDirectory() as folder:
         epochs = 0
 
         def on_epoch() -> None:
             nonlocal epochs
-            import tensorflow as tf  # noqa: PLC0415 (TensorFlow has to be configured first)
+            import tensorflow as tf
 
             epochs += 1
             if epochs == 1:
@@ -100,14 +100,14 @@ def profiled(work: Workload) -> dict[Kernel, float]:
             else:
                 tf.profiler.experimental.stop()
 
-        contender_fashion.train(work, on_epoch)
+        contender_sidebyside.train(work, on_epoch)
         (trace,) = Path(folder).rglob("*.xplane.pb")
         return kernels(trace.read_bytes())
 
 
 def kernels(trace: bytes) -> dict[Kernel, float]:
-    """Return kernel → seconds, from a trace as the profiler writes it."""
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: PLC0415 (likewise)
+    """Return the seconds of each kernel in a trace, an XSpace protocol buffer."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace()
     space.ParseFromString(trace)
@@ -115,7 +115,7 @@ def kernels(trace: bytes) -> dict[Kernel, float]:
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                # A kernel's event is named `node:operation`; `$file:line` are Python's frames.
+                # Events of kernels are named `node:operation`, those of Python frames `$file:line`.
                 name = plane.event_metadata[event.metadata_id].name
                 named = re.fullmatch(r"([\w/.-]+):(_?[A-Z]\w+)", name)
                 if named and not re.search(OUTER, named[2]):
@@ -124,10 +124,10 @@ def kernels(trace: bytes) -> dict[Kernel, float]:
 
 
 def shares(found: Mapping[Kernel, float]) -> dict[str, float]:
-    """Return what kernels are for → share of the time of all, the largest first."""
+    """Return each category's share of the time of all kernels, the largest first."""
     seconds = defaultdict[str, float](float)
     for kernel, taken in found.items():
-        seconds[kind(kernel.operation)] += taken
+        seconds[category(kernel.operation)] += taken
     whole = sum(found.values())
     ranked = sorted(seconds, key=lambda name: seconds[name], reverse=True)
     return {name: seconds[name] / whole for name in ranked}
@@ -136,16 +136,16 @@ def shares(found: Mapping[Kernel, float]) -> dict[str, float]:
 def layers(
     work: Workload, found: Mapping[Kernel, float]
 ) -> dict[str, dict[str, tuple[int, float]]]:
-    """Return layer → direction → operations and seconds of its products in an epoch.
+    """Return operations and seconds of each layer's products in an epoch, by direction.
 
-    Directions are `forward` and `backward`; the latter has twice the operations, but for the first
-    layer, whose inputs need no gradient.
+    The directions are `forward` and `backward`. Backward takes twice the operations, except in the
+    first layer, whose inputs need no gradient.
     """
-    import keras  # noqa: PLC0415 (TensorFlow has to be configured first)
+    import keras
 
-    from sidebyside.models import architectures  # noqa: PLC0415 (likewise)
+    from sidebyside.models import architectures
 
-    model = architectures.build(work.model, contender_fashion.record_of(work), 1)
+    model = architectures.build(work.model, contender_sidebyside.record_of(work), 1)
     operations = {
         layer.name: len(work.images) * architectures.flops(keras.Model(layer.input, layer.output))
         for layer in model.layers
@@ -153,9 +153,9 @@ def layers(
     }
     seconds = {name: {"forward": 0.0, "backward": 0.0} for name in operations}
     for kernel, taken in found.items():
-        # With what follows it in one kernel, a layer has its name: hidden_1_relu_1/Relu.
+        # A kernel that fuses a layer with its activation is named after both: hidden_1_relu_1/Relu.
         named = [name for name in operations if re.search(rf"/{name}(_[a-z]+)?_\d+/", kernel.node)]
-        if named and kind(kernel.operation) == PRODUCTS:
+        if named and category(kernel.operation) == PRODUCTS:
             direction = "backward" if "gradient_tape" in kernel.node else "forward"
             seconds[named[0]][direction] += taken
     first = next(iter(operations))
@@ -168,9 +168,11 @@ def layers(
     }
 
 
-def kind(operation: str) -> str:
-    """Return what an operation is for."""
-    return next((name for pattern, name in KINDS.items() if re.search(pattern, operation)), REST)
+def category(operation: str) -> str:
+    """Return the category of an operation."""
+    return next(
+        (name for pattern, name in CATEGORIES.items() if re.search(pattern, operation)), REST
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A published model as the replications train it: prints the seconds of an epoch.
+"""Time an epoch of a published model, trained as the replications train it.
 
 Reads:  replications/params.yaml, replications/results/searches/, data/processed/train.npz
 """
@@ -10,21 +10,21 @@ from benchmarks.workloads import ROOT
 from sidebyside.workflow import command
 from study.plan import read_plan
 
-CNN = "2-cnn"  # what system 2 prints, of the kind that takes most of the time
+CNN = "2-cnn"  # published by system 2; its kind takes most of the time of all replications
 
 
 def main() -> None:
-    """Train a model and print the seconds."""
+    """Print the seconds of one epoch."""
     parser = command.parser(__doc__)
-    parser.add_argument("name", help="of a model in replications/params.yaml")
+    parser.add_argument("name", help="name of a model in replications/params.yaml")
     print(seconds(parser.parse_args().name))
 
 
 def seconds(name: str, change: Callable[[], None] = lambda: None) -> float:
-    """Return the seconds of an epoch.
+    """Return the seconds of one epoch.
 
     Args:
-        name: of a model in replications/params.yaml.
+        name: name of a model in replications/params.yaml.
         change: as for `epoch.seconds`.
     """
     folder = ROOT / "replications"

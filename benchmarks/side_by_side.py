@@ -1,12 +1,12 @@
-"""What it saves that either of two stages that run side by side keeps to one thread.
+"""Measure the time saved by giving each of two concurrent trainings one inter-op thread.
 
-TensorFlow runs operations that do not need each other on as many threads as there are cores. Two
-processes on two cores then have four of them, which take turns; with `TF_NUM_INTEROP_THREADS=1`,
-as `make replications` has it, each process has one. A measurement is two processes that train the
-same published CNN at the same time, and the mean of their seconds per epoch. The two kinds take
-turns, so that whatever else the machine does meets both.
+TensorFlow runs independent operations on as many inter-op threads as there are cores. Two processes
+on two cores then compete with four threads; with `TF_NUM_INTEROP_THREADS=1`, which `make
+replications` sets, each process has one. A measurement trains the same published CNN in two
+processes at once and takes the mean of their seconds per epoch. The two settings alternate, so that
+other load on the machine affects both alike.
 
-Reads:  what `published.py` does
+Reads:  the files that `published.py` reads
 Writes: reports/benchmarks/side_by_side.json
 """
 
@@ -21,27 +21,27 @@ from sidebyside.workflow import command
 from study.run import AT_ONCE
 
 ROUNDS = 5
-THREADS = {"one": "1", "all": "0"}  # of TF_NUM_INTEROP_THREADS; 0 is one for each core
+THREADS = {"one": "1", "all": "0"}  # values of TF_NUM_INTEROP_THREADS; 0: one per core
 
 
 def main() -> None:
-    """Measure, or with --once train once, two at a time, and print the mean of their seconds."""
+    """Measure and write the results; with --once, train two models at once and print the mean."""
     parser = command.parser(__doc__)
     parser.add_argument("--once", nargs=2, metavar=("NAME", "KIND"), help="train once")
     once = parser.parse_args().once
     if once:
         print(seconds(*once))
         return
-    found = isolated.take_turns("side_by_side", published.CNN, ("one", "all"), ROUNDS)
+    found = isolated.alternate("side_by_side", published.CNN, ("one", "all"), ROUNDS)
     saved = 1 - found["medians"]["one"] / found["medians"]["all"]
-    print(f"{published.CNN}, {AT_ONCE} at a time: one thread for each saves {saved:.1%}")
+    print(f"{published.CNN}, {AT_ONCE} at once: one inter-op thread each saves {saved:.1%}")
     work = {"name": published.CNN, "images": epoch.IMAGES, "processes": AT_ONCE}
-    result = {"machine": machine.described(), **work, **found, "saved": saved}
+    result = {"machine": machine.describe(), **work, **found, "saved": saved}
     write_json(Paths(ROOT).report("benchmarks") / "side_by_side.json", result)
 
 
 def seconds(name: str, kind: str) -> float:
-    """Return the mean seconds of an epoch of processes that run at the same time."""
+    """Return the mean seconds per epoch of concurrent processes."""
     environment = {"TF_NUM_INTEROP_THREADS": THREADS[kind]}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [

@@ -1,13 +1,12 @@
-"""Time an epoch of this project's training beside what a user would write instead.
+"""Compare the time of an epoch with plain Keras on TensorFlow and JAX, and with PyTorch.
 
-Each measurement is a process of its own; the contenders take turns, round by round, so that
-whatever else the machine does meets all of them and the matrix product they are held against. Each
-trains the same network on the same images with dropout, a new order every epoch and accuracy as a
-metric; this project also has deterministic kernels, as always. PyTorch and JAX need `make peers`
-first.
+Each measurement runs in a new process. The contenders and the matrix product that serves as the
+limit alternate in every round, so that other load on the machine affects all of them alike. Each
+trains the same network on the same images with dropout, a new order in every epoch and accuracy as
+a metric; only this project uses deterministic kernels. PyTorch and JAX need `make peers` first.
 
 Reads:  data/processed/train.npz
-Writes: reports/benchmarks/training.{json,png}, with --elsewhere training_elsewhere.json alone
+Writes: reports/benchmarks/training.{json,png}; with --second-machine only training_elsewhere.json
 """
 
 import itertools
@@ -29,7 +28,7 @@ OWN = "this project"
 PEERS = ROOT / ".venv-peers/bin/python"
 # Name → interpreter, module of this folder, environment.
 CONTENDERS: Mapping[str, tuple[Path, str, dict[str, str]]] = {
-    OWN: (Path(sys.executable), "contender_fashion", {}),
+    OWN: (Path(sys.executable), "contender_sidebyside", {}),
     "Keras on TensorFlow": (
         Path(sys.executable),
         "contender_keras",
@@ -39,24 +38,31 @@ CONTENDERS: Mapping[str, tuple[Path, str, dict[str, str]]] = {
     "PyTorch": (PEERS, "contender_pytorch", {}),
 }
 BATCH_SIZES = {"mlp": (32, 128, 512), "cnn": (64, 128)}
-DEFAULT_BATCH_SIZE = {"mlp": 512, "cnn": 64}  # as in params.yaml
-IMAGES = {"mlp": 48_000, "cnn": 12_000}  # of an epoch; all of the train split, and a quarter
-EPOCH = 48_000  # images, for which the seconds are given
+DEFAULT_BATCH_SIZE = {"mlp": 512, "cnn": 64}  # the batch sizes of params.yaml
+IMAGES = {"mlp": 48_000, "cnn": 12_000}  # per epoch: all of the train split, and a quarter
+EPOCH = 48_000  # images that the reported seconds are scaled to
 ROUNDS = 5
 
 
 def main() -> None:
     """Measure everything and write the results."""
     parser = command.parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured")
     parser.add_argument(
-        "--elsewhere", action="store_true", help="keep it as that of another machine, beside ours"
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        help="measurements of each contender (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--second-machine",
+        action="store_true",
+        help="write the results as those of a second machine, without a figure",
     )
     arguments = parser.parse_args()
     rounds = arguments.rounds
     if not PEERS.exists():
         raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
-    # Keras sets no number of threads; its frameworks take as many as there are cores to run on.
+    # Keras does not set the number of threads; its backends use as many as there are cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: workloads.THREADS])
     cases = [(model, size) for model, sizes in BATCH_SIZES.items() for size in sizes]
     found: dict[tuple[str, int], dict[str, list[float]]] = {
@@ -78,7 +84,7 @@ def main() -> None:
                 flush=True,
             )
     result = {
-        "machine": machine.described(),
+        "machine": machine.describe(),
         "threads": workloads.THREADS,
         "rounds": rounds,
         "matrix_product_gflops": median(itertools.chain(*rates.values())) / 1e9,
@@ -94,7 +100,7 @@ def main() -> None:
         ],
     }
     folder = Paths(ROOT).report("benchmarks")
-    if arguments.elsewhere:
+    if arguments.second_machine:
         write_json(folder / "training_elsewhere.json", result)
         return
     write_json(folder / "training.json", result)
@@ -102,12 +108,12 @@ def main() -> None:
 
 
 def summary(model: str, times: Mapping[str, list[float]], rates: Sequence[float]) -> dict[str, Any]:
-    """Return medians, how much faster this project is, and its share of the matrix product's rate.
+    """Return medians, their ratios to this project's, and its share of the matrix product's rate.
 
     Args:
         model: mlp or cnn.
         times: contender → seconds per epoch.
-        rates: of the matrix product, measured by turns with them, operations per second.
+        rates: of the matrix product in the same rounds, in operations per second.
     """
     medians = {name: median(taken) for name, taken in times.items()}
     own = medians[OWN]

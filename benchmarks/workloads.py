@@ -1,6 +1,6 @@
-"""What every contender of `training.py` trains: two small networks, on the same images.
+"""Define the networks and data that every contender of `training.py` trains.
 
-No framework is imported here, so that all of them can.
+This module imports no framework, so that processes with different frameworks can import it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ LEARNING_RATE = 0.001  # of Adam
 THREADS = 2
 CLASSES = 10
 
-# Operations of a forward pass for one image, two per weight and place.
+# Operations of a forward pass of one image: two per weight and output position.
 FORWARD = {
     "mlp": 2 * (784 * 512 + 512 * 256 + 256 * 128 + 128 * CLASSES),
     "cnn": 2
@@ -38,7 +38,7 @@ FORWARD = {
 
 @dataclass(frozen=True)
 class Workload:
-    """One measurement."""
+    """Network and data of one measurement."""
 
     model: str  # mlp or cnn
     batch_size: int
@@ -47,14 +47,14 @@ class Workload:
 
 
 def operations(model: str, images: int) -> int:
-    """Return the operations of an epoch: the backward pass counts twice the forward one."""
+    """Return the operations of an epoch; the backward pass counts as two forward passes."""
     return 3 * FORWARD[model] * images
 
 
 def measure(train: Callable[[Workload, Callable[[], None]], Any]) -> None:
-    """Train as the command line says and print the seconds of the second epoch.
+    """Train on the workload that the command line names and print the seconds of the second epoch.
 
-    The first epoch compiles, allocates and warms up.
+    The first epoch includes compilation and warm-up.
 
     Args:
         train: trains two epochs, and calls its second argument at the end of each.

@@ -1,24 +1,19 @@
-"""That the benchmarks compare like with like, and count right."""
+"""The benchmarks compare equal work and count it correctly."""
 
 import inspect
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from sidebyside.config.hyperparameters import parse_hyperparameters
-from sidebyside.config.parameters import read_parameters
-from sidebyside.models.tensorflow_setup import configure
-
-configure(2)
-
-from tensorflow.tsl.profiler.protobuf import xplane_pb2  # noqa: E402
-
-from benchmarks import (  # noqa: E402  # TensorFlow must be configured before anything loads it
-    contender_fashion,
+from benchmarks import (
     contender_keras,
+    contender_sidebyside,
     figures,
     isolated,
     overheads,
@@ -26,7 +21,15 @@ from benchmarks import (  # noqa: E402  # TensorFlow must be configured before a
     training,
     workloads,
 )
-from sidebyside.models import architectures  # noqa: E402
+from sidebyside.config.hyperparameters import parse_hyperparameters
+from sidebyside.config.parameters import read_parameters
+from sidebyside.core import files
+from sidebyside.data import npz
+from sidebyside.evaluation import metrics
+from sidebyside.models import architectures, inference, saving, tensorflow_setup
+from sidebyside.reporting import data_plots
+from sidebyside.tracking import runs
+from sidebyside.training import checkpoint, loop, step
 
 MACHINE = {"cores": 2, "processor": "a processor"}
 PNG = b"\x89PNG\r\n"
@@ -34,7 +37,7 @@ PNG = b"\x89PNG\r\n"
 
 @pytest.mark.parametrize("model", workloads.FORWARD)
 def test_contenders_train_the_same_network(model: str) -> None:
-    settings = contender_fashion.COMMON | contender_fashion.MODELS[model] | {"batch_size": 32}
+    settings = contender_sidebyside.COMMON | contender_sidebyside.MODELS[model] | {"batch_size": 32}
     own = architectures.build(model, parse_hyperparameters(model, settings, "benchmark"), 1)
     other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
     assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
@@ -44,18 +47,18 @@ def test_contenders_train_the_same_network(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", workloads.FORWARD)
-def test_the_default_batch_size_is_among_the_measured_ones(model: str) -> None:
+def test_the_default_batch_size_is_measured(model: str) -> None:
     space = read_parameters(workloads.ROOT / "params.yaml").tune.models[model]
     assert training.DEFAULT_BATCH_SIZE[model] == space["batch_size"]
     assert training.DEFAULT_BATCH_SIZE[model] in training.BATCH_SIZES[model]
 
 
-def test_the_backward_pass_counts_twice() -> None:
+def test_the_backward_pass_counts_as_two_forward_passes() -> None:
     assert workloads.operations("mlp", 48_000) == pytest.approx(163e9, rel=0.01)
     assert workloads.operations("cnn", 48_000) == pytest.approx(932e9, rel=0.01)
 
 
-def test_medians_are_held_against_ours_and_against_the_limit() -> None:
+def test_medians_are_compared_with_this_project_and_with_the_limit() -> None:
     times = {training.OWN: [2.0, 1.0, 9.0], "PyTorch": [4.0, 5.0, 3.0]}
     rate = workloads.operations("mlp", training.EPOCH) / 1.0  # an epoch in a second
     found = training.summary("mlp", times, [rate, 9 * rate, rate / 9])
@@ -74,11 +77,18 @@ def waiting(count: int, thread: int = 5) -> str:
     return f"{process};thread ({thread}): MainThread;wait (subprocess.py:1) {count}"
 
 
+def frame(function: Callable[..., Any]) -> str:
+    """Return a function's frame as py-spy writes it, with the path below src/."""
+    file = inspect.getsourcefile(inspect.unwrap(function)) or ""
+    return f"{function.__name__} (src/{file.rpartition('/src/')[2]}:9)"
+
+
 MAIN = "<module> (train.py:1);main (train.py:9)"
-TRAIN = f"{MAIN};train (sidebyside/training/loop.py:9)"
+TRAIN = f"{MAIN};{frame(loop.train)}"
+BATCHES = frame(inference.predict_in_batches)
 
 
-def test_two_kinds_take_turns_and_have_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_kinds_alternate_and_have_medians(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([1.0, 5.0, 3.0, 4.0, 2.0, 9.0])
     asked: list[tuple[object, ...]] = []
 
@@ -87,39 +97,28 @@ def test_two_kinds_take_turns_and_have_medians(monkeypatch: pytest.MonkeyPatch) 
         return next(seconds)
 
     monkeypatch.setattr(isolated, "measure", measure)
-    found = isolated.take_turns("determinism", "mlp", ("one", "other"), 3)
+    found = isolated.alternate("determinism", "mlp", ("one", "other"), 3)
     assert asked == 3 * [("determinism", "--once", "mlp", kind) for kind in ("one", "other")]
     assert found["seconds"] == {"one": [1.0, 3.0, 2.0], "other": [5.0, 4.0, 9.0]}
     assert found["medians"] == {"one": 2.0, "other": 5.0}
 
 
-def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
+def test_a_sample_counts_for_its_innermost_frame_with_a_category() -> None:
+    configure = frame(tensorflow_setup.configure)
+    writing = f"{frame(checkpoint.save_checkpoint)};{frame(files.write_bytes)}"
     found = overheads.by_stage(
         [
-            sample(
-                f"{MAIN};configure (sidebyside/models/tensorflow_setup.py:2);_load (<frozen importlib>:1)",
-                40,
-            ),
+            sample(f"{MAIN};{configure};_load (<frozen importlib>:1)", 40),
             sample(f"{TRAIN};__call__ (tensorflow/python/eager/polymorphic_function.py:1)", 100),
-            sample(f"{TRAIN};_score (sidebyside/training/loop.py:3);numpy (ops.py:1)", 15),
-            sample(
-                f"{TRAIN};_score (sidebyside/training/loop.py:3);_predict (sidebyside/training/loop.py:4)",
-                5,
-            ),
-            sample(
-                f"{TRAIN};_save (sidebyside/training/loop.py:3);write (sidebyside/core/files.py:1)",
-                10,
-            ),
-            sample(f"{TRAIN};report (train.py:3);log_metrics (sidebyside/tracking/runs.py:3)", 6),
+            sample(f"{TRAIN};{frame(inference.loss_and_accuracy)};numpy (ops.py:1)", 15),
+            sample(f"{TRAIN};{frame(inference.loss_and_accuracy)};{BATCHES}", 5),
+            sample(f"{TRAIN};{writing}", 10),
+            sample(f"{TRAIN};report (train.py:3);{frame(runs.Run.log_metrics)}", 6),
             sample(TRAIN, 1000, thread=8),  # another thread of the same process
             sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
-            sample(f"{MAIN};samples (sidebyside/reporting/data_plots.py:3)", 4, script="preprocess.py"),
-            sample("somewhere (else.py:1)", 2, script="preprocess.py"),
-            sample(
-                "predict (sidebyside/training/loop.py:3);_predict (sidebyside/training/loop.py:4)",
-                8,
-                script="evaluate.py",
-            ),
+            sample(f"{MAIN};{frame(data_plots.samples)}", 4, script="preprocess.py"),
+            sample("f (other.py:1)", 2, script="preprocess.py"),
+            sample(f"{frame(inference.predict_probabilities)};{BATCHES}", 8, script="evaluate.py"),
             waiting(200),
             waiting(50),
             waiting(1000, thread=6),  # another thread of `dvc`
@@ -140,7 +139,23 @@ def test_samples_are_sorted_by_their_innermost_telling_frame() -> None:
     }
 
 
-def test_results_become_pictures() -> None:
+@pytest.mark.parametrize(
+    ("function", "category"),
+    [
+        (architectures.build, "building the model"),
+        (npz.read_split, "data"),
+        (metrics.compute_scores, "scores"),
+        (saving.save_model, "saving"),
+        (step.step_function, overheads.REST),
+    ],
+)
+def test_the_category_of_a_frame_depends_on_its_module(
+    function: Callable[..., Any], category: str
+) -> None:
+    assert overheads.category(["main (x.py:1)", frame(function), "f (numpy/x.py:1)"]) == category
+
+
+def test_figures_are_reproducible_png_files() -> None:
     case = {"model": "mlp", "batch_size": 32, "medians": {training.OWN: 1.0, "PyTorch": 2.0}}
     cases = [case, case | {"batch_size": 64}, case | {"model": "cnn"}]
     assert figures.training({"machine": MACHINE, "cases": cases}).startswith(PNG)
@@ -152,28 +167,33 @@ def test_results_become_pictures() -> None:
     assert picture == figures.growth(result)
 
 
-def test_the_line_that_memory_is_held_against_is_as_long_as_the_longest_curve() -> None:
+def test_the_reference_line_of_memory_spans_the_longest_curve() -> None:
     rows = [{"factor": f, "mib": f, "seconds": f, "peak_memory_mib": f} for f in (1, 10)]
     few = [{**row, "mib": row["mib"] / 9} for row in rows]
     store = {"runs": 9, "empty": {"open a run": 0.1}, "full": {"open a run": 0.2}}
     draw: Any = inspect.unwrap(figures.growth)
     drawn = draw({"machine": MACHINE, "data": {"mlp": rows, "cnn": few}, "store": store})
     assert drawn.get_suptitle() == "2 cores (a processor)"
-    (line,) = (line for line in drawn.axes[1].lines if line.get_label() == "the bytes added")
+    (line,) = (line for line in drawn.axes[1].lines if line.get_label() == "pixels added")
     assert list(line.get_xdata()) == [0, 9]
 
 
-def test_the_peak_of_memory_is_the_process_s_own() -> None:
+def test_peak_memory_excludes_the_parent_process() -> None:
     large = bytearray(300 * 2**20)
     line = "from benchmarks import isolated; print(isolated.peak_memory())"
     small = subprocess.run(
-        [sys.executable, "-c", line], cwd=workloads.ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", line],
+        cwd=workloads.ROOT,
+        env={**os.environ, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert 0 < float(small) < isolated.peak_memory() - len(large) / 2**20
 
 
 def trace(*events: tuple[str, float]) -> bytes:
-    """Return what TensorFlow's profiler writes of events: name and seconds."""
+    """Return a trace in the format of TensorFlow's profiler, from names and seconds of events."""
     space = xplane_pb2.XSpace()
     plane = space.planes.add()
     line = plane.lines.add()
@@ -184,7 +204,7 @@ def trace(*events: tuple[str, float]) -> bytes:
     return content
 
 
-def test_the_seconds_of_a_kernel_are_summed() -> None:
+def test_the_seconds_of_equal_kernels_are_summed() -> None:
     found = profile.kernels(
         trace(
             ("while/mlp_1/hidden_1_1/MatMul:_FusedMatMul", 2.0),
@@ -201,7 +221,7 @@ def test_the_seconds_of_a_kernel_are_summed() -> None:
     }
 
 
-def test_kernels_have_shares_of_the_time_by_what_they_are_for() -> None:
+def test_shares_are_by_category_the_largest_first() -> None:
     found = {
         profile.Kernel("a", "ResourceApplyAdam"): 1.0,
         profile.Kernel("b", "_FusedMatMul"): 2.0,
@@ -210,7 +230,7 @@ def test_kernels_have_shares_of_the_time_by_what_they_are_for() -> None:
     assert list(profile.shares(found).items()) == [(profile.PRODUCTS, 0.75), ("Adam", 0.25)]
 
 
-def test_products_are_a_layer_s_forward_or_backward() -> None:
+def test_products_are_assigned_to_layers_and_directions() -> None:
     images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8)
     body, gradients = "while/functional_1", "while/gradient_tape/while/functional_1"
     found = {
@@ -221,22 +241,22 @@ def test_products_are_a_layer_s_forward_or_backward() -> None:
         profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul_1", "MatMul"): 5.0,
         profile.Kernel(f"{gradients}/hidden_2_relu_1/ReluGrad", "ReluGrad"): 9.0,
     }
-    told = profile.layers(workloads.Workload("mlp", 2, images, labels), found)
+    layers = profile.layers(workloads.Workload("mlp", 2, images, labels), found)
     first, second = 2 * 2 * 784 * 512, 2 * 2 * 512 * 256
-    assert list(told) == ["hidden_1", "hidden_2", "hidden_3", "logits"]
+    assert list(layers) == ["hidden_1", "hidden_2", "hidden_3", "logits"]
     # The pixels need no gradient.
-    assert told["hidden_1"] == {"forward": (first, 1.0), "backward": (first, 2.0)}
-    assert told["hidden_2"] == {"forward": (second, 3.0), "backward": (2 * second, 9.0)}
+    assert layers["hidden_1"] == {"forward": (first, 1.0), "backward": (first, 2.0)}
+    assert layers["hidden_2"] == {"forward": (second, 3.0), "backward": (2 * second, 9.0)}
 
 
-def test_an_operation_within_which_others_run_is_not_counted() -> None:
+def test_operations_that_run_others_are_not_counted() -> None:
     assert not profile.kernels(trace(("PartitionedCall:PartitionedCall", 9.0), ("w:While", 9.0)))
 
 
-def test_what_an_operation_is_for_follows_from_its_name() -> None:
+def test_the_category_of_an_operation_depends_on_its_name() -> None:
     names = ("_FusedMatMul", "Conv2DBackpropFilter", "StatelessRandomUniformV2", "Mul", "Foo")
     wanted = [profile.PRODUCTS, profile.PRODUCTS, "random numbers", "dropout masks", profile.REST]
-    assert [profile.kind(name) for name in names] == wanted
+    assert [profile.category(name) for name in names] == wanted
 
 
 @pytest.mark.slow
@@ -244,7 +264,7 @@ def test_what_an_operation_is_for_follows_from_its_name() -> None:
 def test_a_real_training_is_profiled(model: str) -> None:
     images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
     work = workloads.Workload(model, 32, images, labels)
-    found = profile.profiled(work)
+    found = profile.profile(work)
     assert {profile.PRODUCTS, "Adam", "random numbers"} <= profile.shares(found).keys()
     for directions in profile.layers(work, found).values():
         assert all(seconds > 0 for _, seconds in directions.values())

@@ -1,4 +1,4 @@
-"""This project's training: order and image access inside TensorFlow, fused kernels, determinism."""
+"""Train with this project's own loop, fused layers and deterministic kernels."""
 
 from collections.abc import Callable
 
@@ -58,7 +58,7 @@ def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
     configure(workloads.THREADS)
     from sidebyside.models import architectures
-    from sidebyside.training import loop  # noqa: PLC0415 (TensorFlow has to be configured first)
+    from sidebyside.training import loop
 
     record = record_of(work)
     split = Split(work.images, work.labels)
@@ -66,7 +66,7 @@ def train(work: Workload, on_epoch: Callable[[], None]) -> None:
         architectures.build(work.model, record, 1),
         record,
         split,
-        Split(work.images[:1], work.labels[:1]),  # the others validate on nothing
+        Split(work.images[:1], work.labels[:1]),  # the other contenders do not validate
         seed=1,
         epochs=2,
         patience=2,
