@@ -284,9 +284,9 @@ def test_parameters_that_are_not_yaml_are_refused(own: "Checkout") -> None:
     [
         ("train", ("cn", "original", "1"), "invalid choice: 'cn' (choose from "),
         ("train", ("mlp", "both", "1"), "invalid choice: 'both'"),
-        ("train", ("mlp", "original", "one"), "'one' is no whole number from 1"),
-        ("train", ("mlp", "original", "-5"), "'-5' is no whole number from 1"),
-        ("train", ("mlp", "original", "0"), "'0' is no whole number from 1"),
+        ("train", ("mlp", "original", "one"), "'one' is not a whole number from 1"),
+        ("train", ("mlp", "original", "-5"), "'-5' is not a whole number from 1"),
+        ("train", ("mlp", "original", "0"), "'0' is not a whole number from 1"),
         ("tune", ("cn",), "invalid choice: 'cn' (choose from "),
         ("augment", ("twice",), "unrecognized arguments: twice"),
     ],
@@ -480,7 +480,7 @@ def on_a_small_disk(
         f" rm -rf .after; cp -a {folder} .after; exit $status"
     )
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    return checkout.run("unshare", "--mount", *user, "sh", "-c", script, fails=True)
+    return checkout.run("unshare", "--mount", *user, "sh", "-c", script, fails=True, forked=False)
 
 
 def can_mount() -> bool:

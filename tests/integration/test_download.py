@@ -149,13 +149,13 @@ def test_help_lists_inputs_outputs_and_exit_statuses(project: Path) -> None:
 
 
 def test_an_unknown_argument_is_refused(project: Path) -> None:
-    status, _, error = run(project, "--what")
+    status, _, error = run(project, "--unknown")
     assert status == 2
-    assert "--what" in error
+    assert "--unknown" in error
 
 
 @pytest.mark.parametrize(
-    ("place", "expected"),
+    ("source", "expected"),
     [
         ({"folder": "a", "url": "http://b"}, "give exactly one of folder, url, debian"),
         ({"url": "ftp://b"}, "url must begin with http:// or https://"),
@@ -163,10 +163,10 @@ def test_an_unknown_argument_is_refused(project: Path) -> None:
     ],
 )
 def test_a_malformed_source_is_refused_before_any_download(
-    project: Path, place: dict[str, str], expected: str
+    project: Path, source: dict[str, str], expected: str
 ) -> None:
     offer(project)
-    set_sources(project, {"folder": "data/local"}, place)
+    set_sources(project, {"folder": "data/local"}, source)
     message = failure(run(project))
     assert message.startswith("params.yaml: download.sources.1")
     assert expected in message

@@ -35,7 +35,7 @@ class Hyperparameters(StrictModel):
     """Hyperparameters that all architectures share."""
 
     short_name: ClassVar[str] = ""  # as prose writes the architecture; without it, its key
-    long_name: ClassVar[str] = ""  # what an acronym stands for
+    long_name: ClassVar[str] = ""  # expansion of the acronym
 
     activation: Activation
     kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers

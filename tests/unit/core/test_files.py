@@ -122,8 +122,8 @@ def test_a_table_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
     rows = [[0.1 + 0.2, 'a, "b"', 3], [1e-300, "", -1]]
     files.write_csv(tmp_path / "file", ["x", "name", "n"], rows)
     assert b"\r" not in (tmp_path / "file").read_bytes()
-    found = files.read_csv(tmp_path / "file")
-    assert [[float(row["x"]), row["name"], int(row["n"])] for row in found] == rows
+    rows_read = files.read_csv(tmp_path / "file")
+    assert [[float(row["x"]), row["name"], int(row["n"])] for row in rows_read] == rows
 
 
 def test_a_table_without_rows_keeps_its_header(tmp_path: Path) -> None:

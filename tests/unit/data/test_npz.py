@@ -106,9 +106,9 @@ def test_images_are_aligned_for_tensorflow(tmp_path: Path, images: int) -> None:
         np.zeros(images, np.uint8),
     )
     write_split(tmp_path / "x.npz", split)
-    found = read_split(tmp_path / "x.npz")
-    assert equal(found, split)
-    assert found.images.ctypes.data % ALIGNMENT == 0
+    actual = read_split(tmp_path / "x.npz")
+    assert equal(actual, split)
+    assert actual.images.ctypes.data % ALIGNMENT == 0
 
 
 def test_an_array_in_fortran_order_is_refused(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_changed_byte_is_refused_or_harmless(tmp_path: Path) -> None:
         changed[position] ^= 0xFF
         path.write_bytes(changed)
         try:
-            found = read_split(path)
+            actual = read_split(path)
         except UserError as error:
             assert "\n" not in str(error)
         else:
-            assert equal(found, split), f"byte {position} changes the split"
+            assert equal(actual, split), f"byte {position} changes the split"

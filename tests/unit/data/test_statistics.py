@@ -19,9 +19,9 @@ def test_every_class_has_a_count() -> None:
 
 
 def test_pixel_statistics_match_their_definitions() -> None:
-    found = pixel_statistics(grey_split([0, 0, 0, 200], [0, 1, 2, 3]).images)
+    actual = pixel_statistics(grey_split([0, 0, 0, 200], [0, 1, 2, 3]).images)
     expected = {"mean": 50, "standard_deviation": 50 * 3**0.5, "background": 0.75}
-    assert found == pytest.approx(expected)
+    assert actual == pytest.approx(expected)
 
 
 def test_pixel_statistics_are_computed_in_integers() -> None:
@@ -29,10 +29,10 @@ def test_pixel_statistics_are_computed_in_integers() -> None:
     pixels = [int(pixel) for pixel in images.reshape(-1)]
     mean = Fraction(sum(pixels), len(pixels))
     variance = Fraction(sum(pixel**2 for pixel in pixels), len(pixels)) - mean**2
-    found = pixel_statistics(images)
-    assert found["mean"] == float(mean)
-    assert found["standard_deviation"] == math.sqrt(variance)
-    assert found["background"] == pixels.count(0) / len(pixels)
+    actual = pixel_statistics(images)
+    assert actual["mean"] == float(mean)
+    assert actual["standard_deviation"] == math.sqrt(variance)
+    assert actual["background"] == pixels.count(0) / len(pixels)
 
 
 def test_duplicates_are_counted_within_and_across_splits() -> None:
