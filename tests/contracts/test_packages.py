@@ -34,7 +34,7 @@ ONLY_USERS = {
     "mlflow": {
         "sidebyside.tracking.store",
         "sidebyside.tracking.runs",
-        "sidebyside.serving.server",
+        "sidebyside.serving.scoring_server",
     },
     "keras_tuner": {"sidebyside.training.search"},
     "selenium": {"tools.browser"},

@@ -608,7 +608,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(
     whole = reference.start_stage(*stage)
     code, seconds, stderr = interrupt(stopped, stage, r"epoch 2/", signal.SIGINT)
     assert code == 130
-    assert stderr.strip() == "train: interrupted; run the same command again to go on"
+    assert stderr.strip() == "train: interrupted; run the same command again to resume"
     assert seconds < 3
     assert statuses(stopped, "mlp-original-3") == ["KILLED"]
     assert stopped.results() == before
@@ -623,7 +623,7 @@ def test_a_terminated_search_resumes_to_the_same_result(own: "Checkout") -> None
     own.forget_runs()
     code, seconds, stderr = interrupt(own, ("tune", "mlp"), r"trial 1/2", signal.SIGTERM)
     assert code == 143
-    assert stderr.strip() == "tune: terminated; run the same command again to go on"
+    assert stderr.strip() == "tune: terminated; run the same command again to resume"
     assert seconds < 3
     assert statuses(own, "search-mlp") == ["KILLED"]
     assert own.results() == before

@@ -230,7 +230,7 @@ def test_a_signal_during_a_hanging_download_leaves_no_files(
         set_sources(project, {"url": url}, timeout=60)
         status, error, seconds = stop(project, signum, f"url {url}: downloading")
     assert status == expected
-    assert error == f"download: {word}; run the same command again to go on\n"
+    assert error == f"download: {word}; run the same command again to resume\n"
     assert seconds < 2
     assert list((project / "data").iterdir()) == []
 

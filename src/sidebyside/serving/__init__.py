@@ -1,1 +1,1 @@
-"""Predict the class of a picture, and serve a registered model behind a guard."""
+"""Classify a picture file, and serve a registered model with checked requests."""

@@ -1,9 +1,9 @@
-"""A picture file of any size and colour → pixels as Fashion-MNIST has them.
+"""Convert a picture file of any size and colour to an image like those of Fashion-MNIST.
 
-The steps follow those by which the dataset was made of shop photographs (Xiao, Rasul & Vollgraf
-2017, section 2): trim what is like the background, scale the longer edge to 28 pixels, centre, and
-turn to light on black. Scaling weighs all pixels where the dataset's skips some, and nothing is
-sharpened afterwards.
+The steps are those that made the data set from shop photographs (Xiao, Rasul & Vollgraf 2017,
+section 2): trim the background, scale the longer edge to 28 pixels, centre, and invert to light on
+black. Two steps differ: scaling averages over all pixels instead of skipping some, and nothing is
+sharpened.
 """
 
 import warnings
@@ -17,118 +17,121 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sidebyside.config.dataset import IMAGE_SIZE
 from sidebyside.core.errors import UserError
 
-LIGHT = 128  # a background from this grey value on is light
-LIKE_BACKGROUND = 16  # grey values from the background that a photograph's noise stays within
+LIGHT = 128  # lowest grey value of a light background
+NOISE = 16  # maximum difference in grey value between a background pixel and the background
 
-
-# What Pillow's many readers raise of broken pictures.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, MemoryError)
+# Raised by Pillow's readers for damaged files.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a classifier is shown, and how it came about."""
+    """An image prepared for a classifier."""
 
     pixels: NDArray[np.uint8]  # [28, 28], 0 is background
-    assumed: tuple[str, ...]  # what was taken for granted and done, in words
+    steps: tuple[str, ...]  # of the preparation, for display
 
 
 def read_picture(path: Path) -> Picture:
     """Return the picture in a file, prepared for a classifier.
 
     Raises:
-        UserError: the file is missing or no picture, it is too large to be one, or it shows
-            nothing.
+        UserError: the file is missing, damaged, too large or not an image, or its image is of a
+            single colour.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong is said in one line
+            warnings.simplefilter("ignore")  # an error gives one line
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 frames = getattr(image, "n_frames", 1)
-                turned = ImageOps.exif_transpose(image)
-                grey, assumed = _grey(turned, path)
+                upright = ImageOps.exif_transpose(image)
+                grey, steps = _grey(upright, path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no picture of a kind that Pillow reads, or cut off") from None
+        raise UserError(f"{path} is not an image that Pillow can read") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder, expected a picture") from None
+        raise UserError(f"{path} is a folder, not an image file") from None
     except PermissionError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except BROKEN as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is no whole picture: {reason}") from None
+        raise UserError(f"{path} is damaged: {reason}") from None
     if frames > 1:
-        assumed.insert(0, f"the first of {frames} frames")
-    return prepare(grey, assumed, str(path))
+        steps.insert(0, f"first of {frames} frames")
+    return prepare(grey, steps, str(path))
 
 
-def prepare(grey: NDArray[np.uint8], assumed: list[str], name: str) -> Picture:
-    """Return grey values of any size, uint8 [height, width], as Fashion-MNIST would have them.
+def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
+    """Return an image of 28×28 pixels, light on black and centred.
 
-    Pictures of 28×28 pixels are neither trimmed nor scaled.
+    Pictures of that size are neither trimmed nor scaled.
 
     Args:
-        grey: the picture.
-        assumed: what was done to it before.
-        name: what an error message begins with.
+        grey: grey values of the picture, [height, width].
+        steps: steps of the preparation so far.
+        name: of the picture, for an error message.
 
     Raises:
-        UserError: it is of one colour, or nearly so.
+        UserError: the picture is of a single colour, or nearly so.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     background = int(np.median(border))
     values = grey.astype(int)
-    darker, lighter = values < background - LIKE_BACKGROUND, values > background + LIKE_BACKGROUND
+    darker, lighter = values < background - NOISE, values > background + NOISE
     light = background >= LIGHT
-    # On a light background things are dark; if nothing is, as of a white shirt on grey, light.
+    # An object on a light background is dark, unless nothing is darker (a white shirt on grey).
     inverted = darker.any() if light else not lighter.any()
-    shown = darker if inverted else lighter
-    if not shown.any():
-        raise UserError(f"{name} shows nothing that stands out from its background")
+    visible = darker if inverted else lighter
+    if not visible.any():
+        raise UserError(f"{name}: nothing stands out from the background")
     if inverted:
         grey, background = 255 - grey, 255 - background
-    done = "inverted" if inverted else "left as it is"
-    assumed = [*assumed, f"{'light' if light else 'dark'} background: {done}"]
+    background_kind = "light" if light else "dark"
+    steps = [*steps, f"{background_kind} background: {'' if inverted else 'not '}inverted"]
     if grey.shape == (IMAGE_SIZE, IMAGE_SIZE):
-        return Picture(grey, tuple(assumed))
-    rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+        return Picture(grey, tuple(steps))
+    rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
     trimmed = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     if trimmed.shape != grey.shape:
-        assumed.append(f"trimmed to {_size(trimmed)} pixels")
+        steps.append(f"trimmed to {_size(trimmed)} pixels")
     trimmed = np.where(trimmed > background, trimmed - background, 0).astype(np.uint8)
     height, width = trimmed.shape
     scale = IMAGE_SIZE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     scaled = np.asarray(Image.fromarray(trimmed).resize(size, Image.Resampling.LANCZOS))
-    assumed.append(f"scaled to {_size(scaled)} pixels and centred")
+    steps.append(f"scaled to {_size(scaled)} pixels and centred")
     top, left = (IMAGE_SIZE - size[1]) // 2, (IMAGE_SIZE - size[0]) // 2
     pixels = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     pixels[top : top + size[1], left : left + size[0]] = scaled
-    return Picture(pixels, tuple(assumed))
+    return Picture(pixels, tuple(steps))
 
 
 def _grey(image: Image.Image, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the grey values of a picture and what was done to get them."""
+    """Return the grey values of a picture, and the steps of their conversion.
+
+    Raises:
+        UserError: the picture has 32 bits per pixel.
+    """
     if image.mode.startswith("I;16"):
-        return (np.asarray(image) >> 8).astype(np.uint8), ["16 bits per pixel, of which 8 are used"]
+        return (np.asarray(image) >> 8).astype(np.uint8), ["16 bits per pixel: reduced to 8"]
     if image.mode in ("I", "F"):
-        raise UserError(f"{path}: pictures of 32 bits per pixel are not read; save it with 8")
-    assumed = []
+        raise UserError(f"{path}: 32 bits per pixel are not supported: save it with 8")
+    steps = []
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-        assumed.append("transparent: laid on white")
+        steps.append("transparency: replaced by white")
     if image.mode not in ("L", "1"):
         grey = np.asarray(image.convert("L"))
         channels = np.asarray(image.convert("RGB"))
         if (channels != channels[:, :, :1]).any():
-            assumed.append("colour: turned to grey")
-        return grey, assumed
-    return np.asarray(image.convert("L")), assumed
+            steps.append("colour: converted to grey")
+        return grey, steps
+    return np.asarray(image.convert("L")), steps
 
 
 def _size(pixels: NDArray[np.uint8]) -> str:

@@ -1,7 +1,7 @@
 """Classify a picture file with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
 
-The picture may have any size, be grey or coloured, on a light or a dark background; what was
-assumed of it is said. The best model is the one with the highest val_accuracy.
+The picture may have any size, colours, and a light or a dark background; the steps of its
+preparation are printed. The best model has the highest validation accuracy.
 """
 
 import io
@@ -21,13 +21,13 @@ from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.picture import read_picture
 from sidebyside.workflow import command
 
-BAR = 20  # characters of a probability of one
+BAR = 20  # characters of the bar for probability 1
 
 
 def main() -> None:
     """Classify a picture."""
     parser = command.parser(__doc__)
-    parser.add_argument("image", type=Path, help="a picture file")
+    parser.add_argument("image", type=Path, help="picture file, such as a JPEG or PNG")
     image = parser.parse_args().image
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
@@ -35,20 +35,25 @@ def main() -> None:
     names = best_models(paths, parameters.train)
 
     configure(parameters.threads)
-    from sidebyside.models.inference import predict_probabilities
-    from sidebyside.models.saving import load_model  # noqa: PLC0415 (TensorFlow loads in seconds)
+    # TensorFlow loads in seconds: only now.
+    from sidebyside.models.inference import predict_probabilities  # noqa: PLC0415
+    from sidebyside.models.saving import load_model  # noqa: PLC0415
 
-    found = {
+    probabilities = {
         str(name): predict_probabilities(load_model(paths.model(name)), picture.pixels[None])[0]
         for name in names
     }
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # bars, or a file's name, that it cannot show
-    print(f"{image}: {'; '.join(picture.assumed)}\n\n{table(found)}")
+        sys.stdout.reconfigure(errors="replace")  # no █ in Latin-1, for example
+    print(f"{image}: {'; '.join(picture.steps)}\n\n{probability_table(probabilities)}")
 
 
-def best_models(paths: Paths, named: Train) -> list[ModelName]:
-    """Return the trained model of each architecture with the highest val_accuracy.
+def best_models(paths: Paths, trained: Train) -> list[ModelName]:
+    """Return the model of each architecture with the highest validation accuracy.
+
+    Args:
+        paths: the checkout.
+        trained: the models of params.yaml.
 
     Raises:
         UserError: the scores of a model are missing or damaged.
@@ -59,25 +64,25 @@ def best_models(paths: Paths, named: Train) -> list[ModelName]:
         return schemas.read_record(file, schemas.TrainingScores).val_accuracy
 
     return [
-        max(itertools.starmap(ModelName, itertools.product([model], named.data, named.seeds)),
+        max(itertools.starmap(ModelName, itertools.product([model], trained.data, trained.seeds)),
             key=score)
-        for model in named.models
+        for model in trained.models
     ]  # fmt: skip
 
 
-def table(found: Mapping[str, NDArray[np.float32]]) -> str:
-    """Return the probabilities as text, a row per class, the likeliest first.
+def probability_table(probabilities: Mapping[str, NDArray[np.float32]]) -> str:
+    """Return a table as text: a row per class, the most probable first, and the predicted class.
 
     Args:
-        found: model → probabilities of the classes, [10].
+        probabilities: model → class probabilities, [classes].
     """
-    order = np.argsort(-np.mean(list(found.values()), axis=0), kind="stable")
+    order = np.argsort(-np.mean(list(probabilities.values()), axis=0), kind="stable")
     rows = [
-        _cells(CLASS_NAMES[label], [_bar(float(of_class[label])) for of_class in found.values()])
+        _cells(CLASS_NAMES[label], [_bar(float(row[label])) for row in probabilities.values()])
         for label in order
     ]
-    answers = [CLASS_NAMES[int(of_class.argmax())] for of_class in found.values()]
-    return "\n".join([_cells("", list(found)), *rows, _cells("answer", answers)])
+    predictions = [CLASS_NAMES[int(row.argmax())] for row in probabilities.values()]
+    return "\n".join([_cells("", list(probabilities)), *rows, _cells("prediction", predictions)])
 
 
 def _cells(first: str, others: Sequence[str]) -> str:

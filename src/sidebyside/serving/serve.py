@@ -1,11 +1,11 @@
-"""Serve a champion of the registry with MLflow's own server: `make serve MODEL=cnn`.
+"""Serve the champion of a registered model with MLflow's scoring server: `make serve MODEL=cnn`.
 
-It answers on POST /invocations, with class probabilities for raw pixels:
+POST /invocations returns class probabilities of raw pixels:
 
     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"inputs": …}'
 
-`inputs` is a list of images, each 28 rows of 28 whole numbers from 0 (background) to 255. What it
-cannot take is answered by a status of 4xx that says why. Ctrl-C ends it.
+`inputs` is a list of images, each 28 rows of 28 integers from 0 (background) to 255. An invalid
+request gets a 4xx status and a reason. Ctrl-C stops the server.
 """
 
 import os
@@ -26,64 +26,64 @@ HOST, PORT = "127.0.0.1", 5001  # 5000 is the UI's
 
 
 def main() -> None:
-    """Run MLflow's server, if there is something to serve."""
+    """Run the server."""
     parser = command.parser(__doc__)
     parser.add_argument(
-        "model", choices=RECORDS, nargs="?", default="cnn", help="the architecture (cnn)"
+        "model", choices=RECORDS, nargs="?", default="cnn", help="architecture (cnn)"
     )
-    parser.add_argument("--host", default=HOST, help=f"address to listen at ({HOST})")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen at ({PORT})")
+    parser.add_argument("--host", default=HOST, help=f"address to listen on ({HOST})")
+    parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on ({PORT})")
     arguments = parser.parse_args()
     root = CHECKOUT
     threads = read_parameters(Paths(root).params).threads
     name = registered_model(arguments.model)
     store, version = champion(root, name)
-    place = bind(arguments.host, arguments.port)
+    listener = bind(arguments.host, arguments.port)
     url = address(arguments.host, arguments.port)
-    print(f"{name}, version {version}: POST {url}; Ctrl-C ends it", flush=True)
+    print(f"{name}, version {version}: POST {url}; Ctrl-C stops the server", flush=True)
     os.chdir(root)  # the store's files have their places relative to it
     os.environ["MLFLOW_TRACKING_URI"] = store
-    # Below "fatal" TensorFlow only says how it rewrites a graph; what fails raises.
+    # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure(threads)
-    from sidebyside.serving import server  # noqa: PLC0415 (MLflow's server loads in seconds)
+    from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415 (takes seconds)
 
-    server.server(f"models:/{name}@{CHAMPION}").run(sockets=[place])
+    create_server(f"models:/{name}@{CHAMPION}").run(sockets=[listener])
 
 
 def address(host: str, port: int) -> str:
-    """Return the URL that takes images, whose host may be a name, an IPv4 or an IPv6 address."""
+    """Return the URL for images; the host may be a name, an IPv4 or an IPv6 address."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/invocations"
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket of an address, so that one in use is known before a model is loaded.
+    """Return a socket that is bound to an address: a used port is found before a model is loaded.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: the address or port cannot be used.
     """
     if not host:
-        raise UserError(f"--host is empty, which would be every address: give one, such as {HOST}")
-    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free at once after a stop
+        raise UserError(f"--host is empty, which means every address: give one, such as {HOST}")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # reusable right after a stop
     try:
-        place.bind((host, port))
+        listener.bind((host, port))
     except (OSError, OverflowError) as error:
-        place.close()
+        listener.close()
         reason = getattr(error, "strerror", None) or error
-        another = "choose another with --port (make serve PORT=…)"
-        raise UserError(f"cannot listen at {host}, port {port}: {reason}: {another}") from error
-    return place
+        advice = "choose another port with --port (make serve PORT=…)"
+        raise UserError(f"cannot listen on {host}, port {port}: {reason}: {advice}") from error
+    return listener
 
 
 def champion(root: Path, name: str) -> tuple[str, str]:
-    """Return where the registry is, and the version of a registered model that is the champion.
+    """Return the URI of the registry, and the version of a registered model's champion.
 
     Raises:
-        UserError: there is none, or the store cannot be reached.
+        UserError: there is no champion, or the store cannot be reached.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
-        raise UserError("nothing is registered yet: run `make repro`")
+        raise UserError("no model is registered yet: run `make repro`")
     store = open_store(root)
     found = store.ask(lambda: store.client.search_registered_models(f"name = '{name}'"))
     version = found[0].aliases.get(CHAMPION) if found else None

@@ -18,15 +18,15 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 EXIT_CODES = """exit status:
-  0    finished
-  1    failed; one line on standard error says why
-  2    the command line is wrong
+  0    success
+  1    failure; one line on standard error gives the reason
+  2    invalid command line
   130  interrupted (Ctrl-C)
   143  terminated"""
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised where the program stands so that its clean-up runs."""
+    """SIGTERM, raised in the running code so that its clean-up runs."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -39,30 +39,30 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Call `main` and leave the process with an exit status from `EXIT_CODES`.
+    """Call `main` and end the process with an exit status from `EXIT_CODES`.
 
-    What a user can put right ends in one line on standard error; anything else is a fault of the
-    program and keeps its traceback.
+    An error that the user can correct is reported in one line on standard error. Any other error
+    is a bug and keeps its traceback.
     """
     name = Path(sys.argv[0]).stem
     _raise_on(signal.SIGTERM, Terminated)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background commands
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a background job
         _raise_on(signal.SIGINT, KeyboardInterrupt)
     try:
         main()
     except UserError as error:
-        _leave(f"{name}: error: {error}", EXIT_FAILED)
+        _exit(f"{name}: error: {error}", EXIT_FAILED)
     except KeyboardInterrupt:
-        _leave(f"{name}: interrupted; run the same command again to go on", EXIT_INTERRUPTED)
+        _exit(f"{name}: interrupted; run the same command again to resume", EXIT_INTERRUPTED)
     except Terminated:
-        _leave(f"{name}: terminated; run the same command again to go on", EXIT_TERMINATED)
+        _exit(f"{name}: terminated; run the same command again to resume", EXIT_TERMINATED)
     except OSError as error:
-        _leave(f"{name}: error: {describe(error)}", EXIT_FAILED)
+        _exit(f"{name}: error: {describe(error)}", EXIT_FAILED)
     sys.exit(0)
 
 
 def describe(error: OSError) -> str:
-    """Return what the operating system refused, and to which file, in one line."""
+    """Return an error of the operating system in one line: the file and the reason."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = f"{reason}: free some space and run the same command again"
@@ -70,11 +70,11 @@ def describe(error: OSError) -> str:
 
 
 def _raise_on(number: signal.Signals, error: type[BaseException]) -> None:
-    """Let a signal raise an error where the program stands, outside TensorFlow.
+    """Make a signal raise an error in the running code, but outside TensorFlow.
 
-    TensorFlow's C++ code calls Python back, to convert a tensor for example, and crashes if an
-    error comes up there (seen in 1 of 83 interrupted trainings). Inside TensorFlow, the error
-    therefore waits for the next line of what called it; at a second signal it waits no longer.
+    TensorFlow's C++ code calls back into Python, for example to convert a tensor, and crashes if
+    an error is raised there (seen in 1 of 83 interrupted trainings). Inside TensorFlow, the error
+    is therefore raised at the next line of the calling code; a second signal raises it at once.
     """
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -83,7 +83,7 @@ def _raise_on(number: signal.Signals, error: type[BaseException]) -> None:
         if caller is None:
             raise error
         caller.f_trace = raise_here
-        sys.settrace(lambda *_: None)  # lets the interpreter look at f_trace
+        sys.settrace(lambda *_: None)  # enables f_trace
 
     def raise_here(*_: Any) -> NoReturn:
         sys.settrace(None)
@@ -93,7 +93,7 @@ def _raise_on(number: signal.Signals, error: type[BaseException]) -> None:
 
 
 def _caller_of_tensorflow(frame: FrameType | None) -> FrameType | None:
-    """Return the innermost frame that has no TensorFlow outside it, if there is any inside."""
+    """Return the frame that called into TensorFlow; None outside TensorFlow."""
     caller = None
     while frame:
         if frame.f_globals.get("__name__", "").partition(".")[0] == "tensorflow":
@@ -102,11 +102,11 @@ def _caller_of_tensorflow(frame: FrameType | None) -> FrameType | None:
     return caller
 
 
-def _leave(message: str, status: int) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     if status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-        # TensorFlow's threads may hold the interpreter's ordinary exit for seconds.
+        # TensorFlow's threads may delay the interpreter's regular exit by seconds.
         sys.stdout.flush()
         os._exit(status)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""How far a long work has got: a bar on a terminal, plain lines in a log."""
+"""Show progress on a terminal, and format durations."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,13 @@ from tqdm import tqdm
 
 @contextmanager
 def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function of (steps done, steps in all) that draws an epoch's bar on a terminal."""
+    """Provide a function of (steps done, all steps) that draws a progress bar on a terminal.
+
+    Without a terminal, as in a log, nothing is drawn.
+
+    Args:
+        label: text before the bar.
+    """
     bar = tqdm(desc=label, unit="step", leave=False, disable=not sys.stderr.isatty())
 
     def update(done: int, total: int) -> None:
@@ -39,7 +45,7 @@ def print_epoch(label: str, row: Mapping[str, float], epochs: int, seconds: floa
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as people say it, such as `2 min 05 s`."""
+    """Return a duration as text, such as `2 min 05 s`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         hours, minutes = divmod(round(seconds / 60), 60)

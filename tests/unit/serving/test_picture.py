@@ -13,7 +13,7 @@ from sidebyside.serving.picture import prepare, read_picture
 
 
 def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.uint8]:
-    """Return a bright, uneven block in the middle of a background."""
+    """Return a bright block with a gradient in the middle of a background."""
     pixels = np.full((height, width), background, np.uint8)
     h, w = height // 2, width // 4
     block = 120 + np.arange(h)[:, None] * 100 // h + np.zeros((1, w), int)
@@ -26,32 +26,34 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     return path
 
 
-def test_a_picture_like_those_of_the_dataset_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_an_image_like_those_of_the_data_set_stays_unchanged(tmp_path: Path) -> None:
     found = read_picture(saved(tmp_path / "x.png", Image.fromarray(shirt())))
     assert np.array_equal(found.pixels, shirt())
-    assert found.assumed == ("dark background: left as it is",)
+    assert found.steps == ("dark background: not inverted",)
 
 
-def test_a_light_background_is_turned_dark(tmp_path: Path) -> None:
+def test_a_light_background_is_inverted(tmp_path: Path) -> None:
     found = read_picture(saved(tmp_path / "x.png", Image.fromarray(255 - shirt())))
     assert np.array_equal(found.pixels, shirt())
-    assert found.assumed == ("light background: inverted",)
+    assert found.steps == ("light background: inverted",)
 
 
 @pytest.mark.parametrize(
-    ("background", "thing", "said"),
+    ("background", "value", "step"),
     [
-        (200, 255, "light background: left as it is"),
+        (200, 255, "light background: not inverted"),
         (200, 90, "light background: inverted"),
         (60, 0, "dark background: inverted"),
-        (60, 180, "dark background: left as it is"),
+        (60, 180, "dark background: not inverted"),
     ],
 )
-def test_light_on_light_and_dark_on_dark_are_seen(background: int, thing: int, said: str) -> None:
+def test_light_on_light_and_dark_on_dark_objects_are_detected(
+    background: int, value: int, step: str
+) -> None:
     grey = np.full((60, 60), background, np.uint8)
-    grey[20:40, 20:40] = thing
+    grey[20:40, 20:40] = value
     found = prepare(grey, [], "x")
-    assert found.assumed[:2] == (said, "trimmed to 20×20 pixels")
+    assert found.steps[:2] == (step, "trimmed to 20×20 pixels")
     assert (found.pixels > 0).all()
 
 
@@ -70,48 +72,48 @@ def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width:
     rows, columns = inside.max(0) - inside.min(0) + 1
     assert rows / columns == pytest.approx(tall, rel=0.15)
     assert found.pixels.max() > 150
-    assert found.assumed[1].startswith("trimmed to ")
-    assert found.assumed[2].endswith(" and centred")
+    assert found.steps[1].startswith("trimmed to ")
+    assert found.steps[2].endswith(" and centred")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP"])
-def test_common_kinds_of_picture_show_the_same(tmp_path: Path, kind: str) -> None:
+def test_common_file_formats_give_the_same_pixels(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(shirt(280, 280)).convert("RGB")
     found = read_picture(saved(tmp_path / "x", image, format=kind))
     expected = prepare(shirt(280, 280), [], "x").pixels.astype(int)
     assert np.abs(found.pixels - expected).mean() < 6
 
 
-def test_colour_transparency_and_turned_pictures_are_told(tmp_path: Path) -> None:
+def test_colour_transparency_and_orientation_are_normalised(tmp_path: Path) -> None:
     colour = Image.merge("RGB", [Image.fromarray(shirt() // k) for k in (1, 2, 3)])
-    assert "colour: turned to grey" in read_picture(saved(tmp_path / "c.png", colour)).assumed
+    assert "colour: converted to grey" in read_picture(saved(tmp_path / "c.png", colour)).steps
     clear = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     clear.paste((0, 0, 0, 255), (8, 8, 20, 20))
     found = read_picture(saved(tmp_path / "t.png", clear))
-    assert found.assumed == ("transparent: laid on white", "light background: inverted")
+    assert found.steps == ("transparency: replaced by white", "light background: inverted")
     assert found.pixels[14, 14] == 255
     assert found.pixels[0, 0] == 0
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held on its side
+    exif[0x0112] = 6  # rotated by 90°
     lying = Image.fromarray(np.rot90(shirt()))
     turned = read_picture(saved(tmp_path / "e.png", lying, exif=exif))
     assert np.array_equal(turned.pixels, shirt())
 
 
-def test_other_depths_show_the_same(tmp_path: Path) -> None:
+def test_other_bit_depths_give_the_same_pixels(tmp_path: Path) -> None:
     deep = Image.fromarray(shirt().astype(np.uint16) * 257)
     found = read_picture(saved(tmp_path / "x.png", deep))
     assert np.array_equal(found.pixels, shirt())
-    assert "16 bits" in found.assumed[0]
+    assert "16 bits" in found.steps[0]
     black_and_white = Image.fromarray(shirt()).point(lambda value: 255 * (value > 0), "1")
     assert read_picture(saved(tmp_path / "b.png", black_and_white)).pixels.max() == 255
 
 
-def test_of_several_frames_the_first_is_seen(tmp_path: Path) -> None:
+def test_the_first_of_several_frames_is_used(tmp_path: Path) -> None:
     frames = [Image.fromarray(shirt()), Image.fromarray(shirt()[::-1])]
     path = tmp_path / "x.gif"
     frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert read_picture(path).assumed[0] == "the first of 2 frames"
+    assert read_picture(path).steps[0] == "first of 2 frames"
 
 
 def broken() -> bytes:
@@ -123,13 +125,15 @@ def broken() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is no picture"),
-        (b"shirt", "is no picture"),
-        (b"%PDF-1.7", "is no picture"),
-        (broken(), "is no whole picture"),
+        (b"", "is not an image"),
+        (b"shirt", "is not an image"),
+        (b"%PDF-1.7", "is not an image"),
+        (broken(), "is damaged"),
     ],
 )
-def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -138,26 +142,26 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes, message: 
     assert "\n" not in str(caught.value)
 
 
-def test_whatever_pillow_raises_or_warns_of_is_one_line(tmp_path: Path) -> None:
+def test_errors_and_warnings_of_pillow_become_one_line(tmp_path: Path) -> None:
     unknown = bytearray(saved(tmp_path / "a.dds", Image.new("RGB", (30, 40))).read_bytes())
     unknown[80:84] = (1).to_bytes(4, "little")
     (tmp_path / "unknown.dds").write_bytes(unknown)
-    with pytest.raises(UserError, match="is no whole picture: Unknown pixel format flags 1"):
+    with pytest.raises(UserError, match="is damaged: Unknown pixel format flags 1"):
         read_picture(tmp_path / "unknown.dds")
     tiff = saved(tmp_path / "a.tif", Image.new("RGB", (30, 40)), compression="tiff_lzw")
     (tmp_path / "cut.tif").write_bytes(tiff.read_bytes()[:-20])
-    with pytest.raises(UserError, match="is no picture of a kind that Pillow reads, or cut off"):
+    with pytest.raises(UserError, match="is not an image that Pillow can read"):
         read_picture(tmp_path / "cut.tif")
 
 
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.png is missing"):
         read_picture(tmp_path / "x.png")
     with pytest.raises(UserError, match="is a folder"):
         read_picture(tmp_path)
 
 
-def test_a_picture_that_may_not_be_read_is_named(
+def test_a_file_without_read_permission_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path) -> Image.Image:  # root may read everything
@@ -168,44 +172,44 @@ def test_a_picture_that_may_not_be_read_is_named(
         read_picture(tmp_path / "x.png")
 
 
-def test_a_picture_that_would_fill_the_memory_is_refused(
+def test_an_image_with_too_many_pixels_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    for side in (12, 28):  # of which Pillow warns, and which it refuses
+    for side in (12, 28):  # Pillow warns of the first and refuses the second
         with pytest.raises(UserError, match="more than 100 pixels"):
             read_picture(saved(tmp_path / "x.png", Image.new("L", (side, side))))
 
 
-def test_pictures_of_floating_point_numbers_are_refused(tmp_path: Path) -> None:
+def test_floating_point_images_are_refused(tmp_path: Path) -> None:
     image = Image.fromarray(shirt().astype(np.float32))
-    with pytest.raises(UserError, match="32 bits per pixel are not read"):
+    with pytest.raises(UserError, match="32 bits per pixel are not supported"):
         read_picture(saved(tmp_path / "x.tiff", image))
 
 
 @pytest.mark.parametrize("value", [0, 100, 255])
-def test_one_colour_all_over_is_refused(tmp_path: Path, value: int) -> None:
-    with pytest.raises(UserError, match="shows nothing that stands out"):
+def test_a_single_colour_is_refused(tmp_path: Path, value: int) -> None:
+    with pytest.raises(UserError, match="nothing stands out"):
         read_picture(saved(tmp_path / "x.png", Image.new("L", (50, 50), value)))
 
 
-def test_a_thing_that_touches_the_border_is_not_taken_for_the_background() -> None:
+def test_an_object_that_touches_the_border_is_not_mistaken_for_the_background() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[30:, 5:55] = 250  # over 110 of the 240 pixels of the border
-    assert prepare(grey, [], "x").assumed[0] == "dark background: left as it is"
+    assert prepare(grey, [], "x").steps[0] == "dark background: not inverted"
     grey = np.full((60, 60), 100, np.uint8)
     grey[30:, 5:55] = 250  # the mean of the border is light, its median is not
-    assert prepare(grey, [], "x").assumed[0] == "dark background: left as it is"
+    assert prepare(grey, [], "x").steps[0] == "dark background: not inverted"
 
 
-def test_a_thing_from_edge_to_edge_has_its_background_at_the_sides() -> None:
+def test_an_object_from_edge_to_edge_has_its_background_at_the_sides() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[:, 10:50] = 250
     found = prepare(grey, [], "x")
-    assert found.assumed[:2] == ("dark background: left as it is", "trimmed to 40×60 pixels")
+    assert found.steps[:2] == ("dark background: not inverted", "trimmed to 40×60 pixels")
 
 
-def test_what_is_left_of_the_background_is_black() -> None:
+def test_the_background_becomes_black() -> None:
     grey = np.full((60, 60), 40, np.uint8)
     grey[10:50, 10:20] = grey[40:50, 10:50] = 240  # an L
     grey[20, 40] = 30  # noise, darker than the background
@@ -214,20 +218,20 @@ def test_what_is_left_of_the_background_is_black() -> None:
     assert found.pixels.max() < 210
 
 
-def test_a_thin_thing_keeps_a_pixel() -> None:
+def test_a_thin_object_keeps_one_pixel() -> None:
     grey = np.zeros((100, 100), np.uint8)
     grey[:, 50] = 250
     assert prepare(grey, [], "x").pixels.any(0).sum() == 1
 
 
-def test_a_fine_pattern_becomes_grey_when_it_is_scaled_down() -> None:
+def test_a_fine_pattern_becomes_grey_when_scaled_down() -> None:
     grey = np.zeros((132, 132), np.uint8)
     grey[10:122, 10:122] = np.indices((112, 112)).sum(0) % 2 * 200
     inside = prepare(grey, [], "x").pixels[2:-2, 2:-2]
     assert np.abs(inside.astype(int) - 100).max() < 20
 
 
-def test_pictures_of_32_bit_whole_numbers_are_refused(tmp_path: Path) -> None:
+def test_32_bit_integer_images_are_refused(tmp_path: Path) -> None:
     Image.new("I", (30, 30)).save(tmp_path / "x.tiff")
-    with pytest.raises(UserError, match="32 bits per pixel are not read"):
+    with pytest.raises(UserError, match="32 bits per pixel are not supported"):
         read_picture(tmp_path / "x.tiff")

@@ -15,7 +15,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.picture import LIGHT
-from sidebyside.serving.predict import best_models, table
+from sidebyside.serving.predict import best_models, probability_table
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -23,16 +23,20 @@ if TYPE_CHECKING:
 PROJECT = Paths(Path(__file__).resolve().parents[3])
 
 
-def test_the_likeliest_class_of_both_models_comes_first() -> None:
+def test_the_most_probable_class_over_all_models_comes_first() -> None:
     mlp, cnn = np.full(10, 0.05, np.float32), np.full(10, 0.02, np.float32)
     mlp[3], mlp[6], cnn[6] = 0.35, 0.3, 0.82
-    header, first, *_, answer = table({"mlp-original-1": mlp, "cnn-augmented-1": cnn}).splitlines()
+    header, first, *_, last = probability_table(
+        {"mlp-original-1": mlp, "cnn-augmented-1": cnn}
+    ).splitlines()
     assert header.split() == ["mlp-original-1", "cnn-augmented-1"]
     assert first.split() == ["Shirt", "30.0%", "██████", "82.0%", "█" * 16]
-    assert answer.split() == ["answer", "Dress", "Shirt"]
+    assert last.split() == ["prediction", "Dress", "Shirt"]
 
 
-def test_the_best_by_validation_stands_for_its_architecture(tmp_path: Path) -> None:
+def test_the_model_with_the_best_validation_accuracy_represents_its_architecture(
+    tmp_path: Path,
+) -> None:
     scores = {
         "mlp-original": 0.91,
         "mlp-augmented": 0.9,
@@ -44,26 +48,28 @@ def test_the_best_by_validation_stands_for_its_architecture(tmp_path: Path) -> N
         path = tmp_path / "reports/train" / f"{name}-1" / "metrics.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
-    named = read_parameters(PROJECT.params).train
-    found = best_models(Paths(tmp_path), named)
-    assert found == [ModelName("mlp", "original", 1), ModelName("cnn", "augmented", 1)]
+    trained = read_parameters(PROJECT.params).train
+    assert best_models(Paths(tmp_path), trained) == [
+        ModelName("mlp", "original", 1),
+        ModelName("cnn", "augmented", 1),
+    ]
     shutil.rmtree(tmp_path / "reports/train/cnn-original-1")
     with pytest.raises(UserError, match=r"cnn-original-1/metrics\.json is missing"):
-        best_models(Paths(tmp_path), named)
+        best_models(Paths(tmp_path), trained)
 
 
 @pytest.mark.parametrize("name", ["`touch pwned`", "$(touch pwned)", '"; touch pwned; "', "a$b"])
-def test_the_name_of_a_file_is_no_command(tmp_path: Path, name: str) -> None:
+def test_a_file_name_is_not_executed_as_a_command(tmp_path: Path, name: str) -> None:
     (tmp_path / "Makefile").write_text((PROJECT.root / "Makefile").read_text())
-    told = tmp_path / "told"
+    arguments = tmp_path / "arguments"
     python = tmp_path / ".venv/bin/python"
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}\n')
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {arguments}\n')
     python.chmod(0o755)
     (tmp_path / ".venv/installed").touch()
     line = ["make", "--assume-old", ".venv/installed", "predict", f"IMAGE={name}"]
     subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
-    assert told.read_text().splitlines() == ["-m", "sidebyside.serving.predict", "--", name]
+    assert arguments.read_text().splitlines() == ["-m", "sidebyside.serving.predict", "--", name]
     assert not (tmp_path / "pwned").exists()
 
 
@@ -76,11 +82,14 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
     picture = tmp_path / "a picture.png"
     images = read_split(paths.split("test")).images
     edges = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1)
-    place = int(np.argmax(np.median(edges, 1) < LIGHT))  # the first one on a dark background
-    Image.fromarray(255 - images[place]).save(picture)
+    index = int(np.argmax(np.median(edges, 1) < LIGHT))  # the first one on a dark background
+    Image.fromarray(255 - images[index]).save(picture)
     done = reproduced.run(
         *("python", "-m", "sidebyside.serving.predict", str(picture)),
-        environment={"PYTHONPATH": "src", "PYTHONIOENCODING": "latin-1"},  # which has no bars
+        environment={
+            "PYTHONPATH": "src",
+            "PYTHONIOENCODING": "latin-1",
+        },  # no █
     )
     first, _, header, *rows, _ = done.stdout.splitlines()
     assert first == f"{picture}: light background: inverted"
@@ -91,16 +100,14 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
         for label, class_name in enumerate(CLASS_NAMES):
             (row,) = (row for row in rows if row.startswith(class_name))
             shown = [float(cell[:-1]) for cell in row.split() if cell.endswith("%")][column]
-            assert shown == pytest.approx(100 * expected.probabilities[place, label], abs=0.06)
+            assert shown == pytest.approx(100 * expected.probabilities[index, label], abs=0.06)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_what_cannot_be_classified_is_said_in_one_line(
-    reproduced: "Checkout", tmp_path: Path
-) -> None:
-    (tmp_path / "x.png").write_text("no picture")
-    for file, message in (("x.png", "is no picture"), ("y.png", "is missing")):
+def test_an_unreadable_file_is_reported_in_one_line(reproduced: "Checkout", tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("not an image")
+    for file, message in (("x.png", "is not an image"), ("y.png", "is missing")):
         done = reproduced.run(
             *("python", "-m", "sidebyside.serving.predict", str(tmp_path / file)),
             environment={"PYTHONPATH": "src"},

@@ -1,4 +1,4 @@
-"""MLflow's own server, started as a user starts it and asked over HTTP."""
+"""The scoring server, started by the command of the Makefile and asked over HTTP."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from sidebyside.serving.serve import address, bind, champion
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
-START = 180  # seconds it may take
+START = 180  # maximum seconds until the server answers
 BLACK = np.zeros((1, 28, 28), int).tolist()
 
 
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(reproduced: "Checkout") -> "Iterator[str]":
-    """The address of a server, started by the line of the Makefile."""
+    """The address of a server, started by the command of the Makefile."""
     port = free_port()
     make = reproduced.run(
         *("make", "--dry-run", "--no-print-directory", "serve", f"PORT={port}")
@@ -94,14 +94,14 @@ def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Che
         (b"a shirt", "valid JSON"),
         (b'{"inputs": [[[NaN]]]}', "NaN"),
         (b"\xff\xfe\xfd", "valid JSON"),
-        ({"inputs": np.full((1, 28, 28), 0.5).tolist()}, "0.5 is no pixel"),
-        ({"inputs": np.full((1, 28, 28), 300.0).tolist()}, "300.0 is no pixel"),
+        ({"inputs": np.full((1, 28, 28), 0.5).tolist()}, "0.5 is not a pixel value"),
+        ({"inputs": np.full((1, 28, 28), 300.0).tolist()}, "300.0 is not a pixel value"),
         ({"inputs": [[[None] * 28] * 28]}, "not 'NoneType'"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"inputs": ' + b"9" * 5000 + b"}", "whole numbers from 0 to 255"),
+        (b'{"inputs": ' + b"9" * 5000 + b"}", "integers from 0 to 255"),
     ],
 )
-def test_what_is_no_image_is_refused_with_a_reason(
+def test_a_request_without_valid_images_is_refused_with_a_reason(
     server: str, content: object, message: str
 ) -> None:
     answer = ask(server, content)
@@ -112,26 +112,26 @@ def test_what_is_no_image_is_refused_with_a_reason(
 
 @pytest.mark.system
 @pytest.mark.timeout(1200)
-def test_a_picture_file_is_refused_and_a_thousand_images_are_not(server: str) -> None:
+def test_a_thousand_images_are_accepted_and_other_content_types_refused(server: str) -> None:
     assert ask(server, b"\x89PNG", "image/png").status_code == 415
-    of_no_kind = requests.post(f"{server}/invocations", data=b"{}", timeout=60)
-    assert (of_no_kind.status_code, of_no_kind.text[:21]) == (415, "say what the body is:")
+    untyped = requests.post(f"{server}/invocations", data=b"{}", timeout=60)
+    assert (untyped.status_code, untyped.text[:24]) == (415, "Content-Type is missing:")
     many = ask(server, {"inputs": BLACK * 1000})
     assert len(many.json()["predictions"]) == 1000
 
 
 @pytest.mark.system
 @pytest.mark.timeout(1200)
-def test_a_body_that_is_too_large_or_of_unknown_size_is_refused(server: str) -> None:
+def test_a_body_of_too_large_or_unknown_size_is_refused(server: str) -> None:
     large = ask(server, b" " * 100_000_001)
     assert large.status_code == 413
-    assert large.text.startswith("100000001 bytes are too many")
+    assert large.text.startswith("100000001 bytes exceed the maximum")
     header = {"Content-Type": "application/json"}
     chunks = iter([b"{}"])
     chunked = requests.post(f"{server}/invocations", data=chunks, headers=header, timeout=60)
     assert chunked.status_code == 411
-    place = urlsplit(server)
-    with socket.create_connection((place.hostname, place.port), timeout=60) as both:
+    url = urlsplit(server)
+    with socket.create_connection((url.hostname, url.port), timeout=60) as both:
         both.sendall(
             b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
@@ -141,28 +141,28 @@ def test_a_body_that_is_too_large_or_of_unknown_size_is_refused(server: str) -> 
     assert ask(server, {"inputs": BLACK}).status_code == 200
 
 
-def test_a_port_that_is_taken_is_named_before_a_model_is_loaded() -> None:
+def test_a_used_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        expected = f"^cannot listen at 127.0.0.1, port {port}: Address already in use: choose"
+        expected = f"^cannot listen on 127.0.0.1, port {port}: Address already in use: choose"
         with pytest.raises(UserError, match=expected):
             bind("127.0.0.1", port)
 
 
-def test_no_address_is_not_every_address() -> None:
-    with pytest.raises(UserError, match="--host is empty, which would be every address"):
+def test_an_empty_host_is_refused() -> None:
+    with pytest.raises(UserError, match="--host is empty, which means every address"):
         bind("", free_port())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_the_address_that_is_told_is_a_url(host: str) -> None:
+def test_the_printed_address_is_a_url(host: str) -> None:
     found = urlsplit(address(host, 5001))
     assert (found.hostname, found.port, found.path) == (host, 5001, "/invocations")
 
 
 @pytest.mark.system
 @pytest.mark.timeout(1200)
-def test_it_listens_at_loopback_alone(server: str) -> None:
+def test_the_server_listens_on_loopback_only(server: str) -> None:
     port = int(server.rpartition(":")[2])
     sockets = [
         line.split()[1:4]
@@ -174,13 +174,13 @@ def test_it_listens_at_loopback_alone(server: str) -> None:
     assert {local for local in listening if local.endswith(f":{port:04X}")} == {loopback}
 
 
-def test_before_the_first_run_there_is_nothing_to_serve(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing is registered yet: run `make repro`"):
+def test_serving_before_the_first_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model is registered yet: run `make repro`"):
         champion(tmp_path, "fashion-mnist-cnn")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_registry_out_of_reach_is_named_without_its_password(
+def test_an_unreachable_registry_is_named_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
@@ -190,7 +190,7 @@ def test_a_registry_out_of_reach_is_named_without_its_password(
 
 @pytest.mark.system
 @pytest.mark.timeout(1200)
-def test_a_model_that_was_never_registered_is_named(own: "Checkout") -> None:
+def test_an_unregistered_model_is_named(own: "Checkout") -> None:
     own.forget_runs()
     own.run("python", "-c", "import mlflow; mlflow.MlflowClient().search_experiments()")
     done = own.run(

@@ -28,7 +28,7 @@ def run(
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        # A shell lets the commands it starts in the background ignore Ctrl-C.
+        # A shell makes background jobs ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
         capture_output=True,
         text=True,
@@ -37,11 +37,11 @@ def run(
     return done.returncode, done.stdout, done.stderr
 
 
-def test_finished_main_ends_with_status_0(tmp_path: Path) -> None:
+def test_success_ends_with_status_0(tmp_path: Path) -> None:
     assert run(tmp_path, "print('done')") == (0, "done\n", "")
 
 
-def test_users_error_is_one_line_and_status_1(tmp_path: Path) -> None:
+def test_a_user_error_is_one_line_and_status_1(tmp_path: Path) -> None:
     assert run(tmp_path, "raise UserError('x is 3: choose 1 or 2')") == (
         1,
         "",
@@ -49,12 +49,12 @@ def test_users_error_is_one_line_and_status_1(tmp_path: Path) -> None:
     )
 
 
-def test_refusal_of_the_operating_system_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+def test_an_error_of_the_operating_system_is_one_line_that_names_the_file(tmp_path: Path) -> None:
     status, _, error = run(tmp_path, "open('/nowhere/file')")
     assert (status, error) == (1, "stage: error: /nowhere/file: No such file or directory\n")
 
 
-def test_fault_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     status, _, error = run(tmp_path, "{}['key']")
     assert status == 1
     assert error.startswith("Traceback")
@@ -73,7 +73,7 @@ def test_ctrl_c_runs_the_clean_up_and_ends_with_status_130(tmp_path: Path) -> No
         """,
     )
     assert (status, out) == (130, "cleaned\n")
-    assert error == "stage: interrupted; run the same command again to go on\n"
+    assert error == "stage: interrupted; run the same command again to resume\n"
 
 
 def test_sigterm_runs_the_clean_up_and_ends_with_status_143(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_sigterm_runs_the_clean_up_and_ends_with_status_143(tmp_path: Path) -> N
         """,
     )
     assert (status, out) == (143, "cleaned\n")
-    assert error == "stage: terminated; run the same command again to go on\n"
+    assert error == "stage: terminated; run the same command again to resume\n"
 
 
 CONVERTED = """\
@@ -106,31 +106,31 @@ class Interrupted:
         return tf.ones([1]).numpy()
 try:
     tf.constant(Interrupted())
-    print('went on')
+    print('not interrupted')
 finally:
     print('cleaned')
 """
 
 
-def test_ctrl_c_while_tensorflow_calls_python_back_waits_for_the_line_after(tmp_path: Path) -> None:
+def test_ctrl_c_inside_tensorflow_is_raised_after_the_call(tmp_path: Path) -> None:
     status, out, error = run(tmp_path, CONVERTED.format(signals=1))
     assert (status, out) == (130, "asked\nconverted\ncleaned\n")
-    assert error == "stage: interrupted; run the same command again to go on\n"
+    assert error == "stage: interrupted; run the same command again to resume\n"
 
 
-def test_second_ctrl_c_waits_for_nothing(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_inside_tensorflow_is_raised_at_once(tmp_path: Path) -> None:
     status, out, _ = run(tmp_path, CONVERTED.format(signals=2))
     assert out.startswith("asked\n")
     assert "converted" not in out
     assert status != 0
 
 
-def test_ctrl_c_that_the_shell_has_turned_off_stays_off(tmp_path: Path) -> None:
-    body = "os.kill(os.getpid(), signal.SIGINT); print('went on')"
-    assert run(tmp_path, body, on_ctrl_c=signal.SIG_IGN) == (0, "went on\n", "")
+def test_ctrl_c_stays_ignored_in_a_background_job(tmp_path: Path) -> None:
+    body = "os.kill(os.getpid(), signal.SIGINT); print('not interrupted')"
+    assert run(tmp_path, body, on_ctrl_c=signal.SIG_IGN) == (0, "not interrupted\n", "")
 
 
-def test_interrupted_program_is_not_held_by_its_threads(tmp_path: Path) -> None:
+def test_threads_do_not_delay_the_exit_after_an_interrupt(tmp_path: Path) -> None:
     status, _, _ = run(
         tmp_path,
         """\
@@ -142,13 +142,13 @@ def test_interrupted_program_is_not_held_by_its_threads(tmp_path: Path) -> None:
     assert status == 130
 
 
-def test_wrong_command_line_ends_with_status_2(tmp_path: Path) -> None:
-    status, _, error = run(tmp_path, "command.parser('What it does.').parse_args()", "--odd")
+def test_an_invalid_command_line_ends_with_status_2(tmp_path: Path) -> None:
+    status, _, error = run(tmp_path, "command.parser('Do it.').parse_args()", "--odd")
     assert status == 2
     assert "unrecognized arguments: --odd" in error
 
 
-def test_help_shows_the_docstring_as_written_and_the_exit_statuses(tmp_path: Path) -> None:
+def test_help_shows_the_docstring_verbatim_and_the_exit_statuses(tmp_path: Path) -> None:
     body = "command.parser('First.\\n\\nReads: a\\nWrites: b').parse_args()"
     status, out, error = run(tmp_path, body, "--help")
     assert (status, error) == (0, "")
@@ -179,5 +179,5 @@ def test_documented_exit_statuses_are_the_real_ones() -> None:
         (TimeoutError(), "TimeoutError"),
     ],
 )
-def test_error_of_the_operating_system_is_described(error: OSError, expected: str) -> None:
+def test_an_error_of_the_operating_system_is_described(error: OSError, expected: str) -> None:
     assert command.describe(error) == expected
