@@ -55,7 +55,8 @@ def score_table(metrics: Mapping[str, Any]) -> str:
     """
     rows = [("model", "val accuracy", "test accuracy")]
     for model, scores in metrics.items():
-        rows.append((model, *(f"{scores[split]['accuracy']:.4f}" for split in ("val", "test"))))
+        val, test = (f"{scores[split]['accuracy']:.4f}" for split in ("val", "test"))
+        rows.append((model, val, test))
     width = max(len(model) for model, *_ in rows)
     return "\n".join(f"{model:{width}}  {val:>12}  {test:>13}" for model, val, test in rows)
 
