@@ -5,19 +5,18 @@ import math
 import random
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.checkout import Checkout
+from tests.support import fork_server
+from tests.support.checkout import Checkout
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -67,14 +66,14 @@ class Stages:
         self.process.stdin.flush()
         return Done(**json.loads(self.process.stdout.readline()))
 
-    def copy(self, checkout: "Checkout") -> "Checkout":
+    def copy(self, checkout: Checkout) -> Checkout:
         return checkout.copy(self.folder / str(next(self.numbers)))
 
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
     process = subprocess.Popen(
-        [sys.executable, "-P", str(PROJECT / "tests/support/crash_server.py")],
+        [fork_server.programs() / "python", PROJECT / "tests/support/crash_server.py"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -88,7 +87,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
 
 
 @pytest.fixture(scope="module")
-def starts(stages: Stages, checkout_from: "Callable[..., Checkout]") -> "dict[str, Checkout]":
+def starts(stages: Stages, checkout_from: Callable[..., Checkout]) -> dict[str, Checkout]:
     """Stage → a checkout in which it can run, with an MLflow store that knows other runs."""
     bare: Checkout = checkout_from()
     bare.edit(PARAMETERS)
@@ -128,7 +127,7 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def whole(stages: Stages, starts: "Mapping[str, Checkout]", stage: str) -> Whole:
+def whole(stages: Stages, starts: Mapping[str, Checkout], stage: str) -> Whole:
     checkout = stages.copy(starts[stage])
     started = time.monotonic()
     done = stages.run(checkout.root, stage)
@@ -153,7 +152,7 @@ RECORDS = {
 }
 
 
-def records(checkout: "Checkout") -> dict[str, Any]:
+def records(checkout: Checkout) -> dict[str, Any]:
     """Return what MLflow holds, without what differs from run to run by its nature."""
     if not (checkout.root / "mlflow.db").exists():  # before tune, nothing is logged
         return {}
@@ -174,7 +173,7 @@ def points(total: int, request: pytest.FixtureRequest) -> list[int]:
 
 
 def assert_nothing_is_half_written(
-    checkout: "Checkout", start: "Checkout", whole: Whole, at: object
+    checkout: Checkout, start: Checkout, whole: Whole, at: object
 ) -> None:
     before = start.results()
     for path, digest in checkout.results().items():
@@ -183,7 +182,7 @@ def assert_nothing_is_half_written(
 
 
 def assert_it_is_as_if_nothing_had_happened(
-    checkout: "Checkout", whole: Whole, done: Done, at: object
+    checkout: Checkout, whole: Whole, done: Done, at: object
 ) -> None:
     assert (done.status, done.error) == (0, ""), (at, done)
     assert checkout.results() == whole.results, at
@@ -194,7 +193,7 @@ def assert_it_is_as_if_nothing_had_happened(
 
 def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
     stages: Stages,
-    starts: "Mapping[str, Checkout]",
+    starts: Mapping[str, Checkout],
     stage: str,
     whole: Whole,
     request: pytest.FixtureRequest,
@@ -212,7 +211,7 @@ def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
 # Of those that start over one, and the two that save on the way.
 @pytest.mark.parametrize("stage", ["augment", "tune", "train"], indirect=True)
 def test_killed_again_and_again_it_still_ends_as_if_left_alone(
-    stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
+    stages: Stages, starts: Mapping[str, Checkout], stage: str, whole: Whole
 ) -> None:
     checkout = stages.copy(starts[stage])
     # Ever a little later, or it would never get past its beginning.
@@ -227,7 +226,7 @@ def test_killed_again_and_again_it_still_ends_as_if_left_alone(
 
 @pytest.mark.parametrize("stage", ["train"], indirect=True)  # the longest; it saves on the way
 def test_killed_at_random_times_it_ends_as_if_left_alone(
-    stages: Stages, starts: "Mapping[str, Checkout]", stage: str, whole: Whole
+    stages: Stages, starts: Mapping[str, Checkout], stage: str, whole: Whole
 ) -> None:
     checkout = stages.copy(starts[stage])
     times = random.Random(1)  # noqa: S311 (no secret)
@@ -243,7 +242,7 @@ def test_killed_at_random_times_it_ends_as_if_left_alone(
 
 def test_a_disk_that_is_full_at_a_change_costs_no_earlier_result(
     stages: Stages,
-    starts: "Mapping[str, Checkout]",
+    starts: Mapping[str, Checkout],
     stage: str,
     whole: Whole,
     request: pytest.FixtureRequest,

@@ -4,6 +4,7 @@ Its commands are those of `dvc.yaml`, run with real DVC, real MLflow and the env
 the tests. Only the sizes and checksums of the data, and the budgets, differ from the product.
 """
 
+import compileall
 import contextlib
 import hashlib
 import os
@@ -192,6 +193,8 @@ def new_checkout(root: Path) -> Checkout:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, root / name)
     replace_fashion_mnist(root)
+    for folder in ("src", "replications/src"):  # copies keep the bytecode and the files' times
+        compileall.compile_dir(root / folder, quiet=2)
     checkout = Checkout(root)
     checkout.edit(SMALL)
     checkout.run("git", "init", "--quiet")
