@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from sidebyside.reporting.plot_style import COLOURS, MARKERS, styled
+from sidebyside.reporting.plot_style import COLOURS, MARKERS, Figure, styled
 
 GREY = "#555555"
 

@@ -8,7 +8,7 @@ Writes: reports/evaluate/, data/predictions/
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import (
+    keep_only,
     read_json,
     sha256,
     write_atomically,
@@ -29,6 +30,7 @@ from sidebyside.core.files import (
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.evaluation.comparison import comparable_pairs, compare_models, comparisons_content
+from sidebyside.evaluation.dropped_models import remove_dropped_models
 from sidebyside.evaluation.predictions import predictions_table
 from sidebyside.evaluation.results import (
     ModelResult,
@@ -131,6 +133,8 @@ def main() -> None:
         write_text(folder / "report.md", markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
+    if removed := remove_dropped_models(paths, names):
+        print(f"removed files of models that params.yaml does not name: {', '.join(removed)}")
     outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
     provenance.write(paths.root, "evaluate", key, machine, outputs)
     from sidebyside.tracking import evaluation
@@ -145,13 +149,6 @@ def main() -> None:
         html,
     )
     print(f"report: {folder.relative_to(paths.root)}/report.html")
-
-
-def keep_only(folder: Path, kept: Set[Path]) -> None:
-    """Delete what an earlier run, of other models, left in a folder that is one output."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path not in kept:
-            path.unlink()
 
 
 def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.schemas import AugmentationSummary, read_class_counts, read_record
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import write_atomically, write_bytes, write_json, write_text
+from sidebyside.core.files import (
+    keep_only,
+    write_atomically,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from sidebyside.data.npz import read_split
 from sidebyside.workflow import command, stage
 from study.comparison import figures, findings, page
@@ -63,9 +69,7 @@ def main() -> None:
         write_text(folder / "report.html", html)
         write_text(folder / "report.md", markdown)
         write_json(folder / "summary.json", summary)
-    written = {folder / file for file in content.figures}
-    for figure in {*(folder / "figures").glob("*")} - written:
-        figure.unlink()  # of a model that is no longer in params.yaml
+    keep_only(folder / "figures", {folder / file for file in content.figures})
     for name, system in summary["systems"].items():
         print(f"system {name}: published {_listing(system['published'])};", end=" ")
         print(f"claims {_listing(system['claims'])}")

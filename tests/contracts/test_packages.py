@@ -24,13 +24,7 @@ from tests.support.source_code import (
 
 # The modules that may import a package that is large or would be hard to replace.
 ONLY_USERS = {
-    "matplotlib": {
-        "sidebyside.reporting.plot_style",
-        "sidebyside.reporting.data_plots",
-        "sidebyside.reporting.training_plots",
-        "sidebyside.reporting.evaluation_plots",
-        "study.comparison.charts",
-    },
+    "matplotlib": {"sidebyside.reporting.plot_style"},
     "mlflow": {
         "sidebyside.tracking.store",
         "sidebyside.tracking.runs",

@@ -14,7 +14,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -244,3 +244,10 @@ def _digest(path: Path, hasher: "hashlib._Hash") -> str:
             return hashlib.file_digest(file, lambda: hasher).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
+
+
+def keep_only(folder: Path, kept: Collection[Path]) -> None:
+    """Delete all files below a folder except some; a missing folder counts as an empty one."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in kept:
+            path.unlink()

@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES, IMAGE_SIZE
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
-from sidebyside.reporting.plot_style import Images, Labels, show_image, styled
+from sidebyside.reporting.plot_style import Figure, Images, Labels, show_image, styled
 
 GAP = 2  # pixels of white between images
 WHITE = 255

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
@@ -17,8 +15,11 @@ from sidebyside.reporting.plot_style import (
     MARKERS,
     RED,
     ROUND_STEPS,
+    Figure,
     Images,
     Labels,
+    MaxNLocator,
+    PercentFormatter,
     show_image,
     styled,
 )

@@ -3,6 +3,8 @@
 Figures are drawn without pyplot, in matplotlib's default style, so a user's own settings do not
 change them. The colours are those of Okabe and Ito, which colour-blind readers can distinguish;
 shape, line or text always carries the same information as a colour.
+
+Other modules import matplotlib's classes from here, so that its backend is set before it loads.
 """
 
 import io
@@ -14,10 +16,13 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from sidebyside.reporting.page import DPI
+
+__all__ = ["Axes", "Figure", "MaxNLocator", "PercentFormatter"]
 
 BLUE, RED = "#0072b2", "#c8102e"
 COLOURS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")

@@ -4,10 +4,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from sidebyside.reporting.plot_style import COLOURS, styled
+from sidebyside.reporting.plot_style import COLOURS, Figure, MaxNLocator, PercentFormatter, styled
 
 History = Mapping[str, Sequence[float]]  # column, such as val_loss → value per epoch
 

@@ -328,3 +328,11 @@ def test_bytes_that_are_not_utf_8_are_not_a_table(tmp_path: Path) -> None:
 def test_trailing_spaces_of_text_are_kept(tmp_path: Path) -> None:
     files.write_text(tmp_path / "x", "a  \n\n")
     assert (tmp_path / "x").read_text() == "a  \n"
+
+
+def test_all_files_but_the_kept_ones_are_deleted(tmp_path: Path) -> None:
+    for name in ("a", "b/c", "b/d"):
+        files.write_text(tmp_path / name, name)
+    files.keep_only(tmp_path, {tmp_path / "b/c"})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "b/c"]
+    files.keep_only(tmp_path / "missing", set())

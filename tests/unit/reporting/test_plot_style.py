@@ -84,3 +84,13 @@ def test_a_matplotlibrc_in_the_working_directory_has_no_effect(
     (tmp_path / "matplotlibrc").write_text("font.size: 30\n")
     monkeypatch.chdir(tmp_path)
     assert DRAWINGS["trials"]() == first
+
+
+def test_the_backend_of_a_notebook_is_not_used() -> None:
+    environment = {
+        "PYTHONPATH": str(Path(plot_style.__file__).parents[2]),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    for module in ("data_plots", "evaluation_plots", "training_plots"):
+        program = f"from sidebyside.reporting import {module}"
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True)

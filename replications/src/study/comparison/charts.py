@@ -3,12 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
-from sidebyside.reporting.plot_style import BLUE, COLOURS, MARKERS, ROUND_STEPS, styled
+from sidebyside.reporting.plot_style import (
+    BLUE,
+    COLOURS,
+    MARKERS,
+    ROUND_STEPS,
+    Figure,
+    MaxNLocator,
+    PercentFormatter,
+    styled,
+)
 
 ORANGE = COLOURS[1]
 FEW = 10  # places on an axis that are marked one by one
