@@ -8,11 +8,17 @@ Other modules import matplotlib's classes from here, so that its backend is set 
 """
 
 import io
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec
 
 import numpy as np
+
+# A process started from a notebook inherits the name of the notebook's backend, and importing
+# matplotlib fails where that backend is not installed. Drawing to PNG needs none.
+os.environ["MPLBACKEND"] = "agg"
+
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
