@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidebyside.config.paths import CHECKOUT
+from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.workflow import command
-from sidebyside.workflow.graph import recorded_stages
+from sidebyside.workflow.graph import LOCK, recorded_stages
 from sidebyside.workflow.provenance import FOLDER, RECORDED, Provenance, parse
 
 UNKNOWN = "unknown"
@@ -31,13 +32,18 @@ def write_gathered(root: Path) -> str:
     """Write the recorded provenance of the pipeline in `root`, and return a line about it.
 
     Entries of stages without outputs, such as the time of a whole run, stay as they are.
+
+    Raises:
+        UserError: there is no dvc.lock, or it or an entry is damaged.
     """
+    stages = recorded_stages(root)
+    if not stages:
+        raise UserError(f"{root / LOCK} is missing: run the pipeline first")
     file = recorded_file(root)
     before = read_json(file) if file.exists() else {}
     entries = {stage: entry.content() for stage, entry in gather(root).items()}
     others = {stage: entry for stage, entry in before.items() if not entry.get("outputs")}
     write_json(file, {**others, **entries})
-    stages = recorded_stages(root)
     missing = [stage for stage in stages if stage not in entries]
     line = f"{file.relative_to(root)}: provenance of {len(entries)} of {len(stages)} stages"
     return f"{line}; none known of {', '.join(missing)}" if missing else line

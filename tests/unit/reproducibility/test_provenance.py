@@ -90,3 +90,10 @@ def test_a_damaged_entry_is_named(root: Path) -> None:
     (root / FOLDER / "tune.json").write_text("[]")
     with pytest.raises(UserError, match=r"tune\.json is damaged"):
         gather(root)
+
+
+def test_without_a_lock_recorded_entries_are_not_overwritten(root: Path) -> None:
+    (root / "dvc.lock").unlink()
+    with pytest.raises(UserError, match=r"dvc\.lock is missing: run the pipeline first"):
+        write_gathered(root)
+    assert list(read_json(root / "reports/provenance.json")) == ["tune", "train"]
