@@ -115,7 +115,7 @@ def test_a_new_environment_replaces_the_old_one(
 def test_a_second_installation_waits_and_finds_the_environment_built(project: Path) -> None:
     program = "import sys; from pathlib import Path; from tools import install;"
     program += " install.install(Path(sys.argv[1]))"
-    command = [sys.executable, "-c", program, project]
+    command = [sys.executable, "-c", program, str(project)]
     with (project / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with subprocess.Popen(
