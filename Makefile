@@ -46,6 +46,7 @@ smoke: $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smo
 
 .PHONY: ui
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
+	python -m sidebyside.tracking.local_store
 	mlflow ui --host 127.0.0.1
 
 # Neither make nor the shell interprets special characters of the file name.
@@ -65,6 +66,7 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 .PHONY: backfill
 backfill: $(INSTALLED) ## log runs that MLflow lacks from the files of this checkout
 	python -m sidebyside.tracking.backfill
+	python -m study.backfill
 
 # A DVC experiment beside the results: it runs in its own folder, its runs are logged to MLflow,
 # `dvc exp show` lists it, and its scores are kept for docs/experiments.md.

@@ -176,7 +176,8 @@ def fill(root: Path) -> None:
     from sidebyside.tracking.views import TRAINING
 
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    experiment = client.search_experiments(filter_string=f"name = '{TRAINING}'")[0].experiment_id
+    (found,) = client.search_experiments(filter_string=f"name = '{TRAINING.name}'")
+    experiment = found.experiment_id
     with step_bar("filling the store") as bar:
         for number in range(1, RUNS + 1):
             name = f"run-{number}"

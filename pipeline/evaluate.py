@@ -19,7 +19,6 @@ from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import (
     keep_only,
-    read_json,
     sha256,
     write_atomically,
     write_bytes,
@@ -63,7 +62,8 @@ def main() -> None:
         name: schemas.read_record(paths.training(name) / "metrics.json", schemas.TrainingScores)
         for name in names
     }
-    trainings = {name: training_record(paths, name) for name in names}
+    for name in names:
+        check_model(paths, name)
     search = parameters.tune.search
     searches = [
         SearchTable(
@@ -137,12 +137,15 @@ def main() -> None:
         print(f"removed files of models that params.yaml does not name: {', '.join(removed)}")
     outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
     provenance.write(paths.root, "evaluate", key, machine, outputs)
-    from sidebyside.tracking import evaluation
+    from sidebyside.tracking.evaluation import log_evaluation
+    from sidebyside.tracking.origin import Origin
+    from sidebyside.tracking.training import training_origin
 
-    evaluation.log_evaluation(
+    log_evaluation(
         paths.root,
-        {**made, "key": key, "machine": machine},
-        {name: trainings[name] | training_key(paths, name) for name in names},
+        made,
+        Origin("evaluate", key, machine),
+        {name: training_origin(paths, name).key for name in names},
         scored,
         compared,
         figures,
@@ -151,11 +154,11 @@ def main() -> None:
     print(f"report: {folder.relative_to(paths.root)}/report.html")
 
 
-def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:
-    """Return what is recorded of the training that made a model's file.
+def check_model(paths: Paths, name: ModelName) -> None:
+    """Check that a model's file is the one that its model.json describes.
 
     Raises:
-        UserError: the file is missing, or another than the one that was trained.
+        UserError: a file is missing, or the model is another one.
     """
     file = paths.training(name) / "model.json"
     record = schemas.read_record(file, schemas.TrainedModel)
@@ -164,8 +167,6 @@ def training_record(paths: Paths, name: ModelName) -> dict[str, Any]:
             f"{paths.model(name)} is not the model that reports/train/{name} describes:"
             f" run `dvc repro --force --single-item train@{name}`"
         )
-    content: dict[str, Any] = read_json(file)
-    return content
 
 
 def read_counts(paths: Paths) -> dict[str, list[int]]:
@@ -209,13 +210,6 @@ def score(
         flush=True,
     )
     return result
-
-
-def training_key(paths: Paths, name: ModelName) -> dict[str, str]:
-    """Return the key under which the training of a model is in MLflow."""
-    outputs = [paths.model(name)]
-    found = provenance.find(paths.root, f"train@{name}", outputs)
-    return {"key": (found or provenance.unknown(paths.root, outputs)).key}
 
 
 def evaluation_inputs(

@@ -59,24 +59,25 @@ def main() -> None:
 
     configure(parameters.threads)
     from sidebyside.models import architectures, saving
-    from sidebyside.tracking import stages
+    from sidebyside.tracking import training
+    from sidebyside.tracking.origin import Origin
     from sidebyside.training.fit import train_model
     from sidebyside.training.history import Epoch
 
     made: dict[str, Any] = {"data_sha256": digests, "settings": settings}
-    origin = {"key": key, "machine": machine}
+    origin = Origin(f"train@{name}", key, machine)
     counts = {name.data: class_counts(train), "val": class_counts(val)}
     with (
         state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        stages.training_run(paths.root, name, made | origin) as run,
+        training.open_training(paths.root, name, made, origin) as run,
         progress.step_bar(str(name)) as on_steps,
     ):
-        stages.log_inputs(run, {**name._asdict(), **settings}, made, counts)
+        training.log_training_inputs(run, name, made, counts)
         stopwatch = Stopwatch(folder / "seconds.json")
 
         def on_epoch(row: Epoch, seconds: float) -> None:
             stopwatch.save()
-            stages.log_epochs(run, [row])
+            run.log_epochs([row])
             progress.print_epoch(str(name), row, budget.epochs, seconds)
 
         model, trained = train_model(
@@ -114,7 +115,7 @@ def main() -> None:
             write_json(files["model.json"], made)
         provenance.write(
             paths.root,
-            f"train@{name}",
+            origin.stage,
             key,
             machine,
             [paths.model(name), *files.values()],
@@ -122,8 +123,8 @@ def main() -> None:
         )
 
         # Epochs that an earlier, killed process trained but could not log are logged here.
-        stages.log_training(
-            run, name, made | origin, counts, trained.history, scores, model, val.images[:1]
+        training.log_training(
+            run, name, made, counts, trained.history, scores, model, val.images[:1]
         )
 
 

@@ -37,7 +37,8 @@ def main() -> None:
         train = subsample(train, settings.images, generator(parameters.seed, "search images"))
 
     configure(threads)
-    from sidebyside.tracking import stages
+    from sidebyside.tracking import search as tracking
+    from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.trials import follow_trials
     from sidebyside.training.search import trials_table
     from sidebyside.training.trials import SearchTask, run_search
@@ -49,20 +50,18 @@ def main() -> None:
     key = state.work_key(
         paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
     )
-    origin = {"key": key, "machine": machine}
-    place = stages.search_place(model)
+    search = tracking.tuning(model, Origin(f"tune@{model}", key, machine), task.record)
 
     report = paths.hyperparameters(model).parent
     trials, record = report / "trials.csv", report / "search.json"
     outputs = [trials, record, paths.trial_histories(model), paths.hyperparameters(model)]
     with (
         state.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
-        stages.search_run(paths.root, place, model, task.record | origin) as run,
+        tracking.open_search(paths.root, search) as run,
     ):
-        stages.log_search_inputs(run, task.record)
+        tracking.log_search_inputs(run, search)
 
-        follow = follow_trials(run, place, model, task.record | origin, model)
-        result = run_search(task, folder, follow, trial_lines(task, model))
+        result = run_search(task, folder, follow_trials(run, search), trial_lines(task, model))
 
         values = result.chosen.model_dump(mode="json")
         table = trials_table(result.trials, task.names)
@@ -71,9 +70,11 @@ def main() -> None:
             write_json(record, result.record(task))
             write_csv(paths.trial_histories(model), *result.epochs_table())
             write_json(paths.hyperparameters(model), values)
-        provenance.write(paths.root, f"tune@{model}", key, machine, outputs, sum(result.seconds))
+        provenance.write(
+            paths.root, search.origin.stage, key, machine, outputs, sum(result.seconds)
+        )
         first = {number: histories[0] for number, histories in result.histories.items()}
-        stages.log_search(run, place, model, result.record(task) | origin, first, table, values)
+        tracking.log_search(run, search, result.record(task), first, table, values)
     print(f"chosen for {model}: {json.dumps({name: values[name] for name in task.names})}")
 
 

@@ -59,42 +59,40 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         UserError: the store cannot be reached, or lacks a run.
     """
     store = open_store(root)
-    found = store.ask(
+    found = store.require(
         lambda: {
-            name: {
+            experiment.name: {
                 run.info.run_name: run.info.run_id
                 for run in store.client.search_runs(
-                    [store.experiment(name)], order_by=["attributes.start_time ASC"]
+                    [store.experiment(experiment)], order_by=["attributes.start_time ASC"]
                 )
             }
-            for name in (TRAINING, SEARCH)
+            for experiment in (TRAINING, SEARCH)
         }
     )
-    numbers = {name: store.experiment(name) for name in (TRAINING, SEARCH)}
-    runs = found[TRAINING]
+    numbers = [store.experiment(experiment) for experiment in (TRAINING, SEARCH)]
+    runs = found[TRAINING.name]
     pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
     if len(pair) < 2:
         raise UserError(
             "MLflow lacks the runs mlp-original-1 and cnn-original-1: run `make backfill`"
         )
-    if not found[SEARCH]:
+    if not found[SEARCH.name]:
         raise UserError("MLflow lacks the searches: run `make backfill`")
     registered = registered_model("cnn")
     _, version = champion(root, registered)
     best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
     model = best.outputs.model_outputs[0].model_id
-    training, search = (f"{address}/#/experiments/{numbers[name]}" for name in (TRAINING, SEARCH))
+    training, search = (f"{address}/#/experiments/{number}" for number in numbers)
     both = quote(json.dumps([runs[name] for name in pair]))
-    compared = (
-        f"{address}/#/compare-runs?runs={both}&experiments={quote(json.dumps([numbers[TRAINING]]))}"
-    )
+    compared = f"{address}/#/compare-runs?runs={both}&experiments={quote(json.dumps(numbers[:1]))}"
     return [
         Page(
             "experiments",
             "The experiments",
             "Each has a description.",
             f"{address}/#/experiments",
-            TRAINING,
+            TRAINING.name,
         ),
         Page(
             "runs",

@@ -31,18 +31,20 @@ def main() -> None:
     train, val = read_split(paths.split("train")), read_split(paths.split("val"))
 
     configure(plan.threads)
-    from sidebyside.tracking import stages
+    from sidebyside.tracking.origin import Origin
+    from sidebyside.tracking.search import log_search, log_search_inputs, open_search
     from sidebyside.tracking.trials import follow_trials
     from sidebyside.training.search import trials_table
     from sidebyside.training.trials import SearchTask, run_search, trial_checkpoint
     from sidebyside.workflow.search import trial_lines
+    from study.tracking import tracked_search
 
     task = SearchTask(part.model, part.space, part.search, plan.seed, train, val)
     machine = provenance.machine(plan.threads)
     inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
     key = state.work_key(folder, "search", inputs)
-    origin = {"key": key, "machine": machine}
-    place = stages.replication_place(name)
+    origin = Origin(f"search@{name}", key, machine)
+    search = tracked_search(name, part.model, origin, task.record)
 
     results = folder / "results/searches" / name
     trials, record, histories, best = outputs = [
@@ -51,12 +53,11 @@ def main() -> None:
     ]
     with (
         state.resumable(folder, f"search-{name}", key, outputs) as work,
-        stages.search_run(paths.root, place, part.model, task.record | origin) as run,
+        open_search(paths.root, search) as run,
     ):
-        stages.log_search_inputs(run, task.record)
+        log_search_inputs(run, search)
 
-        follow = follow_trials(run, place, part.model, task.record | origin, name)
-        result = run_search(task, work, follow, trial_lines(task, name))
+        result = run_search(task, work, follow_trials(run, search), trial_lines(task, name))
 
         chosen = result.chosen.model_dump(mode="json")
         table = trials_table(result.trials, task.names)
@@ -66,11 +67,9 @@ def main() -> None:
             write_csv(histories, *result.epochs_table())
             write_json(best, chosen)
         seconds = sum(result.seconds)
-        provenance.write(folder, f"search@{name}", key, machine, outputs, seconds)
+        provenance.write(folder, origin.stage, key, machine, outputs, seconds)
         first = {number: executions[0] for number, executions in result.histories.items()}
-        stages.log_search(
-            run, place, part.model, result.record(task) | origin, first, table, chosen
-        )
+        log_search(run, search, result.record(task), first, table, chosen)
         training = Training(
             epochs=result.winner.epochs,
             patience=part.search.patience,

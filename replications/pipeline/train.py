@@ -8,7 +8,7 @@ Writes: results/models/<name>/
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
@@ -20,6 +20,9 @@ from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, stage, state
 from study import checkpoint_reuse
 from study.plan import Plan, Winner, read_plan
+
+if TYPE_CHECKING:
+    from sidebyside.tracking.origin import Origin
 
 
 def main() -> None:
@@ -51,11 +54,11 @@ def main() -> None:
     }
 
     configure(plan.threads)
+    from sidebyside.tracking.origin import Origin
     from study import model_runs
 
     results = folder / "results/models" / name
     outputs = [results / file for file in model_runs.FILES]
-    origin = {"key": key, "machine": machine}
     found, seconds = [], []
     with state.resumable(folder, f"train-{name}", key, outputs) as work:
         for seed in part.seeds:
@@ -74,7 +77,8 @@ def main() -> None:
                     plan,
                     splits,
                     seed,
-                    {**record, **origin},
+                    record,
+                    Origin(record["stage"], key, machine),
                     checkpoint,
                     stopwatch,
                 )
@@ -93,6 +97,7 @@ def train_seed(
     splits: Mapping[str, Split],
     seed: int,
     record: Mapping[str, Any],
+    origin: "Origin",
     checkpoint: Path,
     stopwatch: Stopwatch,
 ) -> dict[str, Any]:
@@ -104,25 +109,25 @@ def train_seed(
         plan: the published systems.
         splits: train, val and test.
         seed: one of the model's seeds.
-        record: the model's record, with the key and machine of its provenance.
+        record: the model's record.
+        origin: origin of the results of all seeds.
         checkpoint: file to resume from and to save to.
         stopwatch: saved with each checkpoint.
     """
-    from sidebyside.tracking import stages
     from sidebyside.training.history import Epoch
     from study import model_runs, tracking
 
     part, label = plan.trained[name], f"{name} seed {seed}"
     hyperparameters = plan.record(name, root / "replications/results/searches")
     with (
-        tracking.open_model_run(root, name, part, seed, record) as run,
+        tracking.open_model_run(root, name, part, seed, record, origin) as run,
         progress.step_bar(label) as on_steps,
     ):
-        tracking.log_inputs(run, part, seed, record)
+        tracking.log_model_inputs(run, part, seed, record)
 
         def on_epoch(row: Epoch, seconds: float) -> None:
             stopwatch.save()
-            stages.log_epochs(run, [row])
+            run.log_epochs([row])
             progress.print_epoch(label, row, part.training.epochs, seconds)
 
         model_run = model_runs.train(

@@ -18,10 +18,10 @@ from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import Split
 from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
-from sidebyside.tracking.views import REPLICATIONS
 from sidebyside.workflow import command
 from sidebyside.workflow.progress import duration
 from study.comparison.results import read_runs
+from study.tracking import REPLICATIONS
 from tests.support import replicating, stores
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ FEW = (
     *("4-grid-2-sgd-01-512", "5-baseline"),
 )
 ONCE = ("2-cnn-augmented", "3-jackson", "3-jackson-l2")  # nothing looks at their second seed
-REFILL_TWICE = """
+BACKFILL_TWICE = """
 from pathlib import Path
-from sidebyside.tracking.backfill import refill_replications
-refill_replications(Path.cwd())
+from study.backfill import backfill
+backfill(Path.cwd())
 print("again")
-refill_replications(Path.cwd())
+backfill(Path.cwd())
 """
 pytestmark = pytest.mark.slow
 
@@ -231,7 +231,7 @@ def test_runs_are_in_the_projects_store_under_their_own_experiment(
     assert not (replicated.root / "replications/mlflow.db").exists()
     with contextlib.chdir(replicated.root):
         client = MlflowClient(f"sqlite:///{replicated.root}/mlflow.db")
-        experiment = client.get_experiment_by_name(REPLICATIONS)
+        experiment = client.get_experiment_by_name(REPLICATIONS.name)
         assert experiment
         runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
         curve = client.get_metric_history(runs["3-tyler-1"].info.run_id, "val_accuracy")
@@ -251,25 +251,22 @@ def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
-    with contextlib.chdir(replicated.root):
-        store = MlflowClient(f"sqlite:///{replicated.root}/mlflow.db")
-        expected = stores.content(store)["runs"]
+    expected = stores.own_store(replicated)["runs"]
     own.forget_runs()
     shutil.rmtree(own.root / "replications/results/models/5-baseline")
-    told, again = own.run(*("python", "-c", REFILL_TWICE), environment=MODULE).stdout.split(
-        "again\n"
-    )
-    assert "3-tyler: 2 logged" in told
-    assert "3-batch-size-search: logged" in told
-    with contextlib.chdir(own.root):
-        found = stores.content(MlflowClient(f"sqlite:///{own.root}/mlflow.db"))["runs"]
+    environment = {"PYTHONPATH": "src:replications/src"}
+    output = own.run("python", "-c", BACKFILL_TWICE, environment=environment).stdout
+    first, again = output.split("again\n")
+    assert "3-tyler: logged" in first
+    assert "3-batch-size-search: logged" in first
+    found = stores.own_store(own)["runs"]
     missing = {place for place in expected if place[2].startswith("5-baseline")}
     assert len(missing) == 2
     assert found.keys() == expected.keys() - missing
     for place, run in found.items():
         assert run == expected[place], place
     assert "logged" not in again
-    assert again.count("was there") == told.count("logged")
+    assert again.count("in MLflow already") == first.count("logged")
 
 
 def test_tables_of_different_seeds_are_refused(replicated: "Checkout", tmp_path: Path) -> None:
@@ -354,7 +351,10 @@ def test_what_a_search_trained_is_not_trained_again(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("search", "no search '9-nothing': choose from 1-dropout"), ("train", "unknown model '9-nothing'")],
+    [
+        ("search", "no search '9-nothing': choose from 1-dropout"),
+        ("train", "unknown model '9-nothing'"),
+    ],
 )
 def test_an_unknown_name_is_refused_in_one_line(
     replicated: "Checkout", name: str, message: str

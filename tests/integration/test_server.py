@@ -137,7 +137,7 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
         assert own.finish(process).stderr == ""
     runs = content(MlflowClient(server))["runs"]
     for seed in seeds:
-        run = runs[TRAINING, None, f"mlp-original-{seed}"]
+        run = runs[TRAINING.name, None, f"mlp-original-{seed}"]
         assert run["status"] == "FINISHED"
         assert [step for step, _ in run["metrics"]["val_accuracy"]] == [1, 2]
         assert run["models"] == 1
@@ -153,7 +153,7 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
         process = own.start_stage(
             *("train", "mlp", "original", "31"), environment={"MLFLOW_TRACKING_URI": address}
         )
-        place = (TRAINING, None, "mlp-original-31")
+        place = (TRAINING.name, None, "mlp-original-31")
         for _ in range(10 * START):
             runs = content(MlflowClient(address))["runs"]
             if place in runs and "val_accuracy" in runs[place]["metrics"]:
@@ -167,7 +167,7 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
         run = content(MlflowClient(address))["runs"][place]
     first, *_ = done.stderr.splitlines()
     assert "fails" in first
-    assert f"MLflow at {address} answers again" in done.stderr
+    assert f"MLflow at {address} responds again" in done.stderr
     assert "not logged" not in done.stderr
     assert run["status"] == "FINISHED"
     assert [step for step, _ in run["metrics"]["val_accuracy"]] == list(range(1, epochs + 1))

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from sidebyside.reproducibility.clones import set_parameters
+from sidebyside.tracking import local_store
 from sidebyside.workflow import provenance
 from tests.support import fork_server
 from tests.support.images import replace_fashion_mnist
@@ -164,6 +165,7 @@ class Checkout:
 
     def copy(self, target: Path) -> "Checkout":
         shutil.copytree(self.root, target, symlinks=True)
+        local_store.relocate(target)  # tests read the store through clients of their own
         return Checkout(target)
 
     def forget_runs(self) -> None:

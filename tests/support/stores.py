@@ -1,58 +1,77 @@
-"""What an MLflow store holds, in a form that two stores can be compared in."""
+"""Read the content of MLflow stores, in a form in which two stores can be compared."""
 
-import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 
-from sidebyside.tracking.views import REPLICATIONS, SEARCH, TRAINING
+from sidebyside.tracking.store import PROJECT, PROJECT_TAG
+from sidebyside.tracking.views import TRAINING, Experiment
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
 
+def client_of(root: Path) -> MlflowClient:
+    """Return a client of the store in a project's root."""
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def runs_of(root: Path, experiment: Experiment = TRAINING) -> list[Any]:
+    """Return all runs of an experiment, the oldest first."""
+    client = client_of(root)
+    found = client.get_experiment_by_name(experiment.name)
+    assert found
+    order = ["attributes.start_time ASC"]
+    return list(client.search_runs([found.experiment_id], order_by=order))
+
+
+def points_of(root: Path, run_id: str | None, metric: str) -> list[tuple[int, float]]:
+    """Return step and value of every point of a metric."""
+    assert run_id
+    history = client_of(root).get_metric_history(run_id, metric)
+    return [(point.step, point.value) for point in history]
+
+
 def own_store(checkout: "Checkout") -> dict[str, Any]:
-    """Return what a checkout's own store holds."""
-    with contextlib.chdir(checkout.root):  # the places of its artifacts are relative to it
-        return content(MlflowClient(f"sqlite:///{checkout.root}/mlflow.db"))
+    """Return the content of a checkout's own store."""
+    return content(client_of(checkout.root))
 
 
 def content(client: MlflowClient) -> dict[str, Any]:
-    """Return what a store holds, by the names that people see."""
+    """Return the content of a store, by names instead of ids."""
     found = {}
-    for experiment in (TRAINING, SEARCH, REPLICATIONS):
-        known = client.get_experiment_by_name(experiment)
-        if known is None:
-            continue
-        runs = list(client.search_runs([known.experiment_id]))
+    for experiment in client.search_experiments(filter_string=f"tags.{PROJECT_TAG} = '{PROJECT}'"):
+        runs = list(client.search_runs([experiment.experiment_id]))
         names = {run.info.run_id: run.info.run_name for run in runs}
         for run in runs:
             parent = names.get(run.data.tags.get("mlflow.parentRunId", ""))
-            points = {
+            curves = {
                 name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics
             }
             inputs = run.inputs.dataset_inputs if run.inputs else []
-            place = (experiment, parent, run.info.run_name)
-            assert place not in found
-            found[place] = {
+            path = (experiment.name, parent, run.info.run_name)
+            assert path not in found
+            found[path] = {
                 "status": run.info.status,
                 "parameters": run.data.params,
                 "metrics": {
                     name: sorted({(point.step, point.value) for point in curve})
-                    for name, curve in points.items()
+                    for name, curve in curves.items()
                 },
                 "files": sorted(files(client, run.info.run_id)),
                 "data": sorted(entry.dataset.name for entry in inputs),
                 "models": len(run.outputs.model_outputs) if run.outputs else 0,
             }
     champions = {
-        model.name: found_version(client, model.name) for model in client.search_registered_models()
+        model.name: champion(client, model.name) for model in client.search_registered_models()
     }
     return {"runs": found, "champions": champions}
 
 
-def found_version(client: MlflowClient, name: str) -> Mapping[str, str]:
+def champion(client: MlflowClient, name: str) -> Mapping[str, str]:
+    """Return run, model card and tags of a registered model's champion."""
     version = client.get_model_version_by_alias(name, "champion")
     assert version.run_id
     return {
@@ -63,6 +82,7 @@ def found_version(client: MlflowClient, name: str) -> Mapping[str, str]:
 
 
 def files(client: MlflowClient, run: str, folder: str | None = None) -> Iterator[str]:
+    """Yield the path of every artifact of a run."""
     for entry in client.list_artifacts(run, folder):
         if entry.is_dir:
             yield from files(client, run, entry.path)

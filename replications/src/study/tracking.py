@@ -5,64 +5,88 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sidebyside.tracking import stages
-from sidebyside.tracking.runs import Run, open_run
-from sidebyside.tracking.views import REPLICATIONS
-from study.model_runs import ModelRun
+from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
+from sidebyside.tracking.run import Run
+from sidebyside.tracking.runs import open_run
+from sidebyside.tracking.search import TrackedSearch
+from sidebyside.tracking.views import MODEL_SCORES, Experiment
 from study.plan import SystemModel
+
+REPLICATIONS = Experiment(
+    name="fashion-mnist-replications",
+    description="Replications of published systems: one run per model and seed, and one per search,"
+    " with a child run per trial. A name begins with the number of its system."
+    " [Scores side by side]({view}), [curves]({charts}).",
+    scores=MODEL_SCORES,
+    parameters=("model", "data", "seed", "optimizer", "learning_rate", "batch_size"),
+)
+
+
+def tracked_search(name: str, model: str, origin: Origin, record: Record) -> TrackedSearch:
+    """Return the search of a published system.
+
+    Args:
+        name: name of the search, a key of the plan.
+        model: the architecture.
+        origin: origin of the search.
+        record: the search's record.
+    """
+    return TrackedSearch(REPLICATIONS, f"{name}-search", model, origin, record)
 
 
 def open_model_run(
-    root: Path, name: str, part: SystemModel, seed: int, record: Mapping[str, Any]
+    root: Path, name: str, part: SystemModel, seed: int, record: Record, origin: Origin
 ) -> AbstractContextManager[Run]:
     """Open the run of a model from one seed.
 
     Args:
-        root: the checkout, whose MLflow store gets the run.
-        name: of the model, a key of the plan.
-        part: what it is.
-        seed: one of its seeds.
+        root: root of the checkout, whose MLflow store gets the run.
+        name: name of the model, a key of the plan.
+        part: the model in the plan.
+        seed: one of the model's seeds.
         record: the content of results/models/<name>/record.json.
+        origin: origin of the results of all seeds.
     """
     return open_run(
         root,
         REPLICATIONS,
         f"{name}-{seed}",
-        f"{record['key']}-{seed}",
+        f"{origin.key}-{seed}",
         tags={
             "system": part.system,
             "model": part.model,
             "data": part.data,
             "seed": seed,
-            **stages.origin(record, record["stage"]),
+            **origin_tags(origin, record["data_sha256"]),
+            "mlflow.source.name": "train.py",  # the script of the winner stages too
         },
         description=f"System {part.system}: {part.title}",
     )
 
 
-def log_inputs(run: Run, part: SystemModel, seed: int, record: Mapping[str, Any]) -> None:
-    """Log what a model is made from; the arguments: as for `open_model_run`."""
+def log_model_inputs(run: Run, part: SystemModel, seed: int, record: Record) -> None:
+    """Log the settings and data sets of a model; arguments as for `open_model_run`."""
     parameters = {"model": part.model, "data": part.data, "seed": seed, **record["settings"]}
     counts = {part.data: record["classes"]["train"], "val": record["classes"]["val"]}
-    stages.log_inputs(run, parameters, record, counts)
+    log_inputs(run, parameters, record["data_sha256"], counts)
 
 
 def log_model_run(
-    run: Run, part: SystemModel, seed: int, record: Mapping[str, Any], model_run: ModelRun
+    run: Run, part: SystemModel, seed: int, record: Record, model_run: Mapping[str, Any]
 ) -> None:
-    """Log all of a training that has ended, whatever could be logged while it ran.
+    """Log everything about a complete training, including entries missed during the training.
 
     Args:
-        run: from `open_model_run`.
-        part: what the model is.
-        seed: it was trained from.
+        run: the run, from `open_model_run`.
+        part: the model in the plan.
+        seed: seed of the training.
         record: the content of results/models/<name>/record.json.
-        model_run: scores, best_epoch, history and classes count.
+        model_run: the training's scores, best_epoch, history and classes.
     """
     scores, classes = model_run["scores"], model_run["classes"]
-    run.log_anew()
-    log_inputs(run, part, seed, record)
-    stages.log_epochs(run, model_run["history"])
+    run.retry()
+    log_model_inputs(run, part, seed, record)
+    run.log_epochs(model_run["history"])
     run.log_metrics(
         {
             "best_val_accuracy": scores["val_accuracy"],

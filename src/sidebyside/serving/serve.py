@@ -17,7 +17,7 @@ from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.tracking.runs import CHAMPION
+from sidebyside.tracking.registry import CHAMPION
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import registered_model
 from sidebyside.workflow import command
@@ -41,7 +41,6 @@ def main() -> None:
     listener = bind(arguments.host, arguments.port)
     url = address(arguments.host, arguments.port)
     print(f"{name}, version {version}: POST {url}; Ctrl-C stops the server", flush=True)
-    os.chdir(root)  # the store's files have their places relative to it
     os.environ["MLFLOW_TRACKING_URI"] = store
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -85,7 +84,7 @@ def champion(root: Path, name: str) -> tuple[str, str]:
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
         raise UserError("no model is registered yet: run `make repro`")
     store = open_store(root)
-    found = store.ask(lambda: store.client.search_registered_models(f"name = '{name}'"))
+    found = store.require(lambda: store.client.search_registered_models(f"name = '{name}'"))
     version = found[0].aliases.get(CHAMPION) if found else None
     if version is None:
         raise UserError(f"{name} has no {CHAMPION}: run `make repro`")

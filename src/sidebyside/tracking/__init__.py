@@ -1,5 +1,5 @@
-"""MLflow: store, runs, registry, what each stage logs, backfill and audit.
+"""MLflow: store, experiments, runs, model registry, logging of each stage, backfill and audit.
 
-MLflow is written to and never read by a stage: all it holds can be logged again from the files of a
-checkout.
+MLflow is written to and never read by a stage: everything in it can be logged again from the files
+of a checkout.
 """

@@ -1,9 +1,9 @@
-"""Check that every run in MLflow says where it comes from, and list what lacks.
+"""Check that every run in MLflow records its origin, and list the runs that do not.
 
-A complete record names the work, the commit (of an unchanged checkout, or DVC's experiment, which
-keeps what was changed), dvc.lock and the lock of the libraries, the machine, the data and the seed;
-a trained model's run also holds the model and its test scores. Runs that were stopped are listed
-too: the stage's command, given again, goes on with them. A trial may have failed.
+A complete run records its work, its commit (of an unchanged checkout, or of a DVC experiment, which
+keeps the changes), dvc.lock, requirements.lock, the machine, the data and the seed; the run of a
+trained model also has the model, its data sets and its test scores. Interrupted runs are listed
+too: running the stage's command again resumes them. A trial may have failed.
 """
 
 import functools
@@ -14,74 +14,77 @@ from typing import Any
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.tracking.store import open_store, store_root
-from sidebyside.tracking.views import COMPARISON, EXPERIMENTS, TRAINING
+from sidebyside.tracking.views import COMPARISON, TRAINING
 from sidebyside.workflow import command
 
-EVERY = ("key", "git.commit", "machine.fingerprint", "seed")
-DATA = ("data.train", "data.val")  # of what learned; the comparison has seen data.test instead
-LOCKS = ("dvc.lock", "requirements.lock")
+ORIGIN_TAGS = ("key", "git.commit", "machine.fingerprint", "seed")
+LOCK_TAGS = ("dvc.lock", "requirements.lock")
+DATA_TAGS = ("data.train", "data.val")
+TEST_TAGS = ("data.test",)  # of the comparison instead of DATA_TAGS
 
 
 def main() -> None:
-    """List the runs whose record is not complete; fail if there are any."""
+    """List the runs that are not complete; fail if there are any."""
     command.parser(__doc__).parse_args()
-    root = CHECKOUT
     checked, incomplete = 0, 0
-    for experiment, run in every_run(root):
+    for experiment, run in all_runs(CHECKOUT):
         checked += 1
-        if missing := lacks(experiment, run):
+        if faults := find_faults(experiment, run):
             incomplete += 1
-            print(f"{run.info.run_name} ({run.info.run_id}): {'; '.join(missing)}")
+            print(f"{run.info.run_name} ({run.info.run_id}): {'; '.join(faults)}")
     print(f"{checked} runs, {checked - incomplete} of them complete")
     if not checked:
-        raise UserError("there are no runs: `dvc repro` makes them")
+        raise UserError("there are no runs: run `dvc repro`, or `make backfill` after `dvc pull`")
     if incomplete:
-        raise UserError(f"{incomplete} runs are not complete")
+        raise UserError(f"{incomplete} runs are not complete: they are listed above")
 
 
-def every_run(root: Path) -> Iterator[tuple[str, Any]]:
-    """Give (experiment, run) for all runs of the project, of each experiment the oldest first.
+def all_runs(root: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (name of the experiment, run) for the project's experiments, oldest runs first.
 
     Raises:
         UserError: the store cannot be reached.
     """
     store = open_store(store_root(root))
 
-    def page(name: str, token: str | None) -> Any:
+    def page(experiment: str, token: str | None) -> Any:
         return store.client.search_runs(
-            [store.experiment(name)], order_by=["attributes.start_time ASC"], page_token=token
+            [experiment], order_by=["attributes.start_time ASC"], page_token=token
         )
 
-    there = {one.name for one in store.ask(lambda: list(store.client.search_experiments()))}
-    for name in filter(there.__contains__, EXPERIMENTS):
+    for experiment, name in store.require(store.project_experiments).items():
         token = None
         while token != "":
-            found = store.ask(functools.partial(page, name, token))
+            found = store.require(functools.partial(page, experiment, token))
             yield from ((name, run) for run in found)
             token = found.token or ""
 
 
-def lacks(experiment: str, run: Any) -> list[str]:
-    """Return what a run does not say, each in a few words; nothing if it is complete."""
+def find_faults(experiment: str, run: Any) -> list[str]:
+    """Return the faults of a run, each in a few words; none if it is complete.
+
+    Args:
+        experiment: name of the run's experiment.
+        run: MLflow's entity of the run.
+    """
     tags, name = run.data.tags, run.info.run_name
-    trained = experiment == TRAINING and name != COMPARISON
-    data = ("data.test",) if name == COMPARISON else DATA
-    found = [f"no {tag}" for tag in (*EVERY, *LOCKS, *data) if not tags.get(tag)]
-    if tags.get("git.commit") == "unknown":
-        found.append("made outside a git repository")
+    is_model = experiment == TRAINING.name and name != COMPARISON
+    data = TEST_TAGS if name == COMPARISON else DATA_TAGS
+    faults = [f"no {tag}" for tag in (*ORIGIN_TAGS, *LOCK_TAGS, *data) if not tags.get(tag)]
+    faults += [f"{tag} unknown" for tag in ORIGIN_TAGS if tags.get(tag) == "unknown"]
     if tags.get("git.dirty") != "false" and not tags.get("dvc.experiment"):
-        found.append("made from files that differ from the commit")
-    ends = ("FINISHED", "FAILED") if tags.get("trial") else ("FINISHED",)
-    if run.info.status not in ends:
-        found.append(f"is {run.info.status}")
-    if trained:
+        faults.append("files differed from the commit")
+    allowed = ("FINISHED", "FAILED") if tags.get("trial") else ("FINISHED",)
+    if run.info.status not in allowed:
+        faults.append(f"status {run.info.status}")
+    if is_model:
         if not (run.outputs and run.outputs.model_outputs):
-            found.append("no model")
+            faults.append("no model")
         if not (run.inputs and run.inputs.dataset_inputs):
-            found.append("no datasets")
+            faults.append("no data sets")
         if "test_accuracy" not in run.data.metrics:
-            found.append("no test scores")
-    return found
+            faults.append("no test scores")
+    return faults
 
 
 if __name__ == "__main__":

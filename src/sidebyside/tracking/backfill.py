@@ -1,15 +1,15 @@
-"""Fill MLflow from the files of a checkout: a new store, a lost one, or one that was out of reach.
+"""Log everything in a checkout to MLflow that is not there yet.
 
-Every search, training and evaluation in reports/, with its curves, figures, models and registered
-champions, and what there is of the published systems in replications/results/. The data and models
-have to be there (`dvc repro`, or `dvc pull`). What MLflow holds already is left as it is, so that a
-second time changes nothing.
+For a store that is new, lost, or could not be reached during a run. Logs every search, training and
+evaluation in reports/ with its curves, figures and models, and registers the champions. The data
+and models have to be present: run `dvc repro`, or `dvc pull`. Runs that are in MLflow already do
+not change, so a second call changes nothing.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sidebyside.config import schemas
 from sidebyside.config.dataset import CLASS_NAMES
@@ -18,125 +18,152 @@ from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_csv, read_json, sha256
 from sidebyside.data.npz import read_split
+from sidebyside.evaluation.predictions import read_predictions
+from sidebyside.evaluation.results import (
+    ModelResult,
+    evaluate_model,
+    metrics_content,
+    short_names,
+)
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command
-from sidebyside.workflow.graph import recorded_outputs
-from study.plan import SystemModel, read_plan
-from study.comparison.results import read_digests, read_runs, completed
-
-if TYPE_CHECKING:
-    from sidebyside.evaluation.results import ModelResult
-    from sidebyside.tracking.runs import Run
-    from sidebyside.tracking.stages import Place, Record
+from sidebyside.tracking.evaluation import log_evaluation
+from sidebyside.tracking.origin import Record, find_origin
+from sidebyside.tracking.run import Run
+from sidebyside.tracking.search import TrackedSearch, log_search, open_search, tuning
+from sidebyside.tracking.store import open_store, store_root
+from sidebyside.tracking.training import log_training, open_training, training_origin
+from sidebyside.tracking.views import COMPARISON
+from sidebyside.workflow import command, graph
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
+LOGGED, PRESENT = "logged", "in MLflow already"
+
 
 def main() -> None:
-    """Log everything that is not in MLflow."""
+    """Log everything that is not in MLflow yet."""
     command.parser(__doc__).parse_args()
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
-    named = parameters.train
+    settings = parameters.train
     names = [
-        ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
+        ModelName(*parts)
+        for parts in itertools.product(settings.models, settings.data, settings.seeds)
     ]
     configure(parameters.threads)
-    evaluated = recorded_evaluation(paths, parameters.evaluate, names)
-    from sidebyside.tracking import stages, store  # noqa: PLC0415 (MLflow loads in seconds)
-    from sidebyside.tracking.views import COMPARISON
-
-    there = store.open_store(store.store_root(paths.root))
-    there.ask(lambda: there.client.search_experiments(max_results=1))
-    for model in named.models:
-        place, folder = stages.search_place(model), paths.hyperparameters(model).parent
-        histories = checked_histories(paths, model)
-        done = backfill_search(paths.root, place, model, folder, histories)
-        report(paths.root, place.run, done)
+    evaluation = read_evaluation(paths, parameters.evaluate, names)
+    ensure_started(paths.root)
+    for model in settings.models:
+        print_status(paths.root, f"search-{model}", backfill_tuning(paths, model))
     for name in names:
-        report(paths.root, str(name), backfill_training(paths, name))
-    backfill_evaluation(paths, parameters, names, evaluated)
-    report(paths.root, COMPARISON, "in MLflow, and the champions are registered")
-    backfill_replications(paths.root)
+        print_status(paths.root, str(name), backfill_training(paths, name))
+    backfill_evaluation(paths, parameters, names, evaluation)
+    print_status(paths.root, COMPARISON, "in MLflow, champions registered")
 
 
-def report(root: Path, what: str, done: str) -> None:
-    """Print what was done, if MLflow still answers.
+def print_status(root: Path, run: str, status: str) -> None:
+    """Print the status of a run, if MLflow still responds.
 
     Raises:
-        UserError: it does not.
+        UserError: MLflow does not respond any more.
     """
-    ensure_answering(root)
-    print(f"{what}: {done}", flush=True)
+    ensure_responding(root)
+    print(f"{run}: {status}", flush=True)
 
 
-def backfill_search(root: Path, place: "Place", model: str, folder: Path, histories: Path) -> str:
-    """Log a search with its trials; return what was to be done.
+def backfill_tuning(paths: Paths, model: str) -> str:
+    """Log the search of the tune stage for an architecture; return LOGGED or PRESENT."""
+    folder, histories = paths.hyperparameters(model).parent, checked_histories(paths, model)
+    origin = find_origin(paths.root, f"tune@{model}", search_outputs(folder, histories))
+    search = tuning(model, origin, read_json(folder / "search.json"))
+    return backfill_search(paths.root, search, folder, histories)
+
+
+def search_outputs(folder: Path, histories: Path) -> list[Path]:
+    """Return the files that a search writes.
 
     Args:
-        root: the checkout.
-        place: of the search.
-        model: the architecture.
-        folder: of its results.
-        histories: the table of its trials' curves.
+        folder: folder of its results.
+        histories: table of the curves of its trials.
+    """
+    names = ("trials.csv", "search.json", "hyperparameters.json")
+    return [*(folder / name for name in names), histories]
+
+
+def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: Path) -> str:
+    """Log a search with its trials; return LOGGED or PRESENT.
+
+    Args:
+        root: root of the checkout.
+        search: the search.
+        folder: folder of its results.
+        histories: table of the curves of its trials.
 
     Raises:
         UserError: a file is missing, or lacks a trial.
     """
-    from sidebyside.tracking import stages  # noqa: PLC0415 (MLflow loads in seconds)
-
-    record: dict[str, Any] = read_json(folder / "search.json")
-    curves = first_executions(histories)
-    with stages.search_run(root, place, model, record) as run:
-        ensure_reached(run)
+    record, curves = search.record, first_executions(histories)
+    with open_search(root, search) as run:
+        ensure_opened(run)
         if run.complete:
-            return "was there"
-        ended = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
-        if lacking := sorted(ended - curves.keys()):
-            raise UserError(f"{histories} lacks trial {lacking[0]}: run `dvc checkout`")
+            return PRESENT
+        complete = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
+        if missing := sorted(complete - curves.keys()):
+            raise UserError(f"{histories} lacks trial {missing[0]}: run `dvc checkout`")
         objective = record["settings"]["objective"]
-        header, *rows = table(schemas.read_trials(folder / "trials.csv", objective))
+        header, *rows = parse_table(schemas.read_trials(folder / "trials.csv", objective))
         chosen = read_json(folder / "hyperparameters.json")
-        stages.log_search(run, place, model, record, curves, (header, rows), chosen)
-    return "logged"
+        log_search(run, search, record, curves, (header, rows), chosen)
+    return LOGGED
 
 
 def backfill_training(paths: Paths, name: ModelName) -> str:
-    """Log a trained model; return what was to be done."""
-    from sidebyside.models.saving import load_model
-    from sidebyside.tracking import stages  # noqa: PLC0415 (TensorFlow loads in seconds)
+    """Log a trained model; return LOGGED or PRESENT."""
+    from sidebyside.models.saving import load_model  # noqa: PLC0415 (TensorFlow loads in seconds)
 
     folder = paths.training(name)
-    record: dict[str, Any] = read_json(folder / "model.json")
+    record: Record = read_json(folder / "model.json")
     history = schemas.read_history(folder / "history.csv")
     rows = [
         dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
-    with stages.training_run(paths.root, name, record) as run:
-        ensure_reached(run)
+    path = checked_model(paths.model(name), record)
+    with open_training(paths.root, name, record, training_origin(paths, name)) as run:
+        ensure_opened(run)
         if run.complete:
-            return "was there"
-        model = load_model(checked_model(paths.model(name), record))
+            return PRESENT
+        model = load_model(path)
         example = read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
-        counts = class_counts_seen(paths, name)
-        stages.log_training(run, name, record, counts, rows, scores, model, example)
-    return "logged"
+        counts = class_counts(paths, name)
+        log_training(run, name, record, counts, rows, scores, model, example)
+    return LOGGED
 
 
 def backfill_evaluation(
-    paths: Paths, parameters: Parameters, names: list[ModelName], record: "Record"
+    paths: Paths, parameters: Parameters, names: Sequence[ModelName], record: Record
 ) -> None:
-    """Log the test scores, the comparison and the champions; the record: of the evaluation."""
-    from sidebyside.tracking import evaluation  # noqa: PLC0415 (MLflow loads in seconds)
+    """Log the test scores, the comparison and the champions.
 
+    Args:
+        paths: paths of the checkout.
+        parameters: the content of params.yaml.
+        names: the trained models.
+        record: the content of reports/evaluate/evaluation.json.
+
+    Raises:
+        UserError: a file is missing, or the results are of other models.
+    """
     folder = paths.report("evaluate")
-    evaluation.log_evaluation(
+    outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
+    log_evaluation(
         paths.root,
         record,
-        {name: read_json(paths.training(name) / "model.json") for name in names},
-        checked_scores(
-            folder / "metrics.json", [scored(paths, parameters.evaluate, name) for name in names]
+        find_origin(paths.root, "evaluate", outputs),
+        {name: training_origin(paths, name).key for name in names},
+        checked_results(
+            folder / "metrics.json",
+            [read_result(paths, parameters.evaluate, name) for name in names],
         ),
         read_json(folder / "comparisons.json"),
         {
@@ -147,141 +174,106 @@ def backfill_evaluation(
     )
 
 
-def backfill_replications(root: Path) -> None:
-    """Log the published systems: what `make replications` has run of its plan on these data."""
-    from sidebyside.tracking import stages  # noqa: PLC0415 (MLflow loads in seconds)
-
-    found = root / "replications/results"
-    plan = completed(
-        read_plan(root / "replications/params.yaml"),
-        found,
-        read_digests(Paths(root)),
-    )
-    for name, part in plan.searches.items():
-        folder, place = found / "searches" / name, stages.replication_place(name)
-        done = backfill_search(root, place, part.model, folder, folder / "histories.csv")
-        report(root, place.run, done)
-    for name, model in plan.trained.items():
-        report(root, name, backfill_system(root, name, model))
-
-
-def backfill_system(root: Path, name: str, part: SystemModel) -> str:
-    """Log a model of a published system, every seed of it; return what was to be done."""
-    from study import tracking  # noqa: PLC0415 (TensorFlow loads in seconds)
-
-    folder = root / "replications/results/models" / name
-    record = read_json(folder / "record.json")
-    logged = 0
-    for seed, replica in read_runs(folder).items():
-        with tracking.open_model_run(root, name, part, seed, record) as run:
-            ensure_reached(run)
-            if not run.complete:
-                tracking.log_model_run(run, part, seed, record, replica)
-                logged += 1
-    return f"{logged} logged" if logged else "was there"
-
-
 def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
-    """Return the path of a model's file, if that is the one whose training is recorded.
+    """Return the path of a model's file, if the record describes it.
 
     Raises:
-        UserError: it is another one.
+        UserError: it is another model.
     """
     if path.is_file() and sha256(path) != record["file_sha256"]:
-        raise UserError(f"{path} is not the model whose training is recorded: run `dvc checkout`")
+        raise UserError(f"{path} is not the model in its model.json: run `dvc checkout`")
     return path
 
 
 def checked_histories(paths: Paths, model: str) -> Path:
-    """Return the path of the curves of a search's trials, if they are those of that search.
+    """Return the path of the curves of a search's trials, if dvc.lock records them.
 
     Raises:
-        UserError: they are not, or are missing.
+        UserError: the file is missing, or belongs to another search.
     """
     path = paths.trial_histories(model)
     if not path.is_file():
         raise UserError(f"{path} is missing: run `dvc checkout`, or `dvc pull` first")
-    recorded = recorded_outputs(paths.root).get(path.relative_to(paths.root).as_posix())
+    recorded = graph.recorded_outputs(paths.root).get(path.relative_to(paths.root).as_posix())
     if recorded != md5(path):
-        raise UserError(
-            f"{path} is not of the search that is recorded: run `dvc checkout`, or `dvc repro`"
-        )
+        raise UserError(f"{path} differs from dvc.lock: run `dvc checkout`, or `dvc repro`")
     return path
 
 
-def checked_scores(recorded: Path, found: Sequence["ModelResult"]) -> Sequence["ModelResult"]:
-    """Return the results, if they have the accuracies that were recorded.
+def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[ModelResult]:
+    """Return the results, if they have the recorded accuracies.
 
     Args:
         recorded: reports/evaluate/metrics.json.
-        found: from the predictions and trainings that are there now.
+        results: computed from the present predictions and trainings.
 
     Raises:
-        UserError: a model was trained again since, or its predictions are others.
+        UserError: a model was trained again since, or its predictions differ.
     """
-    from sidebyside.evaluation.results import metrics_content  # noqa: PLC0415 (scikit-learn loads in seconds)
-
     metrics = read_json(recorded)
-    for model, scores in metrics_content(found).items():
+    for model, scores in metrics_content(results).items():
         for split in ("val", "test"):
             if metrics[model][split]["accuracy"] != scores[split]["accuracy"]:
                 raise UserError(
-                    f"{model} is not the model that was evaluated, or its predictions are not:"
-                    " run `dvc repro`, or `dvc checkout` for those that are recorded"
+                    f"{model}: {split} accuracy differs from {recorded}: run `dvc repro`, or"
+                    " `dvc checkout` for the recorded models and predictions"
                 )
-    return found
+    return results
 
 
-def recorded_evaluation(
-    paths: Paths, settings: Evaluate, names: Sequence[ModelName]
-) -> dict[str, Any]:
-    """Return the content of evaluation.json, if that is the evaluation params.yaml asks for.
+def read_evaluation(paths: Paths, settings: Evaluate, names: Sequence[ModelName]) -> dict[str, Any]:
+    """Return the content of evaluation.json, if params.yaml asks for this evaluation.
 
     Raises:
-        UserError: it is another one, or a file is missing or damaged.
+        UserError: params.yaml has other settings or models, or a file is missing or damaged.
     """
-    from sidebyside.evaluation.results import short_names  # noqa: PLC0415 (scikit-learn loads in seconds)
-
     folder = paths.report("evaluate")
     recorded: dict[str, Any] = read_json(folder / "evaluation.json")
-    models = set(read_json(folder / "metrics.json"))
-    asked = set(short_names(names).values())
     if not isinstance(recorded, dict) or "settings" not in recorded:
         raise UserError(f"{folder / 'evaluation.json'} is damaged: run `dvc repro evaluate`")
-    if recorded["settings"] != settings.model_dump(mode="json") or models != asked:
+    models, expected = set(read_json(folder / "metrics.json")), set(short_names(names).values())
+    if recorded["settings"] != settings.model_dump(mode="json") or models != expected:
         raise UserError(
-            "params.yaml asks for another evaluation than the recorded: run `dvc repro`"
+            "reports/evaluate has other settings or models than params.yaml: run `dvc repro`"
         )
     return recorded
 
 
-def ensure_reached(run: "Run") -> None:
-    """Stop where MLflow is out of reach: a training goes on without it, but this is all there is.
+def ensure_started(root: Path) -> None:
+    """Stop if MLflow cannot be reached at the start.
+
+    Raises:
+        UserError: MLflow cannot be reached.
+    """
+    store = open_store(store_root(root))
+    store.require(lambda: store.client.search_experiments(max_results=1))
+
+
+def ensure_opened(run: Run) -> None:
+    """Stop if a run could not be opened: a training continues without MLflow, a backfill cannot.
 
     Raises:
         UserError: the run could not be opened.
     """
     if run.run_id is None:
-        raise UserError("MLflow cannot be reached, so nothing more is logged: start it, run again")
+        raise UserError("MLflow cannot be reached: start it and run the same command again")
 
 
-def ensure_answering(root: Path) -> None:
-    """Stop if MLflow has not answered in the end, so that nothing is said to be logged.
+def ensure_responding(root: Path) -> None:
+    """Stop if the last call to MLflow failed, so that no incomplete run is reported as logged.
 
     Raises:
-        UserError: so it is.
+        UserError: MLflow does not respond any more.
     """
-    from sidebyside.tracking import store  # noqa: PLC0415 (MLflow loads in seconds)
+    if open_store(store_root(root)).failure:
+        raise UserError(
+            "MLflow does not respond any more, so entries are missing: start it and run the same"
+            " command again"
+        )
 
-    if store.open_store(store.store_root(root)).failure:
-        raise UserError("MLflow does not answer any more, so something is missing: run again")
 
-
-def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:
-    """Return a model's result from its predictions."""
-    from sidebyside.evaluation.predictions import read_predictions
-    from sidebyside.evaluation.results import evaluate_model  # noqa: PLC0415 (scikit-learn loads in seconds)
-
+def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:
+    """Return a model's result, computed from its predictions."""
     predictions = read_predictions(paths.predictions(name))
     trained = schemas.read_record(paths.training(name) / "metrics.json", schemas.TrainingScores)
     return evaluate_model(
@@ -294,11 +286,11 @@ def scored(paths: Paths, settings: Evaluate, name: ModelName) -> Any:
     )
 
 
-def class_counts_seen(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
-    """Return how many images of each class a model was trained and validated on."""
+def class_counts(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
+    """Return the number of images per class in a model's training data and in val."""
     counts = schemas.read_class_counts(paths.report("preprocess") / "classes.csv", ("train", "val"))
     by_class = {
-        split: dict(zip(CLASS_NAMES, found, strict=True)) for split, found in counts.items()
+        split: dict(zip(CLASS_NAMES, images, strict=True)) for split, images in counts.items()
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"
@@ -310,26 +302,26 @@ def first_executions(path: Path) -> Histories:
     """Return the curves of each trial's first execution.
 
     Raises:
-        UserError: the file is missing, or is no table of epochs.
+        UserError: the file is missing, or is not a table of epochs.
     """
-    found: Histories = {}
+    curves: Histories = {}
     for row in read_csv(path, ("trial", "execution", *schemas.HISTORY_COLUMNS)):
         if row["execution"] == "1":
             try:
                 epoch = {column: float(row[column]) for column in schemas.HISTORY_COLUMNS}
-                found.setdefault(int(row["trial"]), []).append(epoch)
+                curves.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
-                raise UserError(f"{path}: a row is not numbers") from None
-    return found
+                raise UserError(f"{path}: a cell is not a number: run `dvc checkout`") from None
+    return curves
 
 
-def table(rows: Sequence[Mapping[str, str]]) -> list[list[Any]]:
-    """Return header and rows of a table, cells as the values they stand for."""
-    return [list(rows[0]), *([value(cell) for cell in row.values()] for row in rows)]
+def parse_table(rows: Sequence[Mapping[str, str]]) -> list[list[Any]]:
+    """Return header and rows of a table, with cells as numbers and truth values."""
+    return [list(rows[0]), *([parse_cell(cell) for cell in row.values()] for row in rows)]
 
 
-def value(text: str) -> bool | int | float | str:
-    """Return a cell as the number or truth value it is, or as it stands."""
+def parse_cell(text: str) -> bool | int | float | str:
+    """Return a cell as a truth value or a number if it is one, else as text."""
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):

@@ -1,96 +1,102 @@
-"""Experiments as MLflow's UI shows them: descriptions, columns and charts."""
+"""The experiments of the pipeline, and how MLflow's UI shows an experiment."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-TRAINING = "fashion-mnist"
-SEARCH = "fashion-mnist-search"
-REPLICATIONS = "fashion-mnist-replications"
-COMPARISON = "comparison"  # the run of TRAINING that compares all models
-EXPERIMENTS = {  # name → description; {view} and {charts} become addresses of its view below
-    TRAINING: "One run per trained model, with its curves, test scores and the model itself, and"
-    " one run that compares them. [Scores side by side]({view}), [curves]({charts}). Select an MLP"
-    " and a CNN and press *Compare*.",
-    SEARCH: "One run per search for hyperparameters, with a child run per trial."
-    " [Trials with their scores]({view}), [as parallel coordinates]({charts}).",
-    REPLICATIONS: "The published systems, rebuilt: one run per model and seed, and one per search,"
-    " with a child run per trial. The number at the beginning of a name is the system's."
-    " [Scores side by side]({view}), [curves]({charts}).",
-}
-_SCORES = ("test_accuracy", "test_f1_macro", "test_log_loss", "best_val_accuracy", "best_epoch")
-_TRIAL_SCORES = ("best_val_accuracy", "best_val_loss", "best_epochs")
-# The columns that matter: experiment → metrics, by the first of which it is sorted, and parameters.
-COLUMNS = {
-    TRAINING: (_SCORES, ("model", "data", "seed", "learning_rate", "dropout", "parameters")),
-    SEARCH: (_TRIAL_SCORES, ("learning_rate", "dropout", "hidden_units", "filters", "epochs")),
-    REPLICATIONS: (_SCORES, ("model", "data", "seed", "optimizer", "learning_rate", "batch_size")),
-}
-# The view's charts: of a metric by epoch, or of a score over the parameters of the trials that have
-# all of them, which are those of one architecture.
-CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")
-TRIALS = {
-    "mlp": ("hidden_units", "dropout", "learning_rate"),
-    "cnn": ("filters", "dropout", "learning_rate"),
-}
-VIEW = "columns"  # what the view is called in its address
+CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")  # learning curves that have a chart
+VIEW = "columns"  # the name of an experiment's view in its address
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
-VIEW_TAG = "mlflow.sharedViewState."  # what the UI keeps for an address that people share
+VIEW_TAG = "mlflow.sharedViewState."  # where the UI keeps the view of an address that people share
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment: its name, and the description, columns and charts that the UI shows."""
+
+    name: str
+    description: str  # Markdown; {view} and {charts} become addresses of the view
+    scores: tuple[str, ...]  # metric columns; runs are sorted by the first
+    parameters: tuple[str, ...]  # parameter columns
+    # Title → axes of a chart of parallel coordinates, which shows the runs that have all of these
+    # parameters. Without any, the charts are learning curves.
+    parallel_coordinates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+MODEL_SCORES = (
+    *("test_accuracy", "test_f1_macro", "test_log_loss"),
+    *("best_val_accuracy", "best_epoch"),
+)
+TRAINING = Experiment(
+    name="fashion-mnist",
+    description="One run per trained model, with its curves, test scores and the model itself, and"
+    " one run that compares them. [Scores side by side]({view}), [curves]({charts}). Select an MLP"
+    " and a CNN and press *Compare*.",
+    scores=MODEL_SCORES,
+    parameters=("model", "data", "seed", "learning_rate", "dropout", "parameters"),
+)
+SEARCH = Experiment(
+    name="fashion-mnist-search",
+    description="One run per hyperparameter search, with a child run per trial."
+    " [Trials with their scores]({view}), [as parallel coordinates]({charts}).",
+    scores=("best_val_accuracy", "best_val_loss", "best_epochs"),
+    parameters=("learning_rate", "dropout", "hidden_units", "filters", "epochs"),
+    parallel_coordinates={
+        "MLP trials": ("hidden_units", "dropout", "learning_rate"),
+        "CNN trials": ("filters", "dropout", "learning_rate"),
+    },
+)
+COMPARISON = "comparison"  # the run of TRAINING that compares all models
 
 
 def registered_model(architecture: str) -> str:
     """Return the name under which the models of an architecture are registered."""
-    return f"{TRAINING}-{architecture}"
+    return f"{TRAINING.name}-{architecture}"
 
 
-def experiment_tags(experiment: str, number: str) -> dict[str, str]:
-    """Return the tags that describe an experiment and hold its view; none for one unknown.
-
-    Args:
-        experiment: its name.
-        number: its id.
-    """
-    if experiment not in EXPERIMENTS:
-        return {}
-    metrics, parameters = COLUMNS[experiment]
+def view_tags(experiment: Experiment, experiment_id: str) -> dict[str, str]:
+    """Return the tags that hold an experiment's description and view."""
     view = {
         "searchFilter": "",
-        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByKey": f"metrics.`{experiment.scores[0]}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in metrics),
-            *(f"params.`{name}`" for name in parameters),
+            *(f"metrics.`{name}`" for name in experiment.scores),
+            *(f"params.`{name}`" for name in experiment.parameters),
         ],
         **charts(experiment),
     }
-    address = f"#/experiments/{number}/runs?viewStateShareKey={VIEW}"
+    address = f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
     return {
-        NOTE_TAG: EXPERIMENTS[experiment].format(
+        NOTE_TAG: experiment.description.format(
             view=address, charts=f"{address}&compareRunsMode=CHART"
         ),
         f"{VIEW_TAG}{VIEW}": json.dumps(view),
     }
 
 
-def charts(experiment: str) -> dict[str, Any]:
-    """Return the charts of an experiment's view by section, in the terms of MLflow's UI.
+def charts(experiment: Experiment) -> dict[str, Any]:
+    """Return the charts of an experiment's view by section, in the format of MLflow's UI.
 
-    Those of all other metrics follow below; the UI adds them by itself.
+    The UI adds a chart of every other metric below them.
     """
-    if experiment == SEARCH:
-        sections: dict[str, list[dict[str, Any]]] = {
-            f"Trials of the {model}": [
+    sections: dict[str, list[dict[str, Any]]]
+    if experiment.parallel_coordinates:
+        sections = {
+            title: [
                 {
                     "type": "PARALLEL",
                     "selectedParams": axes,
-                    "selectedMetrics": [COLUMNS[SEARCH][0][0]],
+                    "selectedMetrics": [experiment.scores[0]],
                 }
             ]
-            for model, axes in TRIALS.items()
+            for title, axes in experiment.parallel_coordinates.items()
         }
     else:
         sections = {

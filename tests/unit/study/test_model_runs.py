@@ -17,7 +17,7 @@ from sidebyside.data.statistics import class_counts
 from sidebyside.evaluation.metrics import log_loss
 from sidebyside.models import architectures
 from sidebyside.models.inference import predict_probabilities
-from sidebyside.tracking.views import REPLICATIONS
+from sidebyside.tracking.origin import Origin
 from sidebyside.training import loop
 from sidebyside.training.fit import train_model
 from sidebyside.training.history import Progress
@@ -83,8 +83,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         model_run = model_runs.train(
             *(PART, hyperparameters, splits), seed=2, checkpoint=root / "2.npz"
         )
-    origin = {"key": "k", "machine": provenance.machine(1)}
-    with tracking.open_model_run(root, NAME, PART, 2, record | origin) as run:
+    origin = Origin(f"train@{NAME}", "k", provenance.machine(1))
+    with tracking.open_model_run(root, NAME, PART, 2, record, origin) as run:
         tracking.log_model_run(run, PART, 2, record, model_run)
     return Trained(root, record, model_run, *found[0], splits, seeds)
 
@@ -131,7 +131,7 @@ def test_what_is_written_is_read_back(trained: Trained, tmp_path: Path) -> None:
 
 def test_the_metrics_in_mlflow_are_those_of_the_model_run(trained: Trained) -> None:
     client = MlflowClient(f"sqlite:///{trained.root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(REPLICATIONS)
+    experiment = client.get_experiment_by_name(tracking.REPLICATIONS.name)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     scores, last = trained.model_run["scores"], trained.model_run["history"][-1]

@@ -84,7 +84,7 @@ def test_a_missing_text_is_reported_with_its_page(
 def test_every_figure_of_a_run_opens_in_mlflow(own: "Checkout") -> None:
     with contextlib.chdir(own.root):
         client = MlflowClient(f"sqlite:///{own.root}/mlflow.db")
-        known = client.get_experiment_by_name(TRAINING)
+        known = client.get_experiment_by_name(TRAINING.name)
         assert known is not None
         figures = [
             f"experiments/{known.experiment_id}/runs/{run.info.run_id}/artifacts/{file}"

@@ -9,7 +9,7 @@ import pytest
 
 from sidebyside.core.errors import UserError
 from sidebyside.tracking import audit
-from sidebyside.tracking.audit import every_run, lacks
+from sidebyside.tracking.audit import all_runs, find_faults
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import SEARCH, TRAINING
 
@@ -43,77 +43,89 @@ def run(
     )
 
 
-def test_a_complete_run_lacks_nothing() -> None:
-    assert lacks(TRAINING, run()) == []
-    assert lacks(SEARCH, run(name="mlp-trial-1")) == []
-    assert lacks(TRAINING, run({"data.train": None, "data.test": "x"}, "comparison")) == []
+def test_a_complete_run_has_no_faults() -> None:
+    assert find_faults(TRAINING.name, run()) == []
+    assert find_faults(SEARCH.name, run(name="mlp-trial-1")) == []
+    assert (
+        find_faults(TRAINING.name, run({"data.train": None, "data.test": "x"}, "comparison")) == []
+    )
 
 
 @pytest.mark.parametrize("tag", [tag for tag in TAGS if tag != "git.dirty"])
-def test_what_a_run_lacks_is_named(tag: str) -> None:
-    assert lacks(TRAINING, run({tag: None})) == [f"no {tag}"]
+def test_a_missing_tag_is_a_fault(tag: str) -> None:
+    assert find_faults(TRAINING.name, run({tag: None})) == [f"no {tag}"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "fault"),
     [
-        ({"git.dirty": "true"}, "made from files that differ from the commit"),
-        ({"git.dirty": None}, "made from files that differ from the commit"),
-        ({"git.commit": "unknown"}, "made outside a git repository"),
+        ({"git.dirty": "true"}, "files differed from the commit"),
+        ({"git.dirty": None}, "files differed from the commit"),
+        ({"git.commit": "unknown"}, "git.commit unknown"),
+        ({"machine.fingerprint": "unknown"}, "machine.fingerprint unknown"),
     ],
 )
-def test_a_run_that_cannot_be_traced_is_named(changes: dict[str, str | None], words: str) -> None:
-    assert lacks(TRAINING, run(changes)) == [words]
+def test_an_unknown_origin_is_a_fault(changes: dict[str, str | None], fault: str) -> None:
+    assert find_faults(TRAINING.name, run(changes)) == [fault]
 
 
-def test_what_an_experiment_of_dvcs_changed_is_kept_by_dvc() -> None:
-    assert lacks(TRAINING, run({"git.dirty": "true", "dvc.experiment": "bfloat16"})) == []
+def test_a_dvc_experiment_may_differ_from_the_commit() -> None:
+    assert (
+        find_faults(TRAINING.name, run({"git.dirty": "true", "dvc.experiment": "bfloat16"})) == []
+    )
 
 
-def test_a_trial_may_have_failed_but_not_been_left() -> None:
-    assert lacks(SEARCH, run({"trial": "1"}, status="FAILED")) == []
-    assert lacks(SEARCH, run({"trial": "1"}, status="KILLED")) == ["is KILLED"]
+def test_a_trial_may_have_failed_but_not_been_killed() -> None:
+    assert find_faults(SEARCH.name, run({"trial": "1"}, status="FAILED")) == []
+    assert find_faults(SEARCH.name, run({"trial": "1"}, status="KILLED")) == ["status KILLED"]
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "KILLED", "FAILED"])
-def test_a_run_that_did_not_end_well_is_named(status: str) -> None:
-    assert lacks(TRAINING, run(status=status)) == [f"is {status}"]
+def test_any_status_but_finished_is_a_fault(status: str) -> None:
+    assert find_faults(TRAINING.name, run(status=status)) == [f"status {status}"]
 
 
-def test_a_trained_models_run_holds_model_data_and_scores() -> None:
+def test_the_run_of_a_trained_model_has_model_data_and_scores() -> None:
     empty = run()
     empty.outputs, empty.inputs, empty.data.metrics = None, None, {}
-    assert lacks(TRAINING, empty) == ["no model", "no datasets", "no test scores"]
-    assert lacks(SEARCH, empty) == []
-    assert "no data.test" in lacks(TRAINING, run(name="comparison"))
+    assert find_faults(TRAINING.name, empty) == ["no model", "no data sets", "no test scores"]
+    assert find_faults(SEARCH.name, empty) == []
+    assert "no data.test" in find_faults(TRAINING.name, run(name="comparison"))
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose store is its own and empty."""
-    monkeypatch.setattr(audit, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["runs"])
-    return tmp_path
+def checkout(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project whose store is checked; it has no runs."""
+    monkeypatch.setattr(audit, "CHECKOUT", root)
+    monkeypatch.setattr(sys, "argv", ["audit"])
+    return root
 
 
-def test_without_a_run_it_says_how_to_get_some(root: Path) -> None:
-    with pytest.raises(UserError, match=r"^there are no runs: `dvc repro` makes them$"):
+@pytest.mark.usefixtures("checkout")
+def test_a_store_without_runs_is_an_error() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"^there are no runs: run `dvc repro`, or `make backfill` after `dvc pull`$",
+    ):
         audit.main()
 
 
-def test_every_run_is_checked_however_many_pages_they_fill(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_every_run_of_several_pages_is_checked(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = open_store(root)
+    store = open_store(checkout)
     for experiment, count in ((TRAINING, 3), (SEARCH, 1)):
-        number = store.experiment(experiment)
+        number = store.require(partial(store.experiment, experiment))
         for start in range(1, count + 1):
             store.client.create_run(number, start_time=start, run_name=f"run-{start}")
     search = store.client.search_runs
     monkeypatch.setattr(store.client, "search_runs", partial(search, max_results=2))
-    found = [(experiment, run.info.run_name) for experiment, run in every_run(root)]
-    assert found == [*((TRAINING, f"run-{start}") for start in (1, 2, 3)), (SEARCH, "run-1")]
-    with pytest.raises(UserError, match=r"^4 runs are not complete$"):
+    found = [(experiment, run.info.run_name) for experiment, run in all_runs(checkout)]
+    assert found == [
+        *((TRAINING.name, f"run-{start}") for start in (1, 2, 3)),
+        (SEARCH.name, "run-1"),
+    ]
+    with pytest.raises(UserError, match=r"^4 runs are not complete"):
         audit.main()
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 5

@@ -10,7 +10,7 @@ from sidebyside.evaluation.results import evaluate_model
 from sidebyside.tracking.evaluation import card
 
 
-def test_a_card_tells_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
+def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
     labels = np.arange(10, dtype=np.uint8)
     f1 = {**dict.fromkeys(CLASS_NAMES, 0.9), "Coat": 0.71, "Shirt": 0.62}
     result = evaluate_model(
@@ -38,5 +38,5 @@ def test_a_card_tells_the_scores_and_the_two_classes_with_the_lowest_f1() -> Non
     )
     assert (
         "**Scores** on 10 test images: accuracy 0.0000 [0.2100, 0.2300], macro F1 0.3000,"
-        " log loss 0.7000; weakest in Shirt (F1 0.62) and Coat (0.71)." in text
+        " log loss 0.7000; lowest F1 for Shirt (0.62) and Coat (0.71)." in text
     )

@@ -1,0 +1,93 @@
+"""Log the results of the published systems to MLflow that are not there yet.
+
+As `make backfill` does for the pipeline, whose prepared data have to be present. Logs the part of
+the plan that has been run on these data.
+"""
+
+from pathlib import Path
+
+from sidebyside.config.paths import CHECKOUT, Paths
+from sidebyside.core.files import read_json
+from sidebyside.tracking.backfill import (
+    LOGGED,
+    PRESENT,
+    backfill_search,
+    ensure_opened,
+    ensure_started,
+    print_status,
+    search_outputs,
+)
+from sidebyside.tracking.origin import find_origin
+from sidebyside.workflow import command
+from study.comparison.results import completed, read_digests, read_runs
+from study.plan import Plan, SystemModel, read_plan
+from study.tracking import log_model_run, open_model_run, tracked_search
+
+
+def main() -> None:
+    """Log everything that is not in MLflow yet."""
+    command.parser(__doc__).parse_args()
+    ensure_started(CHECKOUT)
+    backfill(CHECKOUT)
+
+
+def backfill(root: Path) -> None:
+    """Log the searches and models of the plan that have been run.
+
+    Args:
+        root: root of the checkout.
+
+    Raises:
+        UserError: MLflow stops responding, or a file is missing or damaged.
+    """
+    folder = root / "replications"
+    plan: Plan = completed(
+        read_plan(folder / "params.yaml"), folder / "results", read_digests(Paths(root))
+    )
+    for name, part in plan.searches.items():
+        print_status(root, f"{name}-search", backfill_system_search(root, name, part.model))
+    for name, model in plan.trained.items():
+        print_status(root, name, backfill_model(root, name, model))
+
+
+def backfill_system_search(root: Path, name: str, model: str) -> str:
+    """Log the search of a published system; return LOGGED or PRESENT.
+
+    Args:
+        root: root of the checkout.
+        name: name of the search.
+        model: the architecture.
+    """
+    results = root / "replications/results/searches" / name
+    histories = results / "histories.csv"
+    origin = find_origin(
+        root / "replications", f"search@{name}", search_outputs(results, histories)
+    )
+    search = tracked_search(name, model, origin, read_json(results / "search.json"))
+    return backfill_search(root, search, results, histories)
+
+
+def backfill_model(root: Path, name: str, part: SystemModel) -> str:
+    """Log a model of a published system, every seed of it; return LOGGED or PRESENT.
+
+    Args:
+        root: root of the checkout.
+        name: name of the model.
+        part: the model in the plan.
+    """
+    results = root / "replications/results/models" / name
+    record = read_json(results / "record.json")
+    outputs = [file for file in sorted(results.iterdir()) if file.is_file()]
+    origin = find_origin(root / "replications", record["stage"], outputs)
+    status = PRESENT
+    for seed, model_run in read_runs(results).items():
+        with open_model_run(root, name, part, seed, record, origin) as run:
+            ensure_opened(run)
+            if not run.complete:
+                log_model_run(run, part, seed, record, model_run)
+                status = LOGGED
+    return status
+
+
+if __name__ == "__main__":
+    command.run(main)

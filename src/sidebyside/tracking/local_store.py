@@ -1,0 +1,148 @@
+"""The files of the project's own MLflow store: `mlflow.db` and `mlruns/` in the root.
+
+MLflow stores the location of every artifact as an absolute path, so that a client in any working
+directory finds models and artifacts. A project that was moved or copied since has locations that
+lead to its former folder, or nowhere. They are moved when the store is opened through this project,
+and by `make ui`.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sidebyside.config.paths import CHECKOUT
+from sidebyside.core.errors import UserError
+from sidebyside.workflow import command
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
+LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+# The columns of MLflow's tables that hold locations, of the pinned release.
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+# The location of an experiment: absolute, or relative as this project wrote it before.
+LOCATION = re.compile(rf"(?:/(?:.*/)?)?{ARTIFACTS}/[^/]+")
+
+
+def main() -> None:
+    """Move the locations of this checkout's store to its folder."""
+    command.parser(main.__doc__).parse_args()
+    try:
+        if relocate(CHECKOUT):
+            print(f"{DATABASE}: artifact locations moved to {CHECKOUT}")
+    except sqlite3.Error as error:
+        raise UserError(f"{CHECKOUT / DATABASE}: {error}") from None
+
+
+def create(folder: Path, create_tables: Callable[[str], None]) -> None:
+    """Create `mlflow.db` in one step, safely for several processes and a kill at any moment.
+
+    Two processes that let MLflow create the same database at once crash.
+
+    Args:
+        folder: the project's root.
+        create_tables: called with the address of a new database.
+
+    Raises:
+        BlockingIOError: another process holds the store's lock.
+    """
+    database = folder / DATABASE
+    if database.exists():
+        return
+    with locked(folder):
+        if database.exists():
+            return
+        new = folder / ARTIFACTS / ".new.db"
+        for leftover in (new, new.with_name(f"{new.name}-journal")):
+            leftover.unlink(missing_ok=True)  # a stale journal would be replayed
+        create_tables(f"sqlite:///{new}")
+        os.replace(new, database)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the store's lock, which the system releases if the process dies.
+
+    Raises:
+        BlockingIOError: another process holds it for longer than LOCK_TIMEOUT.
+    """
+    (folder / ARTIFACTS).mkdir(exist_ok=True)
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    with (folder / ARTIFACTS / ".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+def relocate(folder: Path) -> bool:
+    """Move the store's locations to the folder that it lies in; return whether any had to move.
+
+    This is SQL into MLflow's own tables because no API of MLflow changes a location: an
+    experiment's is fixed when it is created, and runs, logged models and versions copy it. All
+    columns change in one transaction.
+
+    Args:
+        folder: the project's root, absolute.
+
+    Raises:
+        sqlite3.Error: the database is damaged, locked, or not MLflow's.
+    """
+    database = folder / DATABASE
+    if not database.exists() or not _misplaced(folder):
+        return False
+    with locked(folder), _connection(database) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        moves = _moves(connection, folder)  # another process may have been faster
+        for former, present in moves.items():
+            for table, column in LOCATIONS:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608 (constants)
+                    f" WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (present, len(former) + 1, former, len(former) + 1, f"{former}/"),
+                )
+    return bool(moves)
+
+
+def _misplaced(folder: Path) -> bool:
+    with _connection(folder / DATABASE) as connection:
+        return bool(_moves(connection, folder))
+
+
+def _connection(database: Path) -> contextlib.closing[sqlite3.Connection]:
+    connection = sqlite3.connect(database, timeout=LOCK_TIMEOUT, isolation_level=None)
+    return contextlib.closing(connection)
+
+
+def _moves(connection: sqlite3.Connection, folder: Path) -> dict[str, str]:
+    """Return former → present location of every experiment whose artifacts lie elsewhere now.
+
+    An experiment created by another client, from another folder, keeps its location.
+    """
+    moves = {}
+    for (former,) in connection.execute("SELECT artifact_location FROM experiments"):
+        if former is None or not LOCATION.fullmatch(former):
+            continue
+        present = folder / ARTIFACTS / Path(former).name
+        if former != str(present) and (
+            present.exists() or not Path(former).is_absolute() or not Path(former).exists()
+        ):
+            moves[former] = str(present)
+    return moves
+
+
+if __name__ == "__main__":
+    command.run(main)

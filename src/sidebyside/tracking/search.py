@@ -1,0 +1,135 @@
+"""Log hyperparameter searches to MLflow: a run per search, with a child run per trial.
+
+A stage and `make backfill` log by the same functions, so that both leave the same runs, except for
+the curves of failed trials, which no file has. Entries that are in the store already do not change.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
+from sidebyside.tracking.run import Epoch, Run
+from sidebyside.tracking.runs import Tag, open_child, open_run
+from sidebyside.tracking.views import SEARCH, Experiment
+from sidebyside.training.trial import trial_identity
+
+
+@dataclass(frozen=True)
+class TrackedSearch:
+    """A search in MLflow."""
+
+    experiment: Experiment
+    run_name: str
+    model: str  # the architecture
+    origin: Origin
+    record: Record  # with seed, settings, space, searched, data_sha256 and classes
+
+    @property
+    def tags(self) -> dict[str, Tag]:
+        """Tags of the search's run and of those of its trials."""
+        origin = origin_tags(self.origin, self.record["data_sha256"])
+        return {"model": self.model, "seed": self.record["seed"], **origin}
+
+    def trial_name(self, number: int) -> str:
+        """Name of a trial's run."""
+        return f"{self.origin.item}-trial-{number}"
+
+
+def tuning(model: str, origin: Origin, record: Record) -> TrackedSearch:
+    """Return the search of the tune stage for an architecture."""
+    return TrackedSearch(SEARCH, f"search-{model}", model, origin, record)
+
+
+def open_search(root: Path, search: TrackedSearch) -> AbstractContextManager[Run]:
+    """Open the run of a search.
+
+    Args:
+        root: root of the checkout, whose MLflow store gets the run.
+        search: the search.
+    """
+    strategy = search.record["settings"]["strategy"]
+    names = ", ".join(search.record["searched"]) or "no hyperparameter"
+    return open_run(
+        root,
+        search.experiment,
+        search.run_name,
+        search.origin.key,
+        tags=search.tags,
+        description=f"{strategy} search over {names}, with a child run per trial",
+    )
+
+
+def log_search_inputs(run: Run, search: TrackedSearch) -> None:
+    """Log the settings, space and data sets of a search."""
+    record = search.record
+    parameters = {**record["settings"], "space": record["space"]}
+    log_inputs(run, parameters, record["data_sha256"], record["classes"])
+
+
+@contextmanager
+def open_trial(
+    run: Run, search: TrackedSearch, number: int, values: Mapping[str, Any], epochs: int
+) -> Iterator[Run]:
+    """Open the run of a trial below its search's, and log its hyperparameters.
+
+    Args:
+        run: run of the search.
+        search: the search.
+        number: number of the trial.
+        values: all hyperparameters of the trial.
+        epochs: the maximum.
+    """
+    key = f"{search.origin.key}-{trial_identity(values, epochs)}"
+    tags = {**search.tags, "trial": number}
+    with open_child(run, search.trial_name(number), key, tags=tags) as child:
+        child.log_parameters({**values, "epochs": epochs})
+        yield child
+
+
+def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -> None:
+    """Log the curves and scores of a complete trial.
+
+    Args:
+        run: the run, from `open_trial`.
+        history: history of the first execution.
+        scores: means over the executions.
+    """
+    run.log_epochs(history)
+    run.log_metrics({f"best_{name}": value for name, value in scores.items()})
+
+
+def log_search(
+    run: Run,
+    search: TrackedSearch,
+    record: Record,
+    histories: Mapping[int, Sequence[Epoch]],
+    trials: tuple[Sequence[str], Sequence[Sequence[Any]]],
+    chosen: Mapping[str, Any],
+) -> None:
+    """Log everything about a complete search, including entries missed during the search.
+
+    A failed trial has only its row in the table.
+
+    Args:
+        run: the run, from `open_search`.
+        search: the search.
+        record: the content of search.json.
+        histories: trial → rows of its first execution.
+        trials: header and rows of trials.csv.
+        chosen: the content of hyperparameters.json.
+    """
+    run.retry()
+    log_search_inputs(run, search)
+    for trial in record["trials"]:
+        if trial["scores"] is None:
+            continue
+        number, values = trial["number"], {**record["fixed"], **trial["searched"]}
+        with open_trial(run, search, number, values, trial["epochs"]) as child:
+            log_trial(child, histories[number], trial["scores"])
+    run.log_table("trials", *trials)
+    run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
+    run.log_text("hyperparameters.json", json.dumps(chosen, indent=2))

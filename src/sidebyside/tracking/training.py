@@ -1,0 +1,114 @@
+"""Log trained models to MLflow.
+
+A stage and `make backfill` log by the same functions, so that both leave the same runs. Entries
+that are in the store already do not change.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.config.hyperparameters import RECORDS
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.tracking.origin import (
+    Counts,
+    Origin,
+    Record,
+    find_origin,
+    log_inputs,
+    origin_tags,
+)
+from sidebyside.tracking.run import Epoch, Run
+from sidebyside.tracking.runs import open_run
+from sidebyside.tracking.views import TRAINING
+
+# The UI draws a run in the colour of this tag, or else in one derived from its id. A hue for each
+# architecture, darker for the original data, from a palette for colour-blind readers (Okabe & Ito
+# 2008).
+COLOUR_TAG = "mlflow.runColor"
+COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#009e73", "#7fceb9"))
+
+
+def colour(name: ModelName) -> str:
+    """Return the colour of a trained model's run, the same for every seed."""
+    hue = COLOURS[list(RECORDS).index(name.model) % len(COLOURS)]
+    return hue[name.data != "original"]
+
+
+def training_origin(paths: Paths, name: ModelName) -> Origin:
+    """Return the origin of a trained model.
+
+    Raises:
+        UserError: the model's file is missing, or the provenance is damaged.
+    """
+    return find_origin(paths.root, f"train@{name}", [paths.model(name)])
+
+
+def open_training(
+    root: Path, name: ModelName, record: Record, origin: Origin
+) -> AbstractContextManager[Run]:
+    """Open the run of a trained model.
+
+    Args:
+        root: root of the checkout.
+        name: the model.
+        record: with settings and data_sha256, such as the content of model.json.
+        origin: origin of the model.
+    """
+    return open_run(
+        root,
+        TRAINING,
+        str(name),
+        origin.key,
+        tags={
+            **name._asdict(),
+            COLOUR_TAG: colour(name),
+            **origin_tags(origin, record["data_sha256"]),
+        },
+        description=f"{name.model.upper()} trained on the {name.data} training data",
+    )
+
+
+def log_training_inputs(run: Run, name: ModelName, record: Record, counts: Counts) -> None:
+    """Log the settings and data sets of a training; arguments as for `log_training`."""
+    log_inputs(run, {**name._asdict(), **record["settings"]}, record["data_sha256"], counts)
+
+
+def log_training(
+    run: Run,
+    name: ModelName,
+    record: Record,
+    counts: Counts,
+    history: Sequence[Epoch],
+    scores: Mapping[str, float],
+    model: Any,
+    example: NDArray[np.uint8],
+) -> None:
+    """Log everything about a complete training, including entries missed during the training.
+
+    Args:
+        run: the run, from `open_training`.
+        name: the model.
+        record: the content of reports/train/<name>/model.json.
+        counts: images per class of the training data and of val.
+        history: a row per epoch.
+        scores: the content of reports/train/<name>/metrics.json.
+        model: the Keras model.
+        example: an input image, uint8 [1, 28, 28].
+    """
+    run.retry()
+    log_training_inputs(run, name, record, counts)
+    run.log_epochs(history)
+    run.log_model(model, example, int(scores["best_epoch"]))
+    run.log_parameters({name: record[name] for name in ("parameters", "flops_per_image")})
+    run.log_metrics(
+        {
+            "best_val_accuracy": scores["val_accuracy"],
+            "best_val_loss": scores["val_loss"],
+            "best_epoch": scores["best_epoch"],
+        }
+    )

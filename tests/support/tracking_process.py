@@ -1,0 +1,38 @@
+"""Run a script that logs to MLflow in a process of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[2] / "src"
+PRELUDE = """
+    import signal, sys, time
+    from pathlib import Path
+    from sidebyside.tracking.runs import open_run
+    from sidebyside.tracking.views import TRAINING
+    from sidebyside.workflow import command
+    root = Path(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
+    def ready(): print("ready", flush=True)
+"""
+
+
+def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a script after PRELUDE; its first argument is the project's root."""
+    code = textwrap.dedent(PRELUDE) + textwrap.dedent(script)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**clean, "PYTHONPATH": str(SOURCES)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> None:
+    """Wait until the script calls `ready()`."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n", process.communicate()

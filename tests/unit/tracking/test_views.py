@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from sidebyside.tracking.views import SEARCH, TRAINING, Experiment, view_tags
+from study.tracking import REPLICATIONS
+from tests.support.stores import client_of
+
+
+def test_the_description_links_to_a_view_of_the_main_columns(root: Path) -> None:
+    found = client_of(root).get_experiment_by_name(TRAINING.name)
+    assert found
+    address = f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=columns"
+    assert f"({address})" in found.tags["mlflow.note.content"]
+    view = json.loads(found.tags["mlflow.sharedViewState.columns"])
+    assert view["orderByKey"] == "metrics.`test_accuracy`"
+    assert {"metrics.`test_accuracy`", "params.`model`", "params.`data`"} <= {
+        *view["selectedColumns"]
+    }
+
+
+@pytest.mark.parametrize("experiment", [TRAINING, SEARCH, REPLICATIONS], ids=lambda one: one.name)
+def test_every_experiment_has_a_view(experiment: Experiment) -> None:
+    tags = view_tags(experiment, "7")
+    assert "(#/experiments/7/runs" in tags["mlflow.note.content"]
+    assert len(json.loads(tags["mlflow.sharedViewState.columns"])["selectedColumns"]) > 5
+
+
+@pytest.mark.parametrize(
+    ("experiment", "kind", "sections", "metrics"),
+    [
+        (TRAINING, "LINE", ["Curves"], {"val_accuracy", "val_loss", "accuracy", "loss"}),
+        (SEARCH, "PARALLEL", ["MLP trials", "CNN trials"], {"best_val_accuracy"}),
+    ],
+)
+def test_trainings_have_learning_curves_and_trials_parallel_coordinates(
+    experiment: Experiment, kind: str, sections: list[str], metrics: set[str]
+) -> None:
+    view = json.loads(view_tags(experiment, "7")["mlflow.sharedViewState.columns"])
+    assert [section["name"] for section in view["compareRunSections"]] == sections
+    charts = view["compareRunCharts"]
+    assert {chart["type"] for chart in charts} == {kind}
+    ids = [section["uuid"] for section in view["compareRunSections"]]
+    assert list(dict.fromkeys(chart["metricSectionId"] for chart in charts)) == ids
+    assert len({chart["uuid"] for chart in charts}) == len(charts)
+    shown = [chart.get("selectedMetrics", [chart.get("metricKey")]) for chart in charts]
+    assert {metric for names in shown for metric in names} == metrics
