@@ -28,7 +28,7 @@ from sidebyside.data import npz
 from sidebyside.evaluation import metrics
 from sidebyside.models import architectures, inference, saving, tensorflow_setup
 from sidebyside.reporting import data_plots
-from sidebyside.tracking import runs
+from sidebyside.tracking.run import Run
 from sidebyside.training import checkpoint, loop, step
 
 MACHINE = {"cores": 2, "processor": "a processor"}
@@ -113,7 +113,7 @@ def test_a_sample_counts_for_its_innermost_frame_with_a_category() -> None:
             sample(f"{TRAIN};{frame(inference.loss_and_accuracy)};numpy (ops.py:1)", 15),
             sample(f"{TRAIN};{frame(inference.loss_and_accuracy)};{BATCHES}", 5),
             sample(f"{TRAIN};{writing}", 10),
-            sample(f"{TRAIN};report (train.py:3);{frame(runs.Run.log_metrics)}", 6),
+            sample(f"{TRAIN};report (train.py:3);{frame(Run.log_metrics)}", 6),
             sample(TRAIN, 1000, thread=8),  # another thread of the same process
             sample(TRAIN, 1000, script="train.py cnn").replace("pipeline/train.py", "other.py"),
             sample(f"{MAIN};{frame(data_plots.samples)}", 4, script="preprocess.py"),

@@ -1,6 +1,7 @@
 """Real MLflow stores, copied from one that is created once."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
     store = open_store(root)
     for experiment in (TRAINING, SEARCH):
-        store.require(lambda experiment=experiment: store.experiment(experiment))
+        store.require(partial(store.experiment, experiment))
     return root
 
 

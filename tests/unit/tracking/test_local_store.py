@@ -118,7 +118,7 @@ def test_locations_follow_the_project(project: Path, tmp_path: Path, how: str) -
         assert all(Path(location).is_relative_to(target / "mlruns") for location in found)
     client = client_of(target)
     version = client.get_model_version_by_alias("fashion-mnist-mlp", "champion")
-    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert (Path(logged.artifact_location) / "MLmodel").is_file()
     (new,) = [one for one in runs_of(target) if one.info.run_id == run.run_id]
     assert (Path(new.info.artifact_uri) / "a.txt").is_file()
