@@ -26,6 +26,7 @@ $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 .PHONY: repro
 repro: $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
 	dvc repro
+	python -m sidebyside.reproducibility.summary
 
 # Runs with other budgets or seeds take place in a copy of this folder: they change none of its files.
 define copy_to
