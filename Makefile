@@ -122,8 +122,8 @@ replications: $(INSTALLED) ## rebuild five published systems and compare the num
 	python -m study.run
 	cd replications && dvc repro
 
-# Two processes at once: much of a test is waiting for the programs it runs. A file's tests stay
-# together, because they share what is costly to set up. tests/conftest.py orders the files.
+# Two processes, each with whole files, because the tests of a file share costly fixtures.
+# tests/conftest.py puts slow files first.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
@@ -140,7 +140,7 @@ test-system: $(INSTALLED) ## run the tests that need servers or a browser (postg
 
 .PHONY: test-crash
 test-crash: $(INSTALLED) ## kill every stage at every change on disk, resume and compare
-	pytest tests/test_crash.py --all-crash-points
+	pytest tests/integration/test_crash.py --all-crash-points
 
 ##@ Maintain
 

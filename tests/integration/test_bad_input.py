@@ -536,26 +536,6 @@ def test_a_full_disk_is_named_and_leaves_the_old_files(
 # A tracking server
 
 
-def test_training_continues_without_its_tracking_server(own: "Checkout") -> None:
-    before = own.results()
-    done = own.stage(
-        "train", "mlp", "original", "1", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    )
-    assert own.results() == before
-    assert "Traceback" not in done.stderr
-    assert "http://127.0.0.1:9" in done.stderr
-    assert f"not logged to MLflow: {NAME}: " in done.stderr
-    assert "1 model" in done.stderr
-
-
-def test_a_search_continues_without_its_tracking_server(own: "Checkout") -> None:
-    before = own.results()
-    done = own.stage("tune", "mlp", environment={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
-    assert own.results() == before
-    assert "Traceback" not in done.stderr
-    assert "not logged to MLflow: search-mlp: " in done.stderr
-
-
 def test_an_unsupported_tracking_address_is_refused(own: "Checkout") -> None:
     address = {"MLFLOW_TRACKING_URI": "ftp://example.com"}
     line = failed(own, "train", "mlp", "original", "1", environment=address)

@@ -410,7 +410,7 @@ def test_no_figure_is_left_of_models_that_left_the_plan(
     folder = leave(own, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
     gone = {"confusion-3-jackson-l2.png", "grid.png"}
     assert gone <= {file.name for file in (folder / "figures").iterdir()}
-    script(own, "compare")
+    script(own, "compare", forked=False)  # matplotlib has to read MPLBACKEND
     left = {file.name for file in (folder / "figures").iterdir()}
     assert left == set(re.findall(r"\]\(figures/(.*?)\)", (folder / "report.md").read_text()))
     assert not left & gone

@@ -38,22 +38,23 @@ def test_stages_give_the_same_bytes_without_tracking(
 ) -> None:
     # The other stages import no tracking; each of these waits for the address, so all at once.
     before = reproduced.results()
-    tracked = {
+    unlogged = {
         ("tune", "mlp"): "search-mlp",
         ("train", "mlp", "original", "1"): "mlp-original-1",
         ("evaluate",): "comparison",
     }
     address = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    copies = {stage: checkout_from(reproduced) for stage in tracked}
+    copies = {stage: checkout_from(reproduced) for stage in unlogged}
     running = {
         stage: copy.start_stage(*stage, environment=address) for stage, copy in copies.items()
     }
-    for stage, run in tracked.items():
+    for stage, run in unlogged.items():
         done = copies[stage].finish(running[stage])
         assert copies[stage].results() == before
         assert "Traceback" not in done.stderr
         assert "http://127.0.0.1:9" in done.stderr
         assert f"not logged to MLflow: {run}: " in done.stderr
+        assert ("1 model" in done.stderr) == (stage[0] == "train")
 
 
 # The declarations in dvc.yaml, compared with the reads recorded in the second run.

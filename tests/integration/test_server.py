@@ -151,7 +151,9 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
     port = free_port()
     with serving(database, tmp_path, port) as address:
         process = own.start_stage(
-            *("train", "mlp", "original", "31"), environment={"MLFLOW_TRACKING_URI": address}
+            *("train", "mlp", "original", "31"),
+            environment={"MLFLOW_TRACKING_URI": address},
+            forked=False,  # a client of the fork server passes no SIGSTOP on
         )
         place = (TRAINING.name, None, "mlp-original-31")
         for _ in range(10 * START):
