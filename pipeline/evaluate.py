@@ -1,6 +1,6 @@
 """Score every model on the test split, compare them, and write the report.
 
-The only stage of this pipeline that scores anything on the test split; nothing is chosen by it.
+No other stage uses the test split, and no choice depends on its scores.
 
 Reads:  models/, data/processed/test.npz, reports/{preprocess,augment,tune,train}/
 Writes: reports/evaluate/, data/predictions/
@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from sidebyside.config import hyperparameters, schemas
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
@@ -22,7 +24,6 @@ from sidebyside.core.files import (
     sha256,
     write_atomically,
     write_bytes,
-    write_csv,
     write_json,
     write_text,
 )
@@ -35,10 +36,10 @@ from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,
     confusion_table,
+    curves_table,
     evaluate_model,
     metrics_content,
     per_class_table,
-    short_names,
 )
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.reporting import report, report_figures
@@ -126,7 +127,7 @@ def main() -> None:
         write_json(folder / "evaluation.json", made)
         for one in scored:
             table = predictions_table(one.labels, one.probabilities)
-            write_csv(paths.predictions(one.name), *table)
+            write_table(paths.predictions(one.name), table)
         for file, png in figures.items():
             write_bytes(folder / file, png)
         write_text(folder / "report.html", html)
@@ -170,7 +171,11 @@ def check_model(paths: Paths, name: ModelName) -> None:
 
 
 def read_counts(paths: Paths) -> dict[str, list[int]]:
-    """Return split → images per class, the augmented training data among them."""
+    """Return split → images per class, including the augmented training data.
+
+    Raises:
+        UserError: a file is missing or malformed.
+    """
     counts = schemas.read_class_counts(
         paths.report("preprocess") / "classes.csv", ("train", "val", "test")
     )
@@ -188,7 +193,11 @@ def score(
     trained: schemas.TrainingScores,
     test: Split,
 ) -> ModelResult:
-    """Return what a model says of the test split, and how good that is."""
+    """Predict the test split with a model and evaluate the predictions.
+
+    Raises:
+        UserError: the model's file is missing or damaged, or its outputs are not probabilities.
+    """
     from sidebyside.models.inference import predict_probabilities
     from sidebyside.models.saving import load_model
 
@@ -202,7 +211,7 @@ def score(
             bins=settings.calibration_bins,
             confidence=settings.confidence,
         )
-    except ValueError as error:  # a model that gives no probabilities
+    except ValueError as error:  # outputs that are not probabilities
         raise UserError(f"{paths.model(name)}: {error}") from None
     print(
         f"{name}: val accuracy {result.val['accuracy']:.4f},"
@@ -238,7 +247,14 @@ def write_tables(
     comparisons: Sequence[Mapping[str, Any]],
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
 ) -> None:
-    """Write what others may want to compute with."""
+    """Write the scores, comparisons and curves as JSON and CSV files.
+
+    Args:
+        folder: reports/evaluate.
+        results: the results of every model.
+        comparisons: content of comparisons.json.
+        histories: model → column → value per epoch.
+    """
     metrics = metrics_content(results)
     write_json(folder / "metrics.json", metrics)
     write_json(
@@ -252,20 +268,15 @@ def write_tables(
         },
     )
     write_json(folder / "comparisons.json", comparisons)
-    write_csv(folder / "per_class.csv", *per_class_table(results))
-    write_csv(folder / "confusion.csv", *confusion_table(results))
-    write_csv(folder / "calibration.csv", *calibration_table(results))
-    short = short_names(histories)
-    columns = list(next(iter(histories.values())))
-    write_csv(
-        folder / "curves.csv",
-        ["model", *columns],
-        [
-            [short[name], *values]
-            for name, history in histories.items()
-            for values in zip(*history.values(), strict=True)
-        ],
-    )
+    write_table(folder / "per_class.csv", per_class_table(results))
+    write_table(folder / "confusion.csv", confusion_table(results))
+    write_table(folder / "calibration.csv", calibration_table(results))
+    write_table(folder / "curves.csv", curves_table(histories))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Replace `path` by a table; floats have their shortest exact form, NaN is empty."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

@@ -1,33 +1,39 @@
-"""Class probabilities of a split: checked, reduced to labels, written and read back."""
+"""Check, tabulate and read the class probabilities that a model predicts for a split."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASSES
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv
 
-SUM_TOLERANCE = 1e-3  # a float32 softmax is within 1e-6 of one; what is far off is no softmax
+SUM_TOLERANCE = 1e-3  # the sum of a float32 softmax is within 1e-6 of one
 
-Table = tuple[tuple[str, ...], list[tuple[Any, ...]]]  # header, rows
+PREDICTION_COLUMNS = ("index", "label", "predicted", *(f"p{i}" for i in range(CLASSES)))
+
 Labels = NDArray[np.uint8]  # [N]
 Probabilities = NDArray[np.floating[Any]]  # [N, 10]
 
 
 def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
-    """Refuse labels and probabilities that cannot be scored.
+    """Check that labels and probabilities can be scored.
+
+    Args:
+        labels: true classes, uint8 [N].
+        probabilities: predicted probability of each class, [N, 10].
 
     Raises:
-        ValueError: no image, wrong type or shape, a label that is no class, or a row of
-            probabilities that are not finite, below 0, or do not sum to one.
+        ValueError: there is no image, a type or shape is wrong, a label is not a class, or the
+            probabilities of an image are not finite, are negative or do not sum to one.
     """
     if labels.ndim != 1 or labels.dtype != np.uint8:
         raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}, expected uint8 [N]")
     if not len(labels):
-        raise ValueError("there is no image to score")
+        raise ValueError("there are no images to score")
     if labels.max() >= CLASSES:
         raise ValueError(f"label {labels.max()} is outside 0–{CLASSES - 1}")
     if probabilities.shape != (len(labels), CLASSES):
@@ -40,7 +46,7 @@ def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
     if not (finite := np.isfinite(probabilities).all(axis=1)).all():
         raise ValueError(f"the probabilities of image {int(np.argmin(finite))} are not finite")
     if (negative := (probabilities < 0).any(axis=1)).any():
-        raise ValueError(f"a probability of image {int(np.argmax(negative))} is below 0")
+        raise ValueError(f"a probability of image {int(np.argmax(negative))} is negative")
     sums = probabilities.sum(axis=1, dtype=np.float64)
     off = np.abs(sums - 1)
     if off.max() > SUM_TOLERANCE:
@@ -49,48 +55,52 @@ def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
 
 
 def predicted_labels(probabilities: Probabilities) -> Labels:
-    """Return the most probable class of each image, uint8 [N]; the first of equals."""
-    likeliest: NDArray[np.intp] = probabilities.argmax(axis=1)
-    return likeliest.astype(np.uint8)
-
-
-PREDICTION_COLUMNS = ("index", "label", "predicted", *(f"p{i}" for i in range(CLASSES)))
+    """Return the most probable class of each image, uint8 [N]; the first of equal ones."""
+    most_probable: NDArray[np.intp] = probabilities.argmax(axis=1)
+    return most_probable.astype(np.uint8)
 
 
 class Predictions(NamedTuple):
-    """What a model says about each image of a split."""
+    """The predictions of a model for each image of a split."""
 
     labels: Labels  # uint8 [N]
     probabilities: NDArray[np.float32]  # [N, 10]
 
 
-def predictions_table(labels: Labels, probabilities: Probabilities) -> Table:
+def predictions_table(labels: Labels, probabilities: Probabilities) -> pd.DataFrame:
     """Return a row per image: index, label, predicted class, probability of every class.
 
-    Probabilities are float32 in their shortest exact form, so `read_predictions` gets back every
-    bit.
+    Probabilities are float32, whose shortest exact form a CSV file holds, so `read_predictions`
+    returns them bit for bit.
+
+    Args:
+        labels: true classes, uint8 [N].
+        probabilities: predicted probability of each class, [N, 10].
 
     Raises:
-        ValueError: malformed input (see `check`).
+        ValueError: malformed input (see `check_probabilities`).
     """
     check_probabilities(labels, probabilities)
     exact = probabilities.astype(np.float32)
-    columns = zip(labels.tolist(), predicted_labels(exact).tolist(), exact, strict=True)
-    return PREDICTION_COLUMNS, [
-        (index, label, predicted, *row) for index, (label, predicted, row) in enumerate(columns)
-    ]
+    table = pd.DataFrame(exact, columns=list(PREDICTION_COLUMNS[3:]))
+    table.insert(0, "index", np.arange(len(labels)))
+    table.insert(1, "label", labels)
+    table.insert(2, "predicted", predicted_labels(exact))
+    return table
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Return the predictions in a file, as `predictions_table` lays them out.
+    """Return the predictions in a file with the columns of `predictions_table`.
 
     Raises:
-        UserError: the file is missing, a column is missing or unknown, a row is malformed or out
-            of place, or its values cannot be scored.
+        UserError: the file is missing, a column is missing or unknown, a row is malformed or
+            misplaced, or its values cannot be scored.
     """
+    # Not by pandas, which fills short rows and converts columns, so that an error could not name
+    # the malformed row.
     rows = read_csv(path)
     if not rows:
-        raise UserError(f"{path} holds no prediction")
+        raise UserError(f"{path} has no rows")
     if tuple(rows[0]) != PREDICTION_COLUMNS:
         raise UserError(
             f"{path}: columns are {','.join(map(str, rows[0]))},"
@@ -106,7 +116,7 @@ def read_predictions(path: Path) -> Predictions:
         if table[index, 0] != index:
             raise UserError(f"{path}: row {index + 1} has index {row['index']}, expected {index}")
     if not np.isin(table[:, 1:3], np.arange(CLASSES)).all():
-        raise UserError(f"{path}: a label or predicted class is none of 0–{CLASSES - 1}")
+        raise UserError(f"{path}: a label or predicted class is not one of 0–{CLASSES - 1}")
     labels, predicted = table[:, 1:3].astype(np.uint8).T.copy()
     probabilities = table[:, 3:].astype(np.float32)
     try:
@@ -114,5 +124,7 @@ def read_predictions(path: Path) -> Predictions:
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     if (wrong := predicted_labels(probabilities) != predicted).any():
-        raise UserError(f"{path}: predicted of image {int(np.argmax(wrong))} is not its likeliest")
+        raise UserError(
+            f"{path}: predicted of image {int(np.argmax(wrong))} is not its most probable class"
+        )
     return Predictions(labels, probabilities)

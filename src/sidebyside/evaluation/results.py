@@ -1,13 +1,15 @@
-"""Labels and probabilities → scores, tables, calibration and paired comparisons.
+"""Evaluate one model, and put the results of several models into tables.
 
-Everything is computed in float64 from what a model says about each image, so anybody can score
-the written predictions again and get the same numbers.
+Scores are computed in float64 from the predicted probabilities alone, so scoring the predictions
+that `evaluate` writes gives the same numbers.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASS_NAMES
@@ -24,7 +26,6 @@ from sidebyside.evaluation.metrics import (
 from sidebyside.evaluation.predictions import (
     Labels,
     Probabilities,
-    Table,
     check_probabilities,
     predicted_labels,
 )
@@ -32,10 +33,10 @@ from sidebyside.evaluation.predictions import (
 
 @dataclass(frozen=True, eq=False)
 class ModelResult:
-    """One trained model on the test split."""
+    """The results of one trained model on the test split."""
 
     name: ModelName
-    val: Mapping[str, float]  # VAL_METRICS on the validation split, as training measured them
+    val: Mapping[str, float]  # VAL_METRICS on the validation split, measured by train
     scores: Mapping[str, float]  # METRICS
     accuracy_interval: Interval
     classes: tuple[ClassScores, ...]
@@ -55,15 +56,15 @@ def evaluate_model(
     bins: int,
     confidence: float,
 ) -> ModelResult:
-    """Return everything that is reported of one model alone.
+    """Return all results of one model.
 
     Args:
-        name: which model.
+        name: the model.
         labels: true classes, uint8 [N].
-        probabilities: of each class for each image, [N, 10].
+        probabilities: predicted probability of each class, [N, 10].
         val: at least VAL_METRICS, measured on the validation split.
         bins: number of calibration bins.
-        confidence: of the accuracy's interval, such as 0.95.
+        confidence: level of the accuracy's interval, such as 0.95.
 
     Raises:
         ValueError: malformed input (see `check_probabilities`), or a validation score is missing.
@@ -96,7 +97,7 @@ def short_names(names: Iterable[ModelName]) -> dict[ModelName, str]:
 
 
 def metrics_content(results: Sequence[ModelResult]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return key → {"val": VAL_METRICS, "test": METRICS}, ready to be written as JSON."""
+    """Return the content of metrics.json: model → {"val": VAL_METRICS, "test": METRICS}."""
     named = short_names(result.name for result in results)
     return {
         named[result.name]: {"val": dict(result.val), "test": dict(result.scores)}
@@ -104,29 +105,35 @@ def metrics_content(results: Sequence[ModelResult]) -> dict[str, dict[str, dict[
     }
 
 
-def per_class_table(results: Sequence[ModelResult]) -> Table:
-    """Return a row per model and class."""
+def per_class_table(results: Sequence[ModelResult]) -> pd.DataFrame:
+    """Return precision, recall, F1 and support, a row per model and class."""
     named = short_names(result.name for result in results)
-    header = ("model", "class", "precision", "recall", "f1", "support")
-    return header, [(named[result.name], *row) for result in results for row in result.classes]
+    return pd.DataFrame(
+        [(named[result.name], *row) for result in results for row in result.classes],
+        columns=["model", "class", "precision", "recall", "f1", "support"],
+    )
 
 
-def confusion_table(results: Sequence[ModelResult]) -> Table:
-    """Return a row per model, true class and predicted class."""
+def confusion_table(results: Sequence[ModelResult]) -> pd.DataFrame:
+    """Return the confusion matrices, a row per model, true class and predicted class."""
     named = short_names(result.name for result in results)
-    return ("model", "true", "predicted", "images"), [
-        (named[result.name], true, predicted, int(result.confusion[i, j]))
-        for result in results
-        for i, true in enumerate(CLASS_NAMES)
-        for j, predicted in enumerate(CLASS_NAMES)
-    ]
+    models = [named[result.name] for result in results]
+    cells = itertools.product(models, CLASS_NAMES, CLASS_NAMES)
+    table = pd.DataFrame(cells, columns=["model", "true", "predicted"])
+    return table.assign(images=np.concatenate([result.confusion.ravel() for result in results]))
 
 
-def calibration_table(results: Sequence[ModelResult]) -> Table:
-    """Return a row per model and calibration bin; what an empty bin has not is left empty."""
+def calibration_table(results: Sequence[ModelResult]) -> pd.DataFrame:
+    """Return the calibration bins, a row per model and bin; NaN where a bin has no images."""
     named = short_names(result.name for result in results)
-    return ("model", "low", "high", "images", "confidence", "accuracy"), [
-        (named[result.name], *row[:3], *(row[3:] if row.images else ("", "")))
-        for result in results
-        for row in result.calibration
-    ]
+    return pd.DataFrame(
+        [(named[result.name], *row) for result in results for row in result.calibration],
+        columns=["model", *Bin._fields],
+    )
+
+
+def curves_table(histories: Mapping[ModelName, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
+    """Return the training histories, a row per model and epoch."""
+    named = short_names(histories)
+    frames = {named[name]: pd.DataFrame(history) for name, history in histories.items()}
+    return pd.concat(frames, names=["model", None]).reset_index(level="model")

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.results import (
     ModelResult,
@@ -54,9 +56,9 @@ def log_evaluation(
             run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
             run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
-            run.log_table("confusion", *confusion_table([result]))
-            run.log_table("per_class", *per_class_table([result]))
-            run.log_table("calibration", *calibration_table([result]))
+            run.log_table("confusion", *_cells(confusion_table([result])))
+            run.log_table("per_class", *_cells(per_class_table([result])))
+            run.log_table("calibration", *_cells(calibration_table([result])))
             if champions[name.model] is result:
                 run.register(registered_model(name.model), result.val["accuracy"], card(result))
     with open_run(
@@ -84,8 +86,14 @@ def log_evaluation(
         )
         for file, png in figures.items():
             run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
-        run.log_table("per_class", *per_class_table(scored))
+        run.log_table("per_class", *_cells(per_class_table(scored)))
         run.log_text("report.html", html)
+
+
+def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Return the header and the rows of a table; NaN, which JSON lacks, as empty text."""
+    rows: list[list[Any]] = table.astype(object).where(table.notna(), "").to_numpy().tolist()
+    return list(table.columns), rows
 
 
 def card(result: ModelResult) -> str:

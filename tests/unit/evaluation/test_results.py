@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
@@ -39,7 +40,6 @@ from sidebyside.evaluation.metrics import (
 from sidebyside.evaluation.predictions import (
     PREDICTION_COLUMNS,
     Labels,
-    Table,
     check_probabilities,
     predictions_table,
     read_predictions,
@@ -48,6 +48,7 @@ from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,
     confusion_table,
+    curves_table,
     evaluate_model,
     metrics_content,
     per_class_table,
@@ -207,7 +208,7 @@ def test_labels_of_another_type_are_refused() -> None:
 
 
 def test_no_image_is_refused() -> None:
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="no images"):
         compute_scores(np.zeros(0, np.uint8), np.zeros((0, 10)), 5)
 
 
@@ -232,7 +233,7 @@ def test_probabilities_that_are_not_finite_are_refused(value: float) -> None:
 def test_negative_probabilities_are_refused() -> None:
     probabilities = one_hot([0, 0])
     probabilities[1, :3] = 0.75, 0.75, -0.5
-    with pytest.raises(ValueError, match="a probability of image 1 is below 0"):
+    with pytest.raises(ValueError, match="a probability of image 1 is negative"):
         compute_scores(np.zeros(2, np.uint8), probabilities, 5)
 
 
@@ -367,24 +368,24 @@ def test_tables_have_a_cell_for_every_column() -> None:
         confusion_table,
         calibration_table,
     ):
-        header, rows = make(results)
-        assert {len(row) for row in rows} == {len(header)}
-        assert {row[0] for row in rows} == {"mlp-original", "cnn-original"}
-        sizes[make.__name__] = len(rows)
+        table = make(results)
+        assert set(table["model"]) == {"mlp-original", "cnn-original"}
+        sizes[make.__name__] = len(table)
     assert sizes == {"per_class_table": 20, "confusion_table": 200, "calibration_table": 10}
 
 
 def test_an_empty_calibration_bin_leaves_its_cells_empty() -> None:
     labels = np.zeros(3, np.uint8)
-    _, rows = calibration_table([some_result(MLP, labels, one_hot([0, 0, 0]))])
-    assert rows[0][3:] == (0, "", "")
-    assert rows[-1][3:] == (3, 1.0, 1.0)
+    table = calibration_table([some_result(MLP, labels, one_hot([0, 0, 0]))])
+    lines = table.to_csv(index=False).splitlines()
+    assert lines[1] == "mlp-original,0.0,0.2,0,,"
+    assert lines[-1] == "mlp-original,0.8,1.0,3,1.0,1.0"
 
 
 def written(path: Path) -> tuple[Labels, NDArray[np.float32]]:
     labels, exact = random_case(30)
     probabilities = exact.astype(np.float32)
-    write_csv(path, *predictions_table(labels, probabilities))
+    path.write_text(predictions_table(labels, probabilities).to_csv(index=False))
     return labels, probabilities
 
 
@@ -407,12 +408,12 @@ def test_predictions_that_cannot_be_scored_are_not_written() -> None:
     [
         (0, 3, "q0", "columns are index,label,predicted,q0"),
         (3, 0, "7", "row 3 has index 7, expected 2"),
-        (3, 1, "10", "a label or predicted class is none of 0–9"),
-        (3, 1, "0.5", "a label or predicted class is none of 0–9"),
+        (3, 1, "10", "a label or predicted class is not one of 0–9"),
+        (3, 1, "0.5", "a label or predicted class is not one of 0–9"),
         (3, 5, "much", "row 3 is not 13 numbers"),
         (3, 5, "nan", "probabilities of image 2 are not finite"),
         (3, 5, "0.99", "probabilities of image 2 sum to"),
-        (3, 2, "9", "predicted of image 2 is not its likeliest"),
+        (3, 2, "9", "predicted of image 2 is not its most probable class"),
     ],
 )
 def test_malformed_predictions_are_refused(
@@ -442,7 +443,7 @@ def test_missing_or_empty_predictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv is missing"):
         read_predictions(tmp_path / "none.csv")
     write_csv(tmp_path / "empty.csv", PREDICTION_COLUMNS, [])
-    with pytest.raises(UserError, match=r"empty\.csv holds no prediction"):
+    with pytest.raises(UserError, match=r"empty\.csv has no rows"):
         read_predictions(tmp_path / "empty.csv")
 
 
@@ -488,15 +489,15 @@ def test_the_class_that_is_written_is_that_of_the_written_probabilities() -> Non
     probabilities = one_hot([1], 0.5)
     probabilities[0, 0], probabilities[0, 2] = 0.5 - 1e-12, 1e-12
     probabilities[0, 3:] = 0
-    _, rows = predictions_table(np.array([1], np.uint8), probabilities)
-    assert rows[0][2] == int(np.argmax(rows[0][3:])) == 0
+    (row,) = predictions_table(np.array([1], np.uint8), probabilities).to_numpy()
+    assert row[2] == np.argmax(row[3:]) == 0
 
 
 def test_the_confusion_table_names_the_true_class_first() -> None:
     result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([6, 6, 3]))
-    _, rows = confusion_table([result])
-    assert ("mlp-original", CLASS_NAMES[0], CLASS_NAMES[6], 2) in rows
-    assert ("mlp-original", CLASS_NAMES[6], CLASS_NAMES[0], 0) in rows
+    rows = confusion_table([result]).to_numpy().tolist()
+    assert ["mlp-original", CLASS_NAMES[0], CLASS_NAMES[6], 2] in rows
+    assert ["mlp-original", CLASS_NAMES[6], CLASS_NAMES[0], 0] in rows
 
 
 def test_a_comparison_is_written_as_it_was_found() -> None:
@@ -518,9 +519,8 @@ def test_precision_and_recall_are_not_confused() -> None:
 def test_a_column_of_a_table_holds_what_its_header_says() -> None:
     result = some_result(MLP, np.array([0, 0, 3], np.uint8), one_hot([0, 3, 3], 0.9))
 
-    def row(table: Table, place: int) -> dict[str, Any]:
-        header, rows = table
-        return dict(zip(header, rows[place], strict=True))
+    def row(table: pd.DataFrame, index: int) -> dict[Any, Any]:
+        return table.iloc[index].to_dict()
 
     assert row(per_class_table([result]), 0) == {
         "model": "mlp-original",
@@ -544,3 +544,14 @@ def test_a_column_of_a_table_holds_what_its_header_says() -> None:
         "confidence": pytest.approx(0.9),
         "accuracy": pytest.approx(2 / 3),
     }
+
+
+def test_curves_have_a_row_per_model_and_epoch() -> None:
+    long = {"epoch": [1.0, 2.0], "loss": [0.5, 0.25]}
+    short = {"epoch": [1.0], "loss": [1.0]}
+    assert curves_table({MLP: long, CNN: short}).to_csv(index=False).splitlines() == [
+        "model,epoch,loss",
+        "mlp-original,1.0,0.5",
+        "mlp-original,2.0,0.25",
+        "cnn-original,1.0,1.0",
+    ]
