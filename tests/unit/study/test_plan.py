@@ -146,7 +146,7 @@ def test_the_winning_cnn_is_trained_exactly_as_its_trial() -> None:
         (
             "claims/0/system",
             "9",
-            "claim 'The model without dropouts has a lower accuracy': unknown system",
+            "claim 'The model without dropout has a lower accuracy': unknown system",
         ),
         ("lowest/0/system", "9", "unknown system '9'"),
         ("claims/0/second", "1-nothing", "unknown model '1-nothing'"),

@@ -166,7 +166,7 @@ def test_curves_show_the_two_models_of_a_claim_about_volatility(page: Page) -> N
         *("curves-2-mlp.png", "val-loss-2-mlp.png", "confusion-2-mlp.png")
     }
     assert (drawn["curves-2-mlp.png"], drawn["val-loss-2-mlp.png"]) == ("curves 1", "settled 1")
-    plain, augmented = "The printed winner, MLP", "The printed winner, MLP, augmented data"
+    plain, augmented = "Published MLP", "Published MLP, augmented data"
     lines = {"2-mlp seed 1": one, "2-mlp seed 2": two, "2-mlp-augmented seed 1": three}
     groups = dict(zip(lines, (plain, plain, augmented), strict=True))
     assert page.calls["curves"] == [(lines, groups)]
@@ -177,7 +177,7 @@ def test_curves_show_the_two_models_of_a_claim_about_volatility(page: Page) -> N
 def test_f1_of_every_class_is_drawn_with_the_published_value(page: Page) -> None:
     page.draw({"2-mlp-augmented": measured(), "3-tyler": measured()})
     ((published, ours),) = page.calls["class_f1"]
-    title = "The printed winner, MLP, augmented data"
+    title = "Published MLP, augmented data"
     assert published == {title: [0.85, 0.98, 0.83, 0.91, 0.84, 0.97, 0.74, 0.96, 0.98, 0.96]}
     assert [*ours] == [title]
     assert ours[title] == pytest.approx(np.outer([0.1, 0.05], np.arange(10)))
@@ -194,7 +194,7 @@ def test_a_confusion_matrix_shows_the_first_seed_of_its_model(page: Page) -> Non
     first, second = page.calls["confusion_matrix"]
     assert first[0] is tyler.confusion
     assert second[0] is jackson.confusion
-    assert first[1] == "Tyler, five times 128, seed 1"
+    assert first[1] == "Tyler, 5 × 128, seed 1"
 
 
 def test_predictions_are_those_of_the_last_cnn_of_system_4(page: Page) -> None:

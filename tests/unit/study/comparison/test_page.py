@@ -102,7 +102,7 @@ def test_published_losses_and_accuracies_are_counted_by_rating(
 def test_winners_of_our_searches_are_compared_but_not_counted() -> None:
     ours = content({"5-found": measured(), "5-416-units": measured()})
     _, markdown = render(ours)
-    compared = row(markdown, "The winner of our Hyperband | test accuracy")
+    compared = row(markdown, "Winner of our Hyperband search | test accuracy")
     assert compared[2:4] == ["higher (better)", "0.8860"]
     assert sum(summary(ours)["systems"]["5"]["published"].values()) == 2
 
@@ -160,7 +160,7 @@ def test_a_printed_difference_stands_for_every_number_that_rounds_to_it(
     assert f"our confidence intervals contain {inside} of 1 printed differences." in markdown
     assert (
         "- L2 helps (Somewhere): test accuracy is higher for “Tyler with L2” than for “Tyler,"
-        " five times 128”."
+        " 5 × 128”."
     ) in markdown
 
 
@@ -188,7 +188,7 @@ def test_a_claim_about_classes_compares_them_with_all_other_classes() -> None:
     shirts = {"recall.Shirt": [0.70, 0.71], "recall.Pullover": [0.80, 0.812]}
     ours = content({"2-mlp": measured(**{**recalls, **shirts})})
     _, markdown = render(ours)
-    cells = row(markdown, "Pullover and Shirt are misclassified the most by the MLP")
+    cells = row(markdown, "The MLP misclassifies Pullover and Shirt most often")
     assert cells[1:3] == ["supported", "-0.0990"]
     assert "recall of Pullover and Shirt is lower than that of every other class" in markdown
     assert summary(ours)["systems"]["2"]["claims"] == {
@@ -204,9 +204,9 @@ def test_lists_of_best_hyperparameters_end_at_the_last_layer() -> None:
     result = SearchResult(trials, {**best, "input_dropout": 0.0})
     models = {"1-dropout": measured()}
     _, markdown = render(content(models, {"1-dropout": result}))
-    assert row(markdown, "Random search with dropout")[-3:] == ["0.9000", "–", "2"]
+    assert row(markdown, "Random search for layers and dropout")[-3:] == ["0.9000", "–", "2"]
     assert (
-        "- Random search with dropout (Hp Tuning): `dropout` [0.2, 0.1], `learning_rate`"
+        "- Random search for layers and dropout (Hp Tuning): `dropout` [0.2, 0.1], `learning_rate`"
         in markdown
     )
 
@@ -234,8 +234,8 @@ def test_the_documents_best_hyperparameters_are_listed_with_ours() -> None:
     best = {**PLAN.models["2-mlp"].hyperparameters, "hidden_units": [64, 32], "dropout": 0.1}
     result = SearchResult([{"val_loss": "0.4"}, {"val_loss": "0.3"}], best)
     _, markdown = render(content({"2-mlp": measured()}, {"2-mlp": result}))
-    assert row(markdown, "Bayesian search of the MLP")[4:7] == ["0.3000", "0.4000", "2"]
-    assert "Bayesian search of the MLP (Figure 1): " in markdown
+    assert row(markdown, "Bayesian search for the MLP")[4:7] == ["0.3000", "0.4000", "2"]
+    assert "Bayesian search for the MLP (Figure 1): " in markdown
     _, theirs = markdown.split("`hidden_units` [64, 32]; in the document, as replicated here: ")
     assert theirs.split(".\n")[0].endswith("`hidden_units` [448, 32, 32, 32]")
 
@@ -255,26 +255,26 @@ def test_sources_of_hyperparameters_and_results_are_listed() -> None:
     _, markdown = render(content(models))
     sources = [line for line in markdown.splitlines() if " in “" in line]
     assert sources == [
-        "- The printed winner, CNN: hyperparameters in “Figure 11”,"
+        "- Published CNN: hyperparameters in “Figure 11”,"
         " results in “Convolutional Neural Network”.",
-        "- The baseline, 128 units: hyperparameters in “Model Building”.",
-        "- The winner of our Hyperband: results in “Summary”.",
+        "- Baseline, 128 units: hyperparameters in “Model Building”.",
+        "- Winner of our Hyperband search: results in “Summary”.",
     ]
 
 
 def test_a_difference_that_rounds_to_zero_has_a_plus() -> None:
     _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.87999, 0.88])}))
-    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "+0.0000"
+    assert row(markdown, "Tyler, 5 × 128 | test accuracy")[5] == "+0.0000"
 
 
 def test_a_difference_has_its_sign() -> None:
     _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.86, 0.87])}))
-    assert row(markdown, "Tyler, five times 128 | test accuracy")[5] == "-0.0150"
+    assert row(markdown, "Tyler, 5 × 128 | test accuracy")[5] == "-0.0150"
 
 
 def test_a_trained_model_is_listed_with_its_settings_and_epochs() -> None:
     _, markdown = render(content({"3-tyler": measured(epochs=[8, 20])}))
-    assert row(markdown, "Tyler, five times 128")[1:] == [
+    assert row(markdown, "Tyler, 5 × 128")[1:] == [
         "3-tyler",
         "64-32",
         "input 0.1, hidden 0.2/0",
@@ -284,7 +284,7 @@ def test_a_trained_model_is_listed_with_its_settings_and_epochs() -> None:
         "8 … 20",
         "3 … 15",
     ]
-    assert "results: Tyler, five times 128 (1 of 2 trainings)." in markdown
+    assert "results: Tyler, 5 × 128 (1 of 2 trainings)." in markdown
 
 
 def test_layers_and_dropout_of_a_cnn_are_listed_by_block() -> None:
@@ -335,8 +335,8 @@ def claim(**changes: object) -> Claim:
 
 def test_a_model_with_published_numbers_has_no_rows_without() -> None:
     _, markdown = render(content({"3-tyler": measured()}))
-    assert markdown.count("| Tyler, five times 128 | test accuracy |") == 1
-    assert "| Tyler, five times 128 | validation accuracy |" not in markdown
+    assert markdown.count("| Tyler, 5 × 128 | test accuracy |") == 1
+    assert "| Tyler, 5 × 128 | validation accuracy |" not in markdown
 
 
 def test_the_difference_of_a_row_of_the_grid_is_measured_minus_published() -> None:
@@ -399,7 +399,7 @@ def test_small_steps_of_a_loss_have_more_digits() -> None:
 
 def test_a_range_of_one_number_is_that_number() -> None:
     _, markdown = render(content({"3-tyler": measured(test_accuracy=[0.9, 0.9])}))
-    assert row(markdown, "Tyler, five times 128 | test accuracy")[6] == "0.9000"
+    assert row(markdown, "Tyler, 5 × 128 | test accuracy")[6] == "0.9000"
 
 
 def test_means_over_the_classes_are_not_in_the_table_of_metrics() -> None:
@@ -417,7 +417,7 @@ def test_every_seed_of_models_and_winners_counts_as_a_training() -> None:
 def test_dropout_rates_are_in_the_order_of_the_layers() -> None:
     settings = {**SETTINGS, "dropout": [0.5, 0.5, 0.2], "hidden_units": [8] * 3}
     _, markdown = render(content({"3-tyler": replace(measured(), settings=settings)}))
-    assert row(markdown, "Tyler, five times 128")[3] == "input 0.1, hidden 0.5/0.5/0.2"
+    assert row(markdown, "Tyler, 5 × 128")[3] == "input 0.1, hidden 0.5/0.5/0.2"
 
 
 def test_images_are_summed_over_the_classes() -> None:
