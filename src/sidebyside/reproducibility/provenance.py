@@ -31,7 +31,7 @@ def main() -> None:
 def write_gathered(root: Path) -> str:
     """Write the recorded provenance of the pipeline in `root`, and return a line about it.
 
-    Entries of stages without outputs, such as the time of a whole run, stay as they are.
+    Entries that belong to no stage, such as the time of a whole run, are retained or updated.
 
     Raises:
         UserError: there is no dvc.lock, or it or an entry is damaged.
@@ -41,8 +41,13 @@ def write_gathered(root: Path) -> str:
         raise UserError(f"{root / LOCK} is missing: run the pipeline first")
     file = recorded_file(root)
     before = read_json(file) if file.exists() else {}
+    own = {path.stem: read_json(path) for path in sorted((root / FOLDER).glob("*.json"))}
+    others = {
+        name: entry
+        for name, entry in {**before, **own}.items()
+        if name not in stages and not entry.get("outputs")
+    }
     entries = {stage: entry.content() for stage, entry in gather(root).items()}
-    others = {stage: entry for stage, entry in before.items() if not entry.get("outputs")}
     write_json(file, {**others, **entries})
     missing = [stage for stage in stages if stage not in entries]
     line = f"{file.relative_to(root)}: provenance of {len(entries)} of {len(stages)} stages"

@@ -79,6 +79,14 @@ def test_entries_without_outputs_are_retained(root: Path) -> None:
     assert list(read_json(root / "reports/provenance.json")) == ["everything", "tune"]
 
 
+def test_entries_without_a_stage_are_updated(root: Path) -> None:
+    recorded = {"everything": entry("recorded").content()}
+    write_json(root / "reports/provenance.json", recorded)
+    write_json(root / FOLDER / "everything.json", entry("own").content())
+    write_gathered(root)
+    assert read_json(root / "reports/provenance.json")["everything"]["key"] == "own"
+
+
 def test_a_pipeline_without_a_reports_folder_has_the_file_beside_its_lock(tmp_path: Path) -> None:
     root = pipeline(tmp_path / "study", tune={"a": "1"})
     write_json(root / FOLDER / "tune.json", entry("own", a="1").content())

@@ -1,4 +1,4 @@
-"""Figures of the replications, in the style of `sidebyside.reporting.plot_style`."""
+"""Draw the figures of the page, in the style of the library's plots."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,27 +18,27 @@ from sidebyside.reporting.plot_style import (
 )
 
 ORANGE = COLOURS[1]
-FEW = 10  # places on an axis that are marked one by one
-Curve = tuple[Sequence[float], Sequence[float]]  # places, values
+FEW = 10  # maximum number of values with a tick each
+Curve = tuple[Sequence[float], Sequence[float]]  # x, y
 
 
 @styled
 def accuracies(
     published: Mapping[str, float | None], measured: Mapping[str, Sequence[float]]
 ) -> Figure:
-    """Return the test accuracy of every model: ours seed by seed, and the published one.
+    """Draw the test accuracy of every model, one point per seed, with the published value.
 
     Args:
-        published: model → accuracy; None where there is none.
+        published: model → accuracy, or None.
         measured: model → accuracy per seed.
     """
     figure = Figure(figsize=(8.4, 0.3 * len(measured) + 1.2))
     axes = figure.subplots()
-    for place, (name, values) in enumerate(measured.items()):
-        axes.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.6, markersize=5)
+    for y, (name, values) in enumerate(measured.items()):
+        axes.plot(values, [y] * len(values), "o", color=BLUE, alpha=0.6, markersize=5)
         if (printed := published[name]) is not None:
-            axes.plot([printed], [place], "D", color=ORANGE, fillstyle="none", markersize=8)
-    axes.plot([], [], "o", color=BLUE, label="measured, one per seed")
+            axes.plot([printed], [y], "D", color=ORANGE, fillstyle="none", markersize=8)
+    axes.plot([], [], "o", color=BLUE, label="measured (one point per seed)")
     axes.plot([], [], "D", color=ORANGE, fillstyle="none", label="published")
     axes.set_yticks(range(len(measured)), list(measured))
     axes.set_ylim(len(measured) - 0.5, -0.5)
@@ -50,7 +50,7 @@ def accuracies(
 
 @styled
 def agreement(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
-    """Return measured against published accuracies of a grid, and the line where they are equal.
+    """Draw measured over published accuracies of a grid, with the line of equality.
 
     Args:
         rows: part of the grid → (published, measured) of each row.
@@ -67,18 +67,18 @@ def agreement(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         axis.set_major_locator(MaxNLocator(6, steps=ROUND_STEPS))
     axes.set_xlabel("Published test accuracy")
     axes.set_ylabel("ModelResult test accuracy")
-    axes.set_title("The grid, row by row")
+    axes.set_title("Rows of the grid")
     axes.legend()
     return figure
 
 
 @styled
 def settled(losses: Mapping[str, Sequence[Sequence[float]]], first: int) -> Figure:
-    """Return validation losses from an epoch on, a panel per model, a line per seed.
+    """Draw validation losses from an epoch on, one panel per model and one line per seed.
 
     Args:
-        losses: model → seed by seed, the loss of every epoch.
-        first: the epoch, counted from 1.
+        losses: model → seeds → loss of every epoch.
+        first: the first epoch to draw, counted from 1.
     """
     figure = Figure(figsize=(8.4, 3.2))
     panels = figure.subplots(1, len(losses), sharex=True, sharey=True, squeeze=False).flat
@@ -94,27 +94,27 @@ def settled(losses: Mapping[str, Sequence[Sequence[float]]], first: int) -> Figu
 
 @styled
 def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Return validation accuracies over what was varied.
+    """Draw validation accuracies over the values of each varied hyperparameter.
 
     Args:
-        panels: what was varied → line → places and values.
+        panels: hyperparameter → line → (values, accuracies).
     """
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(6.8, 2.9 * rows))
     for number, (name, lines) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, 2, number)
-        ticks = sorted({place for places, _ in lines.values() for place in places})
-        few = len(ticks) <= FEW  # then each has the same room: learning rates can be told apart
-        for (label, (places, values)), colour, marker in zip(
+        ticks = sorted({x for values, _ in lines.values() for x in values})
+        few = len(ticks) <= FEW  # equal spacing then separates learning rates
+        for (label, (values, accuracies)), colour, marker in zip(
             lines.items(), COLOURS, MARKERS, strict=False
         ):
             if few:
-                room = [ticks.index(place) for place in places]
-                axes.plot(room, values, marker=marker, color=colour, label=label)
+                positions = [ticks.index(x) for x in values]
+                axes.plot(positions, accuracies, marker=marker, color=colour, label=label)
             else:
-                axes.plot(places, values, color=colour, label=label)
+                axes.plot(values, accuracies, color=colour, label=label)
         if few:
-            axes.set_xticks(range(len(ticks)), [f"{place:g}" for place in ticks])
+            axes.set_xticks(range(len(ticks)), [f"{x:g}" for x in ticks])
         axes.set_xlabel(name)
         axes.set_ylabel("Validation accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
@@ -128,7 +128,7 @@ def sweeps(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
 def class_f1(
     published: Mapping[str, Sequence[float]], measured: Mapping[str, NDArray[np.float64]]
 ) -> Figure:
-    """Return every class's F1: ours seed by seed, and the published one; a panel per model.
+    """Draw the F1 of every class by seed, with the published value, one panel per model.
 
     Args:
         published: model → F1 per class.
@@ -143,12 +143,12 @@ def class_f1(
         axes.set_yticks(range(CLASSES), CLASS_NAMES)
         axes.set_title(name, fontsize="medium")
         axes.set_xlabel("F1")
-        axes.tick_params(labelbottom=True)  # there may be no panel below that has them
+        axes.tick_params(labelbottom=True)  # there may be no panel below to show them
     for axes in grid.flat[len(measured) :]:
         axes.set_visible(False)
     grid.flat[0].set_ylim(CLASSES - 0.5, -0.5)
     axes = grid.flat[0]
-    axes.plot([], [], "o", color=BLUE, label="measured, one per seed")
+    axes.plot([], [], "o", color=BLUE, label="measured (one point per seed)")
     axes.plot([], [], "D", color=ORANGE, fillstyle="none", label="published")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

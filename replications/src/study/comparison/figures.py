@@ -1,4 +1,4 @@
-"""The figures of the replications' page: what each of them shows."""
+"""Select the data of the page's figures, and draw them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from study.comparison.results import WARM_UP, SearchResult
 from study.plan import Plan
 
 Figures = dict[str, bytes]  # path beside the page → PNG
-SWEPT = {  # hyperparameter → how an axis names it
+SWEPT = {  # hyperparameter → label of the axis
     "dropout": "Dropout",
     "learning_rate": "Learning rate",
     "batch_size": "Batch size",
@@ -25,7 +25,7 @@ SWEPT = {  # hyperparameter → how an axis names it
 def figures(
     plan: Plan, models: Models, searches: Mapping[str, SearchResult], test: Split
 ) -> Figures:
-    """Return every figure of the page; those of what is not in the plan are left out."""
+    """Return every figure of the page for which the plan has models or searches."""
     return {
         **_accuracies(plan, models),
         **_grid(plan, models),
@@ -61,7 +61,7 @@ def _grid(plan: Plan, models: Models) -> Figures:
 
 
 def _sweeps(plan: Plan, models: Models, searches: Mapping[str, SearchResult]) -> Figures:
-    """Return what system 3 varies, with and without L2: a panel per hyperparameter, and epochs."""
+    """Return the sweeps of system 3, with and without L2: a panel per hyperparameter and epochs."""
     panels: dict[str, dict[str, Curve]] = {}
     for name, part in plan.searches.items():
         varied = [key for key in searched_hyperparameters(part.ranges()) if key != "l2"]
@@ -69,15 +69,15 @@ def _sweeps(plan: Plan, models: Models, searches: Mapping[str, SearchResult]) ->
             continue
         points: dict[float, list[tuple[float, float]]] = {}
         for trial in searches[name].trials:
-            if trial["val_accuracy"]:  # one that failed has none
+            if trial["val_accuracy"]:  # a failed trial has none
                 l2 = float(trial.get("l2", part.space["l2"]))
                 points.setdefault(l2, []).append(
                     (float(trial[varied[0]]), float(trial["val_accuracy"]))
                 )
         lines: dict[str, Curve] = {}
         for l2, pairs in sorted(points.items()):
-            places, values = zip(*sorted(pairs), strict=True)
-            lines[_l2(l2)] = (places, values)
+            values, accuracies = zip(*sorted(pairs), strict=True)
+            lines[_l2(l2)] = (values, accuracies)
         panels[SWEPT[varied[0]]] = lines
     if not panels:
         return {}
@@ -88,7 +88,7 @@ def _sweeps(plan: Plan, models: Models, searches: Mapping[str, SearchResult]) ->
             mean = np.mean(curves, axis=0).tolist()
             epochs[_l2(model.hyperparameters["l2"])] = (range(1, len(mean) + 1), mean)
     if epochs:
-        panels["Epochs (mean of the seeds)"] = epochs
+        panels["Epochs (mean over seeds)"] = epochs
     return {"figures/sweeps.png": charts.sweeps(panels)}
 
 
@@ -109,7 +109,7 @@ def _class_f1(plan: Plan, models: Models) -> Figures:
 
 
 def _curves(plan: Plan, models: Models) -> Figures:
-    """Return the curves of the pairs of models of which a document compares the curves."""
+    """Return the curves of both models of each claim about the volatility of curves."""
     drawn = {}
     for claim in plan.claims:
         if claim.metric != "val_loss_changes":
@@ -134,7 +134,7 @@ def _curves(plan: Plan, models: Models) -> Figures:
 
 
 def _confusion(plan: Plan, models: Models) -> Figures:
-    """Return the matrices of systems 2 and 3, which print four each."""
+    """Return the confusion matrices of systems 2 and 3, which print four each."""
     return {
         f"figures/confusion-{name}.png": evaluation_plots.confusion_matrix(
             models[name].confusion, f"{part.title}, seed {part.seeds[0]}"
@@ -145,7 +145,7 @@ def _confusion(plan: Plan, models: Models) -> Figures:
 
 
 def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
-    """Return thirty predictions of the last CNN of system 4, which shows them."""
+    """Return thirty predictions of the last CNN of system 4, as in its document."""
     cnns = [name for name, part in plan.models.items() if (part.system, part.model) == ("4", "cnn")]
     if not cnns:
         return {}
@@ -156,6 +156,6 @@ def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
             shown.labels,
             predicted_labels(shown.probabilities),
             shown.probabilities,
-            f"The first test images: {plan.models[cnns[-1]].title}",
+            f"First test images: {plan.models[cnns[-1]].title}",
         )
     }

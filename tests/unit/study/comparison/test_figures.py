@@ -142,13 +142,13 @@ def test_a_sweep_has_one_line_per_l2_factor(page: Page) -> None:
     }
     assert page.draw(models, searches, plan)["sweeps.png"] == "sweeps 1"
     ((panels,),) = page.calls["sweeps"]
-    assert [*panels] == ["Dropout", "Batch size", "Epochs (mean of the seeds)"]
+    assert [*panels] == ["Dropout", "Batch size", "Epochs (mean over seeds)"]
     assert panels["Dropout"] == {
         "without L2": ((0.1, 0.2), (0.81, 0.82)),
         "L2 0.001": ((0.1, 0.2), (0.83, 0.84)),
     }
     assert panels["Batch size"] == {"L2 0.001": ((64, 256), (0.71, 0.72))}
-    assert panels["Epochs (mean of the seeds)"] == {
+    assert panels["Epochs (mean over seeds)"] == {
         "without L2": (range(1, 3), pytest.approx([3.2, 3.21])),
         "L2 0.001": (range(1, 3), pytest.approx([3.5, 3.51])),
     }
@@ -205,4 +205,4 @@ def test_predictions_are_those_of_the_last_cnn_of_system_4(page: Page) -> None:
     assert labels is last.labels
     assert predicted.tolist() == [1, 1]
     assert probabilities is last.probabilities
-    assert title == "The first test images: CNN, Adam with dropout"
+    assert title == "First test images: CNN, Adam with dropout"
