@@ -1,4 +1,4 @@
-"""The replications' pipeline, run by DVC on a few hundred made-up images."""
+"""The pipeline of the replications, run by DVC on a few hundred made-up images."""
 
 import contextlib
 import hashlib
@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
-from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json, write_json
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import Split
 from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
 from sidebyside.workflow import command
-from sidebyside.workflow.progress import duration
-from study.comparison.results import read_runs
 from study.tracking import REPLICATIONS
 from tests.support import replicating, stores
 
@@ -29,15 +26,15 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
-ENVIRONMENT = {"PYTHONPATH": "../src", "MPLBACKEND": PERTURBED["MPLBACKEND"]}
+ENVIRONMENT = {"PYTHONPATH": "../src:src", "MPLBACKEND": PERTURBED["MPLBACKEND"]}
 REPLICATE = ("python", "-m", "study.run")
-MODULE = {"PYTHONPATH": "src"}
-# Of every system something, of every kind of stage one; what the claims need of system 3.
+MODULE = {"PYTHONPATH": "src:replications/src"}
+# A part of every system and kind of stage, and both models of the claims of system 3.
 FEW = (
     *("1-dropout", "2-cnn-augmented", "3-tyler", "3-jackson", "3-jackson-l2", "3-batch-size"),
     *("4-grid-2-sgd-01-512", "5-baseline"),
 )
-ONCE = ("2-cnn-augmented", "3-jackson", "3-jackson-l2")  # nothing looks at their second seed
+ONCE = ("2-cnn-augmented", "3-jackson", "3-jackson-l2")  # no test needs their second seed
 BACKFILL_TWICE = """
 from pathlib import Path
 from study.backfill import backfill
@@ -54,7 +51,7 @@ def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
 
 
 def make(checkout: "Checkout", **options: Any) -> None:
-    """Run `make replications` in the environment of the tests."""
+    """Run `make replications` with the environment of the tests."""
     checkout.run("make", "--assume-old", ".venv/installed", "replications", **options)
 
 
@@ -63,20 +60,20 @@ def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> 
     return checkout.run(*line, environment=ENVIRONMENT, **options)
 
 
-def kill(checkout: "Checkout", name: str, item: str, at: str) -> None:
-    """Run a stage's script for an item and kill it when it prints `at`."""
+def kill(checkout: "Checkout", name: str, item: str, text: str) -> None:
+    """Run the script of a stage for an item, and kill it when it prints a text."""
     process = checkout.start(*PYTHON, f"pipeline/{name}.py", item, environment=ENVIRONMENT)
     assert process.stdout
     for line in process.stdout:
-        if at in line:
+        if text in line:
             process.send_signal(signal.SIGKILL)
             break
     process.communicate()
     assert process.returncode == -signal.SIGKILL
 
 
-def leave(checkout: "Checkout", *names: str) -> Path:
-    """Leave nothing but what is named in the plan; return the replications' folder."""
+def restrict(checkout: "Checkout", *names: str) -> Path:
+    """Restrict the plan to some searches and models; return the replications' folder."""
     content = replicating.plan(checkout)
     replicating.keep(content, *names)
     replicating.write(checkout, content)
@@ -84,7 +81,7 @@ def leave(checkout: "Checkout", *names: str) -> Path:
 
 
 def results(checkout: "Checkout") -> dict[str, str]:
-    """Return the SHA-256 of every file of the replications' results, by its path."""
+    """Return path → SHA-256 of every result of the replications."""
     folder = checkout.root / "replications/results"
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {
@@ -95,43 +92,43 @@ def results(checkout: "Checkout") -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
-    """A checkout after `make replications` of a part of the plan; for reading only."""
+    """A checkout after `make replications` with a part of the plan; read-only."""
     checkout = checkout_from()
     content = replicating.shrink(checkout)
     replicating.keep(content, *FEW)
     for name in ONCE:
         content["models"][name]["seeds"] = [1]
-    told_of = {"first": "3-jackson", "second": "3-tyler", "text": "A claim on two of the few"}
-    content["claims"].append({**content["claims"][0], **told_of})
+    claim = {"first": "3-jackson", "second": "3-tyler", "text": "A claim about two of them"}
+    content["claims"].append({**content["claims"][0], **claim})
     replicating.write(checkout, content)
     make(checkout)
     return checkout
 
 
 @pytest.mark.timeout(900)
-def test_every_part_is_run_and_told_of_on_the_page(replicated: "Checkout") -> None:
+def test_every_part_of_the_plan_is_run_and_on_the_page(replicated: "Checkout") -> None:
     folder = replicated.root / "replications"
     plan = replicating.plan(replicated)
     markdown = (folder / "report.md").read_text(encoding="utf-8")
     for group in ("searches", "models", "winners"):
         for part in plan[group].values():
-            assert part["what"] in markdown or part["what"].startswith("Row of the grid")
+            assert part["title"] in markdown or part["title"].startswith("Row of the grid")
     for system in plan["systems"].values():
         assert system["title"] in markdown
         assert all(choice in markdown for choice in system["choices"])
     for claim in plan["claims"]:
         assert claim["text"] in markdown
     assert len(plan["claims"]) == 3
-    assert "The grid's losses differ from the published ones by" in markdown
+    assert "the losses of the grid's rows differ from the published ones by" in markdown
     html = (folder / "report.html").read_text(encoding="utf-8")
     assert html.count("<img") == len(list((folder / "figures").glob("*.png")))
-    told = read_json(folder / "summary.json")
-    assert [one["models"] for one in told["systems"].values()] == [1, 1, 3, 1, 1]
-    assert told["missing"] == []
-    assert "Not run yet" not in markdown
+    summary = read_json(folder / "summary.json")
+    assert [one["models"] for one in summary["systems"].values()] == [1, 1, 3, 1, 1]
+    assert summary["missing"] == []
+    assert "Not completed" not in markdown
 
 
-def test_results_are_small_tables_with_a_row_per_seed(replicated: "Checkout") -> None:
+def test_results_are_small_tables_with_one_row_per_seed(replicated: "Checkout") -> None:
     folder = replicated.root / "replications/results"
     for name, part in replicating.plan(replicated)["models"].items():
         rows = read_csv(folder / "models" / name / "scores.csv")
@@ -142,90 +139,89 @@ def test_results_are_small_tables_with_a_row_per_seed(replicated: "Checkout") ->
     assert max(sizes) < 20_000
 
 
-def test_a_run_of_everything_is_timed(replicated: "Checkout") -> None:
+def test_durations_are_provenance_and_not_results(replicated: "Checkout") -> None:
     folder = replicated.root / "replications"
-    took = read_json(folder / "durations/everything.json")["seconds"]
-    assert took > 10  # starting Python and TensorFlow once for each of its stages
-    assert read_json(folder / "summary.json")["seconds"] == round(took)
-    told = f"When everything was last run from nothing, that took {duration(took)}"
-    assert told in (folder / "report.md").read_text(encoding="utf-8")
+    provenance = folder / ".state/provenance"
+    whole = read_json(provenance / "everything.json")
+    trained = read_json(provenance / "train@3-tyler.json")
+    assert whole["seconds"] > trained["seconds"] > 0
+    processor = trained["machine"]["processor"].encode()
+    outputs = [folder / name for name in ("report.md", "report.html", "summary.json")]
+    for file in (*outputs, *(folder / "results").glob("*/*/*")):
+        assert processor not in file.read_bytes(), file
+    assert "seconds" not in (folder / "summary.json").read_text()
 
 
 @pytest.mark.timeout(900)
-def test_a_run_of_everything_that_was_stopped_took_the_time_before_that_too(
+def test_the_time_of_an_interrupted_run_counts(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
-    folder = leave(own, "3-tyler", "3-jackson", "5-baseline")
-    for name in ("results", ".state", "durations"):
+    folder = restrict(own, "3-tyler", "3-jackson", "5-baseline")
+    for name in ("results", ".state"):
         shutil.rmtree(folder / name)
     (folder / "dvc.lock").unlink()
     process = own.start(*REPLICATE, environment=MODULE)
     assert process.stdout
     for line in process.stdout:
-        if "done: 1 of 3 stages" in line:
+        if "completed: 1 of 3 stages" in line:
             process.send_signal(signal.SIGTERM)
             break
     assert process.wait() == command.EXIT_TERMINATED
     process.communicate()
-    (spent,) = folder.glob(".state/replicate/*/seconds.json")
-    assert read_json(spent) > 1
-    write_json(spent, 1000.0)  # as if it had been at it for so long
-    told = own.run(*REPLICATE, environment=MODULE).stdout
-    # DVC may have recorded a stage that the stopped process did not come to count.
-    assert re.search(r"done: (\d) of \1 stages, 1[67] min ", told)
+    (saved,) = folder.glob(".state/replicate/*/seconds.json")
+    assert read_json(saved) > 1
+    write_json(saved, 1000.0)
+    output = own.run(*REPLICATE, environment=MODULE).stdout
+    # DVC may have recorded a stage that the interrupted process did not count.
+    assert re.search(r"completed: (\d) of \1 stages, 1[67] min ", output)
 
 
 @pytest.mark.timeout(900)
-def test_a_run_of_a_part_leaves_the_time_of_everything(
+def test_a_run_of_some_stages_keeps_the_time_of_everything_and_names_failures(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
     folder = own.root / "replications"
-    before = read_json(folder / "durations/everything.json")
+    whole = folder / ".state/provenance/everything.json"
+    before = read_json(whole)
     shutil.rmtree(folder / "results/models/5-baseline")
-    told = own.run(*REPLICATE, environment=MODULE).stdout
-    assert "train@5-baseline done: 1 of 1 stages" in told
-    assert read_json(folder / "durations/everything.json") == before
-
-
-@pytest.mark.timeout(900)
-def test_what_fails_is_named_in_one_line(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
-    folder = leave(own, "3-tyler", "5-baseline")
-    (folder / "durations/everything.json").unlink()
+    output = own.run(*REPLICATE, environment=MODULE).stdout
+    assert "train@5-baseline completed: 1 of 1 stages" in output
+    assert read_json(whole) == before
+    restrict(own, "3-tyler", "5-baseline")
+    whole.unlink()
     (own.root / "data/processed/val.npz").write_bytes(b"no archive")
-    error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr
-    last = error.splitlines()[-1]
-    assert last.startswith("replicate: error: train@")
-    assert last.endswith("failed, and the lines above say why; run the same command again to go on")
-    assert all(name in last for name in ("train@3-tyler", "train@5-baseline"))
-    assert not (folder / "durations/everything.json").exists()
+    error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr.splitlines()[-1]
+    assert error.startswith("run: error: train@")
+    assert error.endswith("failed, for the reasons above: run the same command again to resume")
+    assert all(name in error for name in ("train@3-tyler", "train@5-baseline"))
+    assert not whole.exists()
 
 
-def test_a_second_time_there_is_nothing_to_do(replicated: "Checkout") -> None:
+def test_a_second_run_has_nothing_to_do(replicated: "Checkout") -> None:
     before = (replicated.root / "replications/dvc.lock").read_bytes()
     assert "Data and pipelines are up to date" in dvc(replicated, "repro")
     assert (replicated.root / "replications/dvc.lock").read_bytes() == before
 
 
-def test_one_system_is_asked_for_alone(replicated: "Checkout") -> None:
-    asked = dvc(replicated, "repro", "--dry", "--force", "--glob", "*@3-*")
-    stages = {line.split("'")[1] for line in asked.splitlines() if line.startswith("Running stage")}
+def test_one_system_can_be_selected(replicated: "Checkout") -> None:
+    output = dvc(replicated, "repro", "--dry", "--force", "--glob", "*@3-*")
+    stages = {
+        line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")
+    }
     assert stages == {
         *("search@3-batch-size", "train@3-tyler", "train@3-jackson", "train@3-jackson-l2")
     }
 
 
-def test_the_main_pipeline_does_not_see_them(replicated: "Checkout") -> None:
+def test_the_main_pipeline_has_no_stages_of_the_replications(replicated: "Checkout") -> None:
     listed = replicated.run("dvc", "stage", "list", "--all").stdout
     assert "train@cnn-augmented-1" in listed
     assert "train@3-tyler" not in listed
 
 
-def test_runs_are_in_the_projects_store_under_their_own_experiment(
+def test_runs_are_in_the_projects_store_in_an_experiment_of_their_own(
     replicated: "Checkout",
 ) -> None:
     assert not (replicated.root / "replications/mlflow.db").exists()
@@ -247,61 +243,43 @@ def test_runs_are_in_the_projects_store_under_their_own_experiment(
 
 
 @pytest.mark.timeout(900)
-def test_a_lost_store_is_filled_again_as_far_as_the_results_go(
+def test_backfill_restores_the_runs_of_all_results(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
     expected = stores.own_store(replicated)["runs"]
     own.forget_runs()
     shutil.rmtree(own.root / "replications/results/models/5-baseline")
-    environment = {"PYTHONPATH": "src:replications/src"}
-    output = own.run("python", "-c", BACKFILL_TWICE, environment=environment).stdout
+    output = own.run("python", "-c", BACKFILL_TWICE, environment=MODULE).stdout
     first, again = output.split("again\n")
     assert "3-tyler: logged" in first
     assert "3-batch-size-search: logged" in first
-    found = stores.own_store(own)["runs"]
-    missing = {place for place in expected if place[2].startswith("5-baseline")}
+    restored = stores.own_store(own)["runs"]
+    missing = {key for key in expected if key[2].startswith("5-baseline")}
     assert len(missing) == 2
-    assert found.keys() == expected.keys() - missing
-    for place, run in found.items():
-        assert run == expected[place], place
+    assert restored.keys() == expected.keys() - missing
+    for key, run in restored.items():
+        assert run == expected[key], key
     assert "logged" not in again
     assert again.count("in MLflow already") == first.count("logged")
 
 
-def test_tables_of_different_seeds_are_refused(replicated: "Checkout", tmp_path: Path) -> None:
-    folder = tmp_path / "3-tyler"
-    shutil.copytree(replicated.root / "replications/results/models/3-tyler", folder)
-    assert list(read_runs(folder)) == [1, 2]
-    lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
-    (folder / "scores.csv").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match="not of the same seeds"):
-        read_runs(folder)
-
-
 @pytest.mark.timeout(900)
-def test_a_killed_training_goes_on_where_it_was(
+def test_a_killed_training_resumes_on_the_same_images_only(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
     expected = results(own)
     kill(own, "train", "3-tyler", "seed 2 epoch 1/")
-    (spent,) = own.root.glob("replications/.state/train-3-tyler/*/2.seconds")
-    write_json(spent, 1000.0)  # as if it had been at it for so long
+    (saved,) = own.root.glob("replications/.state/train-3-tyler/*/2.seconds")
+    write_json(saved, 1000.0)
     (own.root / "replications/results/models/3-tyler/scores.csv").unlink()
-    again = script(own, "train", "3-tyler").stdout
-    assert "seed 1 epoch" not in again
-    assert "seed 2 epoch 1/" not in again
+    resumed = script(own, "train", "3-tyler").stdout
+    assert "seed 1 epoch" not in resumed
+    assert "seed 2 epoch 1/" not in resumed
     assert results(own) == expected
-    took = read_json(own.root / "replications/durations/train-3-tyler.json")
-    assert took["seconds"] > 1000
-
-
-@pytest.mark.timeout(900)
-def test_a_killed_training_starts_afresh_on_other_images(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
+    provenance = read_json(own.root / "replications/.state/provenance/train@3-tyler.json")
+    assert provenance["seconds"] > 1000
     kill(own, "train", "3-tyler", "seed 1 epoch 1/")
     file = own.root / "data/original/train.npz"
     train = read_split(file)
@@ -310,23 +288,23 @@ def test_a_killed_training_starts_afresh_on_other_images(
 
 
 @pytest.mark.timeout(900)
-def test_a_killed_search_goes_on_where_it_was(
+def test_a_killed_search_resumes(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
     expected = results(own)
     kill(own, "search", "3-batch-size", "trial 2/8:")
     state = own.root / "replications/.state/search-3-batch-size"
-    finished = {file: file.stat().st_mtime_ns for file in state.glob("*/*.json")}
-    assert len(finished) >= 2
+    trials = {file: file.stat().st_mtime_ns for file in state.glob("*/*.json")}
+    assert len(trials) >= 2
     (own.root / "replications/results/searches/3-batch-size/trials.csv").unlink()
     script(own, "search", "3-batch-size")
-    assert {file: file.stat().st_mtime_ns for file in finished} == finished  # none trained twice
+    assert {file: file.stat().st_mtime_ns for file in trials} == trials  # none trained twice
     assert results(own) == expected
 
 
 @pytest.mark.timeout(900)
-def test_what_a_search_trained_is_not_trained_again(
+def test_the_winning_trial_of_a_search_is_not_trained_again(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
@@ -339,13 +317,13 @@ def test_what_a_search_trained_is_not_trained_again(
     winner["training"] |= {name: searched[name] for name in ("epochs", "patience")}
     replicating.write(own, content)
     script(own, "search", "2-mlp")
-    told = script(own, "train", "2-mlp-found").stdout
-    assert f"seed {winner['seeds'][0]}: as search 2-mlp left it" in told
-    assert re.findall(r"seed (\d+) epoch", told) == ["1"]  # the other seed, its only epoch
+    output = script(own, "train", "2-mlp-found").stdout
+    assert f"seed {winner['seeds'][0]}: resumes search 2-mlp" in output
+    assert re.findall(r"seed (\d+) epoch", output) == ["1"]  # the other seed, its only epoch
     expected = results(own)
     shutil.rmtree(own.root / "replications/.state")
-    told = script(own, "train", "2-mlp-found").stdout
-    assert len(re.findall(r"seed \d+ epoch", told)) == 2
+    output = script(own, "train", "2-mlp-found").stdout
+    assert len(re.findall(r"seed \d+ epoch", output)) == 2
     assert results(own) == expected
 
 
@@ -377,7 +355,7 @@ def test_a_changed_published_number_trains_nothing_again(
     assert "0.12345" in (own.root / "replications/report.md").read_text(encoding="utf-8")
 
 
-def test_the_page_of_a_part_says_what_is_missing(
+def test_the_page_of_an_unfinished_study_names_the_missing_stages(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
@@ -392,32 +370,24 @@ def test_the_page_of_a_part_says_what_is_missing(
         *("search@3-batch-size", "train@3-jackson-l2", "train@5-baseline"),
         "train@4-grid-2-sgd-01-512",
     ]
-    told = dvc(own, "repro", "--single-item", "compare")
-    assert f"not run yet as params.yaml has it, and left out: {', '.join(missing)}" in told
+    without_results = {"confusion-3-jackson-l2.png", "grid.png"}
+    assert without_results <= {file.name for file in (folder / "figures").iterdir()}
+    output = dvc(own, "repro", "--single-item", "compare")
+    assert f"not completed and left out: {', '.join(missing)}" in output
     summary = read_json(folder / "summary.json")
     assert summary["missing"] == missing
     assert [one["models"] for one in summary["systems"].values()] == [1, 1, 2, 0, 0]
     markdown = (folder / "report.md").read_text(encoding="utf-8")
-    assert "left out with the claims about it: `search@3-batch-size`, " in markdown
+    assert "left out together with the claims about them: `search@3-batch-size`, " in markdown
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
     assert claims == [False, False, True]
+    figures = {file.name for file in (folder / "figures").iterdir()}
+    assert figures == set(re.findall(r"\]\(figures/(.*?)\)", markdown))
+    assert not figures & without_results
+    assert "confusion-3-jackson.png" in figures
 
 
-def test_no_figure_is_left_of_models_that_left_the_plan(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
-    folder = leave(own, *({*FEW} - {"3-jackson-l2", "4-grid-2-sgd-01-512"}))
-    gone = {"confusion-3-jackson-l2.png", "grid.png"}
-    assert gone <= {file.name for file in (folder / "figures").iterdir()}
-    script(own, "compare", forked=False)  # matplotlib has to read MPLBACKEND
-    left = {file.name for file in (folder / "figures").iterdir()}
-    assert left == set(re.findall(r"\]\(figures/(.*?)\)", (folder / "report.md").read_text()))
-    assert not left & gone
-    assert "confusion-3-jackson.png" in left
-
-
-def test_a_grid_that_is_no_table_is_refused_in_one_line(
+def test_compare_refuses_an_invalid_grid_and_missing_results_in_one_line(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
 ) -> None:
     own = checkout_from(replicated)
@@ -425,14 +395,10 @@ def test_a_grid_that_is_no_table_is_refused_in_one_line(
     content["models"]["4-grid-2-sgd-01-512"]["seeds"] = [1, 2]
     replicating.write(own, content)
     error = script(own, "compare", fails=True).stderr
-    told = "models.4-grid-2-sgd-01-512.seeds: a row of the grid has one, not 2"
-    assert error == f"compare: error: {told}\n"
-
-
-def test_without_any_result_there_is_no_page(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
+    message = "models.4-grid-2-sgd-01-512.seeds: expected 1 for a row of the grid, not 2"
+    assert error == f"compare: error: {message}\n"
+    content["models"]["4-grid-2-sgd-01-512"]["seeds"] = [1]
+    replicating.write(own, content)
     shutil.rmtree(own.root / "replications/results/models")
     error = script(own, "compare", fails=True).stderr
     assert error.endswith("results has no trained model: run `make replications`\n")
@@ -446,11 +412,11 @@ def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
     content = replicating.shrink(checkout)
     replicating.write(checkout, content)
     make(checkout, limit=3600)
-    told: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
-    assert told["missing"] == []
+    summary: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
+    assert summary["missing"] == []
     trained = [*content["models"], *content["winners"]]
-    assert sum(one["models"] for one in told["systems"].values()) == len(trained)
-    claims = sum(sum(one["claims"].values()) for one in told["systems"].values())
+    assert sum(one["models"] for one in summary["systems"].values()) == len(trained)
+    claims = sum(sum(one["claims"].values()) for one in summary["systems"].values())
     assert claims == len(content["claims"]) + len(content["lowest"])
     for name, part in content["searches"].items():
         trials = read_csv(checkout.root / f"replications/results/searches/{name}/trials.csv", ())

@@ -191,9 +191,10 @@ def new_checkout(root: Path) -> Checkout:
     ).stdout.split("\0")
     # The results of the real run are no part of a pipeline that starts from nothing.
     for name in listed:
-        if name and not name.startswith(provenance.results(PROJECT)) and (PROJECT / name).is_file():
+        file = PROJECT / name
+        if name and not name.startswith(provenance.results(PROJECT)) and file.exists():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, root / name)
+            shutil.copy2(file, root / name, follow_symlinks=False)
     replace_fashion_mnist(root)
     for folder in ("src", "replications/src"):  # copies keep the bytecode and the files' times
         compileall.compile_dir(root / folder, quiet=2)

@@ -1,4 +1,4 @@
-"""The published systems at a size that takes seconds: the same plan with less to do."""
+"""The plan of the published systems with budgets that take seconds."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ def plan(checkout: "Checkout") -> dict[str, Any]:
 
 
 def shrink(checkout: "Checkout") -> dict[str, Any]:
-    """Give every model at most two seeds and epochs, and searches two trials; return the plan."""
+    """Limit models to two seeds and epochs and searches to two trials; return the plan."""
     content = plan(checkout)
     for part in content["searches"].values():
         part["search"] |= {"executions_per_trial": 1, "epochs": 1}
@@ -33,7 +33,7 @@ def shrink(checkout: "Checkout") -> dict[str, Any]:
 
 
 def keep(content: dict[str, Any], *names: str) -> None:
-    """Leave out of a plan every search, model and claim that is not, or not all, named."""
+    """Remove every search and model that is not named from a plan, with the claims about it."""
     for group in ("searches", "models", "winners"):
         content[group] = {name: part for name, part in content[group].items() if name in names}
     for part in content["searches"].values():
