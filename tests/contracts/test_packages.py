@@ -27,7 +27,8 @@ ONLY_USERS = {
     "matplotlib": {"sidebyside.reporting.plot_style"},
     "mlflow": {
         "sidebyside.tracking.store",
-        "sidebyside.tracking.runs",
+        "sidebyside.tracking.registry",
+        "sidebyside.tracking.logged_models",
         "sidebyside.serving.scoring_server",
     },
     "keras_tuner": {"sidebyside.training.search"},

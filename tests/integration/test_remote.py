@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
-BUCKET = "fashion"
+BUCKET = "sidebyside"
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "tester",
     "AWS_SECRET_ACCESS_KEY": "no secret",
@@ -25,7 +25,7 @@ ACCOUNT = {
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
-    """Start the server and return how DVC is told of it."""
+    """Start the server and return the DVC commands that configure it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "s3"])
-def test_a_clone_pulls_what_was_pushed_and_has_nothing_left_to_do(
+def test_a_clone_pulls_all_outputs_and_reruns_no_stage(
     kind: str,
     own: "Checkout",
     request: pytest.FixtureRequest,

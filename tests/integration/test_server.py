@@ -1,4 +1,4 @@
-"""An MLflow server on PostgreSQL, with artifacts passed through it, in place of the own store."""
+"""Log to an MLflow server on PostgreSQL that stores the artifacts, instead of the local store."""
 
 import contextlib
 import os
@@ -36,9 +36,9 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    """Return the path of a PostgreSQL program; Debian keeps them off the PATH."""
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = str(places[-1]) if places else shutil.which(name)
+    """Return the path of a PostgreSQL program; on Debian they are not on the PATH."""
+    paths = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = str(paths[-1]) if paths else shutil.which(name)
     if found is None:
         pytest.fail(f"{name} is missing: apt-get install postgresql")
     return found
@@ -47,7 +47,7 @@ def program(name: str) -> str:
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """The address of a new, empty database."""
-    # PostgreSQL refuses to run as root, and its user may not see pytest's folders.
+    # PostgreSQL refuses to run as root, and its user cannot read pytest's folders.
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "cluster"
@@ -75,7 +75,7 @@ def database() -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving(database: str, folder: Path, port: int) -> Iterator[str]:
-    """Run an MLflow server and give its address."""
+    """Run an MLflow server and yield its address."""
     process = subprocess.Popen(
         [
             *("mlflow", "server", "--backend-store-uri", database),
@@ -107,7 +107,7 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield address
 
 
-def test_a_server_holds_what_the_own_store_would(
+def test_a_server_gets_the_same_runs_as_the_local_store(
     server: str, reproduced: "Checkout", own: "Checkout"
 ) -> None:
     own.forget_runs()
@@ -119,13 +119,13 @@ def test_a_server_holds_what_the_own_store_would(
     expected = own_store(reproduced)
     found = content(MlflowClient(server))
     assert found["runs"].keys() == expected["runs"].keys()
-    for place, run in expected["runs"].items():
-        assert found["runs"][place] == run, place
+    for path, run in expected["runs"].items():
+        assert found["runs"][path] == run, path
     assert found["champions"] == expected["champions"]
     assert own.results() == reproduced.results()
 
 
-def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None:
+def test_four_trainings_at_once_are_logged_in_full(server: str, own: "Checkout") -> None:
     seeds = [str(seed) for seed in range(11, 11 + WRITERS)]
     running = [
         own.start_stage(
@@ -143,10 +143,10 @@ def test_four_writers_at_once_lose_nothing(server: str, own: "Checkout") -> None
         assert run["models"] == 1
 
 
-def test_a_server_that_was_away_for_a_while_has_lost_nothing(
+def test_epochs_during_an_outage_are_logged_after_it(
     database: str, own: "Checkout", tmp_path: Path
 ) -> None:
-    epochs = 400  # enough to be still at it when the server has gone
+    epochs = 400  # enough to be training still when the server stops
     own.edit({"train.budget.mlp": {"epochs": epochs, "patience": epochs}})
     port = free_port()
     with serving(database, tmp_path, port) as address:
@@ -155,18 +155,18 @@ def test_a_server_that_was_away_for_a_while_has_lost_nothing(
             environment={"MLFLOW_TRACKING_URI": address},
             forked=False,  # a client of the fork server passes no SIGSTOP on
         )
-        place = (TRAINING.name, None, "mlp-original-31")
+        path = (TRAINING.name, None, "mlp-original-31")
         for _ in range(10 * START):
             runs = content(MlflowClient(address))["runs"]
-            if place in runs and "val_accuracy" in runs[place]["metrics"]:
+            if path in runs and "val_accuracy" in runs[path]["metrics"]:
                 break
             time.sleep(0.1)
     time.sleep(2)
-    process.send_signal(signal.SIGSTOP)  # or on a busy machine it is done before the server is up
+    process.send_signal(signal.SIGSTOP)  # on a busy machine it would end before the server is up
     with serving(database, tmp_path, port) as address:
         process.send_signal(signal.SIGCONT)
         done = own.finish(process)
-        run = content(MlflowClient(address))["runs"][place]
+        run = content(MlflowClient(address))["runs"][path]
     first, *_ = done.stderr.splitlines()
     assert "fails" in first
     assert f"MLflow at {address} responds again" in done.stderr

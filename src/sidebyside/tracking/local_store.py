@@ -21,7 +21,7 @@ from sidebyside.workflow import command
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
 LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
-# The columns of MLflow's tables that hold locations, of the pinned release.
+# The columns with locations in the tables of the pinned MLflow release.
 LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -128,7 +128,7 @@ def _connection(database: Path) -> contextlib.closing[sqlite3.Connection]:
 
 
 def _moves(connection: sqlite3.Connection, folder: Path) -> dict[str, str]:
-    """Return former → present location of every experiment whose artifacts lie elsewhere now.
+    """Return former → present location of every experiment whose artifacts have moved.
 
     An experiment created by another client, from another folder, keeps its location.
     """

@@ -57,7 +57,7 @@ def registered_model(architecture: str) -> str:
 
 
 def view_tags(experiment: Experiment, experiment_id: str) -> dict[str, str]:
-    """Return the tags that hold an experiment's description and view."""
+    """Return the tags with an experiment's description and view."""
     view = {
         "searchFilter": "",
         "orderByKey": f"metrics.`{experiment.scores[0]}`",

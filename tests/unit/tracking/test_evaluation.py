@@ -24,11 +24,11 @@ def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() ->
     text = card(
         replace(
             result,
-            scores={metric: 0.1 * place for place, metric in enumerate(METRICS)},
+            scores={metric: 0.1 * rank for rank, metric in enumerate(METRICS)},
             accuracy_interval=Interval(0.21, 0.23),
             classes=tuple(
-                ClassScores(name, place / 10, 1 - place / 10, f1[name], 1)
-                for place, name in enumerate(CLASS_NAMES)
+                ClassScores(name, rank / 10, 1 - rank / 10, f1[name], 1)
+                for rank, name in enumerate(CLASS_NAMES)
             ),
         )
     )
