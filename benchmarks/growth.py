@@ -25,7 +25,7 @@ from benchmarks.workloads import ROOT
 from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.files import write_bytes, write_json
 from sidebyside.core.seeding import generator
 from sidebyside.data.npz import read_split, write_split

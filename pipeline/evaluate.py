@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from sidebyside.config import hyperparameters, schemas
+from sidebyside.config import hyperparameters, result_files
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import ModelName, Paths
@@ -29,8 +29,8 @@ from sidebyside.core.files import (
 )
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
-from sidebyside.evaluation.comparison import comparable_pairs, compare_models, comparisons_content
 from sidebyside.evaluation.dropped_models import remove_dropped_models
+from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models, comparisons_content
 from sidebyside.evaluation.predictions import predictions_table
 from sidebyside.evaluation.results import (
     ModelResult,
@@ -44,7 +44,7 @@ from sidebyside.evaluation.results import (
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.reporting import report, report_figures
 from sidebyside.reporting.report_content import Content, SearchTable
-from sidebyside.workflow import command, graph, provenance, stage, state
+from sidebyside.workflow import command, graph, provenance, resume, stage
 
 
 def main() -> None:
@@ -52,15 +52,19 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
-    state.forget_recorded(paths.root)
+    resume.forget_recorded(paths.root)
     named = parameters.train
     names = [
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     test = read_split(paths.split("test"))
-    histories = {name: schemas.read_history(paths.training(name) / "history.csv") for name in names}
+    histories = {
+        name: result_files.read_history(paths.training(name) / "history.csv") for name in names
+    }
     trained = {
-        name: schemas.read_record(paths.training(name) / "metrics.json", schemas.TrainingScores)
+        name: result_files.read_record(
+            paths.training(name) / "metrics.json", result_files.TrainingScores
+        )
         for name in names
     }
     for name in names:
@@ -70,7 +74,7 @@ def main() -> None:
         SearchTable(
             model,
             search.objective,
-            schemas.read_trials(
+            result_files.read_trials(
                 paths.hyperparameters(model).parent / "trials.csv", search.objective
             ),
         )
@@ -115,7 +119,7 @@ def main() -> None:
     folder = paths.report("evaluate")
     compared = comparisons_content(comparisons)
     inputs = evaluation_inputs(paths, parameters, names, split_digest(test))
-    key = state.work_key(paths.root, "evaluate", inputs)
+    key = resume.work_key(paths.root, "evaluate", inputs)
     machine = provenance.machine(parameters.threads)
     made = {
         "seed": parameters.seed,
@@ -162,7 +166,7 @@ def check_model(paths: Paths, name: ModelName) -> None:
         UserError: a file is missing, or the model is another one.
     """
     file = paths.training(name) / "model.json"
-    record = schemas.read_record(file, schemas.TrainedModel)
+    record = result_files.read_record(file, result_files.TrainedModel)
     if sha256(paths.model(name)) != record.file_sha256:
         raise UserError(
             f"{paths.model(name)} is not the model that reports/train/{name} describes:"
@@ -176,11 +180,11 @@ def read_counts(paths: Paths) -> dict[str, list[int]]:
     Raises:
         UserError: a file is missing or malformed.
     """
-    counts = schemas.read_class_counts(
+    counts = result_files.read_class_counts(
         paths.report("preprocess") / "classes.csv", ("train", "val", "test")
     )
     path = paths.report("augment") / "summary.json"
-    augmented = schemas.read_record(path, schemas.AugmentationSummary).classes
+    augmented = result_files.read_record(path, result_files.AugmentationSummary).classes
     if list(augmented) != list(CLASS_NAMES):
         raise UserError(f"{path}: classes: expected {', '.join(CLASS_NAMES)}")
     return {**counts, "train, augmented": list(augmented.values())}
@@ -190,7 +194,7 @@ def score(
     paths: Paths,
     settings: Evaluate,
     name: ModelName,
-    trained: schemas.TrainingScores,
+    trained: result_files.TrainingScores,
     test: Split,
 ) -> ModelResult:
     """Predict the test split with a model and evaluate the predictions.

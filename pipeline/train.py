@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import Seed, read_parameters
 from sidebyside.config.paths import ModelName, Paths
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.core.stopwatch import Stopwatch
@@ -22,7 +22,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, progress, provenance, stage, state
+from sidebyside.workflow import command, progress, provenance, resume, stage
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     }
     digests = {"train": split_digest(train), "val": split_digest(val)}
     machine = provenance.machine(parameters.threads)
-    key = state.work_key(
+    key = resume.work_key(
         paths.root,
         "train",
         {"name": name, "threads": parameters.threads, "settings": settings, **digests},
@@ -68,7 +68,7 @@ def main() -> None:
     origin = Origin(f"train@{name}", key, machine)
     counts = {name.data: class_counts(train), "val": class_counts(val)}
     with (
-        state.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
+        resume.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
         training.open_training(paths.root, name, made, origin) as run,
         progress.step_bar(str(name)) as on_steps,
     ):

@@ -17,7 +17,7 @@ from sidebyside.core.seeding import generator
 from sidebyside.data.npz import read_split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, provenance, stage, state
+from sidebyside.workflow import command, provenance, resume, stage
 
 
 def main() -> None:
@@ -40,14 +40,14 @@ def main() -> None:
     from sidebyside.tracking import search as tracking
     from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.trials import follow_trials
-    from sidebyside.training.search import trials_table
-    from sidebyside.training.trials import SearchTask, run_search
-    from sidebyside.workflow.search import trial_lines
+    from sidebyside.training.search import SearchTask, run_search
+    from sidebyside.training.strategies import trials_table
+    from sidebyside.workflow.search_progress import trial_lines
 
     space = parameters.tune.models[model]
     task = SearchTask(model, space, settings, parameters.seed, train, val)
     machine = provenance.machine(threads)
-    key = state.work_key(
+    key = resume.work_key(
         paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
     )
     search = tracking.tuning(model, Origin(f"tune@{model}", key, machine), task.record)
@@ -56,7 +56,7 @@ def main() -> None:
     trials, record = report / "trials.csv", report / "search.json"
     outputs = [trials, record, paths.trial_histories(model), paths.hyperparameters(model)]
     with (
-        state.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
+        resume.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
         tracking.open_search(paths.root, search) as run,
     ):
         tracking.log_search_inputs(run, search)

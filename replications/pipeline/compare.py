@@ -13,7 +13,7 @@ from pathlib import Path
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import AugmentationSummary, read_class_counts, read_record
+from sidebyside.config.result_files import AugmentationSummary, read_class_counts, read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import (
     keep_only,

@@ -12,7 +12,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.data.npz import read_split
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, provenance, stage, state
+from sidebyside.workflow import command, provenance, resume, stage
 from study import checkpoint_reuse
 from study.plan import Training, read_plan
 
@@ -34,15 +34,15 @@ def main() -> None:
     from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.search import log_search, log_search_inputs, open_search
     from sidebyside.tracking.trials import follow_trials
-    from sidebyside.training.search import trials_table
-    from sidebyside.training.trials import SearchTask, run_search, trial_checkpoint
-    from sidebyside.workflow.search import trial_lines
+    from sidebyside.training.search import SearchTask, run_search, trial_checkpoint
+    from sidebyside.training.strategies import trials_table
+    from sidebyside.workflow.search_progress import trial_lines
     from study.tracking import tracked_search
 
     task = SearchTask(part.model, part.space, part.search, plan.seed, train, val)
     machine = provenance.machine(plan.threads)
     inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
-    key = state.work_key(folder, "search", inputs)
+    key = resume.work_key(folder, "search", inputs)
     origin = Origin(f"search@{name}", key, machine)
     search = tracked_search(name, part.model, origin, task.record)
 
@@ -52,7 +52,7 @@ def main() -> None:
         for file in ("trials.csv", "search.json", "histories.csv", "hyperparameters.json")
     ]
     with (
-        state.resumable(folder, f"search-{name}", key, outputs) as work,
+        resume.resumable(folder, f"search-{name}", key, outputs) as work,
         open_search(paths.root, search) as run,
     ):
         log_search_inputs(run, search)

@@ -17,7 +17,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.workflow import command, progress, provenance, stage, state
+from sidebyside.workflow import command, progress, provenance, resume, stage
 from study import checkpoint_reuse
 from study.plan import Plan, Winner, read_plan
 
@@ -44,7 +44,7 @@ def main() -> None:
     digests = {split: split_digest(images) for split, images in splits.items()}
     settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
     inputs = {"name": name, "threads": plan.threads, "settings": settings, **digests}
-    key = state.work_key(folder, "train", inputs)
+    key = resume.work_key(folder, "train", inputs)
     machine = provenance.machine(plan.threads)
     record: dict[str, Any] = {
         "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
@@ -60,7 +60,7 @@ def main() -> None:
     results = folder / "results/models" / name
     outputs = [results / file for file in model_runs.FILES]
     found, seconds = [], []
-    with state.resumable(folder, f"train-{name}", key, outputs) as work:
+    with resume.resumable(folder, f"train-{name}", key, outputs) as work:
         for seed in part.seeds:
             journal, checkpoint = work / f"{seed}.json", work / f"{seed}.npz"
             if not journal.exists():

@@ -31,7 +31,7 @@ ONLY_USERS = {
         "sidebyside.tracking.logged_models",
         "sidebyside.serving.scoring_server",
     },
-    "keras_tuner": {"sidebyside.training.search"},
+    "keras_tuner": {"sidebyside.training.strategies"},
     "selenium": {"tools.browser"},
 }
 MAXIMUM_LINES = 350

@@ -23,7 +23,7 @@ import yaml
 
 from sidebyside.config.parameters import Evaluate
 from sidebyside.config.paths import ModelName, Paths
-from sidebyside.config.schemas import TrainingScores
+from sidebyside.config.result_files import TrainingScores
 from sidebyside.core.errors import UserError
 from sidebyside.data.splits import Split
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.core.files import write_bytes
-from sidebyside.workflow import state
+from sidebyside.workflow import resume
 
 
 def checkpoint_path(
@@ -33,8 +33,8 @@ def checkpoint_path(
         digests: SHA-256 of the splits `train` and `val`.
     """
     inputs = {"settings": settings, "seed": seed, "threads": threads, **digests}
-    key = state.work_key(root, "train", inputs)
-    return root / state.FOLDER / f"winner-{search}" / f"{key}.npz"
+    key = resume.work_key(root, "train", inputs)
+    return root / resume.FOLDER / f"winner-{search}" / f"{key}.npz"
 
 
 def keep_checkpoint(kept: Path, checkpoint: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import Hyperparameters
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.metrics import class_scores, confusion_counts, log_loss

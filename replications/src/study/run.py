@@ -12,8 +12,8 @@ from pathlib import Path
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.stopwatch import Stopwatch
-from sidebyside.execution import stages
-from sidebyside.workflow import command, provenance, state
+from sidebyside.execution import dvc_stages
+from sidebyside.workflow import command, provenance, resume
 from sidebyside.workflow.progress import duration
 from study.plan import predecessors, read_plan, stage_names
 
@@ -28,11 +28,11 @@ def main() -> None:
     folder = Path(__file__).resolve().parents[2]
     plan = read_plan(folder / "params.yaml")
     every = stage_names(plan)
-    with state.resumable(folder, "replicate", "run", ()) as saved:
-        due = stages.longest_first(stages.stale(folder, every), expected_seconds(folder))
+    with resume.resumable(folder, "replicate", "run", ()) as saved:
+        due = dvc_stages.longest_first(dvc_stages.stale(folder, every), expected_seconds(folder))
         ledger = Ledger(saved, due)
         try:
-            stages.run(folder, due, predecessors(plan), ledger.record, at_once=AT_ONCE)
+            dvc_stages.run(folder, due, predecessors(plan), ledger.record, at_once=AT_ONCE)
         finally:
             ledger.stopwatch.save()
         if ledger.failed:

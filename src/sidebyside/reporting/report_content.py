@@ -10,9 +10,9 @@ import numpy as np
 
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName
-from sidebyside.evaluation.comparison import Comparison
 from sidebyside.evaluation.intervals import Interval, Spread, mean_with_interval
 from sidebyside.evaluation.metrics import ClassScores, Confused, most_confused
+from sidebyside.evaluation.paired_tests import Comparison
 from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting.formatting import architecture

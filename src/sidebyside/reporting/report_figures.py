@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sidebyside.config.paths import ModelName
 from sidebyside.data.splits import Split
-from sidebyside.evaluation.comparison import Comparison
+from sidebyside.evaluation.paired_tests import Comparison
 from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import evaluation_plots, training_plots

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sidebyside.config.dataset import CLASS_NAMES
-from sidebyside.evaluation.comparison import Comparison
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.evaluation.metrics import most_confused
+from sidebyside.evaluation.paired_tests import Comparison
 from sidebyside.reporting.formatting import (
     architecture,
     count,

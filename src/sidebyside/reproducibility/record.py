@@ -20,7 +20,7 @@ from pathlib import Path
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
-from sidebyside.reproducibility import provenance
+from sidebyside.reproducibility import gather_provenance
 from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone
 from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
@@ -87,7 +87,7 @@ def _run(target: str, checkout: Path, root: Path) -> dict[str, int]:
             file.unlink()  # the target writes one of them
     measured = _make(target, checkout)
     if target == "repro":
-        print(provenance.write_gathered(checkout))
+        print(gather_provenance.write_gathered(checkout))
         _copy_results(checkout, root)
         _make("readme", checkout)  # `make test` compares the pages with the results
         _commit(checkout)
@@ -137,7 +137,7 @@ def _copy_results(checkout: Path, root: Path) -> None:
         shutil.copytree(new, cache, dirs_exist_ok=True, copy_function=_copy_missing)
     for name in dict.fromkeys(parts[1] for parts in outputs if parts[0] == "reports"):
         _replace_folder(checkout, root, name)
-    gathered = provenance.recorded_file(checkout).relative_to(checkout)
+    gathered = gather_provenance.recorded_file(checkout).relative_to(checkout)
     shutil.copy(checkout / gathered, root / gathered)
     shutil.copy(checkout / LOCK, root / LOCK)  # last: it refers to everything before
 

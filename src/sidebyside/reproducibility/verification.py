@@ -11,7 +11,7 @@ from sidebyside.reporting import page
 from sidebyside.reporting.page import Section, Table, Text
 from sidebyside.reproducibility import seed_variance
 from sidebyside.reproducibility.compare import first_difference_below
-from sidebyside.reproducibility.provenance import Machine, training_machine
+from sidebyside.reproducibility.gather_provenance import Machine, training_machine
 from sidebyside.workflow.graph import LOCK, recorded_outputs
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sidebyside.config import schemas
+from sidebyside.config import result_files
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
@@ -61,7 +61,7 @@ def best_models(paths: Paths, trained: Train) -> list[ModelName]:
 
     def score(name: ModelName) -> float:
         file = paths.training(name) / "metrics.json"
-        return schemas.read_record(file, schemas.TrainingScores).val_accuracy
+        return result_files.read_record(file, result_files.TrainingScores).val_accuracy
 
     return [
         max(itertools.starmap(ModelName, itertools.product([model], trained.data, trained.seeds)),

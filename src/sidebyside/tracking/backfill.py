@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidebyside.config import schemas
+from sidebyside.config import result_files
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
@@ -111,7 +111,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
         if missing := sorted(complete - curves.keys()):
             raise UserError(f"{histories} lacks trial {missing[0]}: run `dvc checkout`")
         objective = record["settings"]["objective"]
-        header, *rows = parse_table(schemas.read_trials(folder / "trials.csv", objective))
+        header, *rows = parse_table(result_files.read_trials(folder / "trials.csv", objective))
         chosen = read_json(folder / "hyperparameters.json")
         log_search(run, search, record, curves, (header, rows), chosen)
     return LOGGED
@@ -123,7 +123,7 @@ def backfill_training(paths: Paths, name: ModelName) -> str:
 
     folder = paths.training(name)
     record: Record = read_json(folder / "model.json")
-    history = schemas.read_history(folder / "history.csv")
+    history = result_files.read_history(folder / "history.csv")
     rows = [
         dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
@@ -275,7 +275,9 @@ def ensure_responding(root: Path) -> None:
 def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:
     """Return a model's result, computed from its predictions."""
     predictions = read_predictions(paths.predictions(name))
-    trained = schemas.read_record(paths.training(name) / "metrics.json", schemas.TrainingScores)
+    trained = result_files.read_record(
+        paths.training(name) / "metrics.json", result_files.TrainingScores
+    )
     return evaluate_model(
         name,
         predictions.labels,
@@ -288,13 +290,17 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
 
 def class_counts(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
     """Return the number of images per class in a model's training data and in val."""
-    counts = schemas.read_class_counts(paths.report("preprocess") / "classes.csv", ("train", "val"))
+    counts = result_files.read_class_counts(
+        paths.report("preprocess") / "classes.csv", ("train", "val")
+    )
     by_class = {
         split: dict(zip(CLASS_NAMES, images, strict=True)) for split, images in counts.items()
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"
-        by_class["train"] = schemas.read_record(summary, schemas.AugmentationSummary).classes
+        by_class["train"] = result_files.read_record(
+            summary, result_files.AugmentationSummary
+        ).classes
     return {name.data: by_class["train"], "val": by_class["val"]}
 
 
@@ -305,10 +311,10 @@ def first_executions(path: Path) -> Histories:
         UserError: the file is missing, or is not a table of epochs.
     """
     curves: Histories = {}
-    for row in read_csv(path, ("trial", "execution", *schemas.HISTORY_COLUMNS)):
+    for row in read_csv(path, ("trial", "execution", *result_files.HISTORY_COLUMNS)):
         if row["execution"] == "1":
             try:
-                epoch = {column: float(row[column]) for column in schemas.HISTORY_COLUMNS}
+                epoch = {column: float(row[column]) for column in result_files.HISTORY_COLUMNS}
                 curves.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
                 raise UserError(f"{path}: a cell is not a number: run `dvc checkout`") from None

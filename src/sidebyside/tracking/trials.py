@@ -7,7 +7,7 @@ from typing import Any
 
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.search import TrackedSearch, log_trial, open_trial
-from sidebyside.training.trials import Follow, Follower
+from sidebyside.training.search import Follow, Follower
 from sidebyside.workflow.progress import step_bar
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from sidebyside.config.hyperparameters import Hyperparameters
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import TrainingError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split

@@ -1,225 +1,224 @@
-"""Search hyperparameters with keras-tuner; the caller supplies the function that runs a trial."""
+"""Run a search: train each trial, keep it across interruptions, and choose the best.
 
-import json
-import math
-import tempfile
-import warnings
+Progress and tracking follow a search by callbacks, on which its outcome does not depend.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
 
+from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.config.parameters import Search
-from sidebyside.config.search_space import Choice, FloatRange, IntRange, SearchRange, SearchSpace
-from sidebyside.core import imports
+from sidebyside.config.result_files import HISTORY_COLUMNS
+from sidebyside.config.search_space import SearchSpace, parse_search_space, searched_hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
-from sidebyside.training.trial import Trial, Values
+from sidebyside.core.files import read_json, write_json
+from sidebyside.core.seeding import derive_seed
+from sidebyside.core.stopwatch import Stopwatch
+from sidebyside.data.splits import Split, split_digest
+from sidebyside.data.statistics import class_counts
+from sidebyside.models import architectures
+from sidebyside.training import loop
+from sidebyside.training.history import Epoch, Progress
+from sidebyside.training.strategies import search
+from sidebyside.training.trial import Trial, Values, trial_identity
 
-with imports.fast_imports():
-    import keras_tuner
+Record = dict[str, Any]  # JSON values
+
+
+class Follower(NamedTuple):
+    """Callbacks that follow the training of one trial."""
+
+    on_steps: Callable[[int, int], None]  # steps done in an epoch, and their total
+    on_epoch: Callable[[Epoch], None]  # each epoch of the first execution that is computed
+    on_end: Callable[[Sequence[Epoch], Mapping[str, float]], None]  # first history, mean scores
+
+
+# (number, all hyperparameters, maximum epochs) → the follower of a trial that is being trained
+Follow = Callable[[int, Values, int], AbstractContextManager[Follower]]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchTask:
+    """All that decides the outcome of a search, but for the number of threads."""
+
+    model: str  # the architecture, a key of RECORDS
+    space: dict[str, Any]  # hyperparameter → value or range, as in params.yaml
+    settings: Search
+    seed: int
+    train: Split
+    val: Split
+
+    @cached_property
+    def checked_space(self) -> SearchSpace:
+        """The space with its ranges as objects."""
+        return parse_search_space(self.model, self.space)
+
+    @property
+    def names(self) -> list[str]:
+        """The hyperparameters that are searched."""
+        return searched_hyperparameters(self.checked_space)
+
+    @property
+    def fixed(self) -> Values:
+        """The hyperparameters that are not searched, with their values."""
+        return {name: value for name, value in self.space.items() if name not in self.names}
+
+    @cached_property
+    def record(self) -> Record:
+        """The task as JSON values."""
+        splits = {"train": self.train, "val": self.val}
+        return {
+            "seed": self.seed,
+            "settings": self.settings.model_dump(mode="json"),
+            "space": self.space,
+            "fixed": self.fixed,
+            "searched": self.names,
+            "data_sha256": {name: split_digest(split) for name, split in splits.items()},
+            "classes": {name: class_counts(split) for name, split in splits.items()},
+        }
+
+    def trial_seed(self, execution: int = 0) -> int:
+        """Return the seed of an execution, the same for every trial.
+
+        With a common seed, a difference between trials is not one between seeds.
+        """
+        return derive_seed(self.seed, "trial", execution)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Result of a search."""
+class SearchResult:
+    """The outcome of a search."""
 
-    best: Values  # all hyperparameters of the best trial
+    chosen: Hyperparameters
     winner: Trial
     trials: Sequence[Trial]
+    histories: Mapping[int, Sequence[Sequence[Epoch]]]  # trial → a history per execution
+    seconds: Sequence[float]  # of each trial that succeeded
+
+    def record(self, task: SearchTask) -> Record:
+        """Return the task with its best scores and all trials, as JSON values."""
+        objective = task.settings.objective
+        scored = [trial.scores for trial in self.trials if trial.scores is not None]
+        best = (min if objective == "val_loss" else max)(scored, key=lambda one: one[objective])
+        return {**task.record, "best": best, "trials": [asdict(trial) for trial in self.trials]}
+
+    def epochs_table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return header and rows of the histories of all trials."""
+        rows = [
+            [number, execution, *row.values()]
+            for number, executions in sorted(self.histories.items())
+            for execution, history in enumerate(executions, 1)
+            for row in history
+        ]
+        return ["trial", "execution", *HISTORY_COLUMNS], rows
 
 
-def search(
-    space: SearchSpace,
-    settings: Search,
-    seed: int,
-    run_trial: Callable[[int, Values, int], Mapping[str, float]],
-    on_trial: Callable[[Trial], None] = lambda trial: None,
-) -> Outcome:
-    """Search the space with one of keras-tuner's strategies and return all trials.
-
-    Equal seeds and scores give equal trials in the same order, so an interrupted search is resumed
-    by running it again with a `run_trial` that returns stored scores. Hyperband trains a promoted
-    trial from scratch with more epochs instead of continuing from its weights, so that a trial's
-    result depends only on its hyperparameters and epochs.
+def run_search(
+    task: SearchTask,
+    folder: Path,
+    follow: Follow,
+    on_trial: Callable[[Trial, Sequence[float]], None],
+) -> SearchResult:
+    """Run a search; trials that `folder` holds from an interrupted run are not trained again.
 
     Args:
-        space: every hyperparameter with its value or range.
-        settings: strategy, number of trials, objective.
-        seed: seed for the strategy, at least 1.
-        run_trial: (number, values, maximum epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
-            TrainingError if the trial cannot be completed, which counts as a failed trial.
-        on_trial: called after each trial.
+        task: the search.
+        folder: keeps finished trials and checkpoints.
+        follow: gives the follower of each trial that is trained.
+        on_trial: called after each trial, with the seconds of all successful trials so far.
 
     Raises:
-        UserError: no trial was completed, or `run_trial` raised it.
+        UserError: no trial gave a result.
     """
-    fixed = {name: value for name, value in space.items() if not isinstance(value, SearchRange)}
-    searched = {name: value for name, value in space.items() if isinstance(value, SearchRange)}
-    ranges = _ranges(space)
-    trials: list[Trial] = []
-    by_id: dict[str, Trial] = {}
+    histories: dict[int, Sequence[Sequence[Epoch]]] = {}
+    seconds: list[float] = []
 
-    def run(values: Values, epochs: int) -> Trial:
-        number = len(trials) + 1
-        try:
-            scores = run_trial(number, {**fixed, **values}, epochs)
-        except TrainingError as error:
-            trials.append(Trial(number, values, epochs, None, str(error)))
-        else:
-            trials.append(Trial(number, values, epochs, scores))
-        on_trial(trials[-1])
-        return trials[-1]
+    def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
+        journal = folder / f"{trial_identity(values, epochs)}.json"
+        if not journal.exists():
+            with follow(number, values, epochs) as follower:
+                write_json(journal, _train(task, number, values, epochs, journal, follower))
+        remembered = read_json(journal)
+        histories[number] = remembered["histories"]
+        seconds.append(remembered["seconds"])
+        return dict(remembered["scores"])
 
-    if not ranges:  # keras-tuner does not support an empty space
-        if run({}, settings.epochs).scores is None:
-            raise UserError(f"the only trial failed: {trials[0].failure}")
-        return Outcome(fixed, trials[0], trials)
-
-    tuner_class, options = _strategy(settings)
-
-    class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
-        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-            values = trial.hyperparameters.values
-            drawn = {part: _decode(kind, values[part]) for part, kind in ranges.items()}
-            try:
-                trial_result = run(
-                    {name: value.assemble(name, drawn) for name, value in searched.items()},
-                    int(values.get("tuner/epochs", settings.epochs)),
-                )
-            except Exception as error:  # such as a full disk; keras-tuner would continue
-                raise keras_tuner.errors.FatalError from error
-            if trial_result.scores is None:
-                return {settings.objective: math.nan}  # marks a failed trial for keras-tuner
-            by_id[trial.trial_id] = trial_result
-            return dict(trial_result.scores)
-
-    with tempfile.TemporaryDirectory() as folder:
-        tuner = Tuner(
-            objective=keras_tuner.Objective(
-                settings.objective, "min" if settings.objective == "val_loss" else "max"
-            ),
-            hyperparameters=_to_keras_tuner(ranges),
-            tune_new_entries=False,
-            seed=seed,
-            directory=folder,
-            project_name="search",
-            overwrite=True,
-            **options,
-        )
-        try:
-            with warnings.catch_warnings():
-                # keras-tuner takes the best value of a failed trial's scores, which are all NaN.
-                warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-                tuner.search(verbose=0)
-        except keras_tuner.errors.FatalError as error:
-            raise error.__cause__ or error from None
-        except RuntimeError as error:  # keras-tuner stops after three failures in a row
-            raise UserError(
-                f"the search stopped after three failed trials in a row; the last error:"
-                f" {trials[-1].failure}"
-            ) from error
-        # If no trial was completed, keras-tuner's best trial is a failed one.
-        best = [
-            by_id[trial.trial_id]
-            for trial in tuner.oracle.get_best_trials(1)
-            if trial.trial_id in by_id
-        ]
-    if not best:
-        raise UserError(f"all trials of the search failed; the last error: {trials[-1].failure}")
-    return Outcome({**fixed, **best[0].searched}, best[0], trials)
-
-
-def max_trials(space: SearchSpace, settings: Search) -> int | None:
-    """Return the maximum number of trials; None for Hyperband, whose brackets decide it."""
-    ranges = _ranges(space)
-    if not ranges:
-        return 1
-    if settings.strategy == "hyperband":
-        return None
-    if settings.strategy == "bayesian":  # which may repeat values
-        return settings.trials
-    combinations = math.prod(
-        math.inf
-        if isinstance(value, keras_tuner.engine.hyperparameters.Float)
-        and value.step is None
-        and value.min_value < value.max_value
-        else len(tuple(value.values))
-        for value in _to_keras_tuner(ranges).space
+    outcome = search(
+        task.checked_space,
+        task.settings,
+        derive_seed(task.seed, "search"),
+        run_trial,
+        lambda trial: on_trial(trial, seconds),
     )
-    return int(min(settings.trials, combinations))
+    chosen = parse_hyperparameters(task.model, outcome.best, f"tune.models.{task.model}")
+    return SearchResult(chosen, outcome.winner, outcome.trials, histories, seconds)
 
 
-def trials_table(
-    trials: Sequence[Trial], names: Sequence[str]
-) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows: number, searched hyperparameters and scores of every trial.
+def trial_checkpoint(task: SearchTask, folder: Path, trial: Trial) -> Path:
+    """Return the checkpoint at the end of a trial's first execution, as `loop.train` saves it."""
+    return _checkpoint(
+        folder / f"{trial_identity({**task.fixed, **trial.searched}, trial.epochs)}.json", 0
+    )
 
-    Args:
-        trials: in their order; the scores of a failed one are empty.
-        names: the searched hyperparameters.
-    """
-    scores = ["epochs", "val_accuracy", "val_loss"]
-    header = ["trial", *names, "max_epochs", *scores]
-    rows = [
-        [
-            trial.number,
-            *(
-                json.dumps(value) if isinstance(value := trial.searched[name], list) else value
-                for name in names
-            ),
-            trial.epochs,
-            *((trial.scores or {}).get(score, "") for score in scores),
-        ]
-        for trial in trials
+
+def _train(
+    task: SearchTask, number: int, values: Values, epochs: int, journal: Path, follower: Follower
+) -> Record:
+    """Return mean scores, histories and seconds of a trial's executions."""
+    stopwatch = Stopwatch(journal.with_suffix(".seconds"))
+    executions = [
+        _execute(task, number, execution, values, epochs, journal, follower, stopwatch)
+        for execution in range(task.settings.executions_per_trial)
     ]
-    return header, rows
-
-
-def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
-    """Return keras-tuner's class for the strategy and its budget."""
-    if settings.strategy == "hyperband":
-        return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
-    strategies = {
-        "random": keras_tuner.RandomSearch,
-        "bayesian": keras_tuner.BayesianOptimization,
-        "grid": keras_tuner.GridSearch,
+    scores = {
+        name: fmean(one.best[name] for one in executions) for name in ("val_accuracy", "val_loss")
     }
-    return strategies[settings.strategy], {"max_trials": settings.trials}
+    scores["epochs"] = fmean(one.epochs for one in executions)
+    follower.on_end(executions[0].history, scores)
+    histories = [one.history for one in executions]
+    return {"scores": scores, "histories": histories, "seconds": stopwatch.seconds}
 
 
-def _ranges(space: SearchSpace) -> dict[str, SearchRange]:
-    """Return the ranges to sample: name of a hyperparameter, or of a list's item → range."""
-    return {
-        part: drawn
-        for name, value in space.items()
-        if isinstance(value, SearchRange)
-        for part, drawn in value.dimensions(name).items()
-    }
+def _execute(
+    task: SearchTask,
+    number: int,
+    execution: int,
+    values: Values,
+    epochs: int,
+    journal: Path,
+    follower: Follower,
+    stopwatch: Stopwatch,
+) -> Progress:
+    try:
+        hyperparameters = parse_hyperparameters(task.model, values, f"trial {number}")
+    except UserError as error:  # each value is possible, but not together with the others
+        raise TrainingError(str(error)) from None
+    seed = task.trial_seed(execution)
+
+    def on_epoch(row: Epoch, seconds: float) -> None:
+        stopwatch.save()
+        if execution == 0:  # the curves are those of the first; the scores are means over all
+            follower.on_epoch(row)
+
+    return loop.train(
+        architectures.build(task.model, hyperparameters, derive_seed(seed, "weights")),
+        hyperparameters,
+        task.train,
+        task.val,
+        seed=seed,
+        epochs=epochs,
+        patience=task.settings.patience,
+        monitor=task.settings.objective,
+        on_epoch=on_epoch,
+        on_steps=follower.on_steps,
+        checkpoint=_checkpoint(journal, execution),
+    )
 
 
-def _to_keras_tuner(ranges: Mapping[str, SearchRange]) -> keras_tuner.HyperParameters:
-    """Return the ranges as keras-tuner's hyperparameters."""
-    declared = keras_tuner.HyperParameters()
-    for name, value in ranges.items():
-        if isinstance(value, Choice):
-            declared.Choice(name, [json.dumps(item) for item in value.choice])
-        elif isinstance(value, IntRange):
-            declared.Int(name, value.int.min, value.int.max, step=value.int.step)
-        elif isinstance(value, FloatRange):
-            bounds = value.float
-            declared.Float(
-                name,
-                bounds.min,
-                bounds.max,
-                step=bounds.step,
-                sampling="log" if bounds.log else "linear",
-            )
-    return declared
-
-
-def _decode(kind: SearchRange, value: Any) -> Any:
-    """Return a sampled value as the record expects it; choices are stored as JSON text."""
-    if isinstance(kind, Choice):
-        return json.loads(value)
-    if isinstance(kind, IntRange):
-        return int(value)
-    return float(f"{value:.12g}")  # keras-tuner's steps sum to 0.30000000000000004
+def _checkpoint(journal: Path, execution: int) -> Path:
+    return journal.with_name(f"{journal.stem}-{execution}.npz")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, graph, provenance, state
+from sidebyside.workflow import command, graph, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -51,5 +51,5 @@ def ensure_provenance(root: Path, stage: str) -> None:
             "data": graph.data_digests(root, stage),
             "dependencies": graph.dependencies(root, stage, []),
         }
-        key = state.work_key(root, stage, inputs)
+        key = resume.work_key(root, stage, inputs)
         provenance.write(root, stage, key, provenance.machine(), outputs)

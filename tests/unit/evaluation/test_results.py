@@ -15,13 +15,6 @@ from sidebyside.config.paths import ModelName
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_csv
 from sidebyside.evaluation.calibration import calibration_bins, expected_calibration_error
-from sidebyside.evaluation.comparison import (
-    Comparison,
-    comparable_pairs,
-    compare_models,
-    comparisons_content,
-    mcnemar_p_value,
-)
 from sidebyside.evaluation.intervals import (
     Interval,
     mean_with_interval,
@@ -36,6 +29,13 @@ from sidebyside.evaluation.metrics import (
     confusion_counts,
     log_loss,
     most_confused,
+)
+from sidebyside.evaluation.paired_tests import (
+    Comparison,
+    comparable_pairs,
+    compare_models,
+    comparisons_content,
+    mcnemar_p_value,
 )
 from sidebyside.evaluation.predictions import (
     PREDICTION_COLUMNS,

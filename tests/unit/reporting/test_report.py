@@ -11,9 +11,9 @@ import pytest
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.data.splits import Split
-from sidebyside.evaluation.comparison import comparable_pairs, compare_models
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.evaluation.metrics import METRICS, most_confused
+from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models
 from sidebyside.evaluation.results import ModelResult, evaluate_model
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import evaluation_plots, report, report_figures, training_plots

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.views import TRAINING
 from tests.support.stores import points_of, runs_of

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import TrainingError
 from sidebyside.data.splits import Split
 from sidebyside.models import architectures

@@ -1,4 +1,4 @@
-"""Where results come from: written beside the outputs, found again while the outputs are the same."""
+"""Provenance is written beside the outputs and found while the outputs are the same."""
 
 import json
 import subprocess

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidebyside.config import schemas
+from sidebyside.config import result_files
 from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.config.hyperparameters import read_hyperparameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
 from study.plan import PER_CLASS, SCORES, Plan, SystemSearch
@@ -226,7 +226,7 @@ def read_search(folder: Path, model: str, objective: str) -> SearchResult:
         UserError: a file is missing or damaged.
     """
     best = read_hyperparameters(model, folder / "hyperparameters.json")
-    trials = schemas.read_trials(folder / "trials.csv", objective)
+    trials = result_files.read_trials(folder / "trials.csv", objective)
     return SearchResult(trials, best.model_dump(mode="json"))
 
 

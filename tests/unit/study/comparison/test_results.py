@@ -6,7 +6,7 @@ import pytest
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import CHECKOUT, Paths
-from sidebyside.config.schemas import HISTORY_COLUMNS
+from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_csv, write_json
 from study.comparison.results import (

@@ -14,7 +14,7 @@ import pytest
 
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
-from sidebyside.execution.stages import longest_first, run, stale
+from sidebyside.execution.dvc_stages import longest_first, run, stale
 
 # Its only output is when it began and ended.
 STAGE = """

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from sidebyside.config import schemas
+from sidebyside.config import result_files
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
 
 SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
 MODEL = {"file_sha256": "a" * 64, "parameters": 10}
 HISTORY = (
-    ",".join(schemas.HISTORY_COLUMNS) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
+    ",".join(result_files.HISTORY_COLUMNS) + "\n1,0.5,0.8,0.6,0.7,0.001\n2,0.4,0.9,0.5,0.8,0.0005\n"
 )
 TRIALS = "trial,dropout,max_epochs,epochs,val_accuracy\n1,0.1,3,3.0,0.85\n2,0.2,3,,\n"
 COUNTS = "class,train,val\n" + "".join(f"{name},4,2\n" for name in CLASS_NAMES)
@@ -24,26 +24,30 @@ def write(path: Path, content: object) -> Path:
 
 def test_a_record_may_have_more_fields_than_are_used(tmp_path: Path) -> None:
     path = write(tmp_path / "model.json", MODEL)
-    assert schemas.read_record(path, schemas.TrainedModel).file_sha256 == "a" * 64
+    assert result_files.read_record(path, result_files.TrainedModel).file_sha256 == "a" * 64
     path = write(tmp_path / "metrics.json", SCORES)
-    assert schemas.read_record(path, schemas.TrainingScores).val_accuracy == 0.9
+    assert result_files.read_record(path, result_files.TrainingScores).val_accuracy == 0.9
 
 
 @pytest.mark.parametrize(
     ("kind", "content", "message"),
     [
-        (schemas.TrainingScores, {**SCORES, "val_accuracy": 90}, "val_accuracy: .* not 90"),
-        (schemas.TrainingScores, {**SCORES, "val_accuracy": "0.9"}, "val_accuracy: .* not '0.9'"),
-        (schemas.TrainingScores, {**SCORES, "val_loss": float("nan")}, "val_loss: .* finite"),
-        (schemas.TrainingScores, {**SCORES, "test_loss": 1}, "test_loss: unknown key"),
-        (schemas.TrainingScores, {"val_loss": 1.0}, "val_accuracy: is missing"),
-        (schemas.TrainingScores, [1, 2], "valid dictionary"),
-        (schemas.TrainingScores, '{"epochs": 1, "epochs": 2}', "duplicate key 'epochs'"),
-        (schemas.TrainingScores, "[" * 100_000, "nested too deeply"),
-        (schemas.TrainedModel, {"file_sha256": "x\ny"}, "file_sha256: .* not 'x.+y'"),
-        (schemas.TrainedModel, {**MODEL, "file_sha256": "a" * 63}, "file_sha256: "),
-        (schemas.TrainedModel, {"parameters": 10}, "file_sha256: is missing"),
-        (schemas.AugmentationSummary, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
+        (result_files.TrainingScores, {**SCORES, "val_accuracy": 90}, "val_accuracy: .* not 90"),
+        (
+            result_files.TrainingScores,
+            {**SCORES, "val_accuracy": "0.9"},
+            "val_accuracy: .* not '0.9'",
+        ),
+        (result_files.TrainingScores, {**SCORES, "val_loss": float("nan")}, "val_loss: .* finite"),
+        (result_files.TrainingScores, {**SCORES, "test_loss": 1}, "test_loss: unknown key"),
+        (result_files.TrainingScores, {"val_loss": 1.0}, "val_accuracy: is missing"),
+        (result_files.TrainingScores, [1, 2], "valid dictionary"),
+        (result_files.TrainingScores, '{"epochs": 1, "epochs": 2}', "duplicate key 'epochs'"),
+        (result_files.TrainingScores, "[" * 100_000, "nested too deeply"),
+        (result_files.TrainedModel, {"file_sha256": "x\ny"}, "file_sha256: .* not 'x.+y'"),
+        (result_files.TrainedModel, {**MODEL, "file_sha256": "a" * 63}, "file_sha256: "),
+        (result_files.TrainedModel, {"parameters": 10}, "file_sha256: is missing"),
+        (result_files.AugmentationSummary, {"classes": {"Bag": 1.5}}, "classes.Bag: "),
     ],
 )
 def test_a_damaged_record_is_reported_in_one_line(
@@ -51,44 +55,47 @@ def test_a_damaged_record_is_reported_in_one_line(
 ) -> None:
     path = write(tmp_path / "record.json", content)
     with pytest.raises(UserError, match=rf"record\.json.*{message}") as caught:
-        schemas.read_record(path, kind)
+        result_files.read_record(path, kind)
     assert "\n" not in str(caught.value)
 
 
 def test_a_history_is_read_as_columns_of_numbers(tmp_path: Path) -> None:
-    history = schemas.read_history(write(tmp_path / "history.csv", HISTORY))
-    assert list(history) == list(schemas.HISTORY_COLUMNS)
+    history = result_files.read_history(write(tmp_path / "history.csv", HISTORY))
+    assert list(history) == list(result_files.HISTORY_COLUMNS)
     assert history["val_accuracy"] == [0.7, 0.8]
 
 
 def test_the_scores_of_a_failed_trial_may_be_empty(tmp_path: Path) -> None:
-    rows = schemas.read_trials(write(tmp_path / "trials.csv", TRIALS), "val_accuracy")
+    rows = result_files.read_trials(write(tmp_path / "trials.csv", TRIALS), "val_accuracy")
     assert [row["val_accuracy"] for row in rows] == ["0.85", ""]
     assert rows[0]["dropout"] == "0.1"
 
 
 def test_class_counts_are_integers_in_the_order_of_the_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "classes.csv", COUNTS)
-    assert schemas.read_class_counts(path, ("train", "val")) == {"train": [4] * 10, "val": [2] * 10}
+    assert result_files.read_class_counts(path, ("train", "val")) == {
+        "train": [4] * 10,
+        "val": [2] * 10,
+    }
 
 
 def history(path: Path) -> object:
-    return schemas.read_history(path)
+    return result_files.read_history(path)
 
 
 def trials(path: Path) -> object:
-    return schemas.read_trials(path, "val_accuracy")
+    return result_files.read_trials(path, "val_accuracy")
 
 
 def counts(path: Path) -> object:
-    return schemas.read_class_counts(path, ("train", "val"))
+    return result_files.read_class_counts(path, ("train", "val"))
 
 
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
         (history, "", "has no column epoch"),
-        (history, ",".join(schemas.HISTORY_COLUMNS) + "\n", "has no rows"),
+        (history, ",".join(result_files.HISTORY_COLUMNS) + "\n", "has no rows"),
         (history, HISTORY.replace("val_loss", "loss2"), "has no column val_loss"),
         (
             history,
@@ -124,4 +131,4 @@ def test_a_damaged_table_is_reported_in_one_line(
 def test_bytes_that_are_not_utf_8_are_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"epoch,\xff\n")
     with pytest.raises(UserError, match=r"table\.csv is not a valid CSV file"):
-        schemas.read_history(tmp_path / "table.csv")
+        result_files.read_history(tmp_path / "table.csv")

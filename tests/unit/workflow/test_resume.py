@@ -7,7 +7,7 @@ import pytest
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5
-from sidebyside.workflow.state import FOLDER, forget_recorded, resumable, work_key
+from sidebyside.workflow.resume import FOLDER, forget_recorded, resumable, work_key
 
 SOURCES = Path(__file__).parents[3] / "src"
 
@@ -187,7 +187,7 @@ def test_other_work_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib; from sidebyside.workflow.state import resumable\n"
+        "import sys, pathlib; from sidebyside.workflow.resume import resumable\n"
         "with resumable(pathlib.Path(sys.argv[1]), 'train-a', 'k1', []) as folder:\n"
         "    print(folder, flush=True); sys.stdin.read()\n"
     )

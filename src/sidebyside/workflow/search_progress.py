@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from sidebyside.training.search import max_trials
+from sidebyside.training.search import SearchTask
+from sidebyside.training.strategies import max_trials
 from sidebyside.training.trial import Trial
-from sidebyside.training.trials import SearchTask
 from sidebyside.workflow.progress import duration
 
 

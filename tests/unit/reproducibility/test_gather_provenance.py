@@ -5,7 +5,7 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
-from sidebyside.reproducibility.provenance import gather, write_gathered
+from sidebyside.reproducibility.gather_provenance import gather, write_gathered
 from sidebyside.workflow.provenance import FOLDER, Provenance, Source
 
 
