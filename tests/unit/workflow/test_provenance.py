@@ -1,7 +1,9 @@
 """Provenance is written beside the outputs and found while the outputs are the same."""
 
+import hashlib
 import json
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,50 @@ def test_changed_code_makes_a_checkout_dirty_and_changed_results_do_not(
 
 def test_a_folder_without_git_has_an_unknown_commit(tmp_path: Path) -> None:
     assert provenance.source(tmp_path) == Source("unknown", dirty=False)
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.invalid")
+    commit = (*identity, "commit", "--quiet", "--allow-empty", "--message", "first")
+    for arguments in (("init", "--quiet"), commit):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    asked = ["git", "rev-parse", "HEAD"]
+    head = subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert provenance.source(tmp_path) == Source(head.strip(), dirty=False)
+
+
+def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = provenance.machine(threads=2)
+    assert first == provenance.machine(threads=2)
+    assert first["threads"] == "2"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    fingerprints = {
+        first["fingerprint"],
+        provenance.machine(threads=2)["fingerprint"],
+        provenance.machine(threads=4)["fingerprint"],
+    }
+    assert len(fingerprints) == 3
+
+
+def test_the_fingerprint_follows_processor_and_library_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fingerprint(facts: dict[str, str], version: str) -> str:
+        monkeypatch.setattr(provenance, "_processor_facts", lambda: facts)
+        monkeypatch.setattr(metadata, "version", lambda name: version)
+        return provenance.machine()["fingerprint"]
+
+    first = fingerprint({"flags": "fma avx2"}, "1.0")
+    assert first == fingerprint({"flags": "avx2 fma"}, "1.0")  # in another order
+    others = [
+        fingerprint({"flags": "fma"}, "1.0"),
+        fingerprint({"Features": "neon"}, "1.0"),  # of ARM processors
+        fingerprint({"flags": "fma avx2"}, "1.1"),
+    ]
+    assert len({first, *others}) == 4
+
+
+def test_only_existing_lock_files_have_a_digest(tmp_path: Path) -> None:
+    assert provenance.locks(tmp_path) == {}
+    (tmp_path / "dvc.lock").write_text("x")
+    assert provenance.locks(tmp_path) == {"dvc.lock": hashlib.sha256(b"x").hexdigest()}
