@@ -261,7 +261,7 @@ def report_pages(root: Path) -> list[Page]:
     report = root / "reports/evaluate/report.html"
     if not report.exists():
         raise UserError(f"{report.relative_to(root)} is missing: run `make repro`")
-    shown = "In short"
+    shown = "Summary"
     return [
         Page("report", "The report", "", report.as_uri(), shown),
         Page("report-dark", "The report in dark mode", "", report.as_uri(), shown,

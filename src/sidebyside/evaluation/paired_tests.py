@@ -1,4 +1,4 @@
-"""Paired comparison of two models on the same test images."""
+"""Compare two models on the same test images."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,39 +16,39 @@ from sidebyside.evaluation.results import ModelResult, short_names
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two models on the same images; every change is second minus first."""
+    """Two models on the same images; differences are second minus first."""
 
     first: ModelName
     second: ModelName
-    difference: float  # in accuracy
+    difference: float  # of the accuracies
     interval: Interval  # of the difference, paired bootstrap
-    only_first: int  # images that the first alone gets right
-    only_second: int  # images that the second alone gets right
+    only_first: int  # number of images that only the first classifies correctly
+    only_second: int  # number of images that only the second classifies correctly
     p_value: float  # McNemar's exact test
-    f1_change: tuple[float, ...]  # per class
+    f1_change: tuple[float, ...]  # difference in F1 per class
 
 
 def compare_models(
     first: ModelResult, second: ModelResult, *, samples: int, confidence: float, seed: int
 ) -> Comparison:
-    """Return how the second model differs from the first on the same images.
+    """Compare the second model with the first.
 
     Args:
-        first: the model compared with.
-        second: the model whose gain is asked for.
+        first: results of the reference model.
+        second: results of the model that is compared with it.
         samples: number of bootstrap samples.
-        confidence: of the difference's interval, such as 0.95.
+        confidence: level of the difference's interval, such as 0.95.
         seed: `seed` of params.yaml.
 
     Raises:
-        ValueError: the two were not scored on the same labels.
+        ValueError: the models were not scored on the same labels.
     """
     if not np.array_equal(first.labels, second.labels):
         raise ValueError(f"{first.name} and {second.name} were not scored on the same images")
-    first_right = first.predicted == first.labels
-    second_right = second.predicted == second.labels
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((second_right & ~first_right).sum())
+    first_correct = first.predicted == first.labels
+    second_correct = second.predicted == second.labels
+    only_first = int((first_correct & ~second_correct).sum())
+    only_second = int((second_correct & ~first_correct).sum())
     total = len(first.labels)
     return Comparison(
         first=first.name,
@@ -68,16 +68,21 @@ def compare_models(
 
 
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Return the p-value of McNemar's exact test: a fair coin over the discordant images."""
+    """Return the two-sided p-value of McNemar's exact test (McNemar, 1947).
+
+    Args:
+        only_first: number of images that only the first model classifies correctly.
+        only_second: number of images that only the second model classifies correctly.
+    """
     discordant = only_first + only_second
     return float(stats.binomtest(only_second, discordant).pvalue) if discordant else 1.0
 
 
 def comparable_pairs(results: Sequence[ModelResult]) -> list[tuple[ModelResult, ModelResult]]:
-    """Return what is worth comparing, in the order given.
+    """Return the pairs of models that differ only in their architecture or their data.
 
-    First every two architectures on the same data and seed, then original against augmented data
-    for the same architecture and seed.
+    First the pairs of architectures with the same data and seed, then original and augmented data
+    with the same architecture and seed, each in the order of the results.
     """
     by_model, by_data = [], []
     for first, second in itertools.combinations(results, 2):
@@ -92,7 +97,7 @@ def comparable_pairs(results: Sequence[ModelResult]) -> list[tuple[ModelResult, 
 
 
 def comparisons_content(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """Return the comparisons, ready to be written as JSON."""
+    """Return the content of comparisons.json."""
     named = short_names(name for one in comparisons for name in (one.first, one.second))
     return [
         {

@@ -1,4 +1,4 @@
-"""Select the best model, on the validation split alone."""
+"""Select the best model by its score on the validation split."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from sidebyside.evaluation.results import ModelResult
 
 
 def best_model(results: Sequence[ModelResult]) -> ModelResult:
-    """Return the model to use: the highest validation accuracy, the first of equals.
+    """Return the model with the highest validation accuracy, the first of equal ones.
 
     Raises:
-        ValueError: there is no result.
+        ValueError: there are no results.
     """
     return max(results, key=lambda result: result.val["accuracy"])
