@@ -121,7 +121,7 @@ def test_parameters_data_and_reports_load_no_large_package() -> None:
         " read_parameters(Path('params.yaml'));"
         " from sidebyside.data import augmentation, sources;"
         " from sidebyside.reporting import report, report_figures;"
-        " from sidebyside.workflow import state; from sidebyside.evaluation import results"
+        " from sidebyside.workflow import resume; from sidebyside.evaluation import results"
     )
     assert loaded_after_each(code) == [set()]
 
