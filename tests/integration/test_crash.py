@@ -1,4 +1,4 @@
-"""Stages that are killed, or find the disk full, at any change they make on disk."""
+"""Stages killed, or running out of disk space, at any change they make on disk."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from tests.support.checkout import Checkout
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-POINTS = 2  # of a stage's changes at which it is struck, evenly spread; --all-crash-points: all
+POINTS = 2  # evenly spread over the changes of a stage; with --all-crash-points: every change
 STAGES: Mapping[str, list[str]] = {
     "download": [],
     "preprocess": [],
@@ -30,7 +30,7 @@ STAGES: Mapping[str, list[str]] = {
     "tune": ["mlp"],
     "evaluate": [],
 }
-EPOCHS = {"train": 3, "tune": 4 * 2}  # in all, of the stages that train
+EPOCHS = {"train": 3, "tune": 4 * 2}  # the total per stage
 PARAMETERS = {
     "train.models": ["mlp"],
     "train.data": ["augmented"],
@@ -42,10 +42,12 @@ PARAMETERS = {
 
 
 @dataclass(frozen=True)
-class Done:
+class Outcome:
+    """How a stage ended, and the number of changes it made."""
+
     status: int
     changes: int
-    growths: int  # changes that take space
+    growths: int  # changes that need disk space
     epochs: int
     output: str
     error: str
@@ -57,14 +59,14 @@ class Stages:
     def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
         self.process, self.folder, self.numbers = process, folder, count()
 
-    def run(self, root: Path, stage: str, fault: str = "", at: float = 0) -> Done:
+    def run(self, root: Path, stage: str, fault: str = "", at: float = 0) -> Outcome:
         assert self.process.stdin
         assert self.process.stdout
         arguments = STAGES.get(stage, [])
         job = {"root": str(root), "script": stage, "arguments": arguments, "fault": fault, "at": at}
         self.process.stdin.write(f"{json.dumps(job)}\n")
         self.process.stdin.flush()
-        return Done(**json.loads(self.process.stdout.readline()))
+        return Outcome(**json.loads(self.process.stdout.readline()))
 
     def copy(self, checkout: Checkout) -> Checkout:
         return checkout.copy(self.folder / str(next(self.numbers)))
@@ -88,14 +90,14 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
 
 @pytest.fixture(scope="module")
 def starts(stages: Stages, checkout_from: Callable[..., Checkout]) -> dict[str, Checkout]:
-    """Stage → a checkout in which it can run, with an MLflow store that knows other runs."""
+    """Stage → a checkout in which it can run, with other runs in its MLflow store."""
     bare: Checkout = checkout_from()
     bare.edit(PARAMETERS)
     first = stages.copy(bare)
     first.edit({"seed": 7})
     for stage in ("download", "preprocess", "augment"):
         assert stages.run(first.root, stage).status == 0
-    first.edit({"seed": 1})  # what preprocess and augment find is of another seed, all of it
+    first.edit({"seed": 1})  # so preprocess and augment replace every output
     split = stages.copy(first)
     assert stages.run(split.root, "preprocess").status == 0
     before = {"download": bare, "preprocess": first, "augment": split}
@@ -104,7 +106,7 @@ def starts(stages: Stages, checkout_from: Callable[..., Checkout]) -> dict[str, 
     for stage in ("augment", "tune"):
         assert stages.run(first.root, stage).status == 0
     again = stages.copy(first)
-    again.edit({"seed": 7})  # the same search from another seed: all of its trials are new
+    again.edit({"seed": 7})  # the search starts over with new trials
     trained = stages.copy(first)
     assert stages.run(trained.root, "train").status == 0
     return {**before, "train": first, "tune": again, "evaluate": trained}
@@ -117,24 +119,24 @@ def stage(request: pytest.FixtureRequest) -> str:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """What a stage leaves that nobody disturbs."""
+class Undisturbed:
+    """A run of a stage without any fault."""
 
-    done: Done
+    done: Outcome
     seconds: float
     results: Mapping[str, str]
     records: Mapping[str, Any]
 
 
 @pytest.fixture(scope="module")
-def whole(stages: Stages, starts: Mapping[str, Checkout], stage: str) -> Whole:
+def undisturbed(stages: Stages, starts: Mapping[str, Checkout], stage: str) -> Undisturbed:
     checkout = stages.copy(starts[stage])
     started = time.monotonic()
     done = stages.run(checkout.root, stage)
     seconds = time.monotonic() - started
     assert (done.status, done.error) == (0, "")
     assert done.epochs == EPOCHS.get(stage, 0)
-    return Whole(done, seconds, checkout.results(), records(checkout))
+    return Undisturbed(done, seconds, checkout.results(), records(checkout))
 
 
 RECORDS = {
@@ -153,17 +155,17 @@ RECORDS = {
 
 
 def records(checkout: Checkout) -> dict[str, Any]:
-    """Return what MLflow holds, without what differs from run to run by its nature."""
-    if not (checkout.root / "mlflow.db").exists():  # before tune, nothing is logged
+    """Return the content of the MLflow store, except times and ids."""
+    if not (checkout.root / "mlflow.db").exists():  # the stages before tune log nothing
         return {}
     with closing(sqlite3.connect(checkout.root / "mlflow.db")) as database:
-        found: dict[str, Any] = {
-            what: sorted(map(repr, database.execute(query))) for what, query in RECORDS.items()
+        content: dict[str, Any] = {
+            table: sorted(map(repr, database.execute(query))) for table, query in RECORDS.items()
         }
-    found["files"] = sorted(
+    content["files"] = sorted(
         path.name for path in (checkout.root / "mlruns").rglob("*") if path.is_file()
     )
-    return found
+    return content
 
 
 def points(total: int, request: pytest.FixtureRequest) -> list[int]:
@@ -173,94 +175,94 @@ def points(total: int, request: pytest.FixtureRequest) -> list[int]:
 
 
 def assert_nothing_is_half_written(
-    checkout: Checkout, start: Checkout, whole: Whole, at: object
+    checkout: Checkout, start: Checkout, undisturbed: Undisturbed, at: object
 ) -> None:
     before = start.results()
     for path, digest in checkout.results().items():
         if not Path(path).name.startswith("."):
-            assert digest in (before.get(path), whole.results.get(path)), (at, path)
+            assert digest in (before.get(path), undisturbed.results.get(path)), (at, path)
 
 
-def assert_it_is_as_if_nothing_had_happened(
-    checkout: Checkout, whole: Whole, done: Done, at: object
+def assert_equal_to_the_undisturbed_run(
+    checkout: Checkout, undisturbed: Undisturbed, done: Outcome, at: object
 ) -> None:
     assert (done.status, done.error) == (0, ""), (at, done)
-    assert checkout.results() == whole.results, at
-    found = records(checkout)
-    for what, expected in whole.records.items():
-        assert found[what] == expected, (at, what)
+    assert checkout.results() == undisturbed.results, at
+    logged = records(checkout)
+    for table, expected in undisturbed.records.items():
+        assert logged[table] == expected, (at, table)
 
 
-def test_killed_at_a_change_and_started_again_it_ends_as_if_left_alone(
+def test_a_stage_killed_at_any_change_resumes_to_the_same_result(
     stages: Stages,
     starts: Mapping[str, Checkout],
     stage: str,
-    whole: Whole,
+    undisturbed: Undisturbed,
     request: pytest.FixtureRequest,
 ) -> None:
-    for at in points(whole.done.changes, request):
+    for at in points(undisturbed.done.changes, request):
         checkout = stages.copy(starts[stage])
         killed = stages.run(checkout.root, stage, "kill", at)
         assert (killed.status, killed.changes) == (-9, at)
-        assert_nothing_is_half_written(checkout, starts[stage], whole, at)
+        assert_nothing_is_half_written(checkout, starts[stage], undisturbed, at)
         done = stages.run(checkout.root, stage)
-        assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
-        assert killed.epochs + done.epochs <= whole.done.epochs + 1, at
+        assert_equal_to_the_undisturbed_run(checkout, undisturbed, done, at)
+        assert killed.epochs + done.epochs <= undisturbed.done.epochs + 1, at
 
 
-# Of those that start over one, and the two that save on the way.
+# One stage that starts over, and the two that save checkpoints.
 @pytest.mark.parametrize("stage", ["augment", "tune", "train"], indirect=True)
-def test_killed_again_and_again_it_still_ends_as_if_left_alone(
-    stages: Stages, starts: Mapping[str, Checkout], stage: str, whole: Whole
+def test_a_stage_killed_repeatedly_resumes_to_the_same_result(
+    stages: Stages, starts: Mapping[str, Checkout], stage: str, undisturbed: Undisturbed
 ) -> None:
     checkout = stages.copy(starts[stage])
-    # Ever a little later, or it would never get past its beginning.
-    step = math.ceil(whole.done.changes / 3)
+    # Each time a little later, or it would never get beyond its start.
+    step = math.ceil(undisturbed.done.changes / 3)
     for at in count(step, step):
         done = stages.run(checkout.root, stage, "kill", at)
         if done.status == 0:
             break
-        assert_nothing_is_half_written(checkout, starts[stage], whole, at)
-    assert_it_is_as_if_nothing_had_happened(checkout, whole, done, at)
+        assert_nothing_is_half_written(checkout, starts[stage], undisturbed, at)
+    assert_equal_to_the_undisturbed_run(checkout, undisturbed, done, at)
 
 
-@pytest.mark.parametrize("stage", ["train"], indirect=True)  # the longest; it saves on the way
-def test_killed_at_random_times_it_ends_as_if_left_alone(
-    stages: Stages, starts: Mapping[str, Checkout], stage: str, whole: Whole
+@pytest.mark.parametrize("stage", ["train"], indirect=True)  # the longest
+def test_a_stage_killed_at_random_times_resumes_to_the_same_result(
+    stages: Stages, starts: Mapping[str, Checkout], stage: str, undisturbed: Undisturbed
 ) -> None:
     checkout = stages.copy(starts[stage])
     times = random.Random(1)  # noqa: S311 (no secret)
     for attempt in count(1):
-        seconds = times.uniform(0.01, (0.5 + attempt / 3) * whole.seconds)
+        seconds = times.uniform(0.01, (0.5 + attempt / 3) * undisturbed.seconds)
         done = stages.run(checkout.root, stage, "time", seconds)
         if done.status == 0:
             break
         assert done.status == -14
-        assert_nothing_is_half_written(checkout, starts[stage], whole, seconds)
-    assert_it_is_as_if_nothing_had_happened(checkout, whole, done, attempt)
+        assert_nothing_is_half_written(checkout, starts[stage], undisturbed, seconds)
+    assert_equal_to_the_undisturbed_run(checkout, undisturbed, done, attempt)
 
 
-def test_a_disk_that_is_full_at_a_change_costs_no_earlier_result(
+def test_a_full_disk_at_any_change_leaves_earlier_results(
     stages: Stages,
     starts: Mapping[str, Checkout],
     stage: str,
-    whole: Whole,
+    undisturbed: Undisturbed,
     request: pytest.FixtureRequest,
 ) -> None:
     before = starts[stage].results()
     failed = 0
-    for at in points(whole.done.growths, request):
+    for at in points(undisturbed.done.growths, request):
         checkout = stages.copy(starts[stage])
         full = stages.run(checkout.root, stage, "full", at)
         assert "Traceback" not in full.error, (at, full.error)
-        if full.status == 0:  # it struck MLflow, which stops no stage
-            assert checkout.results() == whole.results, at
+        if full.status == 0:  # an error in MLflow, which fails no stage
+            assert checkout.results() == undisturbed.results, at
             continue
         failed += 1
         assert full.status == 1, at
         assert full.error.splitlines()[-1].startswith(f"{stage}: error: "), at
         assert "No space left on device" in full.error, at
-        assert checkout.results() in (before, whole.results), at
+        assert checkout.results() in (before, undisturbed.results), at
         assert stages.run(checkout.root, stage).status == 0
-        assert checkout.results() == whole.results, at
+        assert checkout.results() == undisturbed.results, at
     assert failed

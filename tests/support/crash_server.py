@@ -1,8 +1,8 @@
-"""Run stages in children that die, or find the disk full, at the N-th change they make on disk.
+"""Run stages that are killed, or run out of disk space, at the N-th change they make on disk.
 
-A change is a file opened for writing, synced, renamed or removed, a folder made or removed, or a
-statement that alters MLflow's database, in the order in which the stage makes them. At a sync,
-half of the file is cut off first, as if the process had died while it wrote.
+A change is a file opened for writing, synced, renamed or removed, a folder created or removed, or
+a statement that modifies MLflow's database. At a sync, the file is first truncated to half its
+size, as if the process had died while it was writing.
 
 The heavy libraries are imported once; each stage runs in a fork, as `python pipeline/<stage>.py`
 would run it. The server reads a job per line from standard input, as JSON, and answers each with a
@@ -11,9 +11,8 @@ line:
     {"root": …, "script": "train", "arguments": […], "fault": "kill" | "full", "at": N}
     {"status": …, "changes": …, "growths": …, "epochs": …, "output": …, "error": …}
 
-A full disk concerns only the changes that take space, the growths: for it, they alone are counted.
-With the fault "time" the stage dies after `at` seconds, wherever it stands; with "" it is left
-alone.
+A full disk affects only the changes that need space, the growths; only these count for it. With the
+fault "time" the stage is killed after `at` seconds; with "" it runs undisturbed.
 """
 
 import errno
@@ -36,13 +35,13 @@ STATEMENTS = ("INSERT", "UPDATE", "DELETE", "CREATE", "COMMIT")
 
 
 class Changes:
-    """Counts the changes a process makes below a folder and lets one of them go wrong."""
+    """Count the changes of a process below a folder, and fail at one of them."""
 
     def __init__(self, root: Path, fault: str, at: float, counter: mmap.mmap) -> None:
         self.root = f"{root}{os.sep}"
         self.fault, self.at, self.counter = fault, at, counter
         self.changes = self.growths = 0
-        self.epochs = 0  # whose checkpoint was begun
+        self.epochs = 0  # number of checkpoints begun
 
     def watch(self) -> None:
         fsync = os.fsync
@@ -63,7 +62,7 @@ class Changes:
         sqlite3.dbapi2.connect = connecting
         sys.addaudithook(self.listen)
         if self.fault == "time":
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process without a word
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process without output
             signal.setitimer(signal.ITIMER_REAL, self.at)
 
     def listen(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -81,11 +80,11 @@ class Changes:
             self.strike()
 
     def happens(self, path: object, *, space: bool = False) -> bool:
-        """Count a change of a file in the folder; return whether it is the one.
+        """Count a change of a file below the folder; return whether to fail at it.
 
         Args:
-            path: what is changed.
-            space: whether that takes space. What SQLite does then is its own affair.
+            path: the changed file or folder.
+            space: whether the change needs disk space; statements of SQLite do not count as such.
         """
         if not isinstance(path, (str, bytes, os.PathLike)):
             return False
@@ -107,7 +106,7 @@ class Changes:
 
 
 def child(job: dict[str, Any], counter: mmap.mmap, files: tuple[int, int]) -> NoReturn:
-    sys.dont_write_bytecode = True  # would be changes too
+    sys.dont_write_bytecode = True  # bytecode files would count as changes
     root, script = Path(job["root"]), job["script"]
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
