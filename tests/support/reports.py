@@ -1,0 +1,126 @@
+"""Reports of made-up results, and how to read them."""
+
+import functools
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+
+import numpy as np
+
+from sidebyside.config.paths import ModelName
+from sidebyside.data.splits import Split
+from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models
+from sidebyside.evaluation.results import ModelResult, evaluate_model
+from sidebyside.reporting import report_figures
+from sidebyside.reporting.report_content import Content, SearchTable
+
+IMAGES = 400
+SKILL = {"mlp": 2.0, "cnn": 4.0}  # logit of the true class
+CHANGES = {"flip": False, "shift": 0, "cutout": 0, "label_smoothing": 0.0}
+
+
+def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
+    """Return the results of a model for random predictions."""
+    labels = (np.arange(IMAGES) % 10).astype(np.uint8)
+    random = np.random.default_rng([name.seed, len(name.data), len(name.model)])
+    scores = random.normal(size=(IMAGES, 10)) + SKILL[name.model] * np.eye(10)[labels]
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    return evaluate_model(
+        name,
+        labels,
+        probabilities,
+        val={"accuracy": val_accuracy, "log_loss": 0.3},
+        bins=5,
+        confidence=0.95,
+    )
+
+
+@functools.cache
+def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "cnn")) -> Content:
+    """Return the content of a report of made-up results, with its figures."""
+    names = [
+        ModelName(model, data, seed)
+        for model in models
+        for data in ("original", "augmented")
+        for seed in seeds
+    ]
+    results = [made_up_result(name, 0.8 + 0.01 * place) for place, name in enumerate(names)]
+    comparisons = [
+        compare_models(first, second, samples=500, confidence=0.95, seed=1)
+        for first, second in comparable_pairs(results)
+    ]
+    scores = ["0.81", "", "0.83"]
+    searches = [
+        SearchTable(
+            model,
+            "val_accuracy",
+            [
+                {"trial": str(place + 1), "dropout": "0.1", "val_accuracy": score}
+                for place, score in enumerate(scores)
+            ],
+        )
+        for model in models
+    ]
+    column = [0.5, 0.6]
+    history = {
+        "loss": column, "accuracy": column, "val_loss": column, "val_accuracy": column
+    }  # fmt: skip
+    test = Split(np.zeros((IMAGES, 28, 28), np.uint8), results[0].labels)
+    return Content(
+        results=results,
+        comparisons=comparisons,
+        hyperparameters={
+            "mlp": {"hidden_units": [32, 16], "dropout": 0.1, **CHANGES},
+            "cnn": {"filters": [8], "dropout": 0.2, **CHANGES, "flip": True, "shift": 1},
+        },
+        searches=searches,
+        trial_images=10_000,
+        trial_epochs=3,
+        counts={"train": [4800] * 10, "test": [40] * 10},
+        confidence=0.95,
+        samples=500,
+        bins=5,
+        figures=report_figures.draw(
+            results, comparisons, dict.fromkeys(names, history), searches, test
+        ),
+    )
+
+
+class Page(HTMLParser):
+    """The tags and texts of a HTML page; checks that tags are closed in order."""
+
+    VOID = ("meta", "link", "img", "wbr", "br")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.texts.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def plain(text: str) -> str:
+    """Return a text without Markdown's marks."""
+    return re.sub(r"[*`\\]", "", text)
+
+
+def table_rows(markdown: str, caption: str) -> list[dict[str, str]]:
+    """Return the rows of the table whose caption starts with a text: header → cell."""
+    table = plain(markdown).partition(f"\n{caption}")[2].split("\n\n")[1]
+    header, _, *cells = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return [dict(zip(header, row, strict=True)) for row in cells]
