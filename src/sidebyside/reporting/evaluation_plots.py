@@ -121,7 +121,7 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
         total = sum(row[2] for row in table)
         lower.plot([row[3] for row in rows], [row[2] / total for row in rows], **look)
     upper.set_ylabel("Accuracy")
-    upper.set_title("Reliability: underconfident above the dotted line, overconfident below")
+    upper.set_title("Reliability (above the dotted line: underconfident)")
     upper.set_ylim(0, 1.02)
     upper.legend(loc="upper left")
     lower.set_ylabel("Share of images")

@@ -3,7 +3,7 @@ import pytest
 
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.reporting import evaluation_plots, plot_style
-from tests.support.figures import COUNTS, draw_predictions, pixels, random_split, undecorated
+from tests.support.figures import BINS, COUNTS, draw_predictions, pixels, random_split, undecorated
 
 
 def has_colour(png: bytes, colour: str) -> bool:
@@ -80,3 +80,10 @@ def test_differences_of_f1_are_drawn_with_their_classes() -> None:
     assert (places < np.arange(10)).all()  # the first above the second, as in the legend
     assert axes.yaxis_inverted()
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES)
+
+
+def test_the_title_of_a_reliability_diagram_fits_the_figure() -> None:
+    figure = undecorated(evaluation_plots.reliability, {"some model": BINS})
+    figure.draw_without_rendering()
+    title = figure.axes[0].title.get_window_extent()
+    assert 0 < title.x0 < title.x1 < figure.bbox.x1

@@ -90,10 +90,10 @@ def test_the_summary_describes_the_random_image_changes(markdown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("factor", "told"), [(0.5, "is underconfident."), (1, "is overconfident.")]
+    ("factor", "expected"), [(0.5, "is underconfident."), (1, "is overconfident.")]
 )
 def test_the_report_distinguishes_under_and_overconfidence(
-    content: Content, factor: float, told: str
+    content: Content, factor: float, expected: str
 ) -> None:
     winner = best_model(content.results)
     records = {
@@ -106,8 +106,8 @@ def test_the_report_distinguishes_under_and_overconfidence(
     _, markdown = report.render(replace(content, results=results, hyperparameters=records))
     stated = 100 * (0.1 + 0.9 * factor)
     assert f"its predictions have a mean probability of {stated:.2f} %" in markdown
-    assert told in markdown
-    assert ("Label smoothing (0.05 here)" in markdown) == ("underconfident" in told)
+    assert expected in markdown
+    assert ("Label smoothing (0.05 here)" in markdown) == ("underconfident" in expected)
 
 
 def test_a_single_seed_is_a_limitation(markdown: str) -> None:
@@ -141,16 +141,16 @@ def test_a_single_model_is_reported_without_comparisons(content: Content) -> Non
 
 
 @pytest.mark.parametrize(
-    ("images", "epochs", "told"),
+    ("images", "epochs", "expected"),
     [
         (10_000, 3, "10,000 of the 48,000 training images for at most 3 epochs."),
         (0, 1, "all training images for at most 1 epoch."),
         (50_000, 2, "all training images for at most 2 epochs."),
     ],
 )
-def test_the_report_states_the_budget_of_a_trial(images: int, epochs: int, told: str) -> None:
+def test_the_report_states_the_budget_of_a_trial(images: int, epochs: int, expected: str) -> None:
     content = replace(made_up_content(), trial_images=images, trial_epochs=epochs)
-    assert f"Each trial was trained on {told}" in report.render(content)[1]
+    assert f"Each trial was trained on {expected}" in report.render(content)[1]
 
 
 def test_a_report_without_models_is_refused(content: Content) -> None:
