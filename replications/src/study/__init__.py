@@ -1,1 +1,1 @@
-"""The five published systems, rebuilt: plan, model runs, results, hypothesis tests, page."""
+"""Replicate five published systems: plan, trainings, tracking, and `comparison` with the page."""

@@ -121,7 +121,7 @@ def _curves(plan: Plan, models: Models) -> Figures:
         }
         drawn[f"figures/curves-{claim.second}.png"] = training_plots.curves(
             {label: history for label, (_, history) in lines.items()},
-            {label: what for label, (what, _) in lines.items()},
+            {label: title for label, (title, _) in lines.items()},
         )
         losses = {
             plan.trained[name].title: [

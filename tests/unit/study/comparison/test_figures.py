@@ -17,7 +17,7 @@ from study.plan import Plan, read_plan
 
 PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 TEST = Split(np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8))
-F1 = {f"f1.{name}": [place / 10, place / 20] for place, name in enumerate(CLASS_NAMES)}
+F1 = {f"f1.{name}": [index / 10, index / 20] for index, name in enumerate(CLASS_NAMES)}
 DRAWINGS = {
     charts: ("accuracies", "agreement", "sweeps", "class_f1", "settled"),
     training_plots: ("curves",),
@@ -41,8 +41,8 @@ def measured(*histories: History, **metrics: Sequence[float]) -> ModelResult:
 def history(start: float) -> History:
     """Return two epochs with distinct values in every column."""
     return {
-        column: [start + place, start + place + 0.01]
-        for place, column in enumerate(("loss", "val_loss", "accuracy", "val_accuracy"))
+        column: [start + index, start + index + 0.01]
+        for index, column in enumerate(("loss", "val_loss", "accuracy", "val_accuracy"))
     }
 
 

@@ -40,9 +40,9 @@ def write(folder: Path) -> Path:
         folder / "classes.csv",
         ["seed", "class", *PER_CLASS],
         [
-            [seed, name, 0.3, 0.7, seed * 0.01 * place]
+            [seed, name, 0.3, 0.7, seed * 0.01 * index]
             for seed in SEEDS
-            for place, name in enumerate(CLASS_NAMES)
+            for index, name in enumerate(CLASS_NAMES)
         ],
     )
     counts = [[seed, name, *range(10)] for seed in SEEDS for name in CLASS_NAMES]
@@ -243,7 +243,7 @@ def test_tables_with_different_seeds_are_refused(tmp_path: Path) -> None:
 
 
 def test_probabilities_are_in_the_order_of_the_classes(tmp_path: Path) -> None:
-    row = ["Bag", *(0.01 * place for place in range(10))]
+    row = ["Bag", *(0.01 * index for index in range(10))]
     write_csv(write(tmp_path) / "predictions.csv", ["true", *CLASS_NAMES], [row])
     assert read_model(tmp_path).probabilities[0] == pytest.approx(row[1:])
 
