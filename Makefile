@@ -1,14 +1,15 @@
-# One vocabulary for people and CI. `make help` lists the targets by group, from the "##" remarks.
+# The same commands for people and CI. `make help` lists the targets by group, from "##" comments.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
-# Recipes run the programs of this environment, even if another one is active.
+# Recipes use the programs of this environment, even if another environment is active.
 OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src:replications/src
-# Git sets these variables in its hooks; they would redirect every git below to another repository.
+# Git sets these variables in its hooks; they would redirect the git commands below to another
+# repository.
 unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
 
 ##@ Use
@@ -18,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^##@ /{printf "%s%s\n", (n++ ? "\n" : ""), substr($$0, 5)} /^[a-z0-9-]+:.*## /{printf "  %-14s%s\n", $$1, $$2}' Makefile
 
 .PHONY: install
-install: $(INSTALLED) ## create .venv from the hashed lock
+install: $(INSTALLED) ## create .venv from requirements.lock
 
 $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 	@PATH="$(OUTER_PATH)" $(PYTHON) tools/install.py
@@ -28,7 +29,7 @@ repro: $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluatio
 	dvc repro
 	python -m sidebyside.reproducibility.summary
 
-# Runs with other budgets or seeds take place in a copy of this folder: they change none of its files.
+# Runs with other budgets or seeds use a copy of this folder, so that its files do not change.
 define copy_to
 	mkdir -p $(1)
 	git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read --exclude=dvc.lock -cf - -T - | tar -xf - -C $(1)
@@ -65,12 +66,12 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 	python -m sidebyside.serving.serve $(MODEL) --port $(PORT)
 
 .PHONY: backfill
-backfill: $(INSTALLED) ## log runs that MLflow lacks from the files of this checkout
+backfill: $(INSTALLED) ## log results of this checkout that are missing in MLflow
 	python -m sidebyside.tracking.backfill
 	python -m study.backfill
 
-# A DVC experiment beside the results: it runs in its own folder, its runs are logged to MLflow,
-# `dvc exp show` lists it, and its scores are kept for docs/experiments.md.
+# Run a DVC experiment in a temporary copy, without changing the results: its runs are logged to
+# MLflow, `dvc exp show` lists it, and its scores are kept for docs/experiments.md.
 define experiment
 	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
 	  dvc exp run --temp --force --name $(1) $(2) && \
@@ -115,14 +116,14 @@ reference: $(INSTALLED) ## train four more seeds of every model, in a copy
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	python -m sidebyside.reproducibility.seed_variance .state/reference
 
-# A DVC project with its own graph; its data come from the main one. Resumes if interrupted.
+# A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild five published systems and compare the numbers
 	dvc repro preprocess augment
 	python -m study.run
 	cd replications && dvc repro
 
-# Two processes, each with whole files, because the tests of a file share costly fixtures.
+# Two processes, each running whole files, because the tests of a file share expensive fixtures.
 # tests/conftest.py puts slow files first.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -139,7 +140,7 @@ test-system: $(INSTALLED) ## run the tests that need servers or a browser (postg
 	pytest -m system
 
 .PHONY: test-crash
-test-crash: $(INSTALLED) ## kill every stage at every change on disk, resume and compare
+test-crash: $(INSTALLED) ## kill every stage at every file-system change, resume and compare
 	pytest tests/integration/test_crash.py --all-crash-points
 
 ##@ Maintain
@@ -163,7 +164,7 @@ lock: $(INSTALLED) ## update requirements.lock from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-header --group development --group install pyproject.toml --output-file requirements.lock
 
 .PHONY: readme
-readme: $(INSTALLED) ## fill the tables of README.md, docs/, params.yaml and the checklist
+readme: $(INSTALLED) ## generate the tables of README.md and docs/, params.yaml's header, the checklist
 	python -m tools.readme
 
 .PHONY: record
@@ -180,7 +181,7 @@ $(PEERS)/installed: pyproject.toml $(INSTALLED)
 	touch $@
 
 .PHONY: peers
-peers: $(PEERS)/installed ## create .venv-peers: PyTorch, JAX and a profiler
+peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)

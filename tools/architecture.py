@@ -94,8 +94,8 @@ def picture(root: Path) -> str:
         ' markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="#666"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         _box(rows[USERS], USERS, ["stages, study, measurements and maintenance use the library"]),
-        *_bracket(rows, sidebyside.DECIDES_NO_BYTES, "does not decide bytes", OTHER),
-        *_bracket(rows, sidebyside.DECIDES_BYTES, "decides the bytes of outputs", DECIDING),
+        *_bracket(rows, sidebyside.DECIDES_NO_BYTES, "does not affect outputs", OTHER),
+        *_bracket(rows, sidebyside.DECIDES_BYTES, "determines output bytes", DECIDING),
     ]
     modules = packages(root)
     for package, content in modules.items():
@@ -112,7 +112,7 @@ def picture(root: Path) -> str:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Give the packages of the library that a module imports."""
+    """Yield the packages of the library that a module imports."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -155,7 +155,7 @@ def _box(top: int, name: str, lines: list[str], colour: str = "#444") -> str:
 def _bracket(
     rows: Mapping[str, int], names: tuple[str, ...], title: str, colour: str
 ) -> Iterator[str]:
-    """Give a line beside the boxes of a group, and its title along it."""
+    """Yield a line beside the boxes of a group, and its title along it."""
     top, bottom = rows[names[-1]], rows[names[0]] + HEIGHT
     x, middle = LEFT - 16, (top + bottom) / 2
     yield f'<path d="M{x} {top}V{bottom}" stroke="{colour}" stroke-width="3"/>'

@@ -27,7 +27,7 @@ def modules(paths: Paths) -> str:
 
 
 def stages(paths: Paths) -> str:
-    """Return one row per stage of dvc.yaml: task, inputs, packages that decide its bytes."""
+    """Return one row per stage of dvc.yaml: task, inputs, packages that affect its outputs."""
     content = read_yaml(paths.root / "dvc.yaml")["stages"]
     rows = [
         [
@@ -43,13 +43,13 @@ def stages(paths: Paths) -> str:
 
 
 def packages(paths: Paths) -> str:
-    """Return one row per package: whether it decides bytes, and its docstring."""
+    """Return one row per package: whether it affects outputs, and its docstring."""
     rows = []
     for package in architecture.ORDER:
         path = paths.root / LIBRARY / package / "__init__.py"
         decides = "yes" if package in sidebyside.DECIDES_BYTES else "no"
         rows.append([f"[{package}](#{package})", decides, architecture.read_module(path).summary])
-    return table(["package", "decides bytes", "content"], rows, text_columns=3)
+    return table(["package", "affects outputs", "content"], rows, text_columns=3)
 
 
 def _data(dependencies: list[Any]) -> list[str]:

@@ -28,7 +28,7 @@ def pooling(paths: Paths) -> str:
     """Return a sentence on the time saved by fusing GELU and pooling."""
     measured = benchmark(paths, "pooling")
     return (
-        f"Fused, they shorten the median epoch of the CNN of published system 2"
+        f"Fusing GELU and pooling shortens the median epoch of the CNN of published system 2"
         f" (`{measured['name']}`) by {100 * measured['saved']:.0f} %; repeats differ by up to"
         f" {100 * _spread(measured):.0f} %. Measured on one of {machine(measured)}."
     )
