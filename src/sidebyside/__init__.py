@@ -1,8 +1,8 @@
 """Train image classifiers side by side, track everything and compare them.
 
-The packages, from the ground up: a package imports only from those before it. The first group
-decides the bytes of an output and is what the stages of dvc.yaml depend on; the second logs,
-schedules, shows or checks.
+Packages are listed in order: each imports only from those before it. The first group determines the
+bytes of outputs, so the stages of dvc.yaml depend on it; the second group logs, schedules, displays
+or checks.
 """
 
 DECIDES_BYTES = ("core", "config", "data", "models", "training", "evaluation", "reporting")

@@ -58,7 +58,7 @@ def test_an_unreachable_server_is_an_error(own: "Checkout") -> None:
     )
     (line,) = done.stderr.splitlines()
     assert line.startswith("backfill: error: MLflow at http://127.0.0.1:9 cannot be reached (")
-    assert line.endswith("): start it and run this again")
+    assert line.endswith("): start it and run the same command again")
     assert done.stdout == ""
 
 

@@ -1,1 +1,1 @@
-"""Where work runs: DVC stages side by side."""
+"""Run DVC stages concurrently."""

@@ -1,4 +1,4 @@
-"""Run the stages of a DVC pipeline side by side."""
+"""Run the stages of a DVC pipeline concurrently."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sidebyside.core.errors import UserError
 
-REPORT_INTERVAL = 60.0  # seconds; a killed run loses no more than this from its time
-# One inter-op thread per stage saves time where stages share the cores, and changes no result.
+REPORT_INTERVAL = 60.0  # seconds; a killed run loses at most this much of its measured time
+# One inter-op thread per stage saves time if stages share the cores, and does not change results.
 ENVIRONMENT = {"TF_NUM_INTEROP_THREADS": "1"}
 
 
@@ -21,7 +21,7 @@ def stale(folder: Path, stages: Sequence[str]) -> list[str]:
 
     Args:
         folder: the folder of dvc.yaml.
-        stages: names as `dvc repro` takes them.
+        stages: names as `dvc repro` accepts them.
 
     Raises:
         UserError: `dvc status` fails.
@@ -52,14 +52,14 @@ def run(
     *,
     at_once: int,
 ) -> None:
-    """Run stages, each by a DVC process; the failure of one stops only those that depend on it.
+    """Run each stage in a DVC process; after a failure, only stages that depend on it are skipped.
 
     If this function is interrupted, it terminates the running stages.
 
     Args:
         folder: the folder of dvc.yaml.
         stages: the stages to run, in the order in which to start them.
-        predecessors: stage → stages that must have succeeded before it, if they run at all.
+        predecessors: stage → stages that must succeed before it starts, if they are to run as well.
         report: called when stages have ended, and every REPORT_INTERVAL, with stage → success.
         at_once: maximum number of stages that run at the same time.
     """

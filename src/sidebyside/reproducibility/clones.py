@@ -13,13 +13,13 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
 from sidebyside.workflow.graph import LOCK, recorded_outputs
 
-SMOKE = "smoke.txt"  # beside this module: a line key=value per parameter of a smoke run
+SMOKE = "smoke.txt"  # beside this module; one line key=value per parameter of a smoke run
 # Variables that would redirect a clone's runs: to another MLflow, DVC repository or make.
 REDIRECTING = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "MAKEFLAGS")
 
 
 def clone(root: Path, target: Path) -> Path:
-    """Clone the last commit into `target` and copy the user's data/local beside it.
+    """Clone the last commit into `target` and copy the user's data/local into the clone.
 
     Raises:
         UserError: `root` is not a git repository with a commit.

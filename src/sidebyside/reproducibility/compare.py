@@ -1,4 +1,4 @@
-"""Find the first difference of two files: the array, key, cell, line or pixel and its values."""
+"""Find the first difference between two files: array, key, cell, line or pixel, with its values."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def first_difference(expected: Path, new: Path) -> str | None:
-    """Return the first difference of two files, or None for equal bytes.
+    """Return the first difference between two files, or None for equal bytes.
 
     The suffix decides how files are parsed; files that cannot be parsed are compared byte by byte.
     """

@@ -1,7 +1,7 @@
 """Gather the provenance of all recorded outputs: .state/provenance/ → reports/provenance.json.
 
-An entry counts only if its outputs are those of dvc.lock. `make record` does this after its run;
-after `make repro`, run this command to record where the results of this checkout come from.
+An entry is valid only if its digests are those in dvc.lock. `make record` gathers them after its
+run; after `make repro`, run this command to record the provenance of this checkout's results.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +51,7 @@ def write_gathered(root: Path) -> str:
     write_json(file, {**others, **entries})
     missing = [stage for stage in stages if stage not in entries]
     line = f"{file.relative_to(root)}: provenance of {len(entries)} of {len(stages)} stages"
-    return f"{line}; none known of {', '.join(missing)}" if missing else line
+    return f"{line}; unknown for {', '.join(missing)}" if missing else line
 
 
 def recorded_file(root: Path) -> Path:
@@ -61,9 +61,9 @@ def recorded_file(root: Path) -> Path:
 
 
 def gather(root: Path) -> dict[str, Provenance]:
-    """Return stage → provenance, of the stages in dvc.lock whose provenance is known.
+    """Return stage → provenance, for the stages in dvc.lock whose provenance is known.
 
-    This checkout's own entries come before the recorded ones.
+    This checkout's own entries have priority over the recorded ones.
 
     Raises:
         UserError: dvc.lock or an entry is damaged.
@@ -107,7 +107,7 @@ class Machine(NamedTuple):
 def training_machine(root: Path) -> Machine:
     """Return the machine that trained the models in dvc.lock.
 
-    "unknown" stands for that of a model without provenance.
+    The machine of a model without provenance is "unknown".
     """
     entries = gather(root)
     stages = [stage for stage in recorded_stages(root) if stage.startswith("train@")]

@@ -1,6 +1,6 @@
 """Perturb the environment of a run: clock, order of files, home, locale, umask, hash seed.
 
-A result must depend on none of these. `make verify-smoke` perturbs its second run.
+Results must not depend on any of these. `make verify-smoke` perturbs its second run.
 """
 
 import contextlib

@@ -31,7 +31,7 @@ TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 EXPERIMENTS = ("bfloat16", "thorough")  # targets whose scores are in reports/<target>
 OPTIONAL = (*EXPERIMENTS, FOLDER)  # targets with a folder of results in reports/
 # Run a command and write the peak memory of its largest process, in KiB, to a file. This runs in a
-# small process of its own: Linux passes the peak of this process on across fork and exec.
+# separate small process, because on Linux a child starts with the peak memory of its parent.
 MEASURE = """
 import resource, subprocess, sys
 try:
@@ -55,7 +55,7 @@ def main() -> None:
     )
     targets = parser.parse_args().targets or TARGETS
     for target in targets:  # not by `choices`, with which argparse refuses an empty list
-        if target not in (*TARGETS, *OPTIONAL):  # its results would be lost with the clone
+        if target not in (*TARGETS, *OPTIONAL):  # its results would be deleted with the clone
             parser.error(
                 f"{target} cannot be recorded: choose from {', '.join(OPTIONAL)},"
                 f" {', '.join(TARGETS)}"
@@ -156,7 +156,7 @@ def _commit(checkout: Path) -> None:
     Raises:
         UserError: git fails.
     """
-    # Hooks and signatures that the user has configured are not for this commit.
+    # The user's hooks and signing settings must not apply to this commit.
     settings = ("user.name=record", "user.email=record@localhost", "commit.gpgsign=false")
     options = [part for setting in settings for part in ("-c", setting)]
     commit = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Results")

@@ -5,9 +5,9 @@ with that commit's dvc.lock and reports/. On a machine with the recorded fingerp
 to be equal; on another one the accuracies have to lie within a tolerance. The last line of the
 report names the comparison that was made.
 
-With --smoke, nothing recorded is needed: the pipeline runs twice with small budgets, which takes
-minutes, and the two runs are compared. With --vary, the second run has another folder, home, time
-zone, locale, umask, hash seed, clock and order of files.
+With --smoke, no recorded results are needed: the pipeline runs twice with small budgets, which
+takes minutes, and the two runs are compared. With --vary, the second run has another folder, home,
+time zone, locale, umask, hash seed, clock and order of files.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def main() -> None:
             for checkout in (recorded, again):
                 set_parameters(checkout, smoke_parameters())
             delete_results(recorded)
-            # Scores of other seeds are of full budgets: not comparable.
+            # Scores of other seeds were measured with full budgets and are not comparable.
             shutil.rmtree(Paths(recorded).report(seed_variance.FOLDER), ignore_errors=True)
             reproduce(recorded)
         else:

@@ -103,7 +103,7 @@ def collect_scores(paths: Paths) -> dict[str, Any]:
 def read_other_seeds(paths: Paths) -> Metrics:
     """Return the scores of other seeds with the recorded hyperparameters, budgets and data.
 
-    Empty if `make reference` was not run, or only with others.
+    Empty if `make reference` was not run, or only with other ones.
 
     Raises:
         UserError: a recorded model has no reports/train/<name>/model.json.
@@ -134,7 +134,7 @@ def _inputs(paths: Paths, name: str) -> dict[str, Any]:
     try:
         return {part: record[part] for part in ("data_sha256", "settings")}
     except (KeyError, TypeError):
-        raise UserError(f"{path} is damaged: run `dvc repro` to make it again") from None
+        raise UserError(f"{path} is damaged: run `dvc repro` to write it again") from None
 
 
 def by_seed(sources: Sequence[Metrics], model: str, split: str, metric: str) -> list[float]:

@@ -62,7 +62,7 @@ def score_table(metrics: Mapping[str, Any]) -> str:
 
 
 def best_model(metrics: Mapping[str, Any]) -> str:
-    """Return the model with the highest validation accuracy, the first of equal ones."""
+    """Return the model with the highest validation accuracy; the first one in case of a tie."""
     return max(metrics, key=lambda model: metrics[model]["val"]["accuracy"])
 
 
@@ -86,7 +86,7 @@ def committed_outputs(root: Path) -> dict[str, str] | None:
 
 
 def comparison(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> str:
-    """Return whether outputs equal the recorded ones, and which do not.
+    """Return a text on the outputs that differ from the recorded ones.
 
     Args:
         recorded: output → digest, None if nothing is recorded.

@@ -26,7 +26,7 @@ INTRODUCTION = (
 )
 TOLERANCE = (
     "Accuracies of the recorded and of the new run. The tolerance is three binomial standard"
-    " errors; it decides where bit-identical results are not promised."
+    " errors; it applies where bit-identical results are not promised."
 )
 WITH_SEEDS = (
     " p is the probability that another seed's accuracy is at least as far from the mean of the"
@@ -144,7 +144,7 @@ def score_table(comparisons: Sequence[seed_variance.Comparison]) -> Table:
 
 
 def counts(rows: Sequence[Row]) -> str:
-    """Return how many outputs had each result, such as "21 identical, 24 different of 45"."""
+    """Return the number of outputs by result, such as "21 identical, 2 different of 23 outputs"."""
     results = [row.result for row in rows]
     parts = [
         f"{results.count(result)} {result}"
@@ -155,7 +155,7 @@ def counts(rows: Sequence[Row]) -> str:
 
 
 def basis(before: Machine, now: Machine) -> str:
-    """Return a sentence on the machines, which decide how results were compared."""
+    """Return a sentence on the machines and on the kind of comparison that follows from them."""
     if same_fingerprint(before, now):
         comparison = "equals the recorded one: every byte was compared"
     else:

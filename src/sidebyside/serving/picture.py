@@ -29,7 +29,7 @@ class Picture:
     """An image prepared for a classifier."""
 
     pixels: NDArray[np.uint8]  # [28, 28], 0 is background
-    steps: tuple[str, ...]  # of the preparation, for display
+    steps: tuple[str, ...]  # steps of the preparation, for display
 
 
 def read_picture(path: Path) -> Picture:
@@ -73,7 +73,7 @@ def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
     Args:
         grey: grey values of the picture, [height, width].
         steps: steps of the preparation so far.
-        name: of the picture, for an error message.
+        name: name of the picture, for error messages.
 
     Raises:
         UserError: the picture is of a single colour, or nearly so.

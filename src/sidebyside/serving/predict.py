@@ -1,7 +1,7 @@
 """Classify a picture file with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
 
-The picture may have any size, colours, and a light or a dark background; the steps of its
-preparation are printed. The best model has the highest validation accuracy.
+The picture may have any size and colours, on a light or dark background; the steps of its
+preparation are printed. The best model is the one with the highest validation accuracy.
 """
 
 import io
@@ -35,7 +35,7 @@ def main() -> None:
     names = best_models(paths, parameters.train)
 
     configure(parameters.threads)
-    # TensorFlow loads in seconds: only now.
+    # Imported last, because loading TensorFlow takes seconds.
     from sidebyside.models.inference import predict_probabilities  # noqa: PLC0415
     from sidebyside.models.saving import load_model  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""MLflow's scoring server, behind a check that refuses requests it would misread.
+"""Run MLflow's scoring server behind a check that rejects requests it would misread.
 
 MLflow answers most invalid requests with a 4xx status, but not all. It truncates fractions
 silently, so that pixels scaled to 0…1 count as black. It answers JSON that is nested too deeply, or
@@ -46,7 +46,7 @@ def create_server(uri: str) -> uvicorn.Server:
     are checked are the files that are loaded, even if another model becomes the champion.
 
     Args:
-        uri: of the model, such as models:/fashion-mnist-cnn@champion.
+        uri: URI of the model, such as models:/fashion-mnist-cnn@champion.
 
     Raises:
         UserError: there is no such model, or it is not a plain Keras model of this project.
@@ -61,16 +61,16 @@ def create_server(uri: str) -> uvicorn.Server:
         except (MlflowException, OSError, UserError) as error:
             raise UserError(f"{uri} cannot be served: {str(error).splitlines()[0]}") from None
     network = model.get_raw_model()
-    # Without a progress bar per request.
+    # Keras would print a progress bar per request.
     network.predict = functools.partial(network.predict, verbose=0)
     return uvicorn.Server(uvicorn.Config(add_checks(scoring_server.init(model))))
 
 
 def _check(folder: Path) -> None:
-    """Refuse a model folder of MLflow unless it holds a plain Keras model of this project.
+    """Refuse a model folder of MLflow unless it contains a plain Keras model of this project.
 
     Raises:
-        UserError: it holds something else.
+        UserError: it contains anything else.
         MlflowException: MLflow cannot read it.
     """
     flavors = mlflow.models.get_model_info(str(folder)).flavors
@@ -94,7 +94,7 @@ def _check(folder: Path) -> None:
 
 
 def add_checks(app: FastAPI) -> FastAPI:
-    """Return a scoring server that refuses misread requests with one line of plain text."""
+    """Return a scoring server that answers requests it would misread with a one-line refusal."""
 
     @app.middleware("http")
     async def check(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -104,7 +104,7 @@ def add_checks(app: FastAPI) -> FastAPI:
             message = "Content-Type is missing: send application/json"
             return PlainTextResponse(message, status_code=415)
         size = request.headers.get("content-length")
-        # With both headers the latter counts, and it does not give the size.
+        # If both headers are sent, Transfer-Encoding takes precedence, and the size is unknown.
         if size is None or "transfer-encoding" in request.headers:
             message = "the size is unknown: send Content-Length and no Transfer-Encoding"
             return PlainTextResponse(message, status_code=411)
@@ -120,7 +120,7 @@ def add_checks(app: FastAPI) -> FastAPI:
 
 
 def reason_to_refuse(body: bytes) -> str | None:
-    """Return why MLflow would misread a body, or None if its own answer is right."""
+    """Return the reason to refuse a body that MLflow would misread, or None."""
     try:
         json.loads(body, parse_float=_refuse)
     except _FractionError as fraction:

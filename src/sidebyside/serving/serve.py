@@ -56,13 +56,13 @@ def address(host: str, port: int) -> str:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address: a used port is found before a model is loaded.
+    """Return a socket bound to an address; a port in use is detected before the model is loaded.
 
     Raises:
         UserError: the address or port cannot be used.
     """
     if not host:
-        raise UserError(f"--host is empty, which means every address: give one, such as {HOST}")
+        raise UserError(f"--host is empty, which means all addresses: give one, such as {HOST}")
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # reusable right after a stop
     try:

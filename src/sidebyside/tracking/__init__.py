@@ -1,5 +1,5 @@
 """MLflow: store, runs, registry, logging of each stage, backfill and audit.
 
-MLflow is written to and never read by a stage: everything in it can be logged again from the files
+Stages write to MLflow and never read from it: everything in it can be logged again from the files
 of a checkout.
 """

@@ -3,7 +3,7 @@
 A complete run records its work, its commit (of an unchanged checkout, or of a DVC experiment, which
 keeps the changes), dvc.lock, requirements.lock, the machine, the data and the seed; the run of a
 trained model also has the model, its data sets and its test scores. Interrupted runs are listed
-too: running the stage's command again resumes them. A trial may have failed.
+too: running the stage's command again resumes them. Failed trials count as complete.
 """
 
 import functools

@@ -1,9 +1,9 @@
-"""Log everything in a checkout to MLflow that is not there yet.
+"""Log all results of a checkout that are missing in MLflow.
 
-For a store that is new, lost, or could not be reached during a run. Logs every search, training and
-evaluation in reports/ with its curves, figures and models, and registers the champions. The data
-and models have to be present: run `dvc repro`, or `dvc pull`. Runs that are in MLflow already do
-not change, so a second call changes nothing.
+Use this if the store is new, was deleted, or could not be reached during a run. Every search,
+training and evaluation in reports/ is logged with its curves, figures and models, and the champions
+are registered. The data and models have to be present: run `dvc repro`, or `dvc pull`. Runs that
+are already in MLflow do not change, so a second call changes nothing.
 """
 
 import itertools
@@ -37,7 +37,7 @@ from sidebyside.workflow import command, graph
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
-LOGGED, PRESENT = "logged", "in MLflow already"
+LOGGED, PRESENT = "logged", "already in MLflow"
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def print_status(root: Path, run: str, status: str) -> None:
     """Print the status of a run, if MLflow still responds.
 
     Raises:
-        UserError: MLflow does not respond any more.
+        UserError: MLflow no longer responds.
     """
     ensure_responding(root)
     print(f"{run}: {status}", flush=True)
@@ -178,7 +178,7 @@ def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
     """Return the path of a model's file, if the record describes it.
 
     Raises:
-        UserError: it is another model.
+        UserError: the file contains another model.
     """
     if path.is_file() and sha256(path) != record["file_sha256"]:
         raise UserError(f"{path} is not the model in its model.json: run `dvc checkout`")
@@ -205,7 +205,7 @@ def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[
 
     Args:
         recorded: reports/evaluate/metrics.json.
-        results: computed from the present predictions and trainings.
+        results: results computed from the present predictions and trainings.
 
     Raises:
         UserError: a model was trained again since, or its predictions differ.
@@ -222,7 +222,7 @@ def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[
 
 
 def read_evaluation(paths: Paths, settings: Evaluate, names: Sequence[ModelName]) -> dict[str, Any]:
-    """Return the content of evaluation.json, if params.yaml asks for this evaluation.
+    """Return the content of evaluation.json, if it has the settings and models of params.yaml.
 
     Raises:
         UserError: params.yaml has other settings or models, or a file is missing or damaged.
@@ -263,12 +263,12 @@ def ensure_responding(root: Path) -> None:
     """Stop if the last call to MLflow failed, so that no incomplete run is reported as logged.
 
     Raises:
-        UserError: MLflow does not respond any more.
+        UserError: MLflow no longer responds.
     """
     if open_store(store_root(root)).failure:
         raise UserError(
-            "MLflow does not respond any more, so entries are missing: start it and run the same"
-            " command again"
+            "MLflow no longer responds, so entries are missing: start it and run the same command"
+            " again"
         )
 
 

@@ -71,7 +71,7 @@ def log_evaluation(
     ) as run:
         run.log_parameters({**record["settings"], "models": sorted(map(str, training_keys))})
         run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
-        # A table: metrics would appear among the charts of the models' metrics.
+        # Logged as a table, because metrics would appear among the charts of the models' metrics.
         columns = (
             *("accuracy_difference", "only_first_right", "only_second_right"),
             "mcnemar_p_value",

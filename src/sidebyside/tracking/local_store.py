@@ -1,9 +1,9 @@
-"""The files of the project's own MLflow store: `mlflow.db` and `mlruns/` in the root.
+"""Create the project's own MLflow store, `mlflow.db` and `mlruns/`, and update it after a move.
 
 MLflow stores the location of every artifact as an absolute path, so that a client in any working
-directory finds models and artifacts. A project that was moved or copied since has locations that
-lead to its former folder, or nowhere. They are moved when the store is opened through this project,
-and by `make ui`.
+directory finds models and artifacts. After a project has been moved or copied, these paths lead to
+the former folder, or nowhere. They are updated when the store is opened through this project, and
+by `make ui`.
 """
 
 import contextlib
@@ -28,16 +28,16 @@ LOCATIONS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
-# The location of an experiment: absolute, or relative as this project wrote it before.
+# The location of an experiment: absolute, or relative as earlier versions of this project wrote it.
 LOCATION = re.compile(rf"(?:/(?:.*/)?)?{ARTIFACTS}/[^/]+")
 
 
 def main() -> None:
-    """Move the locations of this checkout's store to its folder."""
+    """Update the artifact locations in this checkout's store."""
     command.parser(main.__doc__).parse_args()
     try:
         if relocate(CHECKOUT):
-            print(f"{DATABASE}: artifact locations moved to {CHECKOUT}")
+            print(f"{DATABASE}: artifact locations updated to {CHECKOUT}")
     except sqlite3.Error as error:
         raise UserError(f"{CHECKOUT / DATABASE}: {error}") from None
 
@@ -89,9 +89,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def relocate(folder: Path) -> bool:
-    """Move the store's locations to the folder that it lies in; return whether any had to move.
+    """Update the store's locations to its present folder; return whether any was out of date.
 
-    This is SQL into MLflow's own tables because no API of MLflow changes a location: an
+    This runs SQL on MLflow's own tables because no API of MLflow changes a location: an
     experiment's is fixed when it is created, and runs, logged models and versions copy it. All
     columns change in one transaction.
 

@@ -20,10 +20,10 @@ Images = NDArray[np.uint8]
 
 
 def log_model(store: Store, run: Any, model: Any, input_example: Images, step: int) -> str:
-    """Log a model and return its id; a model that a killed process logged in full is kept.
+    """Log a model and return its id; a model that a killed process logged completely is kept.
 
     Args:
-        store: the store, called without protection against an outage.
+        store: the store; its errors are raised, not handled as an outage.
         run: MLflow's entity of the run.
         model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10].
         input_example: uint8 [1, 28, 28].
@@ -31,13 +31,13 @@ def log_model(store: Store, run: Any, model: Any, input_example: Images, step: i
     """
     logged = _complete_model(store, run) or _new_model(store, run, model, input_example)
     output = store.entity("LoggedModelOutput")(logged.model_id, step)
-    # The run names the model last: a killed process leaves no incomplete model in the run.
+    # The model is linked to the run last, so a killed process leaves no incomplete model there.
     store.client.log_outputs(run.info.run_id, [output])
     return str(logged.model_id)
 
 
 def _complete_model(store: Store, run: Any) -> Any:
-    """Return a model that was logged in full but is not yet named by the run, or None.
+    """Return a model that was logged completely but not yet linked to the run, or None.
 
     Incomplete models are deleted.
     """

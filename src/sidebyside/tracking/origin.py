@@ -13,7 +13,7 @@ Counts = Mapping[str, Mapping[str, int]]  # split → class name → images
 
 
 class Origin(NamedTuple):
-    """The work that a run logs, and its circumstances."""
+    """The work that a run logs, with its machine and commit."""
 
     stage: str  # the stage's name, such as train@mlp-original-1
     key: str  # identity of the work: its code, parameters, inputs and machine
@@ -35,7 +35,7 @@ def find_origin(root: Path, stage: str, outputs: Sequence[Path]) -> Origin:
     Args:
         root: folder of the stage's dvc.yaml.
         stage: the stage's name.
-        outputs: files and folders below the root, some of the stage's at least.
+        outputs: some or all of the stage's outputs, files and folders below the root.
 
     Raises:
         UserError: an output is missing, or the provenance is damaged.
@@ -73,7 +73,7 @@ def log_inputs(
         run: the run.
         parameters: name → value.
         data: `train` and `val` → SHA-256 of the images and labels.
-        counts: images per class of the two, in that order, by the names that the UI shows.
+        counts: name in the UI → images per class, of the two splits in that order.
     """
     run.log_parameters(parameters)
     for (name, classes), (split, digest) in zip(counts.items(), data.items(), strict=True):

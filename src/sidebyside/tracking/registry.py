@@ -14,7 +14,7 @@ VERSIONS_TAG = "mlflow.modelVersions"  # links the page of a model to its regist
 def register(
     client: Any, name: str, model_id: str, run_id: str, val_accuracy: float, description: str
 ) -> None:
-    """Register a logged model, as the champion of its name if no version is better.
+    """Register a logged model; it becomes the champion if no version of that name is better.
 
     Idempotent: a model is registered once, and the alias moves only to a validation accuracy at
     least as high, so that a short experiment does not replace a better model.
@@ -53,7 +53,7 @@ def register(
 
 
 def _score(text: str) -> float:
-    """Return a version's score; -inf if it is not a number, as people can edit the tag."""
+    """Return a version's score; -inf if it is not a number, because users can edit the tag."""
     with contextlib.suppress(ValueError):
         return float(text)
     return -math.inf

@@ -194,7 +194,7 @@ class Run:
     def retry(self) -> None:
         """Forget the entries that could not be logged: the caller logs everything again.
 
-        A pause after a failure of the store ends.
+        This also ends the pause after a failure of the store.
         """
         self.store.retry()
         self.missed.clear()
@@ -265,7 +265,7 @@ class Run:
     def _attach_metrics(self, model_id: str, step: int) -> None:
         """Attach the run's metrics of one epoch to the model too.
 
-        With their original time MLflow adds no second point to the curve.
+        They keep their original time, so MLflow adds no second point to the curve.
         """
         metrics = [
             self._metric(name, point.value, point.timestamp, step, model_id)

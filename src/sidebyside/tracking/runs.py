@@ -1,8 +1,8 @@
 """Find or create the MLflow run of a piece of work, and set its status when the work ends.
 
 MLflow is a log, not an output: no stage reads it, and everything in it can be logged again from
-DVC's files. So nothing here stops a training. A store that cannot be reached causes a warning and
-is skipped for a while; incorrect use of this module still raises.
+DVC's files. Therefore a failure to log never stops a training: a store that cannot be reached
+causes a warning and is skipped for a while. Incorrect use of this module raises an error.
 
     with open_run(root, TRAINING, "mlp-original-1", key, tags={…}) as run:
         run.log_parameters({"dropout": 0.2})
@@ -81,10 +81,9 @@ def reopen_run(
 ) -> Iterator[Run]:
     """Open the complete run of a trained model to add its test scores.
 
-    Idempotent by the key of the evaluation: with the same `evaluated` again, the run is complete.
-    If the training is not in the store in full (a new store, or an outage), nothing is logged and
-    a warning is printed; `make backfill` logs the training, then the scores. The status of the run
-    does not change.
+    Idempotent: called again with the same `evaluated`, it yields a complete run. If the store lacks
+    the training or a part of it (a new store, or an outage), nothing is logged and a warning is
+    printed; `make backfill` logs the training, then the scores. The run's status does not change.
 
     Args:
         root: as for `open_run`; so are `experiment`, `name` and `key`.
@@ -130,7 +129,7 @@ class _Work:
         return EVALUATED_TAG, self.evaluated
 
     def is_complete(self, entity: Any) -> bool:
-        """Whether a run has everything."""
+        """Return whether everything was logged to a run."""
         name, value = self.mark
         return bool(entity.data.tags.get(name) == value)
 
@@ -186,7 +185,7 @@ def _open(store: Store, work: _Work) -> Iterator[Run]:
 
 
 def _find_or_create(store: Store, work: _Work) -> Any:
-    """Return MLflow's entity of the run of a piece of work, or None if there can be none."""
+    """Return MLflow's entity of a run; None in an outage, or without its parent or training."""
     if work.parent is not None and work.parent.run_id is None:
         return None  # without its parent it would be an orphan, even if the store responds again
     found = store.attempt(lambda: _find(store, work))

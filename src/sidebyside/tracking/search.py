@@ -1,7 +1,8 @@
 """Log hyperparameter searches to MLflow: a run per search, with a child run per trial.
 
-A stage and `make backfill` log by the same functions, so that both leave the same runs, except for
-the curves of failed trials, which no file has. Entries that are in the store already do not change.
+A stage and `make backfill` log through the same functions, so that both create the same runs,
+except for the curves of failed trials, which are not in any file. Entries that are already in the
+store do not change.
 """
 
 import json
@@ -81,7 +82,7 @@ def open_trial(
         search: the search.
         number: number of the trial.
         values: all hyperparameters of the trial.
-        epochs: the maximum.
+        epochs: maximum number of epochs.
     """
     key = f"{search.origin.key}-{trial_identity(values, epochs)}"
     tags = {**search.tags, "trial": number}

@@ -1,4 +1,4 @@
-"""Connect to the MLflow store, the project's own or a server, and go on without it in an outage.
+"""Connect to the project's MLflow store or a server, and continue without it during an outage.
 
 Without MLFLOW_TRACKING_URI in the environment the store is `mlflow.db` and `mlruns/` in the
 project's root, where a bare `mlflow ui` finds it.
@@ -27,8 +27,8 @@ from sidebyside.core.errors import UserError
 from sidebyside.tracking import local_store
 from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
 
-# Set unless the user has: no telemetry, no messages, and a dead server is detected within 15 s
-# (with MLflow's own defaults, after minutes).
+# Defaults that the user's environment overrides: no telemetry, no messages, and detection of a dead
+# server within 15 s (with MLflow's own defaults, it takes minutes).
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
@@ -37,8 +37,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# Seconds without a call after a failure, doubled by each further failure: detecting a dead server
-# takes up to 15 s.
+# Seconds without a call after a failure, doubled after each further failure, because detecting a
+# dead server takes up to 15 s.
 RETRY_AFTER, LONGEST_PAUSE = 30.0, 600.0
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
 # Marks the experiments of this project in a store that others use too.
@@ -123,7 +123,7 @@ class Store:
             if not self._is_outage(error):
                 raise
             message = f"MLflow at {self.address} cannot be reached ({_reason(error)})"
-            raise UserError(f"{message}: start it and run this again") from None
+            raise UserError(f"{message}: start it and run the same command again") from None
 
     def _call(self, action: Callable[[], Any]) -> Any:
         """Return the result of `action`, called with a connected client."""

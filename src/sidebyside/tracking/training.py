@@ -1,7 +1,7 @@
 """Log trained models to MLflow.
 
-A stage and `make backfill` log by the same functions, so that both leave the same runs. Entries
-that are in the store already do not change.
+A stage and `make backfill` log through the same functions, so that both create the same runs.
+Entries that are already in the store do not change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def open_training(
     Args:
         root: root of the checkout.
         name: the model.
-        record: with settings and data_sha256, such as the content of model.json.
+        record: settings and data_sha256, such as the content of model.json.
         origin: origin of the model.
     """
     return open_run(

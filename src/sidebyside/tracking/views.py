@@ -9,7 +9,7 @@ CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")  # learning curves tha
 VIEW = "columns"  # the name of an experiment's view in its address
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
-VIEW_TAG = "mlflow.sharedViewState."  # where the UI keeps the view of an address that people share
+VIEW_TAG = "mlflow.sharedViewState."  # prefix of the tag in which the UI stores a shared view
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""A script as a resumable DVC stage: command line, progress, saved state, provenance."""
+"""Run a script as a resumable DVC stage: command line, progress, saved state, provenance."""

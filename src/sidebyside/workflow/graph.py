@@ -17,7 +17,7 @@ CODE = (".py", ".jinja")
 
 
 def entry(root: Path, stage: str) -> dict[str, Any]:
-    """Return a stage's entry in dvc.yaml; of a `foreach`, the entry that it repeats.
+    """Return a stage's entry in dvc.yaml; for a `foreach`, its `do` section.
 
     Args:
         root: folder of dvc.yaml.
@@ -34,7 +34,7 @@ def entry(root: Path, stage: str) -> dict[str, Any]:
 
 
 def outputs_of(root: Path) -> set[str]:
-    """Return the outputs in dvc.yaml; of a templated path, the part before the template.
+    """Return the outputs in dvc.yaml; for a templated path, the part before the template.
 
     Raises:
         UserError: dvc.yaml has no stages.
@@ -44,7 +44,7 @@ def outputs_of(root: Path) -> set[str]:
 
 
 def stage_outputs(root: Path, stage: str) -> list[str]:
-    """Return the outputs of a stage in dvc.yaml, templated as they stand there.
+    """Return the outputs of a stage in dvc.yaml, with templates not filled in.
 
     Args:
         root: folder of dvc.yaml.
@@ -59,7 +59,7 @@ def stage_outputs(root: Path, stage: str) -> list[str]:
 
 
 def recorded_outputs(root: Path) -> dict[str, str]:
-    """Return output → MD5 (of a folder: of its listing) of dvc.lock; none without one.
+    """Return output → MD5 in dvc.lock (for a folder, of its listing); empty without dvc.lock.
 
     Raises:
         UserError: dvc.lock cannot be read.
@@ -69,7 +69,7 @@ def recorded_outputs(root: Path) -> dict[str, str]:
 
 
 def recorded_stages(root: Path) -> dict[str, dict[str, str]]:
-    """Return stage → output → MD5 of dvc.lock; none without one.
+    """Return stage → output → MD5 in dvc.lock; empty without dvc.lock.
 
     Raises:
         UserError: dvc.lock cannot be read.
@@ -89,7 +89,7 @@ def recorded_stages(root: Path) -> dict[str, dict[str, str]]:
 def code(root: Path, stage: str) -> dict[str, str]:
     """Return file → SHA-256 of the code among a stage's dependencies, sorted by file.
 
-    A folder stands for all code below it.
+    A folder counts as all code below it.
     """
     files = []
     for name in entry(root, stage)["deps"]:
@@ -105,14 +105,14 @@ def dependencies(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]
     Args:
         root: folder of dvc.yaml.
         stage: the stage's name in dvc.yaml, without the item.
-        arguments: of the script; they select the item of the stage's matrix.
+        arguments: arguments of the script, which select the item of the stage's matrix.
     """
     found = entry(root, stage)
     placeholders = shlex.split(found["cmd"].partition(".py")[2])
     content = _content(root / PARAMETERS)
     values: dict[str, Any] = {}
     for listed in found.get("params", []):
-        if isinstance(listed, Mapping):  # a file's name, and keys or nothing for all of it
+        if isinstance(listed, Mapping):  # file → keys, or None for the whole file
             for file, keys in listed.items():
                 other = _content(root / file)
                 values |= {f"{file}: {key}": _value(other, key) for key in keys or ()}
@@ -131,7 +131,7 @@ def _digest(path: Path) -> str:
 def _content(path: Path) -> Any:
     try:
         return read_yaml(path)
-    except UserError:  # half edited; `main` reports the fault
+    except UserError:  # invalid while it is being edited; `main` reports the error
         return None
 
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 @contextmanager
 def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Provide a function of (steps done, all steps) that draws a progress bar on a terminal.
+    """Yield a function of (steps done, total steps) that draws a progress bar on a terminal.
 
     Without a terminal, as in a log, nothing is drawn.
 
@@ -28,13 +28,13 @@ def step_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_epoch(label: str, row: Mapping[str, float], epochs: int, seconds: float) -> None:
-    """Print a line for an epoch: its scores, its time, and the longest time left.
+    """Print a line for an epoch: its scores, its duration, and the maximum time left.
 
     Args:
         label: the beginning of the line.
-        row: the epoch in the history.
-        epochs: the maximum.
-        seconds: time of this epoch.
+        row: the epoch's row of the history.
+        epochs: maximum number of epochs.
+        seconds: duration of this epoch.
     """
     print(
         f"{label} epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f},"

@@ -1,8 +1,8 @@
-"""Where a result comes from: commit, machine and identity of the work that made it.
+"""Record the provenance of results: the commit, machine and work that produced them.
 
-Outputs hold results, never circumstances. A stage writes these beside its outputs, into
-`.state/provenance/<stage>.json`, which git ignores; MLflow gets them as tags, and `make record`
-gathers them into a committed file.
+Outputs contain results only. A stage writes its provenance to `.state/provenance/<stage>.json`,
+which git ignores; MLflow stores it as tags, and `make record` gathers that of all stages in a
+committed file.
 """
 
 import functools
@@ -21,9 +21,9 @@ from sidebyside.core.files import path_digest, read_json, write_json
 from sidebyside.models.tensorflow_setup import ENVIRONMENT
 from sidebyside.workflow.graph import outputs_of
 
-LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions decide a trained model's bits
+LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
 FOLDER = ".state/provenance"
-RECORDED = ("reports/provenance.json", "provenance.json")  # what `make record` gathers
+RECORDED = ("reports/provenance.json", "provenance.json")  # written by `make record`
 
 
 class Source(NamedTuple):
@@ -34,13 +34,13 @@ class Source(NamedTuple):
 
 
 class Provenance(NamedTuple):
-    """Where the outputs of a stage come from."""
+    """Provenance of a stage's outputs."""
 
     key: str  # identity of the work: its code, parameters, inputs and machine
     machine: Mapping[str, str]  # as `machine` returns it
     source: Source
     outputs: Mapping[str, str]  # path below the root → MD5, as in dvc.lock
-    seconds: float | None = None  # of computing, interruptions left out; None: not measured
+    seconds: float | None = None  # computing time, without interruptions; None: not measured
 
     def content(self) -> dict[str, Any]:
         """Return the entry as JSON values."""
@@ -56,13 +56,13 @@ def write(
     outputs: Sequence[Path],
     seconds: float | None = None,
 ) -> Provenance:
-    """Write where the outputs of a stage come from, and return it.
+    """Write the provenance of a stage's outputs, and return it.
 
     Args:
         root: folder of the stage's dvc.yaml.
         stage: the stage's name, such as train@mlp-original-1.
         key: identity of the work.
-        facts: of the machine, as `machine` returns them.
+        facts: properties of the machine, as `machine` returns them.
         outputs: the stage's files and folders below the root.
         seconds: computing time.
     """
@@ -72,15 +72,15 @@ def write(
 
 
 def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
-    """Return where the outputs of a stage come from; None if that is unknown.
+    """Return the provenance of a stage's outputs; None if it is unknown.
 
-    An entry counts only if it is about the files as they are now. This checkout's own entry comes
-    first, then that of the checkout that DVC copied for an experiment, then the recorded one.
+    An entry is valid only if its digests match the present files. This checkout's own entry has
+    priority, then that of the checkout that DVC copied for an experiment, then the recorded one.
 
     Args:
         root: folder of the stage's dvc.yaml.
         stage: the stage's name.
-        outputs: files and folders below the root, some of the stage's at least.
+        outputs: some or all of the stage's outputs, files and folders below the root.
 
     Raises:
         UserError: an output is missing, or an entry is damaged.
@@ -100,7 +100,7 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
 
 
 def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:
-    """Return the provenance of outputs that nothing is known about but their digests.
+    """Return the provenance of outputs of which only the digests are known.
 
     Args:
         root: folder of dvc.yaml.
@@ -118,7 +118,7 @@ def parse(file: Path, content: Any) -> Provenance:
     """Return an entry from its JSON values.
 
     Raises:
-        UserError: they are not those of an entry; the message names the file.
+        UserError: the values do not form an entry; the message names the file.
     """
     try:
         entry = Provenance(**{**content, "source": Source(**content["source"])})
@@ -141,7 +141,7 @@ def digests(root: Path, outputs: Sequence[Path]) -> dict[str, str]:
 def source(root: Path) -> Source:
     """Return the commit of the checkout at `root` and whether its tracked files differ from it.
 
-    Results do not count: a pipeline that has run half way has not changed its own source.
+    Results are ignored: a pipeline that has run halfway has not changed its source.
     """
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
@@ -154,7 +154,7 @@ def source(root: Path) -> Source:
 
 @functools.cache
 def results(top: Path) -> tuple[str, ...]:
-    """Return the tracked paths below the top of a repository that hold results.
+    """Return the tracked paths below the top of a repository that contain results.
 
     They are reports/ and, of each tracked dvc.yaml, the outputs, dvc.lock and recorded provenance.
     """
@@ -167,7 +167,7 @@ def results(top: Path) -> tuple[str, ...]:
 
 
 def locks(root: Path) -> dict[str, str]:
-    """Return file → SHA-256 of the two that pin the data and the libraries; none if missing."""
+    """Return file → SHA-256 of dvc.lock and requirements.lock; a missing file has no entry."""
     files = (root / name for name in ("dvc.lock", "requirements.lock"))
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()
@@ -175,20 +175,20 @@ def locks(root: Path) -> dict[str, str]:
 
 
 def machine(threads: int | None = None) -> dict[str, str]:
-    """Return what fixes the bits of a training: processor features, library versions, threads.
+    """Return the properties that determine a training's bits: processor, libraries, threads.
 
     Args:
         threads: the number of intra-op threads configured, if the work depends on it.
 
     Returns:
-        Name → value, with `fingerprint`, a hash of all the others: the same fingerprint promises
-        the same bytes, another one a tolerance.
+        Name → value, with `fingerprint`, a hash of all the others. Machines with the same
+        fingerprint give the same bytes, others give accuracies within a tolerance.
     """
     facts = {name: metadata.version(name) for name in LIBRARIES}
     facts["python"] = platform.python_version()
     facts["processor"] = f"{platform.machine()} {_digest(_processor_features())}"
     facts["onednn"] = ENVIRONMENT["TF_ENABLE_ONEDNN_OPTS"]
-    # A user may keep oneDNN from using newer instructions than these.
+    # A user may limit the instruction set that oneDNN uses.
     facts["instructions"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")
     if threads is not None:
         facts["threads"] = str(threads)
@@ -198,7 +198,7 @@ def machine(threads: int | None = None) -> dict[str, str]:
 def _processor_features() -> str:
     """Return the instruction sets of the first processor, in a fixed order.
 
-    Linux names them; elsewhere the processor's name has to do.
+    Only Linux lists them; on other systems the processor's name is returned.
     """
     facts = _processor_facts()
     features = facts.get("flags") or facts.get("Features")  # x86, ARM
@@ -206,12 +206,12 @@ def _processor_features() -> str:
 
 
 def processor_name() -> str:
-    """Return what people call the processor, or at least its architecture."""
+    """Return the model name of the processor, or its architecture if the name is unknown."""
     return _processor_facts().get("model name") or platform.machine()
 
 
 def _processor_facts() -> dict[str, str]:
-    """Return what Linux says of the first processor; nothing elsewhere."""
+    """Return the entries of the first processor in /proc/cpuinfo; empty without that file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -225,7 +225,7 @@ def _digest(text: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Return what git prints; None without git or without a repository."""
+    """Return the output of a git command; None without git or without a repository."""
     command = ["git", "--no-optional-locks", *arguments]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)

@@ -1,9 +1,9 @@
 """Keep the state that a stage resumes from after an interruption: one folder per piece of work.
 
 The folder lies outside the stage's outputs and is named by a key derived from the stage's code,
-parameters and inputs, so work is resumed only if it would be done in exactly the same way. It stays
-until DVC has recorded the result: if a stage is killed between its end and that record, DVC runs
-it again, and all work is found done.
+parameters and inputs, so work is resumed only if none of these has changed. It is kept until DVC
+has recorded the result: if a stage is killed between its end and that record, DVC runs it again,
+and the completed work is reused.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     Args:
         root: folder of dvc.yaml.
         stage: the stage's name, without the item.
-        inputs: everything else that decides the result, such as parameters and digests of the
+        inputs: everything else that affects the result, such as parameters and digests of the
             data, as JSON values; `threads`, if given, is the number of intra-op threads.
     """
     machine = provenance.machine(inputs.get("threads"))["fingerprint"]
@@ -52,7 +52,7 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
         root: folder of dvc.yaml.
         name: name of the work; only one process at a time can do it.
         key: identity of the work, as `work_key` returns it.
-        outputs: files below the root that the work makes and dvc.yaml lists.
+        outputs: files below the root that the work writes and dvc.yaml lists.
 
     Raises:
         UserError: another process is doing the same work.
@@ -80,7 +80,7 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
 
 
 def forget_recorded(root: Path) -> None:
-    """Delete the folders of work whose outputs dvc.lock records; forced to rerun, it starts over.
+    """Delete the state of work whose outputs dvc.lock records: a forced rerun starts from scratch.
 
     Folders that another process is changing are left for the next call.
     """

@@ -1,4 +1,4 @@
-"""Show how far a search is."""
+"""Print the progress of a search."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from sidebyside.workflow.progress import duration
 def trial_lines(task: SearchTask, label: str) -> Callable[[Trial, Sequence[float]], None]:
     """Return a callback for `run_search` that prints a line per trial.
 
-    A line holds the trial's score, the best so far, the time left and the searched values.
+    A line has the trial's score, the best so far, the time left and the searched values.
 
     Args:
         task: the search.

@@ -1,7 +1,7 @@
 """Run a pipeline script as a stage of dvc.yaml.
 
-DVC hashes a stage's code and parameters after the stage has ended. If they were edited meanwhile,
-DVC would record the new ones with a result of the old ones; such a stage fails.
+DVC hashes a stage's code and parameters after the stage has ended. If they were edited during the
+run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
 """
 
 import os
@@ -14,7 +14,7 @@ from sidebyside.workflow import command, graph, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
-    """Call `main` as a command that fails if the stage's code or parameters change meanwhile.
+    """Call `main` as a command that fails if the stage's code or parameters change during the run.
 
     Args:
         main: the stage's work.

@@ -68,7 +68,7 @@ def test_gathered_entries_are_written_in_the_order_of_the_stages(root: Path) -> 
 def test_stages_without_provenance_are_named_and_former_stages_removed(root: Path) -> None:
     pipeline(root, train={"c": "3"}, evaluate={"d": "4"})
     line = write_gathered(root)
-    assert line.endswith("provenance of 1 of 2 stages; none known of evaluate")
+    assert line.endswith("provenance of 1 of 2 stages; unknown for evaluate")
     assert list(read_json(root / "reports/provenance.json")) == ["train"]
 
 

@@ -150,7 +150,7 @@ def test_a_used_port_is_named() -> None:
 
 
 def test_an_empty_host_is_refused() -> None:
-    with pytest.raises(UserError, match="--host is empty, which means every address"):
+    with pytest.raises(UserError, match="--host is empty, which means all addresses"):
         bind("", free_port())
 
 

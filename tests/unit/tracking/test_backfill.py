@@ -38,7 +38,7 @@ def test_an_outage_during_the_backfill_is_an_error(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     store = open_store(root)
     store.attempt(store.client.search_experiments)
-    with pytest.raises(UserError, match="does not respond any more"):
+    with pytest.raises(UserError, match="no longer responds"):
         ensure_responding(root)
 
 
@@ -173,7 +173,7 @@ def test_a_search_is_logged_if_every_complete_trial_has_its_curves(
     tags = runs["mlp-trial-1"].data.tags
     assert tags["mlflow.parentRunId"] == runs["search-mlp"].info.run_id
     assert (tags["stage"], tags["machine.fingerprint"], tags["seed"]) == ("tune@mlp", "f", "1")
-    assert backfill_search(root, search, tmp_path, histories) == "in MLflow already"
+    assert backfill_search(root, search, tmp_path, histories) == "already in MLflow"
 
 
 def test_a_run_that_could_not_be_opened_is_an_error(

@@ -167,7 +167,7 @@ def test_the_command_moves_the_locations(
     monkeypatch.setattr(local_store, "CHECKOUT", target)
     monkeypatch.setattr(sys, "argv", ["local_store"])
     local_store.main()
-    assert capsys.readouterr().out == f"mlflow.db: artifact locations moved to {target}\n"
+    assert capsys.readouterr().out == f"mlflow.db: artifact locations updated to {target}\n"
     local_store.main()
     assert capsys.readouterr().out == ""
     (target / "mlflow.db").write_bytes(b"not a database" * 1000)
