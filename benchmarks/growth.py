@@ -1,10 +1,10 @@
 """Measure how time and memory grow with the data, and whether a full MLflow store is slower.
 
 Each training runs in a new process on the train split repeated 1, 2, 5 and 10 times. After a first
-epoch, as many epochs are timed as give the same number of images for every size, so that short
-epochs are measured as precisely as long ones; peak memory is read from /proc. The store is filled
-through MLflow's client with runs that have tags, parameters and metrics; then the logging of a
-training is timed in an empty and in the full store alternately.
+epoch, more epochs are timed for smaller sizes, so that the total number of images is the same and
+short epochs are measured as precisely as long ones; peak memory is read from /proc. The store is
+filled through MLflow's client with runs that have tags, parameters and metrics; then the logging of
+a training is timed in an empty and in the full store alternately.
 
 Reads:  data/processed/train.npz, params.yaml, reports/tune/
 Writes: reports/benchmarks/growth.{json,png}

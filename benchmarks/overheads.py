@@ -1,8 +1,8 @@
 """Measure the time that `dvc repro` spends on imports, data, logging, saving and figures.
 
 The last commit is cloned and reproduced from scratch under py-spy, which samples the stack of every
-process twenty times a second. A sample counts for the category of its innermost frame that has one.
-Then the commands that do almost nothing are timed. Needs `make peers`.
+process twenty times a second. A sample belongs to the category of the innermost frame that has one.
+Then commands with almost no work are timed. Needs `make peers`.
 
 Reads:  the last commit
 Writes: reports/benchmarks/overheads.json

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def train(model: str, precision: str) -> dict[str, float]:
-    """Train a default model in one precision and return its scores and median seconds per epoch."""
+    """Train a default model in one precision; return its scores and median seconds per epoch."""
     paths = Paths(ROOT)
     parameters = read_parameters(paths.params)
     settings = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model)).model_dump(

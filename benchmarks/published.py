@@ -10,7 +10,7 @@ from benchmarks.workloads import ROOT
 from sidebyside.workflow import command
 from study.plan import read_plan
 
-CNN = "2-cnn"  # published by system 2; its kind takes most of the time of all replications
+CNN = "2-cnn"  # published by system 2; such networks take most of the replications' time
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Compare the time of an epoch with plain Keras on TensorFlow and JAX, and with PyTorch.
 
-Each measurement runs in a new process. The contenders and the matrix product that serves as the
-limit alternate in every round, so that other load on the machine affects all of them alike. Each
-trains the same network on the same images with dropout, a new order in every epoch and accuracy as
-a metric; only this project uses deterministic kernels. PyTorch and JAX need `make peers` first.
+Each measurement runs in a new process. The contenders and the matrix product that gives the peak
+rate alternate in every round, so that other load on the machine affects all of them alike. Each
+contender trains the same network on the same images with dropout, shuffling in every epoch and
+accuracy as a metric; only this project uses deterministic kernels. PyTorch and JAX need `make
+peers` first.
 
 Reads:  data/processed/train.npz
 Writes: reports/benchmarks/training.{json,png}; with --second-machine only training_elsewhere.json
@@ -62,7 +63,7 @@ def main() -> None:
     rounds = arguments.rounds
     if not PEERS.exists():
         raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
-    # Keras does not set the number of threads; its backends use as many as there are cores.
+    # Keras does not set the number of threads; by default its backends use one per core.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: workloads.THREADS])
     cases = [(model, size) for model, sizes in BATCH_SIZES.items() for size in sizes]
     found: dict[tuple[str, int], dict[str, list[float]]] = {

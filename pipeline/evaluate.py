@@ -163,7 +163,7 @@ def check_model(paths: Paths, name: ModelName) -> None:
     """Check that a model's file is the one that its model.json describes.
 
     Raises:
-        UserError: a file is missing, or the model is another one.
+        UserError: a file is missing, or model.json describes a different model.
     """
     file = paths.training(name) / "model.json"
     record = result_files.read_record(file, result_files.TrainedModel)
@@ -228,7 +228,7 @@ def score(
 def evaluation_inputs(
     paths: Paths, parameters: Parameters, names: Sequence[ModelName], test: str
 ) -> dict[str, Any]:
-    """Return everything but code that decides the evaluation, as JSON values.
+    """Return everything except code that determines the evaluation, as JSON values.
 
     Args:
         paths: paths of the checkout.

@@ -1,1 +1,1 @@
-"""For maintainers: fill the pages' tables and the checklist, take the tour's screenshots."""
+"""Maintain the repository: generate tables and the checklist, take the tour's screenshots."""

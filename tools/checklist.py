@@ -14,7 +14,7 @@ from sidebyside.core.files import read_json, read_yaml
 from sidebyside.reproducibility.seed_variance import by_seed, read_other_seeds, without_seed
 
 SOURCE = "checklist.yaml"  # next to this module
-LACKING = "none yet"  # evidence that begins so does not exist; the rest says what is missing
+LACKING = "none yet"  # prefix of evidence that does not exist yet; a description follows
 INTRODUCTION = """\
 # Reproducibility checklist
 

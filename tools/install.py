@@ -1,7 +1,7 @@
 """Build the environment .venv from requirements.lock: `make install`.
 
-It is built beside the one in use, checked, and swapped in; whatever goes wrong before that leaves
-the environment in use as it is. Needs nothing but a bare Python: standard library only.
+It is built beside the environment in use, checked, and then replaces it; an error before that
+leaves the environment in use unchanged. This script needs only Python and its standard library.
 """
 
 import fcntl
@@ -19,8 +19,8 @@ MARK = "installed"  # make compares its time with those of the inputs
 INPUTS = (LOCK, PAGE, "tools/install.py")
 OLDEST, NEWEST = (3, 11), (3, 13)  # as requires-python in pyproject.toml says
 
-# Settings that a user needs to reach a package index; every other one of these programs could
-# redirect the installation.
+# Settings of pip and uv that a user may need to reach a package index. All their other settings are
+# removed, because they could redirect the installation.
 KEPT = re.compile(
     r"(PIP|UV)_(.*INDEX.*|FIND_LINKS|.*CERT|TRUSTED_HOST|.*INSECURE_HOST|PROXY|.*TIMEOUT|RETRIES"
     r"|.*CACHE_DIR|CONFIG_FILE|KEYRING_PROVIDER|NATIVE_TLS|OFFLINE)"
@@ -63,7 +63,7 @@ def install(root: Path) -> None:
 
 
 def is_current(root: Path, mark: Path) -> bool:
-    """Return whether an environment is newer than all it is built from.
+    """Return whether an environment is newer than all of its inputs.
 
     Args:
         root: root of the checkout.
@@ -90,28 +90,28 @@ def check_python() -> None:
         import ensurepip  # noqa: F401, PLC0415 (Debian ships it apart)
     except ImportError:
         raise InstallError(
-            f"{sys.executable} cannot make environments: on Debian and Ubuntu run"
+            f"{sys.executable} cannot create environments: on Debian and Ubuntu run"
             " `apt-get install python3-venv`"
         ) from None
 
 
 def build(root: Path, target: Path) -> None:
-    """Build an environment and check that its packages fit together.
+    """Build an environment and check that its packages are compatible.
 
-    uv installs in parallel, compiles bytecode and makes an environment that may be moved; pip
-    installs uv itself, by the hashes that the lock has for it.
+    uv installs in parallel, compiles bytecode and creates a relocatable environment; pip installs
+    uv itself, with the hashes in the lock file.
 
     Raises:
         InstallError: a step fails.
     """
     python = target / "bin/python"
-    run("make an environment", sys.executable, "-m", "venv", target)
+    run("create an environment", sys.executable, "-m", "venv", target)
     (target / "uv.lock").write_text(entry((root / LOCK).read_text(encoding="utf-8"), "uv"))
     hashed = ("install", "--quiet", "--require-hashes", "--no-deps", "--requirement")
     run("install uv", python, "-m", "pip", *hashed, target / "uv.lock")
     uv = target / "bin/uv"
     allowed = ("--quiet", "--allow-existing", "--relocatable", "--python", python)
-    run("make it movable", uv, "venv", *allowed, target)
+    run("make it relocatable", uv, "venv", *allowed, target)
     locked = ("--require-hashes", "--compile-bytecode", "--requirement", root / LOCK)
     run("install the packages", uv, "pip", "install", "--quiet", "--python", python, *locked)
     run("check the packages", uv, "pip", "check", "--quiet", "--python", python)
@@ -125,7 +125,7 @@ def entry(lock: str, package: str) -> str:
     """Return the requirement of one package with its hashes.
 
     Raises:
-        InstallError: the lock has none.
+        InstallError: the lock file does not contain the package.
     """
     found = re.search(rf"^{package}==(?:.*\\\n)*.*\n", lock, re.MULTILINE)
     if not found:
@@ -137,7 +137,7 @@ def run(purpose: str, *command: str | Path) -> None:
     """Run a command of the installation.
 
     Raises:
-        InstallError: it fails; the message has the last line that it printed.
+        InstallError: it fails; the message has its error lines, or else the last line of output.
     """
     parts = [str(part) for part in command]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Fill the generated parts of the documentation from the last results: `python -m tools.readme`.
+"""Generate parts of the documentation from the latest results: `python -m tools.readme`.
 
 A table in a page stands between `<!-- name -->` and `<!-- /name -->`; nothing between the two is
 edited manually. The header of params.yaml, docs/architecture.svg and the reviewer's checklist in

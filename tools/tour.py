@@ -57,8 +57,8 @@ def document(parts: Sequence[Page | Listing]) -> str:
     lines = [
         "# A tour",
         "What does a user see after `make repro`? `make tour` takes these screenshots; they may"
-        " show an earlier run than README.md. Runs logged by `make backfill` have the time of"
-        " logging.",
+        " show an earlier run than README.md. Runs logged by `make backfill` show the time of"
+        " logging, not of training.",
     ]
     for part in parts:
         lines.append(f"## {part.title}")
@@ -74,7 +74,7 @@ def document(parts: Sequence[Page | Listing]) -> str:
 
 @contextlib.contextmanager
 def ui(root: Path) -> Iterator[str]:
-    """Run `mlflow ui` on loopback during the block, and give its address.
+    """Run `mlflow ui` on the loopback interface during the block, and yield its address.
 
     Raises:
         UserError: the server did not start.

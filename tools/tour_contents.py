@@ -144,7 +144,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "signature",
             "Model signature",
-            "`MLmodel` has the signature; `input_example.json` is an example input.",
+            "`MLmodel` contains the signature; `input_example.json` is an example input.",
             f"{training}/models/{model}/artifacts",
             "MLmodel",
             click="//*[text()='MLmodel']",
@@ -152,7 +152,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "searches",
             "Searches and trials",
-            "Click the sign before the name of a search to show its trials.",
+            "Click the expand icon before the name of a search to show its trials.",
             f"{search}/runs",
             "search-cnn",
             click="(//div[@role='gridcell']//button)[1]",
@@ -182,7 +182,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
 
 
 def dvc_contents(root: Path, folder: Path) -> list[Page | Listing]:
-    """Return what DVC shows for the results and for an experiment.
+    """Return DVC's plots and tables of the results and of an experiment.
 
     Args:
         root: the checkout.
@@ -193,7 +193,7 @@ def dvc_contents(root: Path, folder: Path) -> list[Page | Listing]:
     """
     clone = clones.clone(root, folder / "clone")
     clones.restore_results(clone, root)
-    shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # `make install` made it
+    shutil.copy(root / ".dvc/plots/page.html", clone / ".dvc/plots")  # written by `make install`
     settings = [word for value in EXPERIMENT for word in ("-S", value)]
     dvc(clone, "exp", "run", "--name", "shorter", *settings)
     show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]

@@ -1,4 +1,4 @@
-"""Compare the published numbers and claims with the results, and write the page.
+"""Compare the published numbers and claims with the measured results, and write the page.
 
 Searches and models without results are left out and listed: `dvc repro --single-item compare` shows
 the progress of an unfinished study.

@@ -1,1 +1,1 @@
-"""Replicate five published systems: plan, trainings, tracking, and `comparison` with the page."""
+"""Replicate five published systems: plan, trainings, tracking, and the comparison page."""

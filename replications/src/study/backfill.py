@@ -1,7 +1,7 @@
-"""Log the results of the published systems to MLflow that are not there yet.
+"""Log all results of the published systems that are missing in MLflow.
 
-As `make backfill` does for the pipeline, whose prepared data have to be present. Logs the part of
-the plan that has been run on these data.
+This is the second part of `make backfill`. The prepared data of the main pipeline have to be
+present; only results that were obtained from these data are logged.
 """
 
 from pathlib import Path
@@ -68,7 +68,7 @@ def backfill_system_search(root: Path, name: str, model: str) -> str:
 
 
 def backfill_model(root: Path, name: str, part: SystemModel) -> str:
-    """Log a model of a published system, every seed of it; return LOGGED or PRESENT.
+    """Log all seeds of a published system's model; return LOGGED or PRESENT.
 
     Args:
         root: root of the checkout.

@@ -1,8 +1,8 @@
 """Run the stages of the study that are not up to date, two at a time, longest first.
 
-Each stage computes with one thread (docs/speed.md has the time this saves). A run that was
-interrupted resumes where it stopped. A run of every stage records its time, without interruptions,
-as `everything` in .state/provenance; to start one, delete dvc.lock, results and .state in
+Each stage computes with one thread (docs/speed.md has the time this saves). An interrupted run
+resumes where it stopped. A run of all stages records its duration, without interruptions, as
+`everything` in .state/provenance; to start one, delete dvc.lock, results and .state in
 replications/.
 """
 
@@ -18,7 +18,7 @@ from sidebyside.workflow.progress import duration
 from study.plan import predecessors, read_plan, stage_names
 
 AT_ONCE = 2
-EVERYTHING = "everything"  # entry of the time of a run of every stage
+EVERYTHING = "everything"  # entry with the duration of a run of all stages
 RECORDED = "provenance.json"  # beside dvc.yaml: provenance of the recorded results
 
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def expected_seconds(folder: Path) -> dict[str, float]:
-    """Return stage → duration of its last run here, or else of the recorded run.
+    """Return stage → duration of its last run in this checkout, or else of the recorded run.
 
     Args:
         folder: the folder of dvc.yaml.
@@ -69,7 +69,7 @@ def expected_seconds(folder: Path) -> dict[str, float]:
 
 
 class Ledger:
-    """The stages completed since a run began, and its time, kept across interruptions."""
+    """The completed stages of a run and its duration, kept across interruptions."""
 
     def __init__(self, folder: Path, due: Sequence[str]) -> None:
         """Resume an interrupted run, or begin a new one if all its completed stages are due again.

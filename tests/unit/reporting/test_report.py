@@ -81,10 +81,10 @@ def test_every_metric_is_defined(html: str, markdown: str) -> None:
         assert f'id="definitions-1-{metric}"' in html
 
 
-def test_the_summary_describes_the_random_image_changes(markdown: str) -> None:
+def test_the_summary_describes_the_random_transforms(markdown: str) -> None:
     assert (
-        "the images of the CNN are changed at random: flipped horizontally with probability 0.5 and"
-        " shifted by up to 1 pixel in each direction." in summary(markdown)
+        "the training images of the CNN are transformed at random: flipped horizontally with"
+        " probability 0.5 and shifted by up to 1 pixel in each direction." in summary(markdown)
     )
     assert "images of the MLP" not in markdown
 

@@ -66,7 +66,7 @@ def agreement(rows: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         axis.set_major_formatter(PercentFormatter(1, decimals=1))
         axis.set_major_locator(MaxNLocator(6, steps=ROUND_STEPS))
     axes.set_xlabel("Published test accuracy")
-    axes.set_ylabel("ModelResult test accuracy")
+    axes.set_ylabel("Measured test accuracy")
     axes.set_title("Rows of the grid")
     axes.legend()
     return figure

@@ -97,7 +97,7 @@ def printed(part: SystemModel) -> dict[str, str]:
 
 
 def rating(metric: str, position: str) -> str:
-    """Return "better" or "worse" for a published number outside our range, else its position."""
+    """Return "better" or "worse" for a published number outside our range, or else its position."""
     if position not in ("higher", "lower"):
         return position
     return "better" if (position == "higher") != metric.endswith("loss") else "worse"

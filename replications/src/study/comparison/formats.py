@@ -14,7 +14,7 @@ NOTHING = "–"
 # Lists of hyperparameters with one value per layer → the hyperparameter that sets the layers.
 LAYERS = {"dropout": "hidden_units", "block_dropout": "filters", "kernel_size": "filters"}
 CLASS_METRICS = dict(zip(PER_CLASS, ("precision", "recall", "F1"), strict=True))
-METRICS = {  # every metric that a document may print or a claim be about → its name on the page
+METRICS = {  # metric of a document or a claim → its name on the page
     "train_loss": "loss on the training data",
     "train_accuracy": "accuracy on the training data",
     "test_accuracy": "test accuracy",

@@ -181,7 +181,7 @@ def read_model(folder: Path) -> ModelResult:
 
 
 def read_runs(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return seed → scores, best_epoch, history and classes, as `model_runs.log` takes them.
+    """Return seed → scores, best_epoch, history and classes, as `log_model_run` takes them.
 
     Args:
         folder: results/models/<name>.
@@ -208,7 +208,7 @@ def read_runs(folder: Path) -> dict[int, dict[str, Any]]:
 def mean_step(values: Sequence[float]) -> float:
     """Return the mean absolute difference between consecutive epochs, after WARM_UP epochs.
 
-    Histories too short for that count from their first epoch.
+    For a shorter history, all epochs count.
     """
     steps = np.abs(np.diff(values[WARM_UP:] if len(values) > WARM_UP + 1 else values))
     return float(steps.mean()) if len(steps) else 0.0

@@ -108,7 +108,7 @@ def numbers(plan: Plan, models: Models, system: str) -> Cells:
 
 
 def sources(plan: Plan, system: str) -> list[dict[str, Any]]:
-    """Return where the document prints hyperparameters and results; classes have a table."""
+    """Return the sources of hyperparameters and results, except those in the tables of classes."""
     found = []
     for part in models_of(plan, system).values():
         hyperparameters = part.source if isinstance(part, PrintedModel) else ""

@@ -113,7 +113,7 @@ def test_the_expected_count_outside_by_chance_follows_from_the_number_of_seeds()
     assert "By chance alone, about 5 of these 7 numbers would lie outside our range" in markdown
     assert "higher for the 3 numbers that were measured on other validation images" in markdown
     # The first model has 33 numbers of classes and means, of which two thirds lie outside.
-    assert "By chance, up to 22 would lie outside, as many better as worse." in markdown
+    assert "By chance, up to 22 would lie outside, half of them better." in markdown
 
 
 def test_numbers_of_classes_are_counted_separately() -> None:
