@@ -92,7 +92,7 @@ def main() -> None:
 def by_stage(lines: Iterable[str], seconds: float) -> dict[str, dict[str, float]]:
     """Return the seconds of each stage by category, from the main threads of its processes.
 
-    DVC's main thread runs from start to end, so its samples stand for the total seconds; py-spy's
+    DVC's main thread runs from start to end, so its samples cover the total seconds; py-spy's
     actual rate differs from the requested one and is not needed. Samples without a stage are DVC's
     own work and the start of the stages' processes.
 

@@ -17,7 +17,7 @@ LOCK = "requirements.lock"
 PAGE = ".dvc/plots/page.py"
 MARK = "installed"  # make compares its time with those of the inputs
 INPUTS = (LOCK, PAGE, "tools/install.py")
-OLDEST, NEWEST = (3, 11), (3, 13)  # as requires-python in pyproject.toml says
+OLDEST, NEWEST = (3, 11), (3, 13)  # as in requires-python of pyproject.toml
 
 # Settings of pip and uv that a user may need to reach a package index. All their other settings are
 # removed, because they could redirect the installation.
@@ -26,7 +26,7 @@ KEPT = re.compile(
     r"|.*CACHE_DIR|CONFIG_FILE|KEYRING_PROVIDER|NATIVE_TLS|OFFLINE)"
 )
 PINNED = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
-# MLflow's telemetry stays off in every program of the environment unless the user asks for it.
+# MLflow's telemetry stays off in all programs of the environment unless the user turns it on.
 TELEMETRY_OFF = 'import os; os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")\n'
 
 

@@ -174,7 +174,7 @@ def shared_errors(results: Sequence[ModelResult]) -> int:
 
 
 class ImageChanges(NamedTuple):
-    """How training changes every image of an architecture, at random and anew in each epoch."""
+    """The random transforms of an architecture's training images, drawn again in each epoch."""
 
     model: str
     flip: bool

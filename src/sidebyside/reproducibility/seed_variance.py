@@ -165,7 +165,7 @@ def probability(known: Sequence[float], score: float) -> float:
     """Return the probability that a further seed lies at least as far from the mean as `score`.
 
     Two-sided, from Student's prediction interval for one more value of a normal sample
-    (Hahn & Meeker 1991, section 4.7). Scores without variance give 1 at the mean, 0 elsewhere.
+    (Hahn & Meeker 1991, section 4.7). Scores without variance give 1 at the mean and 0 otherwise.
     """
     sample = mean_with_interval(known, CONFIDENCE)
     distance = abs(score - sample.mean)

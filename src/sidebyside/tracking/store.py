@@ -153,7 +153,7 @@ class Store:
         name = experiment.name
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            # A server knows where to keep artifacts. MLflow's default without one is the working
+            # A server sets the location of artifacts. MLflow's default without one is the working
             # directory.
             local = urlsplit(self.uri).scheme.partition("+")[0] in DATABASES
             location = str(self.folder / local_store.ARTIFACTS / name) if local else None

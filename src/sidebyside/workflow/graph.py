@@ -167,7 +167,7 @@ def _stages(root: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1)
 def _parse(path: Path, digest: str) -> dict[str, Any]:
-    """Return the stages of dvc.yaml; parsing takes 60 ms, and a stage asks for them 20 times."""
+    """Return the stages of dvc.yaml, cached: parsing takes 60 ms, and a stage needs it 20 times."""
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{GRAPH} has no stages")

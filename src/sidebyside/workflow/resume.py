@@ -27,7 +27,7 @@ DONE = "done.json"  # marks a folder whose work succeeded: output → MD5
 def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
     """Return the identity of one piece of work: 16 hexadecimal digits.
 
-    It covers the code that dvc.yaml lists for the stage, so a change elsewhere keeps the key, and
+    It covers the code that dvc.yaml lists for the stage, so changes to other code keep the key, and
     the machine and library versions, because others may give other bits.
 
     Args:

@@ -46,7 +46,7 @@ class Agreement(NamedTuple):
 def compare(published: str, measured: Sequence[float]) -> Comparison:
     """Compare a published number with measured ones.
 
-    A printed number stands for every number that rounds to it: its position is WITHIN if that
+    A printed number represents all numbers that round to it: its position is WITHIN if that
     interval overlaps the measured range. The position is "equal" if no seed differs from the
     number, and "one seed" if there is no range.
     """
