@@ -145,9 +145,9 @@ def run(purpose: str, *command: str | Path) -> None:
     )
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        told = [line for line in lines if re.match(r"(error|×|ERROR)", line)] or lines[-1:]
+        errors = [line for line in lines if re.match(r"(error|×|ERROR)", line)] or lines[-1:]
         raise InstallError(
-            f"cannot {purpose}: {' '.join(told)[:600] or f'exit status {done.returncode}'}"
+            f"cannot {purpose}: {' '.join(errors)[:600] or f'exit status {done.returncode}'}"
         )
 
 

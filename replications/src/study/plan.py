@@ -43,7 +43,7 @@ class System(StrictModel):
 
     title: Words
     document: Words
-    choices: Annotated[tuple[Words, ...], Field(strict=False)]  # where it is silent
+    choices: Annotated[tuple[Words, ...], Field(strict=False)]  # where the document is incomplete
 
 
 class Published(StrictModel):

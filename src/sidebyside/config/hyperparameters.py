@@ -1,6 +1,6 @@
 """Hyperparameters: one flat, typed record per architecture.
 
-`tune` writes such a record, `train` reads it, MLflow logs it, and a user can write one by hand. A
+`tune` writes such a record, `train` reads it, MLflow logs it, and a user can write one manually. A
 new architecture needs a record here, an entry in RECORDS, and a builder in `models`.
 """
 
@@ -82,7 +82,7 @@ class CnnHyperparameters(Hyperparameters):
     kernel_size: Layers[Kernel]  # of each block
     padding: Literal["same", "valid"]
     pool_last: bool  # max pooling after the last block as well
-    head: Literal["flatten", "average"]  # how the last block's feature maps become a vector
+    head: Literal["flatten", "average"]  # reduction of the last feature maps to a vector
     dense_units: Annotated[int, Field(ge=0, le=8192)]  # 0: no hidden dense layer
     block_dropout: Layers[Dropout]  # after each block
 
@@ -161,7 +161,7 @@ def parse_hyperparameters(model: str, values: dict[str, Any], source: str) -> Hy
 
 
 def read_hyperparameters(model: str, path: Path) -> Hyperparameters:
-    """Return the record in a JSON file written by `tune` or by hand.
+    """Return the record in a JSON file written by `tune` or manually.
 
     Raises:
         UserError: the file is missing, is not valid JSON, or is not a complete record.

@@ -3,8 +3,8 @@ r"""Write files atomically and reproducibly, and read them strictly.
 Text is written as UTF-8 with "\n" line ends and a final newline on every machine, so that equal
 content gives equal bytes.
 
-Tables use the csv module, not pandas: stages such as `download` and `preprocess` do without the
-0.4 s that importing pandas takes, and `pandas.read_csv` silently pads short rows.
+Tables use the csv module, not pandas: stages such as `download` and `preprocess` save the
+0.4 s of importing pandas, and `pandas.read_csv` silently pads short rows.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            # A full disk names no file, and users do not know the temporary one.
+            # The error of a full disk names no file, or only the temporary one.
             error.filename = str(path)
         raise
 

@@ -13,7 +13,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class SourceError(Exception):
-    """A source does not provide the files; the message says why."""
+    """A source does not provide the files; the message gives the reason."""
 
 
 class SourceNotFoundError(SourceError):

@@ -22,7 +22,7 @@ POLL_INTERVAL = 0.2  # seconds between updates of the progress bar
 
 
 def download_package(package: str, timeout: float) -> bytes:
-    """Return a package's bytes, downloaded from the mirrors that the host is configured for.
+    """Return a package's bytes, downloaded from the mirrors configured on this host.
 
     apt-get works in a temporary directory, so it needs no privileges and no earlier
     `apt-get update`, and does not change the host's package lists.
@@ -119,9 +119,7 @@ def _apt_get(arguments: list[str], folder: Path) -> str | None:
                 except subprocess.TimeoutExpired:
                     bar.update(_size_of(folder) - before - bar.n)
                 if time.monotonic() > deadline:
-                    raise SourceError(
-                        f"apt-get {arguments[-1]}: not finished after {APT_TIMEOUT:,} s"
-                    )
+                    raise SourceError(f"apt-get {arguments[-1]}: timed out after {APT_TIMEOUT:,} s")
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

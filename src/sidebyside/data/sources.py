@@ -45,7 +45,7 @@ def fetch(
         report: called with each line of progress; prints it by default.
 
     Raises:
-        UserError: no source provides the files; the message tells the user what to do.
+        UserError: no source provides the files; the message gives advice.
         OSError: `folder` cannot be written.
     """
     if all(is_intact(folder / file.name, file) for file in files):

@@ -29,7 +29,7 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
         if not 0 < count < len(members):
             raise UserError(
                 f"preprocess.val_fraction: {val_fraction} of the {len(members)} images of class"
-                f" {label} ({CLASS_NAMES[label]}) leaves train or val without images of it"
+                f" {label} ({CLASS_NAMES[label]}) leaves train or val without images of this class"
             )
         chosen = generator(seed, "split", int(label)).choice(members, count, replace=False)
         in_val[chosen] = True

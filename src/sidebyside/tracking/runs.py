@@ -71,7 +71,7 @@ def open_run(
         ValueError: the key has characters other than letters, digits and _.:-
     """
     store = open_store(store_root(root))
-    with _open(store, _Work(root, experiment, name, key, tags or {}, description)) as run:
+    with _open(store, _RunKey(root, experiment, name, key, tags or {}, description)) as run:
         yield run
 
 
@@ -94,7 +94,7 @@ def reopen_run(
         ValueError: a key has characters other than letters, digits and _.:-
     """
     store = open_store(store_root(root))
-    with _open(store, _Work(root, experiment, name, key, evaluated=evaluated)) as run:
+    with _open(store, _RunKey(root, experiment, name, key, evaluated=evaluated)) as run:
         yield run
 
 
@@ -103,13 +103,13 @@ def open_child(
     parent: Run, name: str, key: str, *, tags: Mapping[str, Tag] | None = None
 ) -> Iterator[Run]:
     """Open a run below another, such as a trial of a search; arguments as for `open_run`."""
-    work = _Work(parent.root, parent.experiment, name, key, tags or {}, parent=parent)
+    work = _RunKey(parent.root, parent.experiment, name, key, tags or {}, parent=parent)
     with _open(parent.store, work) as run:
         yield run
 
 
 @dataclass(frozen=True)
-class _Work:
+class _RunKey:
     """A piece of work; the fields are the arguments of `open_run` and `reopen_run`."""
 
     root: Path
@@ -135,7 +135,7 @@ class _Work:
 
 
 @contextlib.contextmanager
-def _open(store: Store, work: _Work) -> Iterator[Run]:
+def _open(store: Store, work: _RunKey) -> Iterator[Run]:
     """Find or create the run of a piece of work, and end it with the block."""
     for key in (work.key, work.mark[1]):
         if not KEY.fullmatch(key):
@@ -184,7 +184,7 @@ def _open(store: Store, work: _Work) -> Iterator[Run]:
             warn(f"not logged to MLflow: {work.name}: {missing}; `make backfill` logs it later")
 
 
-def _find_or_create(store: Store, work: _Work) -> Any:
+def _find_or_create(store: Store, work: _RunKey) -> Any:
     """Return MLflow's entity of a run; None in an outage, or without its parent or training."""
     if work.parent is not None and work.parent.run_id is None:
         return None  # without its parent it would be an orphan, even if the store responds again
@@ -204,7 +204,7 @@ def _find_or_create(store: Store, work: _Work) -> Any:
     return None if found is UNREACHABLE else found
 
 
-def _find(store: Store, work: _Work) -> Any:
+def _find(store: Store, work: _RunKey) -> Any:
     """Return the run of a piece of work, preferably a complete one, or None."""
     condition = f"tags.`key` = '{work.key}'"
     if work.parent is not None:
@@ -215,7 +215,7 @@ def _find(store: Store, work: _Work) -> Any:
     return min(runs, key=lambda run: not work.is_complete(run), default=None)
 
 
-def _tags(work: _Work) -> dict[str, str]:
+def _tags(work: _RunKey) -> dict[str, str]:
     """Return all tags of a new run: the caller's, its origin, and those that the UI shows."""
     code = provenance.source(work.root)
     script = Path(sys.argv[0])

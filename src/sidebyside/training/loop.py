@@ -28,7 +28,7 @@ from sidebyside.training.history import Epoch, Progress
 from sidebyside.training.optimizer import build_optimizer, scheduled_learning_rate
 from sidebyside.training.step import averaged_weights, seed_dropout, step_function
 
-STEPS_PER_CALL = 25  # about a second of a CNN: the longest wait of Ctrl-C and the progress bar
+STEPS_PER_CALL = 25  # about a second of a CNN: the maximum delay of Ctrl-C and the bar
 
 
 @translate_memory_errors()

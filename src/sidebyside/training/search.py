@@ -44,7 +44,7 @@ Follow = Callable[[int, Values, int], AbstractContextManager[Follower]]
 
 @dataclass(frozen=True, eq=False)
 class SearchTask:
-    """All that decides the outcome of a search, but for the number of threads."""
+    """Everything that determines the outcome of a search, except the number of threads."""
 
     model: str  # the architecture, a key of RECORDS
     space: dict[str, Any]  # hyperparameter → value or range, as in params.yaml
@@ -85,7 +85,7 @@ class SearchTask:
     def trial_seed(self, execution: int = 0) -> int:
         """Return the seed of an execution, the same for every trial.
 
-        With a common seed, a difference between trials is not one between seeds.
+        With a common seed, differences between trials are not due to the seed.
         """
         return derive_seed(self.seed, "trial", execution)
 

@@ -13,7 +13,7 @@ Values = dict[str, Any]  # hyperparameter → value, all of a record
 class Trial:
     """One set of hyperparameters that was tried."""
 
-    number: int  # from 1, in the order in which the strategy asked for them
+    number: int  # from 1, in the order in which the strategy proposed them
     searched: Values  # the searched hyperparameters alone
     epochs: int  # the maximum
     scores: Mapping[str, float] | None  # val_accuracy, val_loss, epochs; None if it failed

@@ -84,12 +84,12 @@ def forget_recorded(root: Path) -> None:
 
     Folders that another process is changing are left for the next call.
     """
-    finished = list((root / FOLDER).glob(f"*/*/{DONE}"))
+    completed = list((root / FOLDER).glob(f"*/*/{DONE}"))
     try:
-        recorded = recorded_outputs(root) if finished else {}
+        recorded = recorded_outputs(root) if completed else {}
     except UserError:
         return
-    for done in finished:
+    for done in completed:
         with contextlib.suppress(UserError):
             if all(recorded.get(output) == digest for output, digest in read_json(done).items()):
                 shutil.rmtree(done.parent, ignore_errors=True)

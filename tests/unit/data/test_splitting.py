@@ -50,7 +50,7 @@ def test_a_fraction_that_empties_a_class_is_refused(fraction: float) -> None:
         stratified_split(random_split(per_class=5), fraction, seed=1)
     assert str(caught.value) == (
         f"preprocess.val_fraction: {fraction} of the 5 images of class 0 (T-shirt/top)"
-        " leaves train or val without images of it"
+        " leaves train or val without images of this class"
     )
 
 
