@@ -87,3 +87,20 @@ def reproduced(reproductions: Reproductions, checkout_from: Callable[..., Checko
 def own(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
     """A copy of the reproduced checkout that a test may change."""
     return checkout_from(reproduced)
+
+
+@pytest.fixture(scope="module")
+def committed(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A copy with its results in git, as a user keeps them, and DVC's plot page installed."""
+    checkout: Checkout = checkout_from(reproduced)
+    checkout.commit()
+    checkout.run("python", ".dvc/plots/page.py")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def experiment(committed: Checkout) -> Checkout:
+    """The committed checkout after an experiment in DVC's temporary folder."""
+    committed.run("dvc", "exp", "run", "--temp", "--name", "probe", "-S",
+                  "evaluate.bootstrap_samples=300")  # fmt: skip
+    return committed

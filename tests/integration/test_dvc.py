@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 
 import pytest
 import yaml
@@ -60,15 +59,6 @@ def test_augmentation_changes_no_training_on_original_data(own: Checkout) -> Non
         assert '"augment"' not in own.run("dvc", "dag", "--dot", f"tune@{model}").stdout
 
 
-@pytest.fixture(scope="module")
-def committed(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
-    """A copy with its results in git, as a user keeps them, and DVC's plot page installed."""
-    checkout: Checkout = checkout_from(reproduced)
-    checkout.commit()
-    checkout.run("python", ".dvc/plots/page.py")
-    return checkout
-
-
 def test_dvc_shows_the_metrics_of_every_model(committed: Checkout) -> None:
     shown = json.loads(committed.run("dvc", "metrics", "show", "--json").stdout)
     (files,) = [content["data"] for content in shown.values()]
@@ -100,14 +90,6 @@ def test_dvc_plots_every_model_without_a_network(committed: Checkout) -> None:
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", html)
 
 
-@pytest.fixture(scope="module")
-def experiment(committed: Checkout) -> Checkout:
-    """The committed checkout after an experiment in DVC's temporary folder."""
-    committed.run("dvc", "exp", "run", "--temp", "--name", "probe", "-S",
-                  "evaluate.bootstrap_samples=300")  # fmt: skip
-    return committed
-
-
 def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(
     experiment: Checkout,
 ) -> None:
@@ -131,19 +113,6 @@ def test_dvc_shows_experiments_with_the_scores_of_every_model(experiment: Checko
     header, *rows = table.splitlines()
     assert any("probe" in row for row in rows)
     assert all(f"{key}.test_accuracy" in header for key in KEYS)
-
-
-@pytest.mark.system
-def test_dvc_answers_the_queries_of_the_vs_code_extension(experiment: Checkout) -> None:
-    (baseline, *_) = json.loads(experiment.run("dvc", "exp", "show", "--json").stdout)
-    assert set(baseline["data"]["params"]) == {"params.yaml"}
-    known = ["--granular", "--unchanged", "--json"]
-    status = json.loads(experiment.run("dvc", "data", "status", *known).stdout)
-    assert {f"models/{name}.keras" for name in NAMES} <= set(status["unchanged"])
-    places = ["--out", "dvc_plots", "--split", "--json"]
-    plots = json.loads(experiment.run("dvc", "plots", "diff", *places, "probe").stdout)
-    assert "errors" not in plots
-    assert {"accuracy", "loss", "confusion"} <= set(plots["data"])
 
 
 def test_a_repeated_stage_gives_the_same_bytes_and_one_run(own: Checkout) -> None:

@@ -5,7 +5,7 @@ import hashlib
 import re
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
 from sidebyside.workflow import command
 from study.tracking import REPLICATIONS
 from tests.support import replicating, stores
+from tests.support.replicating import make_replications
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -48,11 +49,6 @@ pytestmark = pytest.mark.slow
 def dvc(checkout: "Checkout", *arguments: str, **options: Any) -> str:
     line = ("sh", "-c", 'cd replications && exec dvc "$@"', "sh", *arguments)
     return checkout.run(*line, **options).stdout
-
-
-def make(checkout: "Checkout", **options: Any) -> None:
-    """Run `make replications` with the environment of the tests."""
-    checkout.run("make", "--assume-old", ".venv/installed", "replications", **options)
 
 
 def script(checkout: "Checkout", name: str, *arguments: str, **options: Any) -> Any:
@@ -101,7 +97,7 @@ def replicated(checkout_from: "Callable[..., Checkout]") -> "Checkout":
     claim = {"first": "3-jackson", "second": "3-tyler", "text": "A claim about two of them"}
     content["claims"].append({**content["claims"][0], **claim})
     replicating.write(checkout, content)
-    make(checkout)
+    make_replications(checkout)
     return checkout
 
 
@@ -403,21 +399,3 @@ def test_compare_refuses_an_invalid_grid_and_missing_results_in_one_line(
     error = script(own, "compare", fails=True).stderr
     assert error.endswith("results has no trained model: run `make replications`\n")
     assert error.count("\n") == 1
-
-
-@pytest.mark.system
-@pytest.mark.timeout(3600)
-def test_the_whole_plan_runs(checkout_from: "Callable[..., Checkout]") -> None:
-    checkout = checkout_from()
-    content = replicating.shrink(checkout)
-    replicating.write(checkout, content)
-    make(checkout, limit=3600)
-    summary: Mapping[str, Any] = read_json(checkout.root / "replications/summary.json")
-    assert summary["missing"] == []
-    trained = [*content["models"], *content["winners"]]
-    assert sum(one["models"] for one in summary["systems"].values()) == len(trained)
-    claims = sum(sum(one["claims"].values()) for one in summary["systems"].values())
-    assert claims == len(content["claims"]) + len(content["lowest"])
-    for name, part in content["searches"].items():
-        trials = read_csv(checkout.root / f"replications/results/searches/{name}/trials.csv", ())
-        assert len(trials) == part["search"]["trials"] or part["search"]["strategy"] == "hyperband"

@@ -47,3 +47,8 @@ def keep(content: dict[str, Any], *names: str) -> None:
 def write(checkout: "Checkout", content: dict[str, Any]) -> None:
     text = yaml.safe_dump(content, sort_keys=False)
     (checkout.root / "replications/params.yaml").write_text(text)
+
+
+def make_replications(checkout: "Checkout", **options: Any) -> None:
+    """Run `make replications` with the environment of the tests."""
+    checkout.run("make", "--assume-old", ".venv/installed", "replications", **options)

@@ -12,19 +12,13 @@ from sidebyside.reproducibility.seed_variance import Comparison
 from sidebyside.reproducibility.verification import score_table, verify
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import recorded_outputs
+from tests.support.verification_report import rows
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
     from tests.support.reproductions import Reproductions
 
 slow = pytest.mark.slow
-
-
-def rows(text: str) -> dict[str, tuple[str, str]]:
-    """Return output → (result, first difference)."""
-    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if " | " in line]
-    found = [[*each, ""][:3] for each in cells if each[0].startswith(("data", "models", "reports"))]
-    return {output: (result.strip(" |"), detail) for output, result, detail in found}
 
 
 def change(checkout: "Checkout", output: str, old: bytes, new: bytes) -> None:
@@ -155,22 +149,6 @@ def test_without_the_cache_the_digests_are_compared(own: "Checkout", tmp_path: P
     assert not result.agreed
     assert rows(result.text)["data/processed/train.npz"][0] == "identical"
     assert "not in the DVC cache" in rows(result.text)["data/processed/val.npz"][1]
-
-
-@pytest.mark.system
-@pytest.mark.timeout(1200)
-def test_an_older_instruction_set_gives_other_bits_and_accuracies_within_tolerance(
-    reproduced: "Checkout", own: "Checkout"
-) -> None:
-    for stage in ("train@cnn-original-1", "evaluate"):
-        own.run(
-            *("dvc", "repro", "--force", "--single-item", stage),
-            environment={"ONEDNN_MAX_CPU_ISA": "SSE41"},
-        )
-    result = verify(reproduced.root, own.root)
-    assert result.agreed, result.text
-    assert "accuracies were compared" in result.text
-    assert rows(result.text)["models/cnn-original-1.keras"][0] == "within tolerance"
 
 
 def checkout(

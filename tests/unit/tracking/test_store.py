@@ -1,10 +1,8 @@
-import contextlib
 import fcntl
 import itertools
 import os
 import signal
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -235,21 +233,6 @@ def test_a_store_that_another_process_locks_is_a_warning(
             log_some(run)
     first, *_ = capfd.readouterr().err.splitlines()
     assert "mlflow.db fails (another process holds its lock): continuing without it" in first
-
-
-@pytest.mark.slow
-@pytest.mark.system  # MLflow waits for 20 s
-def test_a_locked_database_is_a_warning(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with open_run(root, TRAINING, "run", "k") as run:
-        run.log_metrics({"loss": 1.0}, step=0)
-        with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            run.log_metrics({"loss": 1.0, "accuracy": 0.5}, step=1)
-    assert capfd.readouterr().err.splitlines() == [
-        f"warning: MLflow at {root}/mlflow.db fails (database is locked): continuing without it",
-        "not logged to MLflow: run: 2 metrics; `make backfill` logs it later",
-    ]
-    assert [found.info.status for found in runs_of(root)] == ["RUNNING"]  # resumed later
 
 
 def test_a_damaged_database_is_a_warning(root: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,6 @@ def server(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         process.wait()
 
 
-@pytest.mark.system
 def test_a_server_gets_everything_and_may_die(
     empty_store: Path,
     model: Any,

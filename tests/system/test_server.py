@@ -17,22 +17,16 @@ import requests
 from mlflow import MlflowClient
 
 from sidebyside.tracking.views import TRAINING
+from tests.support.ports import free_port
 from tests.support.stores import content, own_store
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 START = 120  # seconds a server may take to answer
 WRITERS = 4
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def program(name: str) -> str:

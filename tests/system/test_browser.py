@@ -10,9 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from tools import browser
 from tools.browser import DESKTOP, PHONE, Driver
 
-pytestmark = pytest.mark.system
-
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 REPORT = PROJECT / "reports/evaluate/report.html"
 A4_TEXT = (688, 1016)  # CSS pixels inside the page's margins of 14 mm
 

@@ -13,7 +13,7 @@ from tests.support.stores import own_store
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.timeout(1200)
 
 BUCKET = "sidebyside"
 ACCOUNT = {

@@ -1,0 +1,90 @@
+"""MLflow's UI in a browser, in a moved checkout."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tests.support.checkout import Checkout
+from tests.support.pipeline import (
+    TRAINING,
+    by_name,
+)
+
+
+class Server:
+    """A running `mlflow ui`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def get(self, path: str, /, **query: str) -> bytes:
+        url = f"{self.address}{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 (our own server)
+            content: bytes = answer.read()
+        return content
+
+    def post(self, path: str, content: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.address}{path}",
+            json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+
+@contextlib.contextmanager
+def serve(checkout: Checkout) -> Iterator[Server]:
+    """Run `mlflow ui` as a user does; yield it once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = checkout.start("sh", "-c", f"exec mlflow ui --workers 1 --port {port} >ui.log 2>&1")
+    server = Server(f"http://127.0.0.1:{port}")
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            try:
+                server.get("/health")
+                break
+            except OSError:
+                assert process.poll() is None, "mlflow ui ended"
+                assert time.monotonic() < deadline, "mlflow ui does not answer"
+                time.sleep(0.2)
+        yield server
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_the_ui_shows_everything_in_a_moved_checkout(own: Checkout) -> None:
+    found = by_name(own, TRAINING)
+    run = found["cnn-original-1"]
+    # The UI must serve the file in the new folder, not one in the old folder.
+    (figure,) = own.root.glob(f"mlruns/*/{run.info.run_id}/artifacts/confusion.png")
+    figure.write_bytes(b"from the new folder")
+    moved = type(own)(own.root.with_name("moved to"))
+    own.root.rename(moved.root)
+    command = ("python", "-m", "sidebyside.tracking.local_store")  # as `make ui` does
+    moved.run(*command, environment={"PYTHONPATH": "src"})
+    before = sorted(path.name for path in moved.root.iterdir())
+    with serve(moved) as server:
+        answer = server.post(
+            "/api/2.0/mlflow/runs/search",
+            {"experiment_ids": [run.info.experiment_id], "max_results": 100},
+        )
+        assert {each["info"]["run_name"] for each in answer["runs"]} == set(found)
+        listed = json.loads(server.get("/api/2.0/mlflow/artifacts/list", run_id=run.info.run_id))
+        assert "confusion.png" in {file["path"] for file in listed["files"]}
+        artifact = server.get("/get-artifact", run_uuid=run.info.run_id, path="confusion.png")
+        assert artifact == b"from the new folder"
+        assert b"<html" in server.get("/")
+    after = sorted(path.name for path in moved.root.iterdir())
+    assert set(after) - set(before) <= {"ui.log", "mlflow.db-wal", "mlflow.db-shm"}
