@@ -21,7 +21,7 @@ from tests.support.pipeline import (
     store,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_a_second_repro_runs_no_stage(reproduced: Checkout) -> None:

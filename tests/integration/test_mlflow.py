@@ -27,7 +27,7 @@ from tests.support.pipeline import (
 )
 from tests.support.reproductions import Reproductions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_the_store_has_a_run_per_model_and_one_comparison(reproduced: Checkout) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.support.checkout import Checkout
 from tests.support.pipeline import TRAINING, by_name, stages_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 RECORD = '''
 

@@ -23,7 +23,7 @@ from tests.support.pipeline import (
 )
 from tests.support.reproductions import Reproductions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_every_stage_runs_once(reproductions: Reproductions) -> None:

@@ -12,7 +12,7 @@ from tests.support.pipeline import SEARCH, STAGES, TRAINING, runs
 from tests.support.reproductions import Reproductions
 from tests.support.source_code import LIBRARY, PROJECT, closure, module_path
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_another_environment_gives_the_same_bytes(
