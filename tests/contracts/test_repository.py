@@ -28,6 +28,31 @@ def test_no_file_contains_the_path_of_a_home_folder() -> None:
         assert not [home for home in homes if home in text], path
 
 
+# A program in a string, a command or a page may name a module, where no import check sees it.
+FROM = re.compile(r"from (sidebyside(?:\.\w+)*) import (\w+)")
+DOTTED = re.compile(r"(?<![\w/])(sidebyside\.\w+\.\w+)")
+
+
+def test_every_module_named_in_a_file_exists() -> None:
+    missing = set()
+    for path in project_files():
+        if path.suffix not in (".py", ".md", ".yaml", ".toml") and path.name != "Makefile":
+            continue
+        text = path.read_text(encoding="utf-8")
+        found = DOTTED.findall(text)
+        found += [f"{package}.{name}" for package, name in FROM.findall(text)]
+        for name in found:
+            *parts, last = name.split(".")
+            folder = PROJECT.joinpath("src", *parts)
+            if folder.is_dir():
+                exists = (folder / last).is_dir() or (folder / f"{last}.py").is_file()
+            else:
+                exists = folder.with_suffix(".py").is_file()
+            if not exists:
+                missing.add((path.relative_to(PROJECT).as_posix(), name))
+    assert not missing
+
+
 def test_every_locked_package_has_hashes_and_no_address() -> None:
     lock = (PROJECT / "requirements.lock").read_text()
     requirements = [line for line in lock.replace("\\\n", "").splitlines() if line[:1].isalnum()]

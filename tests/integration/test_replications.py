@@ -374,7 +374,7 @@ def test_the_page_of_an_unfinished_study_names_the_missing_stages(
     assert summary["missing"] == missing
     assert [one["models"] for one in summary["systems"].values()] == [1, 1, 2, 0, 0]
     markdown = (folder / "report.md").read_text(encoding="utf-8")
-    assert "left out together with the claims about them: `search@3-batch-size`, " in markdown
+    assert "left out, together with the claims about them: `search@3-batch-size`, " in markdown
     claims = [claim["text"] in markdown for claim in replicating.plan(own)["claims"]]
     assert claims == [False, False, True]
     figures = {file.name for file in (folder / "figures").iterdir()}

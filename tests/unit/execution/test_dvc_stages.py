@@ -26,9 +26,9 @@ open(f"{sys.argv[1]}.txt", "w").write(f"{began} {time.monotonic()}")
 RUN = """
 import sys
 from pathlib import Path
-from sidebyside.execution import stages
+from sidebyside.execution import dvc_stages
 from sidebyside.workflow import command
-command.run(lambda: stages.run(Path.cwd(), sys.argv[1:], {}, lambda ended: None, at_once=2))
+command.run(lambda: dvc_stages.run(Path.cwd(), sys.argv[1:], {}, lambda ended: None, at_once=2))
 """
 
 
