@@ -97,6 +97,11 @@ def members(contents: Mapping[str, bytes]) -> dict[str, bytes]:
 def deb(contents: Mapping[str, bytes], kind: str = "xz") -> bytes:
     """Return a Debian package that contains the files and others outside of any folder."""
     body = tar({"../evil": b"evil", "/evil": b"evil", **members(contents)}, kind)
+    return package_of(body, kind)
+
+
+def package_of(body: bytes, kind: str = "") -> bytes:
+    """Return a Debian package with any bytes in the place of its files."""
     return ar(
         {
             "debian-binary": b"2.0\n",

@@ -1,23 +1,23 @@
 """Download a Debian package with apt-get and read the published files in it."""
 
 import io
-import lzma
 import os
 import shutil
 import signal
 import subprocess
 import tarfile
 import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from sidebyside.core.progress_bar import transfer_bar
 from sidebyside.data.archives import SourceError, max_archive_size
 from sidebyside.data.fashion_mnist import RawFile
 
 APT_TIMEOUT = 900  # seconds per call of apt-get; the package is 31 MB, a distribution's index 9 MB
+MAX_TRANSFER = 1 << 30  # bytes that a call of apt-get may write
+CHUNK = 1 << 20  # bytes per read
 POLL_INTERVAL = 0.2  # seconds between updates of the progress bar
 
 
@@ -68,32 +68,65 @@ def read_members(package: bytes, files: Sequence[RawFile]) -> dict[str, bytes]:
     as ../../etc cannot do harm.
 
     Raises:
-        SourceError: the package cannot be unpacked, or a member is too large.
+        SourceError: the package cannot be unpacked, or it or a member is too large.
     """
     wanted = {name: file for file in files for name in (file.name, f"{file.name}.gz")}
     members: dict[str, bytes] = {}
+    # A package contains the files, packed or unpacked, and little else.
+    content = _unpack(package, limit=2 * sum(map(max_archive_size, files)))
     try:
-        for section, body in _ar_sections(package):
-            if not section.startswith("data.tar"):
-                continue
-            if section.endswith(".zst"):
-                body = _uncompressed_tar(package)  # noqa: PLW2901 (the same content, readable)
-            with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-                for member in archive:
-                    name = member.name.rpartition("/")[2]
-                    if not member.isfile() or name not in wanted or name in members:
-                        continue
-                    limit = max_archive_size(wanted[name])
-                    if member.size > limit:
-                        raise SourceError(
-                            f"{name}: {member.size:,} bytes, expected at most {limit:,}"
-                        )
-                    content = archive.extractfile(member)
-                    if content is not None:
-                        members[name] = content.read()
-    except (ValueError, EOFError, OSError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
+        # As a stream, because a header with a negative size would move back to itself for ever.
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if not member.isfile() or name not in wanted or name in members:
+                    continue
+                limit = max_archive_size(wanted[name])
+                if member.size > limit:
+                    raise SourceError(f"{name}: {member.size:,} bytes, expected at most {limit:,}")
+                extracted = archive.extractfile(member)
+                if extracted is not None:
+                    members[name] = extracted.read()
+    except SourceError:
+        raise
+    except Exception as error:  # a damaged archive raises errors of many types
         raise SourceError(f"the package is damaged ({error})") from None
     return members
+
+
+def _unpack(package: bytes, limit: int) -> bytes:
+    """Return the tar archive in a .deb of any compression, unpacked by dpkg-deb, a part of apt.
+
+    Raises:
+        SourceError: the package is damaged, or unpacks to more than `limit` bytes.
+    """
+    if shutil.which("dpkg-deb") is None:
+        raise SourceError("dpkg-deb is not installed")
+    content = io.BytesIO()
+    with TemporaryFile() as archive, TemporaryFile() as errors:
+        archive.write(package)
+        archive.seek(0)
+        with subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", "/dev/stdin"],
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=archive,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as process:
+            assert process.stdout is not None  # noqa: S101 (it is a pipe)
+            try:
+                while chunk := process.stdout.read(CHUNK):
+                    content.write(chunk)
+                    if content.tell() > limit:
+                        raise SourceError(f"the package unpacks to more than {limit:,} bytes")
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            errors.seek(0)
+            reason = errors.readline(CHUNK).decode(errors="replace").strip()
+            raise SourceError(f"the package is damaged ({reason})")
+    return content.getvalue()
 
 
 def _apt_get(arguments: list[str], folder: Path) -> str | None:
@@ -117,7 +150,12 @@ def _apt_get(arguments: list[str], folder: Path) -> str | None:
                     status = process.wait(POLL_INTERVAL)
                     break
                 except subprocess.TimeoutExpired:
-                    bar.update(_size_of(folder) - before - bar.n)
+                    written = _size_of(folder) - before
+                    bar.update(written - bar.n)
+                if written > MAX_TRANSFER:
+                    raise SourceError(
+                        f"apt-get {arguments[-1]}: wrote more than {MAX_TRANSFER:,} bytes"
+                    )
                 if time.monotonic() > deadline:
                     raise SourceError(f"apt-get {arguments[-1]}: timed out after {APT_TIMEOUT:,} s")
         finally:
@@ -140,33 +178,3 @@ def _size_of(folder: Path) -> int:
         except FileNotFoundError:  # apt-get renames files when they are complete
             continue
     return total
-
-
-def _ar_sections(package: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of each member of an ar archive."""
-    if package[:8] != b"!<arch>\n":
-        raise ValueError("not an ar archive")
-    start = 8
-    while start < len(package):
-        header = package[start : start + 60]
-        name, size = header[:16].decode("latin-1").strip().rstrip("/"), int(header[48:58])
-        start += 60
-        if size < 0 or start + size > len(package):
-            raise ValueError(f"{name} is truncated")
-        yield name, package[start : start + size]
-        start += size + size % 2
-
-
-def _uncompressed_tar(package: bytes) -> bytes:
-    """Return data.tar, unpacked by dpkg-deb: tarfile before Python 3.14 does not support zstd."""
-    if shutil.which("dpkg-deb") is None:
-        raise SourceError("the package is compressed with zstd and dpkg-deb is not installed")
-    done = subprocess.run(
-        ["dpkg-deb", "--fsys-tarfile", "/dev/stdin"],
-        input=package,
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ValueError(done.stderr.decode(errors="replace").strip())
-    return done.stdout

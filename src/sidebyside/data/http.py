@@ -41,14 +41,18 @@ def download(url: str, file: RawFile, timeout: float) -> bytes:
         # Connecting and the first byte have a time limit each.
         response = _next(channel, 2 * timeout, timeout, name)
         length = _content_length(response, name)
+        limit = max_archive_size(file)
+        too_large = f"{name}: larger than any archive of {file.size:,} bytes"
+        if length is not None and length > limit:
+            raise SourceError(too_large)
         content = bytearray()
         deadline, target = time.monotonic() + timeout, MIN_SPEED * timeout
         with transfer_bar(name, length) as bar:
             while chunk := _next(channel, timeout, timeout, name):
                 content += chunk
                 bar.update(len(chunk))
-                if len(content) > max_archive_size(file):
-                    raise SourceError(f"{name}: larger than any archive of {file.size:,} bytes")
+                if len(content) > limit:
+                    raise SourceError(too_large)
                 if time.monotonic() > deadline:
                     if len(content) < target:
                         raise SourceError(f"{name}: slower than {MIN_SPEED:,} bytes per second")
@@ -70,7 +74,10 @@ def _receive(
     try:
         # A server that compressed the archive once more would hide its size.
         headers = {"Accept-Encoding": "identity"}
-        with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
+        hooks = {"response": _close_redirect}
+        with requests.get(
+            url, stream=True, timeout=timeout, headers=headers, hooks=hooks
+        ) as response:
             channel.put(response)
             while not stop.is_set():
                 # read1 returns the bytes received so far; read would wait for a full chunk.
@@ -80,6 +87,12 @@ def _receive(
                     break
     except Exception as error:  # the other thread reports errors of any type
         channel.put(error)
+
+
+def _close_redirect(response: "Response", **_: Any) -> None:
+    """Close a redirect before requests reads its whole body, which may have no end."""
+    if response.is_redirect:
+        response.close()
 
 
 def _next(channel: "queue.SimpleQueue[Any]", wait: float, timeout: float, name: str) -> Any:
@@ -104,7 +117,7 @@ def _root_cause(error: BaseException, timeout: float) -> str:
             break
         error = deeper
     strerror = error.strerror if isinstance(error, OSError) else None
-    return " ".join((strerror or str(error) or type(error).__name__).split())
+    return " ".join((strerror or str(error)).split()) or type(error).__name__
 
 
 def _content_length(response: "Response", name: str) -> int | None:
@@ -117,5 +130,7 @@ def _content_length(response: "Response", name: str) -> int | None:
         raise SourceError(f"{name}: {response.status_code} {response.reason}".rstrip())
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise SourceError(f"{name}: the response is an HTML page")
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    try:
+        return int(response.headers.get("Content-Length", ""))
+    except ValueError:  # not a number, or of more digits than int() converts
+        return None

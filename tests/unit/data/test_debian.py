@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tests.support.published_files import (
     contents_of,
     deb,
     members,
+    package_of,
     tar,
 )
 
@@ -106,53 +108,100 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+# Packages are unpacked by dpkg-deb, which every machine with apt-get has.
+
+pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+
+
 @pytest.mark.parametrize("kind", ["xz", "gz", "bz2", ""])
 def test_members_are_read_from_a_package_of_any_compression(kind: str) -> None:
     assert read_members(deb(CONTENTS, kind), FILES) == CONTENTS
 
 
-@pytest.mark.skipif(
-    not (shutil.which("dpkg-deb") and shutil.which("zstd")), reason="needs dpkg-deb and zstd"
-)
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd")
 def test_members_are_read_from_a_package_compressed_with_zstd() -> None:
     body = subprocess.run(
         ["zstd", "-c"], input=tar(members(ARCHIVES), ""), capture_output=True, check=True
     ).stdout
-    control = tar({"./control": b"Package: x\nVersion: 1\nArchitecture: all\n"})
-    package = ar({"debian-binary": b"2.0\n", "control.tar.xz": control, "data.tar.zst": body})
-    assert read_members(package, FILES) == ARCHIVES
+    assert read_members(package_of(body, "zst"), FILES) == ARCHIVES
 
 
 def test_only_the_last_part_of_a_members_path_counts() -> None:
     evil = {f"../../{name}": content for name, content in ARCHIVES.items()}
-    package = ar({"debian-binary": b"2.0\n", "data.tar.xz": tar(evil)})
-    assert read_members(package, FILES) == ARCHIVES
+    assert read_members(package_of(tar(evil, "")), FILES) == ARCHIVES
 
 
-def test_a_package_without_data_has_no_members() -> None:
-    assert read_members(ar({"debian-binary": b"2.0\n"}), FILES) == {}
+def header(size: bytes, kind: bytes = tarfile.REGTYPE, name: str = FIRST) -> bytes:
+    """Return a tar header with any size and a valid checksum."""
+    block = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+    block[124:136], block[156:157], block[148:156] = size.ljust(12, b"\0"), kind, b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+DAMAGED = "the package is damaged (dpkg-deb"
+HUGE = b"77777777777\0"  # 8 GiB
 
 
 @pytest.mark.parametrize(
     ("package", "expected"),
     [
-        (b"", "the package is damaged (not an ar archive)"),
-        (b"<html>", "the package is damaged (not an ar archive)"),
-        (deb(ARCHIVES)[:-100], "the package is damaged (data.tar.xz is truncated)"),
-        (b"!<arch>\n" + b"x" * 60, "the package is damaged ("),
-        (ar({"data.tar.xz": tar({})[:40]}), "the package is damaged ("),
-        (ar({"data.tar.zst": b"x"}), "the package is "),
+        (b"", DAMAGED),
+        (b"<html>", DAMAGED),
+        (deb(ARCHIVES)[:-100], DAMAGED),
+        (b"!<arch>\n" + b"x" * 60, DAMAGED),
+        (ar({"debian-binary": b"2.0\n"}), DAMAGED),
+        (package_of(tar({})[:40], "xz"), DAMAGED),
+        (package_of(b"x", "zst"), DAMAGED),
+        (deb(ARCHIVES).replace(b"`\n", b"9`\n"), DAMAGED),
+        (package_of(bytes(1000)).replace(b"1000      `", b"9999999999`"), DAMAGED),
+        (package_of(tar({"x": bytes(10**7)}, "xz"), "xz"), "the package unpacks to more than "),
+        (package_of(header(HUGE, tarfile.XHDTYPE) + bytes(1024)), "the package is damaged ("),
+        (package_of(header(HUGE, tarfile.GNUTYPE_LONGNAME) + bytes(999)), "the package is damage"),
+        (package_of(header(HUGE)), f"{FIRST}: 8,589,934,591 bytes, expected at most 67,538"),
         (
-            deb({**ARCHIVES, FIRST: bytes(10**6)}),
-            f"{FIRST}: 1,000,000 bytes, expected at most 67,538",
+            deb({**ARCHIVES, FIRST: bytes(10**5)}),
+            f"{FIRST}: 100,000 bytes, expected at most 67,538",
         ),
     ],
-    ids=("empty", "HTML", "truncated", "header", "tar", "zst", "large"),
+    ids=[
+        *("empty", "HTML", "truncated", "header", "without files", "tar", "zst", "wrong header"),
+        *("size in ar", "bomb", "size of extension", "size of name"),
+        *("size in tar", "large"),
+    ],
 )
 def test_a_damaged_package_is_refused(package: bytes, expected: str) -> None:
     with pytest.raises(SourceError) as caught:
         read_members(package, FILES)
     assert str(caught.value).startswith(expected)
+
+
+def test_a_negative_size_does_not_lead_back_to_its_own_header() -> None:
+    negative = (-512).to_bytes(12, "big", signed=True)
+    tar_file = header(b"0", name="x") + header(negative) + bytes(1024)
+    with pytest.raises(SourceError, match="the package is damaged"):
+        read_members(package_of(tar_file), FILES)
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.BLKTYPE, b"5", b"6"])
+def test_links_devices_folders_and_pipes_are_skipped(kind: bytes) -> None:
+    assert read_members(package_of(header(b"00000000000\0", kind) + bytes(1024)), FILES) == {}
+
+
+def test_a_machine_without_dpkg_deb_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="dpkg-deb is not installed"):
+        read_members(b"", FILES)
+
+
+def test_an_apt_get_that_downloads_without_end_is_killed(
+    apt_get: AptGet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian, "MAX_TRANSFER", 10**6)
+    apt_get(b"", "open('x', 'wb').write(bytes(2 * 10**6)); time.sleep(60)")
+    assert refusal() == f"apt-get {PACKAGE}: wrote more than 1,000,000 bytes"
 
 
 @pytest.mark.slow

@@ -80,6 +80,15 @@ def endless(handler: BaseHTTPRequestHandler, name: str) -> None:
         handler.wfile.write(bytes(1 << 16))
 
 
+def raw(header: bytes, body: bytes = b"") -> Respond:
+    """Return a handler that sends bytes as they are."""
+
+    def respond(handler: BaseHTTPRequestHandler, name: str) -> None:
+        handler.wfile.write(b"HTTP/1.1 " + header + b"\r\nConnection: close\r\n\r\n" + body)
+
+    return respond
+
+
 @pytest.mark.parametrize(
     ("respond", "expected"),
     [
@@ -91,6 +100,12 @@ def endless(handler: BaseHTTPRequestHandler, name: str) -> None:
         (lambda h, n: send(h, ARCHIVE[:500], length=len(ARCHIVE)), "the response is truncated"),
         (endless, "larger than any archive of 2,000 bytes"),
         (lambda h, n: h.wfile.write(b"SSH-2.0-OpenSSH\r\n"), ""),
+        (raw(b"302 Found\r\nLocation: file:///etc/passwd"), "No connection adapters were found"),
+        (raw(b"302 Found\r\nLocation: http://[::1"), "Invalid IPv6 URL"),
+        (raw(b"302 Found\r\nLocation: /again"), "Exceeded 30 redirects"),
+        (raw(b"200 OK\r\nContent-Length: " + b"9" * 18), "larger than any archive of"),
+        (raw(b"200 OK\r\nTransfer-Encoding: chunked", b"-5\r\nabc"), "the response is truncated"),
+        (lambda h, n: h.wfile.write(b"\n\n"), "BadStatusLine"),
         (lambda h, n: None, "Remote end closed connection without response"),
     ],
 )
@@ -102,6 +117,26 @@ def test_an_invalid_response_is_refused_with_the_reason(
     assert reason.startswith(f"{FIRST}: {expected}")
     assert " at 0x" not in reason
     assert time.monotonic() - began < 4
+
+
+def test_a_length_of_thousands_of_digits_is_ignored(serve: Serve) -> None:
+    header = b"200 OK\r\nContent-Length: " + b"9" * 5000
+    assert fetched(serve(raw(header, ARCHIVE))) == ARCHIVE
+
+
+def test_the_body_of_a_redirect_is_not_read(serve: Serve) -> None:
+    sent: list[int] = []
+
+    def redirect(handler: BaseHTTPRequestHandler, name: str) -> None:
+        if name == "archive":
+            send_archive(handler, FIRST)
+            return
+        handler.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /archive\r\n\r\n")
+        while True:  # until the client closes the connection
+            sent.append(handler.wfile.write(bytes(1 << 16)))
+
+    assert fetched(serve(redirect)) == ARCHIVE
+    assert sum(sent) < 1 << 24  # the buffers of the connection
 
 
 def test_a_refused_connection_is_reported() -> None:
