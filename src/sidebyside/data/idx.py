@@ -1,5 +1,6 @@
 """Read IDX files, the format of the MNIST family of data sets."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -8,11 +9,14 @@ from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
 from sidebyside.core.errors import UserError
+from sidebyside.core.files import open_regular
 from sidebyside.data.fashion_mnist import RawFile
 from sidebyside.data.splits import Split
 
 IMAGES_MAGIC = 0x803  # unsigned bytes, three dimensions
 LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
+
+DOWNLOAD = "run `dvc repro download`"
 
 
 def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
@@ -67,11 +71,12 @@ def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
     """Return a pair of published files as a split.
 
     Raises:
-        UserError: a file is missing or malformed, or the numbers of images and labels differ.
+        UserError: a file is missing, malformed or larger than published, or the numbers of images
+            and labels differ.
     """
     split = Split(
-        parse_images(_read(folder / images.name), images.name),
-        parse_labels(_read(folder / labels.name), labels.name),
+        parse_images(_read(folder, images), images.name),
+        parse_labels(_read(folder, labels), labels.name),
     )
     if len(split.images) != len(split.labels):
         raise UserError(
@@ -83,8 +88,13 @@ def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
     return split
 
 
-def _read(path: Path) -> bytes:
+def _read(folder: Path, file: RawFile) -> bytes:
+    path = folder / file.name
     try:
-        return path.read_bytes()
+        with open_regular(path) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > file.size:
+                raise UserError(f"{path}: {size:,} bytes, expected {file.size:,}: {DOWNLOAD}")
+            return opened.read()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro download`") from None
+        raise UserError(f"{path} is missing: {DOWNLOAD}") from None

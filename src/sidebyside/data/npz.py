@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import write_bytes
+from sidebyside.core.files import open_regular, write_bytes
 from sidebyside.data.splits import Split
 
 ALIGNMENT = 64  # bytes; TensorFlow uses an array without copying it if its address is a multiple
@@ -35,8 +36,14 @@ def read_split(path: Path) -> Split:
         UserError: the file is missing, damaged, or does not contain a split.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            split = Split(_read_array(archive, "images"), _read_array(archive, "labels"))
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = sorted(archive.namelist())
+            if members != ["images.npy", "labels.npy"]:  # among others: one of them twice
+                raise ValueError(f"contains {', '.join(members[:9])}")
+            size = os.fstat(file.fileno()).st_size
+            split = Split(
+                _read_array(archive, "images", size), _read_array(archive, "labels", size)
+            )
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except Exception as error:  # a damaged archive raises about ten types, zlib.error among them
@@ -55,17 +62,27 @@ def read_split(path: Path) -> Split:
     return split
 
 
-def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+def _read_array(archive: zipfile.ZipFile, name: str, file_size: int) -> NDArray[Any]:
     """Return an array of an `.npz` file, aligned to ALIGNMENT.
 
-    `numpy.load` does not align arrays, and an aligned copy would double the memory.
+    `numpy.load` does not align arrays, and an aligned copy would double the memory. Memory is only
+    taken for bytes that the file contains: an array must not be compressed, and its header must
+    announce as many bytes as its member has.
     """
-    with archive.open(f"{name}.npy") as file:
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    if member.file_size > file_size:
+        raise ValueError(f"{name} is truncated")
+    with archive.open(member) as file:
         np.lib.format.read_magic(file)
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
         if fortran_order or dtype.hasobject:
             raise ValueError(f"{name} is not an array of numbers in C order")
-        size = math.prod(shape) * dtype.itemsize
+        size = member.file_size - file.tell()
+        announced = math.prod(shape) * dtype.itemsize
+        if size != announced:
+            raise ValueError(f"{name} has {size:,} bytes, but its header announces {announced:,}")
         memory = np.empty(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         content = memory[start : start + size]
@@ -75,6 +92,5 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             if len(chunk) < len(part):
                 raise ValueError(f"{name} is truncated")
             part[:] = np.frombuffer(chunk, np.uint8)
-        if file.read(1):  # reaching the end also makes zipfile verify the checksum
-            raise ValueError(f"{name} is longer than its header announces")
+        file.read(1)  # reaching the end makes zipfile verify the checksum
     return content.view(dtype).reshape(shape)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sidebyside.config.parameters import Source
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import write_atomically, write_bytes
+from sidebyside.core.files import open_regular, write_atomically, write_bytes
 from sidebyside.data.archives import (
     SourceError,
     SourceNotFoundError,
@@ -121,7 +121,7 @@ def _from_folder(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes
         raise SourceNotFoundError("no such folder")
     for path in (folder / file.name, folder / f"{file.name}.gz"):
         try:
-            with path.open("rb") as opened:
+            with open_regular(path) as opened:
                 content = opened.read(max_archive_size(file) + 1)
         except FileNotFoundError:
             continue

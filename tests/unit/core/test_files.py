@@ -336,3 +336,18 @@ def test_all_files_but_the_kept_ones_are_deleted(tmp_path: Path) -> None:
     files.keep_only(tmp_path, {tmp_path / "b/c"})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "b/c"]
     files.keep_only(tmp_path / "missing", set())
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    with files.open_regular(tmp_path / "link") as opened:
+        assert opened.read() == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match=f"Not a regular file: '{path}'"):
+            files.open_regular(path)
+    with pytest.raises(IsADirectoryError):
+        files.open_regular(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.open_regular(tmp_path / "none")

@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from sidebyside.core.errors import UserError
 from sidebyside.data.fashion_mnist import RawFile
 from sidebyside.data.idx import parse_images, parse_labels, read_raw
 
-IMAGES = RawFile("some-images", 0, "")
-LABELS = RawFile("some-labels", 0, "")
+IMAGES = RawFile("some-images", 2000, "")
+LABELS = RawFile("some-labels", 2000, "")
 
 
 def images_file(count: int, height: int = 28, width: int = 28, magic: int = 0x803) -> bytes:
@@ -118,3 +119,22 @@ def test_an_invalid_pair_of_files_is_refused(
     with pytest.raises(UserError, match=expected) as caught:
         read_raw(tmp_path, IMAGES, LABELS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [IMAGES.name, LABELS.name])
+def test_a_file_larger_than_published_is_refused_before_it_is_read(
+    tmp_path: Path, name: str
+) -> None:
+    write_pair(tmp_path, images_file(2), labels_file([1, 2]))
+    os.truncate(tmp_path / name, 1 << 40)  # sparse: a terabyte on no disk
+    with pytest.raises(
+        UserError, match=rf"{name}: 1,099,511,627,776 bytes, expected 2,000: run `dvc repro"
+    ):
+        read_raw(tmp_path, IMAGES, LABELS)
+
+
+def test_a_named_pipe_is_refused_instead_of_waiting_for_a_writer(tmp_path: Path) -> None:
+    write_pair(tmp_path, None, labels_file([1]))
+    os.mkfifo(tmp_path / IMAGES.name)
+    with pytest.raises(OSError, match="Not a regular file"):
+        read_raw(tmp_path, IMAGES, LABELS)

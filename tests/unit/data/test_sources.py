@@ -1,3 +1,4 @@
+import gzip
 import inspect
 import os
 import tempfile
@@ -256,6 +257,33 @@ def test_a_folder_that_cannot_be_entered_is_skipped_and_reported(tmp_path: Path)
         "folder good",
         [f"folder {too_long}: File name too long"],
     )
+
+
+def terabyte(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)  # sparse: on no disk
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        os.mkfifo,
+        terabyte,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.write_bytes(gzip.compress(bytes(10**7))),
+    ],
+    ids=["pipe", "terabyte", "device", "link to itself", "bomb"],
+)
+def test_after_a_hostile_first_source_the_second_is_asked(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    (fill(tmp_path / "bad", ARCHIVES) / FIRST).unlink()
+    damage(tmp_path / "bad" / FIRST)
+    fill(tmp_path / "good", ARCHIVES)
+    used, (line,) = get(tmp_path, Source(folder="bad"), Source(folder="good"))
+    assert used == "folder good"
+    assert line.startswith(f"folder bad: {FIRST}: ")
 
 
 # Failures leave the earlier files

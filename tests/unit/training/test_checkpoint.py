@@ -58,14 +58,25 @@ def with_progress(content: bytes, progress: object) -> bytes:
         arrays: dict[str, Any] = dict(archive)
     if isinstance(progress, dict):
         progress = json.loads(arrays["progress"].item()) | progress
+    text = progress if isinstance(progress, str) else json.dumps(progress)
     result = io.BytesIO()
-    np.savez(result, **{**arrays, "progress": np.array(json.dumps(progress))})
+    np.savez(result, **{**arrays, "progress": np.array(text)})
     return result.getvalue()
+
+
+def with_field(content: bytes, offset: int, value: int) -> bytes:
+    """Return a checkpoint with a field of the first entry in its zip directory changed."""
+    changed = bytearray(content)
+    changed[content.index(b"PK\1\2") + offset] = value
+    return bytes(changed)
 
 
 @pytest.mark.parametrize(
     "damage",
-    ["truncated", "empty", "text", "list", "unknown field", "best epoch", "improved epoch"],
+    [
+        *("truncated", "empty", "text", "list", "unknown field", "best epoch", "improved epoch"),
+        *("nested", "encrypted", "compression"),
+    ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "c.npz"
@@ -79,6 +90,9 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
             "unknown field": with_progress(content, {"loss": 1}),
             "best epoch": with_progress(content, {"best_epoch": 7}),
             "improved epoch": with_progress(content, {"improved_epoch": 0}),
+            "nested": with_progress(content, "[" * 100_000),
+            "encrypted": with_field(content, 8, 1),
+            "compression": with_field(content, 10, 99),
         }[damage]
     )
     with pytest.raises(UserError, match=r"c\.npz is damaged .*delete it to train from") as caught:
