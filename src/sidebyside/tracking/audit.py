@@ -6,13 +6,13 @@ trained model also has the model, its data sets and its test scores. Interrupted
 too: running the stage's command again resumes them. Failed trials count as complete.
 """
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
+from sidebyside.tracking import index
 from sidebyside.tracking.store import open_store, store_root
 from sidebyside.tracking.views import COMPARISON, TRAINING
 from sidebyside.workflow import command
@@ -46,18 +46,8 @@ def all_runs(root: Path) -> Iterator[tuple[str, Any]]:
         UserError: the store cannot be reached.
     """
     store = open_store(store_root(root))
-
-    def page(experiment: str, token: str | None) -> Any:
-        return store.client.search_runs(
-            [experiment], order_by=["attributes.start_time ASC"], page_token=token
-        )
-
     for experiment, name in store.require(store.project_experiments).items():
-        token = None
-        while token != "":
-            found = store.require(functools.partial(page, experiment, token))
-            yield from ((name, run) for run in found)
-            token = found.token or ""
+        yield from ((name, run) for run in index.all_runs(store, experiment))
 
 
 def find_faults(experiment: str, run: Any) -> list[str]:

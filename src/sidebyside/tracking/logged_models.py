@@ -1,43 +1,69 @@
-"""Log a Keras model as MLflow's logged model of a run."""
+"""Log a Keras model as MLflow's logged model of a run.
+
+The model's file is the one that was evaluated, byte for byte. Sizes and digests of all files are
+stored in a tag, so that a missing, truncated or altered file is found without loading the model.
+"""
 
 import importlib
+import json
 import shutil
-import tempfile
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.core import imports
+from sidebyside.core.files import sha256
 from sidebyside.tracking.store import Store
 from sidebyside.tracking.views import NOTE_TAG
 
 REQUIREMENTS = ("tensorflow", "keras", "numpy")  # installed with a served model
+FILES_TAG = "files"  # of a logged model: path → size and SHA-256, as JSON
+KERAS_FILE = "data/model.keras"  # the model among its files
 
 Images = NDArray[np.uint8]
 
 
-def log_model(store: Store, run: Any, model: Any, input_example: Images, step: int) -> str:
-    """Log a model and return its id; a model that a killed process logged completely is kept.
+def log_model(
+    store: Store, run: Any, model: Any, input_example: Images, step: int
+) -> tuple[Any, bool]:
+    """Log a model, or repair it; return MLflow's entity, and whether anything was missing.
 
     Args:
         store: the store; its errors are raised, not handled as an outage.
         run: MLflow's entity of the run.
-        model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10].
+        model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10], or the path of
+            its file.
         input_example: uint8 [1, 28, 28].
         step: the epoch of the weights.
     """
-    logged = _complete_model(store, run) or _new_model(store, run, model, input_example)
-    output = store.entity("LoggedModelOutput")(logged.model_id, step)
-    # The model is linked to the run last, so a killed process leaves no incomplete model there.
-    store.client.log_outputs(run.info.run_id, [output])
-    return str(logged.model_id)
+    logged = _complete_model(store, run)
+    changed = logged is None or not _has_files(store, logged, model)
+    if logged is None:
+        logged = _create(store, run)
+    if changed:
+        _upload(store, run, logged, model, input_example)
+        logged = store.client.finalize_logged_model(logged.model_id, "READY")
+    linked = run.outputs.model_outputs if run.outputs else ()
+    if all(output.model_id != logged.model_id for output in linked):
+        # The model is linked last, so a killed process leaves no incomplete model in the run.
+        output = store.entity("LoggedModelOutput")(logged.model_id, step)
+        store.client.log_outputs(run.info.run_id, [output])
+        changed = True
+    return logged, changed
+
+
+def is_intact(store: Store, model_id: str) -> bool:
+    """Return whether all files of a logged model are in the store as they were logged."""
+    return _has_files(store, store.client.get_logged_model(model_id), None)
 
 
 def _complete_model(store: Store, run: Any) -> Any:
-    """Return a model that was logged completely but not yet linked to the run, or None.
+    """Return the model of a run that was logged completely, or None.
 
     Incomplete models are deleted.
     """
@@ -53,8 +79,62 @@ def _complete_model(store: Store, run: Any) -> Any:
     return complete
 
 
-def _new_model(store: Store, run: Any, model: Any, input_example: Images) -> Any:
-    # The steps of MLflow's own log_model, which works only on a global, active run.
+def _has_files(store: Store, logged: Any, model: Any) -> bool:
+    """Return whether the store has all files of a logged model, and of this one if it is a path.
+
+    Files on a server are compared by size; their digests are not computed.
+    """
+    try:
+        recorded = json.loads(logged.tags[FILES_TAG])
+        if isinstance(model, Path) and recorded[KERAS_FILE]["sha256"] != sha256(model):
+            return False
+    except (KeyError, ValueError):  # logged by an earlier version, or edited
+        return False
+    if store.local:
+        location = Path(logged.artifact_location)
+        return all((location / name).is_file() for name in recorded) and (
+            _describe(location, recorded) == recorded
+        )
+    sizes = dict(_sizes(store, logged.model_id))
+    return all(sizes.get(name) == file["size"] for name, file in recorded.items())
+
+
+def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return path → size and SHA-256 of files in a folder."""
+    files = {name: folder / name for name in names}
+    return {
+        name: {"size": file.stat().st_size, "sha256": sha256(file)} for name, file in files.items()
+    }
+
+
+def _sizes(store: Store, model_id: str, folder: str | None = None) -> Iterator[tuple[str, int]]:
+    """Yield path and size of each file of a logged model on a server."""
+    for entry in store.client.list_logged_model_artifacts(model_id, folder):
+        if entry.is_dir:
+            yield from _sizes(store, model_id, entry.path)
+        else:
+            yield entry.path, entry.file_size
+
+
+def _create(store: Store, run: Any) -> Any:
+    """Return a new logged model of a run, without files."""
+    current = store.client.get_run(run.info.run_id)
+    return store.client.create_logged_model(
+        run.info.experiment_id,
+        name=current.info.run_name,  # shown in the UI's list of models
+        source_run_id=run.info.run_id,
+        params=current.data.params,
+        tags={NOTE_TAG: current.data.tags.get(NOTE_TAG, "")},
+    )
+
+
+def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Images) -> None:
+    """Store the files of a model, and their sizes and digests.
+
+    The steps are those of MLflow's own log_model, which works only on a global, active run.
+    """
+    from sidebyside.models import saving  # noqa: PLC0415 (TensorFlow loads in seconds)
+
     with imports.fast_imports():
         flavor = importlib.import_module("mlflow.tensorflow")
         models = importlib.import_module("mlflow.models")
@@ -63,19 +143,11 @@ def _new_model(store: Store, run: Any, model: Any, input_example: Images) -> Any
         inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
         outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
     )
-    current = store.client.get_run(run.info.run_id)
-    logged = store.client.create_logged_model(
-        run.info.experiment_id,
-        name=current.info.run_name,  # shown in the UI's list of models
-        source_run_id=run.info.run_id,
-        params=current.data.params,
-        tags={NOTE_TAG: current.data.tags.get(NOTE_TAG, "")},
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder) / "model"
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
         flavor.save_model(
-            model,
-            str(files),
+            saving.load_model(model) if isinstance(model, Path) else model,
+            str(folder),
             mlflow_model=models.Model(
                 artifact_path=logged.artifact_location,
                 run_id=run.info.run_id,
@@ -87,5 +159,15 @@ def _new_model(store: Store, run: Any, model: Any, input_example: Images) -> Any
             # Without them MLflow would start a process of several seconds to infer them.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in REQUIREMENTS],
         )
-        store.client.log_model_artifacts(logged.model_id, str(files))
-    return store.client.finalize_logged_model(logged.model_id, "READY")
+        if isinstance(model, Path):
+            shutil.copyfile(model, folder / KERAS_FILE)
+        else:
+            saving.save_model(folder / KERAS_FILE, model)
+        names = sorted(
+            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
+        )
+        if store.local:
+            shutil.rmtree(logged.artifact_location, ignore_errors=True)
+        store.client.log_model_artifacts(logged.model_id, str(folder))
+        description = json.dumps(_describe(folder, names))
+    store.client.set_logged_model_tags(logged.model_id, {FILES_TAG: description})

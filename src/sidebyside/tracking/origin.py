@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidebyside.tracking.run import Run
-from sidebyside.tracking.runs import Tag
+from sidebyside.tracking.runs import Tag, commit_tags
 from sidebyside.workflow import provenance
 
 Record = Mapping[str, Any]  # a stage's JSON output, with its settings and data_sha256
@@ -58,9 +58,7 @@ def origin_tags(origin: Origin, data: Mapping[str, str]) -> dict[str, Tag]:
         **{f"machine.{fact}": value for fact, value in origin.machine.items()},
     }
     if origin.source is not None:
-        commit, dirty = origin.source
-        tags |= {"git.commit": commit, "git.dirty": str(dirty).lower()}
-        tags |= {} if commit == "unknown" else {"mlflow.source.git.commit": commit}
+        tags |= commit_tags(origin.source)
     return tags
 
 

@@ -4,37 +4,21 @@ Logging never stops a training: while the store cannot be reached, a run counts 
 missing from it.
 """
 
+import contextlib
 import functools
 import json
-import math
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from sidebyside.core.files import write_bytes
 from sidebyside.tracking import registry
-from sidebyside.tracking.logged_models import Images, log_model
+from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
+from sidebyside.tracking.logged_models import Images, is_intact, log_model
 from sidebyside.tracking.store import UNREACHABLE, Store
 from sidebyside.tracking.views import Experiment
 
-# MLflow's limits.
-MAX_PARAMETER = 6000  # characters
-PARAMETERS_PER_CALL = 100
-METRICS_PER_CALL = 1000
-# MLflow's own tags.
-TABLES_TAG = "mlflow.loggedArtifacts"
-CONTEXT_TAG = "mlflow.data.context"
-
-CONTEXTS = {  # prefix of a metric's name → context of the data it was measured on
-    "loss": "training",
-    "accuracy": "training",
-    "val_": "validation",
-    "best_val_": "validation",
-    "test_": "test",
-}
+MAX_PARAMETER = 6000  # characters, MLflow's limit
 
 Epoch = Mapping[str, float]  # a row of a history
 
@@ -51,6 +35,8 @@ class Run:
         entity: Any,
         complete: bool,
         missed: Counter[str],
+        added: Counter[str],
+        new: bool,
     ) -> None:
         """Use `open_run`, `reopen_run` or `open_child` instead.
 
@@ -61,39 +47,42 @@ class Run:
             entity: MLflow's entity of the run, None if the store cannot be reached.
             complete: whether everything was logged before.
             missed: kind → number of entries that could not be logged, for the final message.
+            added: kind → number of entries that this process has logged.
+            new: whether the run has just been created.
         """
         self.store = store
         self.root = root
         self.experiment = experiment
         self.complete = complete
         self.missed = missed
+        self.added = added
         self.run_id: str | None = entity.info.run_id if entity else None
         self._entity = entity
-        self._parameters = set(entity.data.params) if entity else set()
-        self._tables = _logged_tables(entity.data.tags) if entity else []
-        self._datasets: dict[str, tuple[str, str]] = {}  # context → name and digest
-        self._logged: dict[str, dict[int, float]] = {}  # metric → step → value
+        self._contents = Contents(store, entity, new=new) if entity else None
+        self._expected = Entries()  # all entries that this process has logged, or tried to log
+        self._waiting = Entries()
+        self._batching = False
         self._model: tuple[str, int] | None = None  # id and step of the logged model
         if entity and entity.outputs and entity.outputs.model_outputs:
             output = entity.outputs.model_outputs[0]
             self._model = (output.model_id, output.step)
-        if entity and not complete:
-            for name in entity.data.metrics:
-                self._read_steps(name)
+
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Log the entries of a block at its end, in a few calls instead of one per entry."""
+        self._batching = True
+        try:
+            yield
+        finally:
+            self._batching = False
+        self._flush()
 
     def log_parameters(self, values: Mapping[str, Any]) -> None:
         """Log name → value: lists as JSON, text cut to MLflow's limit.
 
         A parameter logged before keeps its value: MLflow refuses to change one.
         """
-        new = {k: text_of(v, MAX_PARAMETER) for k, v in values.items() if k not in self._parameters}
-        param = self.store.entity("Param")
-        for part in _parts(list(new.items()), PARAMETERS_PER_CALL):
-            entries = [param(name, value) for name, value in part]
-            if self._attempt(
-                "parameter", len(part), functools.partial(self._batch, params=entries)
-            ):
-                self._parameters.update(name for name, _ in part)
+        self._log(Entries(parameters={k: text_of(v, MAX_PARAMETER) for k, v in values.items()}))
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log name → value, in one call.
@@ -105,51 +94,37 @@ class Run:
                 replace earlier values and are shown with the logged model too.
         """
         final = step is None
-        step = (self._model[1] if self._model else 0) if step is None else step
-        new = {}
-        for name, value in values.items():
-            logged = self._logged.get(name, {})
-            if step not in logged or (final and not _same(logged[step], float(value))):
-                new[name] = float(value)
-        now = int(time.time() * 1000)
-        model = self._model[0] if self._model and step == self._model[1] else None
-        for part in _parts(list(new.items()), METRICS_PER_CALL):
-            entries = [self._metric(name, value, now, step, model) for name, value in part]
-            if self._attempt("metric", len(part), functools.partial(self._batch, metrics=entries)):
-                for name, value in part:
-                    self._logged.setdefault(name, {})[step] = value
+        at = (self._model[1] if self._model else 0) if step is None else step
+        self._log(Entries(metrics={(k, at): Value(float(v), final) for k, v in values.items()}))
 
     def log_epochs(self, history: Sequence[Epoch]) -> None:
-        """Log the metrics of each epoch."""
-        for row in history:
-            values = {column: value for column, value in row.items() if column != "epoch"}
-            self.log_metrics(values, step=int(row["epoch"]))
+        """Log the metrics of all epochs, in one call."""
+        self._log(
+            Entries(
+                metrics={
+                    (column, int(row["epoch"])): Value(float(value), final=False)
+                    for row in history
+                    for column, value in row.items()
+                    if column != "epoch"
+                }
+            )
+        )
 
     def log_figure(self, name: str, png: bytes) -> None:
         """Log a picture as `<name>.png`.
 
         The UI shows figures of two runs side by side if they have the same name without a folder.
         """
-        self._attempt("figure", 1, lambda: self._write(f"{name}.png", png))
+        self._log(Entries(files={f"{name}.png": File("figure", png)}))
 
     def log_text(self, name: str, text: str) -> None:
         """Log a text file; `name` has a suffix and may have folders."""
-        self._attempt("text", 1, lambda: self._write(name, text.encode()))
+        self._log(Entries(files={name: File("text", text.encode())}))
 
     def log_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Log a table as `tables/<name>.json`, which the UI shows as a table."""
-        path = f"tables/{name}.json"
         content = json.dumps({"columns": list(header), "data": [list(row) for row in rows]})
-
-        def write() -> None:
-            self._write(path, content.encode())
-            # MLflow's own log_table would append the rows a second time in a resumed run.
-            if path not in self._tables:
-                tables = [{"path": each, "type": "table"} for each in [*self._tables, path]]
-                self._client.set_tag(self.run_id, TABLES_TAG, json.dumps(tables))
-                self._tables.append(path)
-
-        self._attempt("table", 1, write)
+        self._log(Entries(files={f"tables/{name}.json": File("table", content.encode())}))
 
     def log_dataset(self, name: str, digest: str, context: str, counts: Mapping[str, int]) -> None:
         """Log a data set as an input of the run.
@@ -161,35 +136,50 @@ class Run:
                 split with the data set.
             counts: number of images, in total or per class.
         """
-        short = digest[:16]
-        self._datasets[context] = (name, short)
+        data = DataSet(name, digest[:16], context)
         dataset = self.store.entity("Dataset")(
-            name=name,
-            digest=short,
+            name=data.name,
+            digest=data.digest,
             source_type="local",
             source=json.dumps({"sha256": digest}),
             profile=json.dumps(dict(counts)),
         )
-        tag = self.store.entity("InputTag")(CONTEXT_TAG, context)
-        entry = self.store.entity("DatasetInput")(dataset, [tag])
-        self._attempt("dataset", 1, lambda: self._client.log_inputs(self.run_id, [entry]))
+        self._log(Entries(data_sets={data: dataset}))
 
     def log_model(self, model: Any, input_example: Images, step: int) -> None:
-        """Log a Keras model, unless the run has one already.
+        """Log a Keras model, or those of its files that the store lacks.
 
         Args:
-            model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10].
+            model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10], or the path
+                of its file, which is loaded only if something is missing.
             input_example: uint8 [1, 28, 28].
             step: the epoch of the weights; the model shows the run's metrics of that epoch.
         """
+        if self.complete:
+            return
+        self._flush()  # MLflow copies the run's parameters to the model
 
-        def log() -> None:
-            logged = log_model(self.store, self._entity, model, input_example, step)
-            self._model = (logged, step)
+        def log() -> bool:
+            logged, changed = log_model(self.store, self._entity, model, input_example, step)
+            self._model = (logged.model_id, step)
             self._attach_metrics(logged, step)
+            return changed
 
-        if self._model is None:
-            self._attempt("model", 1, log)
+        changed = UNREACHABLE if self.run_id is None else self.store.attempt(log)
+        if changed is UNREACHABLE:
+            self.missed["model"] += 1
+        else:
+            self.added["model"] += changed
+
+    def verify(self) -> None:
+        """Read the run back, and count the entries that are missing as missed.
+
+        The store's errors are raised, not handled as an outage.
+        """
+        entity = self._client.get_run(self.run_id)
+        self.missed += Contents(self.store, entity).lacking(self._expected).count()
+        if self._model is not None and not is_intact(self.store, self._model[0]):
+            self.missed["model"] += 1
 
     def retry(self) -> None:
         """Forget the entries that could not be logged: the caller logs everything again.
@@ -219,77 +209,48 @@ class Run:
     def _client(self) -> Any:
         return self.store.client
 
-    def _attempt(self, kind: str, count: int, action: Callable[[], Any]) -> bool:
-        """Log `count` entries of a kind by `action`; return whether they are in the store."""
-        if self.complete:
-            return False
-        if self.run_id is not None and self.store.attempt(action) is not UNREACHABLE:
-            return True
-        self.missed[kind] += count
-        return False
+    def _log(self, entries: Entries) -> None:
+        """Log entries, now or at the end of a batch."""
+        if not self.complete:
+            self._expected.add(entries)
+            self._waiting.add(entries)
+            if not self._batching:
+                self._flush()
 
-    def _batch(self, **entries: Any) -> None:
-        self._client.log_batch(self.run_id, **entries)
+    def _flush(self) -> None:
+        """Log those of the waiting entries that the store lacks."""
+        entries, self._waiting = self._waiting, Entries()
+        contents = self._contents
+        if contents is None:
+            self.missed += entries.count()
+            return
+        for part in entries.parts():
+            logged = self.store.attempt(functools.partial(contents.log, part, self._model))
+            if logged is UNREACHABLE:
+                self.missed += part.count()
+            else:
+                self.added += logged
 
-    def _metric(self, name: str, value: float, time: int, step: int, model: str | None) -> Any:
-        """Return MLflow's entity of a metric.
-
-        Args:
-            name: name, such as `val_accuracy`.
-            value: value.
-            time: milliseconds since 1970.
-            step: the epoch.
-            model: id of the logged model that shows the metric too, with its data set.
-        """
-        context = next((CONTEXTS[prefix] for prefix in CONTEXTS if name.startswith(prefix)), "")
-        dataset, digest = self._datasets.get(context, (None, None)) if model else (None, None)
-        return self.store.entity("Metric")(
-            name, value, time, step, model_id=model, dataset_name=dataset, dataset_digest=digest
-        )
-
-    def _write(self, name: str, content: bytes) -> None:
-        """Store an artifact under its path in the run."""
-        path = PurePosixPath(name)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / path.name
-            write_bytes(file, content)
-            parent = None if path.parent == PurePosixPath() else str(path.parent)
-            self._client.log_artifact(self.run_id, str(file), parent)
-
-    def _read_steps(self, name: str) -> None:
-        """Read the steps of a metric that are in the store."""
-        history = self.store.attempt(lambda: self._client.get_metric_history(self.run_id, name))
-        if history is not UNREACHABLE:
-            self._logged[name] = {metric.step: metric.value for metric in history}
-
-    def _attach_metrics(self, model_id: str, step: int) -> None:
-        """Attach the run's metrics of one epoch to the model too.
+    def _attach_metrics(self, logged: Any, step: int) -> None:
+        """Attach the run's metrics of one epoch to the model too, unless it has them.
 
         They keep their original time, so MLflow adds no second point to the curve.
         """
+        contents = self._contents
+        if contents is None:
+            return
+        attached = {metric.key for metric in logged.metrics or ()}
         metrics = [
-            self._metric(name, point.value, point.timestamp, step, model_id)
-            for name, steps in self._logged.items()
-            if step in steps
+            contents.metric(name, point.value, point.timestamp, step, logged.model_id)
+            for name in contents.names_at(step)
+            if name not in attached
             for point in self._client.get_metric_history(self.run_id, name)
             if point.step == step
         ]
-        self._batch(metrics=metrics)
+        self._client.log_batch(self.run_id, metrics=metrics)
 
 
 def text_of(value: Any, limit: int) -> str:
     """Return a value as text: lists and mappings as JSON, cut to MLflow's limit of characters."""
     text = json.dumps(value) if isinstance(value, (list, tuple, dict)) else str(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _logged_tables(tags: Mapping[str, str]) -> list[str]:
-    return [entry["path"] for entry in json.loads(tags.get(TABLES_TAG, "[]"))]
-
-
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
-
-
-def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

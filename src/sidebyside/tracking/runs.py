@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sidebyside.tracking.index import PARENT_TAG
 from sidebyside.tracking.run import Run, text_of
 from sidebyside.tracking.store import UNREACHABLE, Store, open_store, store_root, warn
 from sidebyside.tracking.views import NOTE_TAG, Experiment
@@ -37,7 +38,6 @@ UPLOADING = ".artifact.uploading."  # MLflow's prefix of a file that it is copyi
 # Tags of a complete run: its own key, the key of its evaluation.
 LOGGED_TAG = "logged"
 EVALUATED_TAG = "evaluated"
-PARENT_TAG = "mlflow.parentRunId"
 
 Tag = str | int | float
 
@@ -141,23 +141,29 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
         if not KEY.fullmatch(key):
             raise ValueError(f"the key of a run consists of letters, digits and _.:-, not {key!r}")
     missed: Counter[str] = Counter() if work.parent is None else work.parent.missed
-    entity = _find_or_create(store, work)
+    added: Counter[str] = Counter() if work.parent is None else work.parent.added
+    missed_before, added_before = missed.total(), added.total()
+    entity, new = _find_or_create(store, work)
+    added["run"] += new
+    marked = entity is not None and work.is_complete(entity)
     run = Run(
         store,
         root=work.root,
         experiment=work.experiment,
         entity=entity,
-        complete=entity is not None and work.is_complete(entity),
+        complete=marked and store.index is None,
         missed=missed,
+        added=added,
+        new=new,
     )
     incomplete = entity is not None and not run.complete
     trains = work.evaluated is None  # an evaluation does not change the status of the training
-    if incomplete and trains:
+    if incomplete and trains and not marked and entity.info.status != "RUNNING":
         store.attempt(lambda: store.client.update_run(run.run_id, status="RUNNING"))
-    if incomplete and store.local:
+    if incomplete and store.local and not new:
         for leftover in Path(entity.info.artifact_uri).rglob(f"{UPLOADING}*"):
             leftover.unlink()
-    status, ended, missed_before = "FINISHED", UNREACHABLE, missed.total()
+    status, ended = "FINISHED", UNREACHABLE
     try:
         yield run
     except BaseException as error:
@@ -168,14 +174,21 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
         raise
     finally:
-        if incomplete:
-            all_logged = status == "FINISHED" and missed.total() == missed_before
+        unchanged = marked and added.total() == added_before
+        if incomplete and unchanged:
+            ended = None
+        elif incomplete:
 
             def end() -> None:
-                if trains:
+                if trains and not marked:
                     store.client.set_terminated(run.run_id, status)
-                if all_logged:  # last, as a marked run never changes again
+                if status == "FINISHED" and missed.total() == missed_before:
+                    run.verify()
+                if status == "FINISHED" and missed.total() == missed_before and not marked:
+                    # Last, as a marked run never changes again.
                     store.client.set_tag(run.run_id, *work.mark)
+                if store.index is not None:
+                    store.index.add(store.client.get_run(run.run_id))
 
             ended = store.attempt(end)
         if work.parent is None and not run.complete and (missed or ended is UNREACHABLE):
@@ -184,60 +197,75 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
             warn(f"not logged to MLflow: {work.name}: {missing}; `make backfill` logs it later")
 
 
-def _find_or_create(store: Store, work: _RunKey) -> Any:
-    """Return MLflow's entity of a run; None in an outage, or without its parent or training."""
+def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
+    """Return MLflow's entity of a run, and whether it is new.
+
+    The entity is None in an outage, or without its parent or training.
+    """
     if work.parent is not None and work.parent.run_id is None:
-        return None  # without its parent it would be an orphan, even if the store responds again
+        # Without its parent it would be an orphan, even if the store responds again.
+        return None, False
     found = store.attempt(lambda: _find(store, work))
     if found is UNREACHABLE:
-        return None
+        return None, False
     if work.evaluated is not None:
         is_trained = found is not None and found.data.tags.get(LOGGED_TAG) == work.key
-        return found if is_trained else None
-    if found is None:
-        tags = _tags(work)
-        found = store.attempt(
-            lambda: store.client.create_run(
-                store.experiment(work.experiment), run_name=work.name, tags=tags
-            )
+        return (found if is_trained else None), False
+    if found is not None:
+        return found, False
+    tags = _tags(work)
+    created = store.attempt(
+        lambda: store.client.create_run(
+            store.experiment(work.experiment), run_name=work.name, tags=tags
         )
-    return None if found is UNREACHABLE else found
+    )
+    return (None, False) if created is UNREACHABLE else (created, True)
 
 
 def _find(store: Store, work: _RunKey) -> Any:
     """Return the run of a piece of work, preferably a complete one, or None."""
-    condition = f"tags.`key` = '{work.key}'"
-    if work.parent is not None:
-        condition += f" and tags.`{PARENT_TAG}` = '{work.parent.run_id}'"
-    runs = store.client.search_runs(
-        [store.experiment(work.experiment)], condition, order_by=["attributes.start_time ASC"]
-    )
+    experiment, parent = store.experiment(work.experiment), work.parent
+    if store.index is not None:
+        runs = store.index.find(experiment, work.key, parent.run_id if parent else None)
+    else:
+        condition = f"tags.`key` = '{work.key}'"
+        if parent is not None:
+            condition += f" and tags.`{PARENT_TAG}` = '{parent.run_id}'"
+        runs = store.client.search_runs(
+            [experiment], condition, order_by=["attributes.start_time ASC"]
+        )
     return min(runs, key=lambda run: not work.is_complete(run), default=None)
 
 
 def _tags(work: _RunKey) -> dict[str, str]:
     """Return all tags of a new run: the caller's, its origin, and those that the UI shows."""
-    code = provenance.source(work.root)
+    code = {} if "git.commit" in work.tags else commit_tags(provenance.source(work.root))
     script = Path(sys.argv[0])
     given = any(name.startswith("machine.") for name in work.tags)
     machine = {} if given else provenance.machine()  # never a mixture of two machines
     tags: dict[str, Tag | None] = {
         "key": work.key,
         "stage": os.environ.get("DVC_STAGE", script.stem),
-        "git.commit": code.commit,
-        "git.dirty": str(code.dirty).lower(),
+        **code,
         **provenance.locks(work.root),
         "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
         **{f"machine.{name}": value for name, value in machine.items()},
         "mlflow.source.name": script.name,
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": code.commit if code.commit != "unknown" else None,
         "mlflow.user": _user(),
         NOTE_TAG: work.description or None,
         PARENT_TAG: work.parent.run_id if work.parent else None,
         **work.tags,
     }
     return {name: text_of(value, MAX_TAG) for name, value in tags.items() if value is not None}
+
+
+def commit_tags(source: provenance.Source) -> dict[str, str]:
+    """Return the tags of a run that record the commit of its code."""
+    tags = {"git.commit": source.commit, "git.dirty": str(source.dirty).lower()}
+    return (
+        tags if source.commit == "unknown" else {**tags, "mlflow.source.git.commit": source.commit}
+    )
 
 
 def _user() -> str | None:

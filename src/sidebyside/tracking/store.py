@@ -82,6 +82,8 @@ class Store:
         self._pause: float = RETRY_AFTER
         self._retry_at = 0.0
         self.client: Any = None
+        # All runs, in a backfill: complete runs are then compared with the results too.
+        self.index: Any = None
         self._mlflow = _import_mlflow()
         self._experiments: dict[str, str] = {}
         self.attempt(lambda: None)

@@ -39,7 +39,7 @@ def test_parameters_metrics_artifacts_and_data_are_logged(root: Path) -> None:
     assert (artifacts / "summary/layers.txt").read_text() == "Dense\n"
 
 
-def test_an_epoch_is_logged_in_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_is_logged_in_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
     batches: list[int] = []
@@ -53,7 +53,7 @@ def test_an_epoch_is_logged_in_one_call(root: Path, monkeypatch: pytest.MonkeyPa
     history = [{"epoch": epoch, **dict.fromkeys(HISTORY_COLUMNS[1:], 0.5)} for epoch in (1, 2)]
     with open_run(root, TRAINING, "run", "k") as run:
         run.log_epochs(history)
-    assert batches == [len(HISTORY_COLUMNS) - 1] * 2
+    assert batches == [2 * (len(HISTORY_COLUMNS) - 1)]
     assert points_of(root, run.run_id, "val_loss") == [(1, 0.5), (2, 0.5)]
 
 
