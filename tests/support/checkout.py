@@ -73,6 +73,7 @@ class Checkout:
         umask: int = -1,
         file_size: int | None = None,
         forked: bool = True,
+        server: Mapping[str, str] | None = None,
     ) -> "subprocess.Popen[str]":
         """Start a command in the root, with the programs of the tests' environment.
 
@@ -83,13 +84,14 @@ class Checkout:
             file_size: KiB a file may have, as if the disk ended there.
             forked: whether `python` and `dvc` are forks with the libraries loaded, which saves
                 their start, or processes of their own.
+            server: variables that those libraries are loaded with.
         """
         # Without bytecode, every process would compile the project again.
         unset = ("MLFLOW_", "DVC_", "GIT_", "PYTEST_", "TF_", "PYTHONPATH", "PYTHONDONTWRITE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
         folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
         if forked:
-            folders.insert(0, str(fork_server.programs()))
+            folders.insert(0, str(fork_server.programs(server)))
         path = os.pathsep.join(folders)
         if file_size is not None:
             command = ("sh", "-c", f'ulimit -f {2 * file_size}; exec "$@"', "sh", *command)

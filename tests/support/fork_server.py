@@ -6,8 +6,9 @@ to put on a command's PATH: each hands its arguments, environment, working direc
 streams to the server, waits for the fork, passes signals on to it and ends as it ends. Everything
 below that runs as in a process of its own; the checkout's modules are never loaded in the server.
 
-Options such as -I, and all that Python reads before it starts (PYTHONHASHSEED), need a process of
-its own: the former get it by themselves, for the latter see `Checkout.start(forked=False)`.
+Options such as -I need a process of their own and get it by themselves. What Python and the
+libraries read at their start (PYTHONHASHSEED) needs a server of its own, see `programs`, or a
+process of its own, see `Checkout.start(forked=False)`.
 """
 
 import atexit
@@ -27,6 +28,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,9 +52,16 @@ LIBRARIES = (
 LONGEST = 1 << 20  # bytes of a request: arguments and environment
 
 
+def programs(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder of the programs of a server that starts with these variables.
+
+    This pytest process starts it once.
+    """
+    return _programs(tuple(sorted((environment or {}).items())))
+
+
 @functools.cache
-def programs() -> Path:
-    """Start the server of this pytest process, once; return the folder of its programs."""
+def _programs(environment: tuple[tuple[str, str], ...]) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
     address = folder / "socket"
     for name in ("python", "dvc"):
@@ -61,7 +71,7 @@ def programs() -> Path:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     server = subprocess.Popen(
         [sys.executable, "-P", __file__, str(address)],
-        env={**kept, **ENVIRONMENT},
+        env={**kept, **ENVIRONMENT, **dict(environment)},
         cwd="/",
         stdin=subprocess.PIPE,  # closed when this process ends, which ends the server
         stdout=subprocess.DEVNULL,
@@ -188,7 +198,10 @@ def run(request: Request, base: list[str]) -> None:
     first, *rest = request.arguments
     added = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     here = str(Path(first).resolve().parent) if first not in ("-c", "-m") else str(Path.cwd())
-    sys.path[:] = [here, *(str(Path(part).absolute()) for part in added), *base]
+    folders = [str(Path(part).absolute()) for part in added]
+    sys.path[:] = [here, *folders, *base]
+    if PathFinder.find_spec("sitecustomize", folders):
+        importlib.import_module("sitecustomize")  # as Python does at its start
     if first == "-c":
         code, *rest = rest
         sys.argv = ["-c", *rest]
