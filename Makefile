@@ -24,9 +24,12 @@ install: $(INSTALLED) ## create .venv from requirements.lock
 $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 	@PATH="$(OUTER_PATH)" $(PYTHON) tools/install.py
 
+# A second call waits for the first one: two DVC processes in one folder stop each other.
+IN_TURN := python -m sidebyside.workflow.in_turn
+
 .PHONY: repro
 repro: $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
-	dvc repro
+	$(IN_TURN) repro dvc repro
 	python -m sidebyside.reproducibility.summary
 
 # Runs with other budgets or seeds use a copy of this folder, so that its files do not change.
@@ -42,6 +45,10 @@ endef
 
 .PHONY: smoke
 smoke: $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smoke)
+	$(IN_TURN) smoke $(MAKE) --no-print-directory smoke-in-turn
+
+.PHONY: smoke-in-turn
+smoke-in-turn:
 	rm -rf .state/smoke
 	$(call copy_to,.state/smoke)
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
@@ -112,6 +119,10 @@ runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed 
 # The distribution over seeds that `make verify` compares new scores with. Resumes if interrupted.
 .PHONY: reference
 reference: $(INSTALLED) ## train four more seeds of every model, in a copy
+	$(IN_TURN) reference $(MAKE) --no-print-directory reference-in-turn
+
+.PHONY: reference-in-turn
+reference-in-turn:
 	$(call copy_to,.state/reference)
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	python -m sidebyside.reproducibility.seed_variance .state/reference
@@ -119,7 +130,7 @@ reference: $(INSTALLED) ## train four more seeds of every model, in a copy
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
 replications: $(INSTALLED) ## rebuild five published systems and compare the numbers
-	dvc repro preprocess augment
+	$(IN_TURN) repro dvc repro preprocess augment
 	python -m study.run
 	cd replications && dvc repro
 
@@ -185,7 +196,7 @@ peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
-	dvc repro preprocess augment
+	$(IN_TURN) repro dvc repro preprocess augment
 	for name in training profile determinism pooling side_by_side growth precision overheads; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme
 

@@ -144,7 +144,7 @@ def test_two_reproductions_at_the_same_time_do_not_conflict(own: Checkout) -> No
     assert 0 in statuses
     for status, error in zip(statuses, errors, strict=True):
         if status:  # refused
-            assert re.search("Unable to acquire lock|is busy|another process is already at", error)
+            assert re.search("Unable to acquire lock|is busy|is already running", error)
     assert stages_run(own.run(*command).stdout) == []
     assert len(read_rows(own.root / "reports/train/mlp-original-1/history.csv")) == 3
     found = [run for run in runs(own, TRAINING) if run.data.params.get("epochs") == "3"]

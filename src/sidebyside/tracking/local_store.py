@@ -7,16 +7,17 @@ by `make ui`.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
+from sidebyside.execution.exclusive import exclusive
 from sidebyside.workflow import command
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
@@ -52,7 +53,7 @@ def create(folder: Path, create_tables: Callable[[str], None]) -> None:
         create_tables: called with the address of a new database.
 
     Raises:
-        BlockingIOError: another process holds the store's lock.
+        BusyError: another process holds the store's lock.
     """
     database = folder / DATABASE
     if database.exists():
@@ -67,25 +68,13 @@ def create(folder: Path, create_tables: Callable[[str], None]) -> None:
         os.replace(new, database)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> AbstractContextManager[Any]:
     """Hold the store's lock, which the system releases if the process dies.
 
     Raises:
-        BlockingIOError: another process holds it for longer than LOCK_TIMEOUT.
+        BusyError: another process holds it for longer than LOCK_TIMEOUT.
     """
-    (folder / ARTIFACTS).mkdir(exist_ok=True)
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    with (folder / ARTIFACTS / ".lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield
+    return exclusive(folder / ARTIFACTS / ".lock", patience=LOCK_TIMEOUT)
 
 
 def relocate(folder: Path) -> bool:

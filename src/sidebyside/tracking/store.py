@@ -308,7 +308,7 @@ def _reason(error: BaseException) -> str:
     """Return the root cause of an error that MLflow and requests have wrapped many times."""
     text = str(error)
     if isinstance(error, BlockingIOError):
-        return "another process holds its lock"
+        return f"{error.strerror} holds its lock"
     if found := re.search(r"\[Errno -?\d+\] ([^'\")\]:]+)", text):
         return found[1].strip()
     if "timed out" in text.lower():

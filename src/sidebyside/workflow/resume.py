@@ -7,7 +7,6 @@ and the completed work is reused.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_json, write_json
+from sidebyside.execution.exclusive import BusyError, exclusive
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import code, recorded_outputs
 
@@ -58,14 +58,7 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
         UserError: another process is doing the same work.
     """
     parent = root / FOLDER / name
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is already running {name}: wait for it to end, or stop it"
-            ) from None
+    with alone(root, name):
         for other in parent.iterdir():
             if other.is_dir() and other.name != key:
                 shutil.rmtree(other)
@@ -77,6 +70,29 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
         yield folder
         digests = {output.relative_to(root).as_posix(): md5(output) for output in outputs}
         write_json(folder / DONE, digests)
+
+
+@contextlib.contextmanager
+def alone(root: Path, name: str) -> Iterator[None]:
+    """Let no other process do the same work during a block.
+
+    A process that outlives its DVC, and so DVC's own locks, still holds this lock.
+
+    Args:
+        root: folder of dvc.yaml.
+        name: name of the work.
+
+    Raises:
+        UserError: another process is doing it; the message names the process.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(root / FOLDER / name / "lock"))
+        except BusyError as busy:
+            raise UserError(
+                f"{busy.strerror} is already running {name}: wait for it to end, or stop it"
+            ) from None
+        yield
 
 
 def forget_recorded(root: Path) -> None:

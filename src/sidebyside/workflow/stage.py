@@ -4,6 +4,7 @@ DVC hashes a stage's code and parameters after the stage has ended. If they were
 run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
 
     def watched() -> None:
         before = graph.dependencies(root, name, arguments)
-        main()
+        # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item.
+        with contextlib.nullcontext() if arguments else resume.alone(root, name):
+            main()
         after = graph.dependencies(root, name, arguments)
         changed = sorted(name for name in before if before[name] != after.get(name))
         if changed:

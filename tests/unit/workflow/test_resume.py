@@ -203,7 +203,10 @@ def test_a_second_process_at_the_same_work_is_refused(tmp_path: Path) -> None:
         # Another key is refused as well: it would remove the folder under the first one's feet.
         for key in ("k1", "k2"):
             with (
-                pytest.raises(UserError, match="another process is already running train-a"),
+                pytest.raises(
+                    UserError,
+                    match=rf"^process {other.pid} \(`.*`, since .*\) is already running train-a:",
+                ),
                 resumable(tmp_path, "train-a", key, []),
             ):
                 pass

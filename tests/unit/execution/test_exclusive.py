@@ -1,0 +1,85 @@
+import errno
+import fcntl
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidebyside.config.paths import CHECKOUT
+from sidebyside.execution.exclusive import BusyError, exclusive, holder
+
+HOLD = """
+import sys
+from pathlib import Path
+from sidebyside.execution.exclusive import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def hold(path: Path) -> "subprocess.Popen[str]":
+    """Start a process that holds a lock until it is killed or its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_the_message_names_the_process_since_when_and_its_command(tmp_path: Path) -> None:
+    path = tmp_path / "new/lock"
+    with hold(path) as other:
+        with pytest.raises(BusyError) as busy, exclusive(path):
+            pass
+        other.kill()
+    assert re.fullmatch(
+        rf"process {other.pid} \(`-c {re.escape(str(path))}`,"
+        r" since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\)",
+        str(busy.value.strerror),
+    )
+    with exclusive(path):  # a dead process holds no lock
+        pass
+
+
+def test_a_waiting_process_says_so_once_and_goes_on_when_the_other_ends(tmp_path: Path) -> None:
+    path, said = tmp_path / "lock", []
+    with hold(path) as other:
+        assert other.stdin is not None
+        close = other.stdin.close
+
+        def on_wait(who: str) -> None:
+            said.append(who)
+            close()
+
+        with exclusive(path, patience=60, on_wait=on_wait, doing="next"):
+            assert f"process {os.getpid()} (`next`" in holder(path)
+    assert len(said) == 1
+    assert f"process {other.pid} " in said[0]
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2", "[1]", "7"])
+def test_a_lock_file_without_its_holder_names_another_process(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "lock"
+    path.write_text(content)
+    assert holder(path) == "another process"
+
+
+def test_a_file_system_without_locks_is_an_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available") as error, exclusive(tmp_path / "lock"):
+        pass
+    assert error.value.filename == str(tmp_path / "lock")
