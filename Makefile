@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/installed
 OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src:replications/src
+# Without a home, as in some containers, DVC does not start.
+export HOME ?= $(CURDIR)/.state
 # Git sets these variables in its hooks; they would redirect the git commands below to another
 # repository.
 unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
@@ -28,29 +30,21 @@ $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 IN_TURN := python -m sidebyside.workflow.in_turn
 
 .PHONY: repro
-repro: $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
+repro: committed $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
 	$(IN_TURN) repro dvc repro
 	python -m sidebyside.reproducibility.summary
 
 # Runs with other budgets or seeds use a copy of this folder, so that its files do not change.
-define copy_to
-	mkdir -p $(1)
-	git ls-files -co --exclude-standard -z | tar --null --ignore-failed-read --exclude=dvc.lock -cf - -T - | tar -xf - -C $(1)
-	if [ -d data/raw ]; then mkdir -p $(1)/data && cp -r data/raw $(1)/data; fi
-	cp .dvc/plots/page.html $(1)/.dvc/plots
-	cd $(1) && git init --quiet && git add --all && \
-	  git -c user.name=copy -c user.email=copy@localhost -c commit.gpgsign=false \
-	    commit --quiet --no-verify --allow-empty --message copy
-endef
+COPY := python -m sidebyside.reproducibility.clones
 
 .PHONY: smoke
-smoke: $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smoke)
+smoke: committed $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smoke)
 	$(IN_TURN) smoke $(MAKE) --no-print-directory smoke-in-turn
 
 .PHONY: smoke-in-turn
 smoke-in-turn:
 	rm -rf .state/smoke
-	$(call copy_to,.state/smoke)
+	$(COPY) .state/smoke
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
 
 .PHONY: ui
@@ -83,14 +77,14 @@ define experiment
 	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
 	  dvc exp run --temp --force --name $(1) $(2) && \
 	  mkdir -p reports/$(1) && \
-	  git show "refs/exps/$$baseline/$(1):reports/evaluate/metrics.json" > $(VENV)/$(1).json && \
+	  git show "refs/exps/$$baseline/$(1):./reports/evaluate/metrics.json" > $(VENV)/$(1).json && \
 	  mv $(VENV)/$(1).json reports/$(1)/metrics.json
 endef
 
 BFLOAT16 := -S tune.models.mlp.precision=bfloat16 -S tune.models.cnn.precision=bfloat16
 
 .PHONY: bfloat16
-bfloat16: $(INSTALLED) ## run the pipeline in bfloat16, as an experiment
+bfloat16: committed $(INSTALLED) ## run the pipeline in bfloat16, as an experiment
 	$(call experiment,bfloat16,$(BFLOAT16))
 
 # A CNN with global average pooling, more epochs and cutout.
@@ -99,18 +93,23 @@ THOROUGH := -S train.models=[cnn] -S train.data=[original] \
   -S tune.models.cnn.head=average -S tune.models.cnn.cutout=8
 
 .PHONY: thorough
-thorough: $(INSTALLED) ## train the CNN for more epochs and with cutout, as an experiment
+thorough: committed $(INSTALLED) ## train the CNN for more epochs and with cutout, as an experiment
 	$(call experiment,thorough,$(THOROUGH))
 
 ##@ Review
 
 .PHONY: verify
-verify: $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
+verify: committed $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
 	python -m sidebyside.reproducibility.rerun
 
 .PHONY: verify-smoke
-verify-smoke: $(INSTALLED) ## run twice with small budgets in different environments and compare
+verify-smoke: committed $(INSTALLED) ## run twice with small budgets in different environments and compare
 	python -m sidebyside.reproducibility.rerun --smoke --vary
+
+# Results record their commit. This check needs no environment, so targets start with it.
+.PHONY: committed
+committed: ## check that git reads a commit of this project
+	@$(PYTHON) -m sidebyside.workflow.git
 
 .PHONY: runs
 runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed and machine
@@ -118,18 +117,18 @@ runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed 
 
 # The distribution over seeds that `make verify` compares new scores with. Resumes if interrupted.
 .PHONY: reference
-reference: $(INSTALLED) ## train four more seeds of every model, in a copy
+reference: committed $(INSTALLED) ## train four more seeds of every model, in a copy
 	$(IN_TURN) reference $(MAKE) --no-print-directory reference-in-turn
 
 .PHONY: reference-in-turn
 reference-in-turn:
-	$(call copy_to,.state/reference)
+	$(COPY) .state/reference
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	python -m sidebyside.reproducibility.seed_variance .state/reference
 
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
-replications: $(INSTALLED) ## rebuild five published systems and compare the numbers
+replications: committed $(INSTALLED) ## rebuild five published systems and compare the numbers
 	$(IN_TURN) repro dvc repro preprocess augment
 	python -m study.run
 	cd replications && dvc repro
@@ -179,7 +178,7 @@ readme: $(INSTALLED) ## generate the tables of README.md and docs/, params.yaml'
 	python -m tools.readme
 
 .PHONY: record
-record: $(INSTALLED) ## run everything from scratch in a clone; keep results, times and provenance
+record: committed $(INSTALLED) ## run everything from scratch in a clone; keep results, times and provenance
 	python -m sidebyside.reproducibility.record
 	python -m tools.readme
 

@@ -11,7 +11,7 @@ from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.data.fashion_mnist import RAW_FILES
 from sidebyside.data.sources import fetch
-from sidebyside.workflow import command, stage
+from sidebyside.workflow import command, copies, stage
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params).download
 
+    copies.link_sources(copies.original(paths.root), paths.root)
     source = fetch(parameters.sources, parameters.timeout, paths.raw, paths.root)
 
     size = sum(file.size for file in RAW_FILES)

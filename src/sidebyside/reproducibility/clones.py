@@ -1,4 +1,4 @@
-"""Clone the last commit, set its parameters, restore or delete its results, run its pipeline."""
+"""Clone or copy a checkout, set its parameters, restore or delete its results, run its pipeline."""
 
 import json
 import os
@@ -9,26 +9,81 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
+from sidebyside.workflow import command, copies, git
 from sidebyside.workflow.graph import LOCK, recorded_outputs
 
+PLOT_PAGE = ".dvc/plots/page.html"  # written by `make install`, ignored by git
 SMOKE = "smoke.txt"  # beside this module; one line key=value per parameter of a smoke run
 # Variables that would redirect a clone's runs: to another MLflow, DVC repository or make.
 REDIRECTING = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "MAKEFLAGS")
 
 
+def main() -> None:
+    """Copy the working tree of this checkout, without results, into a repository of its own."""
+    parser = command.parser(main.__doc__)
+    parser.add_argument("target", type=Path, help="folder to create, or to update")
+    copy(CHECKOUT, parser.parse_args().target)
+
+
 def clone(root: Path, target: Path) -> Path:
-    """Clone the last commit into `target` and copy the user's data/local into the clone.
+    """Clone the last commit into `target`; return the folder of the project in the clone.
+
+    In a larger repository, the whole repository is cloned.
 
     Raises:
-        UserError: `root` is not a git repository with a commit.
+        UserError: `root` is not in a commit, or git fails.
     """
-    if subprocess.run(["git", "clone", "--quiet", root, target], check=False).returncode:
-        raise UserError(f"{root} cannot be cloned: is it a git repository with a commit?")
-    if (root / "data/local").is_dir():
-        shutil.copytree(root / "data/local", target / "data/local")
-    return target
+    git.require_commit(root)
+    top = git.ask(root, "rev-parse", "--show-toplevel")
+    prefix = git.ask(root, "rev-parse", "--show-prefix") or ""
+    done = subprocess.run(["git", "clone", "--quiet", top or root, target], check=False)
+    if done.returncode:
+        raise UserError(f"{root} cannot be cloned: see the lines above")
+    copies.link_sources(root, target / prefix)
+    return target / prefix
+
+
+def copy(root: Path, target: Path) -> None:
+    """Copy the working tree with data/raw, and commit the copy to a repository of its own.
+
+    The copy lacks dvc.lock, so that its run starts from scratch. Files that git ignores stay
+    behind, apart from the data and DVC's plot page.
+
+    Raises:
+        UserError: `root` is not in a git commit, or git fails in the copy.
+    """
+    git.require_commit(root)
+    listed = git.ask(root, "ls-files", "-co", "--exclude-standard", "-z") or ""
+    names = [name for name in listed.split("\0") if name and Path(name).name != LOCK]
+    for name in (*names, PLOT_PAGE):
+        file, copied = root / name, target / name
+        if file.is_symlink() or file.is_file():  # not a file deleted since the last commit
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.unlink(missing_ok=True)
+            shutil.copy2(file, copied, follow_symlinks=False)
+    if (raw := Paths(root).raw).is_dir():
+        shutil.copytree(raw, Paths(target).raw, dirs_exist_ok=True)
+    copies.link_sources(root, target)
+    subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
+    commit_all(target, "copy")
+
+
+def commit_all(checkout: Path, author: str) -> None:
+    """Commit everything in a clone or copy.
+
+    Raises:
+        UserError: git fails.
+    """
+    # The user's hooks and signing settings must not apply to this commit.
+    values = (f"user.name={author}", f"user.email={author}@localhost", "commit.gpgsign=false")
+    options = [part for value in values for part in ("-c", value)]
+    message = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", author)
+    for arguments in (("add", "--all"), (*options, *message)):
+        if subprocess.run(["git", *arguments], cwd=checkout, check=False).returncode:
+            raise UserError(f"git cannot commit in {checkout}: see the lines above")
 
 
 def smoke_parameters() -> dict[str, Any]:
@@ -109,3 +164,7 @@ def reproduce(checkout: Path) -> None:
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without the variables that would redirect a clone."""
     return {name: value for name, value in os.environ.items() if name not in REDIRECTING}
+
+
+if __name__ == "__main__":
+    command.run(main)

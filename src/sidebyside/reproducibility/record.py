@@ -21,7 +21,7 @@ from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.reproducibility import gather_provenance
-from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone
+from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone, commit_all
 from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import LOCK, recorded_outputs
@@ -90,7 +90,7 @@ def _run(target: str, checkout: Path, root: Path) -> dict[str, int]:
         print(gather_provenance.write_gathered(checkout))
         _copy_results(checkout, root)
         _make("readme", checkout)  # `make test` compares the pages with the results
-        _commit(checkout)
+        commit_all(checkout, "record")  # `make verify` compares with the last commit
     if target in OPTIONAL:
         _replace_folder(checkout, root, target)
     if target == "verify":
@@ -148,22 +148,6 @@ def _copy_missing(source: str, target: str) -> None:
         part = f"{target}.part"  # an interrupted copy must not leave a truncated file in the cache
         shutil.copy2(source, part)
         Path(part).replace(target)
-
-
-def _commit(checkout: Path) -> None:
-    """Commit the results in a clone, where `make verify` compares with the last commit.
-
-    Raises:
-        UserError: git fails.
-    """
-    # The user's hooks and signing settings must not apply to this commit.
-    settings = ("user.name=record", "user.email=record@localhost", "commit.gpgsign=false")
-    options = [part for setting in settings for part in ("-c", setting)]
-    commit = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Results")
-    for arguments in (("add", "--all"), (*options, *commit)):
-        done = subprocess.run(["git", *arguments], cwd=checkout, check=False)
-        if done.returncode:
-            raise UserError("git could not commit the results in the clone: see the lines above")
 
 
 def _replace_folder(checkout: Path, root: Path, name: str) -> None:

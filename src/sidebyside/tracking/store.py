@@ -26,6 +26,7 @@ from sidebyside.core import imports
 from sidebyside.core.errors import UserError
 from sidebyside.tracking import local_store
 from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
+from sidebyside.workflow import copies
 
 # Defaults that the user's environment overrides: no telemetry, no messages, and detection of a dead
 # server within 15 s (with MLflow's own defaults, it takes minutes).
@@ -52,15 +53,9 @@ UNREACHABLE: Any = object()  # the result of a call to a store that cannot be re
 def store_root(root: Path) -> Path:
     """Return the folder of the MLflow store of the project at `root`.
 
-    `dvc exp run --temp` and queued experiments run in a temporary copy of the project; DVC_ROOT
-    then names the original.
+    An experiment in a temporary copy of the project logs to the original's store.
     """
-    given = os.environ.get("DVC_ROOT")
-    if given and (Path(given) / "dvc.yaml").is_file():
-        original = Path(given).resolve()
-        if not original.is_relative_to(root.resolve()):  # not a pipeline inside the project
-            return original
-    return root.resolve()
+    return copies.original(root)
 
 
 class Store:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
 from sidebyside.models.tensorflow_setup import ENVIRONMENT
+from sidebyside.workflow import git
 from sidebyside.workflow.graph import outputs_of
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
@@ -143,23 +143,23 @@ def source(root: Path) -> Source:
 
     Results are ignored: a pipeline that has run halfway has not changed its source.
     """
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = git.commit(root)
     if commit is None:
         return Source("unknown", dirty=False)
-    top = Path(_git(root, "rev-parse", "--show-toplevel") or root)
-    excluded = [f":(exclude,top){name}" for name in results(top)]
-    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", *excluded)
-    return Source(commit, dirty=bool(changes))
+    top = git.project(root)
+    excluded = [f":(exclude){name}" for name in results(top)]
+    status = ("status", "--porcelain", "--untracked-files=no", "--", ".")
+    return Source(commit, dirty=bool(git.ask(top, *status, *excluded)))
 
 
 @functools.cache
 def results(top: Path) -> tuple[str, ...]:
-    """Return the tracked paths below the top of a repository that contain results.
+    """Return the tracked paths below a project's folder that contain results.
 
     They are reports/ and, of each tracked dvc.yaml, the outputs, dvc.lock and recorded provenance.
     """
     found = {"reports"}
-    for graph in (_git(top, "ls-files", "--", "dvc.yaml", "*/dvc.yaml") or "").splitlines():
+    for graph in (git.ask(top, "ls-files", "--", "dvc.yaml", "*/dvc.yaml") or "").splitlines():
         folder = Path(graph).parent
         names = {"dvc.lock", *RECORDED, *outputs_of(top / folder)}
         found |= {(folder / name).as_posix() for name in names}
@@ -222,13 +222,3 @@ def _processor_facts() -> dict[str, str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """Return the output of a git command; None without git or without a repository."""
-    command = ["git", "--no-optional-locks", *arguments]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, graph, provenance, resume
+from sidebyside.workflow import command, git, graph, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -27,6 +27,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
     name = name.rpartition(":")[2]  # from another folder DVC names it ../dvc.yaml:train@…
 
     def watched() -> None:
+        git.check(root)
         before = graph.dependencies(root, name, arguments)
         # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item.
         with contextlib.nullcontext() if arguments else resume.alone(root, name):

@@ -1,3 +1,5 @@
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -6,6 +8,7 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.reproducibility import clones
+from sidebyside.workflow import git
 from sidebyside.workflow.graph import recorded_outputs
 
 if TYPE_CHECKING:
@@ -43,9 +46,78 @@ def test_a_failing_dvc_cache_dir_is_reported_with_its_reason(tmp_path: Path) -> 
         clones.cache_folder(tmp_path)
 
 
-def test_cloning_a_folder_that_is_not_a_repository_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be cloned: is it a git repository"):
-        clones.clone(tmp_path, tmp_path / "clone")
+@pytest.fixture(params=["", "a larger/repository"])
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A committed project with data, at the top of its repository or below."""
+    root = tmp_path / "top" / str(request.param)
+    for name, content in {
+        "dvc.yaml": "stages: {s: {cmd: ''}}",
+        "params.yaml": (PROJECT / "params.yaml").read_text(),
+        "dvc.lock": "recorded",
+        "code.py": "committed",
+        ".gitignore": (PROJECT / ".gitignore").read_text(),
+        "data/local/images": "own",
+        "data/raw/images": "raw",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    (root / "link.py").symlink_to("code.py")
+    (tmp_path / "top/other é.py").touch()
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path / "top", check=True)
+    clones.commit_all(tmp_path / "top", "test")
+    return root
+
+
+def test_a_clone_has_the_last_commit_and_the_users_own_data(project: Path, tmp_path: Path) -> None:
+    (project / "code.py").write_text("changed")
+    clone = clones.clone(project, tmp_path / "clone")
+    assert (clone / "code.py").read_text() == "committed"
+    assert (clone / "data/local/images").read_text() == "own"
+    assert not (clone / "data/raw").exists()
+    assert git.commit(clone) == git.commit(project)
+
+
+def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
+    project: Path, tmp_path: Path
+) -> None:
+    (project / "code.py").write_text("changed")
+    (project / "new é.py").touch()
+    copy = project / ".state/copy"
+    for _ in range(2):  # a copy may be updated
+        clones.copy(project, copy)
+        assert (copy / "code.py").read_text() == "changed"
+        assert (copy / "new é.py").exists()
+        assert (copy / "link.py").readlink() == Path("code.py")
+        assert (copy / "data/local/images").read_text() == "own"
+        assert (copy / "data/raw/images").read_text() == "raw"
+        assert not (copy / "dvc.lock").exists()
+        assert (copy / "other é.py").exists() == (project == tmp_path / "top")
+        assert git.ask(copy, "rev-parse", "--show-toplevel") == str(copy.resolve())
+        assert git.ask(copy, "status", "--porcelain") == ""
+    (project / "link.py").unlink()  # deleted, but still in the commit
+    clones.copy(project, tmp_path / "another")
+    assert not (tmp_path / "another/link.py").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["data", "models"])
+def test_results_behind_a_link_are_not_shared_with_a_copy(
+    project: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "large disk").mkdir()
+    if (project / name).exists():
+        (project / name).rename(tmp_path / "large disk" / name)
+    (project / name).symlink_to(tmp_path / "large disk" / name)
+    clones.copy(project, tmp_path / "copy")
+    assert not (tmp_path / "copy" / name).is_symlink()
+
+
+@pytest.mark.parametrize("make", [clones.clone, clones.copy])
+def test_a_folder_that_is_not_committed_is_refused(
+    make: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="is not in a git commit"):
+        make(tmp_path, tmp_path / "clone")
+    assert not (tmp_path / "clone").exists()
 
 
 def test_the_smoke_parameters_exist_in_params_yaml() -> None:

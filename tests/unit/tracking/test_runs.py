@@ -238,8 +238,9 @@ def test_tags_record_stage_commit_machine_and_locks(
 ) -> None:
     for name in ("code.py", "dvc.lock"):
         (root / name).write_text("1")
+    (root / "dvc.yaml").write_text("stages: {s: {cmd: ''}}")
     git(root, "init", "--quiet")
-    git(root, "add", "code.py", "dvc.lock")
+    git(root, "add", "code.py", "dvc.lock", "dvc.yaml")
     git(root, "commit", "--quiet", "--message", "first")
     monkeypatch.setenv("DVC_STAGE", "train@mlp-original-1")
     (root / "code.py").write_text("2")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -91,6 +92,17 @@ def test_unknown_provenance_is_identified_by_the_outputs(tmp_path: Path, model: 
     assert provenance.unknown(tmp_path, [model]).key != first.key
 
 
+def git(root: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", *arguments]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def commit_all(root: Path) -> None:
+    for command in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "state"]):
+        git(root, *command)
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A repository with two pipelines, code and results, all committed."""
@@ -106,9 +118,7 @@ def repository(tmp_path: Path) -> Path:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
-    for command in (["init", "-q"], ["add", "--all"], ["commit", "-qm", "state"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    commit_all(tmp_path)
     provenance.results.cache_clear()
     return tmp_path
 
@@ -135,18 +145,39 @@ def test_changed_code_makes_a_checkout_dirty_and_changed_results_do_not(
     assert provenance.source(repository / "study").dirty is dirty
 
 
+def test_a_project_in_a_larger_repository_is_clean_and_dirty_by_its_own_files(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    top = tmp_path_factory.mktemp("larger")
+    shutil.copytree(repository, top / "a/project", ignore=shutil.ignore_patterns(".git"))
+    (top / "other.txt").touch()
+    commit_all(top)
+    link = top.with_name("link to a project")
+    link.symlink_to(top / "a/project")
+    for root in (top / "a/project", top / "a/project/study", link):
+        assert provenance.source(root) == Source(git(top, "rev-parse", "HEAD"), dirty=False)
+    for name in ("other.txt", "a/project/reports/run.json", "a/project/study/page.md"):
+        (top / name).write_text("changed")
+    assert provenance.source(link).dirty is False
+    (top / "a/project/src/code.py").write_text("changed")
+    for root in (top / "a/project", top / "a/project/study", link):
+        assert provenance.source(root).dirty is True
+    link.unlink()
+
+
+def test_a_project_that_is_not_in_the_commit_has_an_unknown_commit(repository: Path) -> None:
+    (repository / "archive").mkdir()
+    (repository / "archive/dvc.yaml").touch()
+    assert provenance.source(repository / "archive") == Source("unknown", dirty=False)
+
+
 def test_a_folder_without_git_has_an_unknown_commit(tmp_path: Path) -> None:
     assert provenance.source(tmp_path) == Source("unknown", dirty=False)
 
 
-def test_the_commit_is_that_of_the_checkout(tmp_path: Path) -> None:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b.invalid")
-    commit = (*identity, "commit", "--quiet", "--allow-empty", "--message", "first")
-    for arguments in (("init", "--quiet"), commit):
-        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
-    asked = ["git", "rev-parse", "HEAD"]
-    head = subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert provenance.source(tmp_path) == Source(head.strip(), dirty=False)
+def test_the_commit_is_that_of_the_checkout(repository: Path) -> None:
+    head = git(repository, "rev-parse", "HEAD")
+    assert provenance.source(repository) == Source(head, dirty=False)
 
 
 def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,3 +173,15 @@ def test_the_provenance_of_a_stage_without_a_matrix_is_written_once(checkout: Pa
     again = provenance.find(checkout, "all", [result])
     assert again is not None
     assert again.key == found.key  # nothing else changed
+
+
+def test_a_checkout_of_another_user_is_refused_before_the_stage_starts(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    done = run(checkout)
+    assert done.returncode == 1
+    assert f"git config --global --add safe.directory '{checkout}'\n" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (checkout / "result").exists()
