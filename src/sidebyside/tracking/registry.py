@@ -1,4 +1,9 @@
-"""Register trained models, and mark the best of each name as the champion."""
+"""Register trained models, and mark the best of each name as the champion.
+
+Several processes may register models of one name at the same time, on one server. No lock spans two
+machines, so every step is decided from what the registry contains afterwards, by a fixed order:
+whoever decides last, decides the same.
+"""
 
 import contextlib
 import importlib
@@ -8,16 +13,16 @@ from typing import Any
 
 CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # tag of a version; champions are selected by it
+ATTEMPTS = 10  # number of times that another process may change a name's versions meanwhile
 VERSIONS_TAG = "mlflow.modelVersions"  # links the page of a model to its registered version
 
 
 def register(
     client: Any, name: str, model_id: str, run_id: str, val_accuracy: float, description: str
 ) -> None:
-    """Register a logged model; it becomes the champion if no version of that name is better.
+    """Register a logged model; the best version of its name becomes the champion.
 
-    Idempotent: a model is registered once, and the alias moves only to a validation accuracy at
-    least as high, so that a short experiment does not replace a better model.
+    Idempotent: a model is registered once.
 
     Args:
         client: MLflow's client.
@@ -33,27 +38,47 @@ def register(
     except exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"models:/{model_id}"
-    versions = client.search_model_versions(f"name = '{name}'")
-    version = next((each for each in versions if each.source == source), None)
-    if version is None:
-        version = client.create_model_version(name, source, run_id=run_id, model_id=model_id)
-        link = json.dumps([{"name": name, "version": version.version}])
+    source, score = f"models:/{model_id}", repr(val_accuracy)
+    registered = _versions(client, name).get(source)
+    if registered is None:
+        created = client.create_model_version(
+            name, source, run_id=run_id, tags={SCORE_TAG: score}, model_id=model_id
+        )
+        registered = _versions(client, name)[source]
+        if int(registered.version) != int(created.version):  # by another process just now
+            client.delete_model_version(name, created.version)
+        link = json.dumps([{"name": name, "version": registered.version}])
         client.set_logged_model_tags(model_id, {VERSIONS_TAG: link})
-    client.update_model_version(name, version.version, description=description)
-    client.set_model_version_tag(name, version.version, SCORE_TAG, repr(val_accuracy))
-    champion = client.get_registered_model(name).aliases.get(CHAMPION)
-    if champion == version.version:
-        return
-    if champion is not None:
-        tags = client.get_model_version(name, champion).tags
-        if _score(tags.get(SCORE_TAG, "")) > val_accuracy:
+    client.update_model_version(name, registered.version, description=description)
+    client.set_model_version_tag(name, registered.version, SCORE_TAG, score)
+    _select_champion(client, name)
+
+
+def _select_champion(client: Any, name: str) -> None:
+    """Set the alias to the best version, the newest of equally good ones.
+
+    A process that reads the versions before a better one is registered, and sets the alias after
+    the other process, would move it back. Therefore everything is read again after each change.
+    """
+    for _ in range(ATTEMPTS):
+        versions = _versions(client, name).values()
+        best = max(versions, key=lambda version: (_score(version), int(version.version))).version
+        champion = client.get_registered_model(name).aliases.get(CHAMPION)
+        if champion is not None and int(champion) == int(best):
             return
-    client.set_registered_model_alias(name, CHAMPION, version.version)
+        client.set_registered_model_alias(name, CHAMPION, best)
 
 
-def _score(text: str) -> float:
+def _versions(client: Any, name: str) -> dict[str, Any]:
+    """Return source → version; the first one of a model that two processes registered at once."""
+    found = client.search_model_versions(f"name = '{name}'")
+    newest_first = sorted(found, key=lambda version: int(version.version), reverse=True)
+    return {version.source: version for version in newest_first}
+
+
+def _score(version: Any) -> float:
     """Return a version's score; -inf if it is not a number, because users can edit the tag."""
     with contextlib.suppress(ValueError):
-        return float(text)
+        score = float(version.tags.get(SCORE_TAG, ""))
+        return -math.inf if math.isnan(score) else score
     return -math.inf

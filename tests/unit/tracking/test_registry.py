@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from sidebyside.tracking.logged_models import Images
+from sidebyside.tracking.registry import register
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import TRAINING
 from tests.support.stores import client_of
@@ -34,3 +37,78 @@ def test_a_champion_is_registered_once_and_replaced_only_by_a_model_as_good(
     assert second.run_id
     client.delete_run(second.run_id)
     client.delete_model_version(name, second.version)
+
+
+NAME = "registered at once"
+
+
+def logged_model(client: MlflowClient, run_id: str) -> str:
+    """Create a logged model without files."""
+    return str(client.create_logged_model("1", source_run_id=run_id).model_id)
+
+
+def interrupted(root: Path, method: str, meanwhile: Callable[[], None]) -> MlflowClient:
+    """Return a client that another process overtakes before its first call of a method."""
+    client = client_of(root)
+    call = getattr(client, method)
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        setattr(client, method, call)
+        meanwhile()
+        return call(*arguments, **options)
+
+    setattr(client, method, overtaken)
+    return client
+
+
+@pytest.mark.parametrize("scores", [(0.91, 0.95), (0.95, 0.91)])
+def test_a_registration_at_the_same_time_does_not_move_the_champion_back(
+    root: Path, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, float]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    other = client_of(root)
+    run_id = other.create_run("1").info.run_id
+    models = [logged_model(other, run_id) for _ in scores]
+
+    def meanwhile() -> None:
+        register(other, NAME, models[1], run_id, scores[1], "")
+
+    client = interrupted(root, "set_registered_model_alias", meanwhile)
+    register(client, NAME, models[0], run_id, scores[0], "")
+    champion = other.get_model_version_by_alias(NAME, "champion")
+    assert champion.tags == {"val_accuracy": "0.95"}
+    for model, score in zip(models, scores, strict=True):  # in the next run, in either order
+        register(other, NAME, model, run_id, score, "")
+        assert other.get_model_version_by_alias(NAME, "champion").version == champion.version
+
+
+def test_a_model_that_two_processes_register_at_the_same_time_has_one_version(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    other = client_of(root)
+    run_id = other.create_run("1").info.run_id
+    model = logged_model(other, run_id)
+
+    def meanwhile() -> None:
+        register(other, NAME, model, run_id, 0.9, "card")
+
+    client = interrupted(root, "create_model_version", meanwhile)
+    register(client, NAME, model, run_id, 0.9, "card")
+    (version,) = other.search_model_versions(f"name = '{NAME}'")
+    champion = other.get_model_version_by_alias(NAME, "champion")
+    assert champion.version == version.version
+    assert version.description == "card"
+
+
+def test_an_older_model_as_good_as_the_champion_does_not_replace_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    client = client_of(root)
+    run_id = client.create_run("1").info.run_id
+    older, newer = (logged_model(client, run_id) for _ in range(2))
+    for model in (older, newer, older):
+        register(client, NAME, model, run_id, 0.9, "")
+    champion = client.get_model_version_by_alias(NAME, "champion")
+    assert champion.source == f"models:/{newer}"
