@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 # location of an error, but not of the key that a user wrote.
 ONE_VALUE, VALUE_PER_LAYER = "<one>", "<list>"
 MAX_SHOWN = 80  # characters of a key or a value in an error message
+MAX_PROBLEMS = 10  # in an error message
 
 
 class StrictModel(BaseModel):
@@ -39,6 +40,8 @@ def explain(error: ValidationError, prefix: str = "") -> str:
         elif isinstance(problem["input"], (str, int, float, bool)):
             message += f", not {_shortened(repr(problem['input']))}"
         parts.append(f"{key}: {message}" if key else message)
+    if len(parts) > MAX_PROBLEMS:
+        parts = [*parts[:MAX_PROBLEMS], f"and {len(parts) - MAX_PROBLEMS} more"]
     return "; ".join(parts)
 
 

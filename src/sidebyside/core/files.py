@@ -19,10 +19,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import CollectionNode, MappingNode
 
 from sidebyside.core.errors import UserError
 
@@ -32,6 +36,10 @@ IGNORED = (
     *("__pycache__", ".DS_Store", "._*", "Thumbs.db", "desktop.ini"),
     *("*~", "*.bak", "*.sw[op]", ".#*", "#*#", ".*.tmp"),
 )
+
+MAX_TEXT_BYTES = 256 << 20  # of a JSON or CSV file
+MAX_YAML_BYTES = 2 << 20  # parsing a mebibyte takes ten seconds
+MAX_YAML_VALUES = 1_000_000
 
 # Destination → temporary file with its new content; None outside of `write_atomically`.
 _pending: ContextVar[dict[Path, Path] | None] = ContextVar("pending", default=None)
@@ -116,18 +124,79 @@ def open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+def _open_text(path: Path, max_bytes: int, newline: str | None = None) -> TextIO:
+    """Open a text file in UTF-8.
+
+    Raises:
+        OSError: the file cannot be opened, or is a pipe, socket or device.
+        UserError: the file is larger than `max_bytes`.
+    """
+    file = open_regular(path)
+    if os.fstat(file.fileno()).st_size > max_bytes:
+        file.close()
+        raise UserError(f"{path} is larger than {max_bytes >> 20} MiB")
+    return io.TextIOWrapper(file, encoding="utf-8", newline=newline)
+
+
+class _Composer(Composer):
+    """Refuse nested aliases, which can expand a few lines to billions of values."""
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self._sizes: dict[int, int] = {}  # id of a node → number of values, aliases expanded
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node."""
+        is_alias = self.parser.check_event(AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias:
+            if id(node) not in self._sizes:
+                raise ComposerError(problem="a value contains itself", problem_mark=node.start_mark)
+            return node
+        children = node.value if isinstance(node, CollectionNode) else []
+        if isinstance(node, MappingNode):
+            children = [part for pair in children for part in pair]
+        self._sizes[id(node)] = 1 + sum(self._sizes[id(child)] for child in children)
+        if self._sizes[id(node)] > MAX_YAML_VALUES:
+            problem = f"aliases expand to more than {MAX_YAML_VALUES:,} values"
+            raise ComposerError(problem=problem, problem_mark=node.start_mark)
+        return node
+
+
+class _Constructor(SafeConstructor):
+    """Refuse values that JSON lacks and numbers of more than 64 bits, naming the line."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return a node's value."""
+        problem = ""
+        try:
+            value = super().construct_object(node, deep)
+        # A malformed date or number makes the parser raise errors of these types.
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            value, problem = None, str(error).partition(";")[0]
+        if isinstance(value, int) and value.bit_length() > 64:
+            problem = f"a number of {value.bit_length()} bits is too large (64 bits at most)"
+        elif value is not None and not isinstance(value, (dict, list, str, int, float)):
+            problem = f"{type(value).__name__} {value!s:.40} is not allowed"
+        if problem:
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return value
+
+
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML 1.2 file, parsed as DVC parses it.
 
     Both then see the same values: `010` is the number 10 and `yes` is text.
 
     Raises:
-        UserError: the file is missing, is not valid YAML, has a duplicate key, or contains types
-            other than mappings, lists, text, numbers, booleans and null.
+        UserError: the file is missing, too large or not valid YAML, has a duplicate key, or
+            contains types other than mappings, lists, text, numbers, booleans and null.
     """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer, yaml.Constructor = _Composer, _Constructor  # type: ignore[assignment]
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        values = list(_values(content))
+        with _open_text(path, MAX_YAML_BYTES) as file:
+            return yaml.load(file.read())
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
     except RecursionError:
@@ -135,44 +204,21 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path.name} is not valid YAML: {error.problem}{line}") from None
-    # A malformed date or number makes the parser raise errors of other types.
-    except (YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
+        problem = " ".join(str(error.problem).split())
+        raise UserError(f"{path.name} is not valid YAML: {problem}{line}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from None
-    for value in values:
-        if isinstance(value, int) and value.bit_length() > 64:
-            raise UserError(
-                f"{path.name}: a number of {value.bit_length()} bits is too large (64 bits at most)"
-            )
-        if not (value is None or isinstance(value, (str, int, float))):
-            raise UserError(f"{path.name}: {type(value).__name__} {value!s:.40} is not allowed")
-    return content
-
-
-def _values(content: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """Yield the keys and values of nested mappings and lists, those of an alias only once.
-
-    Nested aliases can expand a few lines to billions of values.
-    """
-    seen = set() if seen is None else seen
-    if not isinstance(content, (dict, list)):
-        yield content
-    elif id(content) not in seen:
-        for part in [*content, *content.values()] if isinstance(content, dict) else content:
-            yield from _values(part, seen)
-        seen.add(
-            id(content)
-        )  # not earlier: a list that contains itself is an error, nested too deeply
 
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        UserError: the file is missing, is not valid JSON, or has a duplicate key.
+        UserError: the file is missing, too large or not valid JSON, or has a duplicate key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates)
+        with _open_text(path, MAX_TEXT_BYTES) as file:
+            return json.load(file, object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
     except RecursionError:
@@ -198,10 +244,10 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
         columns: required columns; other columns are allowed.
 
     Raises:
-        UserError: the file is missing, is not a valid table, or lacks a column.
+        UserError: the file is missing, too large or not a valid table, or lacks a column.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with _open_text(path, MAX_TEXT_BYTES, newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
@@ -255,7 +301,7 @@ def _is_ignored(name: str) -> bool:
 
 def _digest(path: Path, hasher: "hashlib._Hash") -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hasher).hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro` to create it") from None

@@ -310,3 +310,30 @@ def test_a_long_value_is_shortened_in_the_message(tmp_path: Path) -> None:
 def test_an_invalid_item_is_reported_once(tmp_path: Path) -> None:
     message = refusal(tmp_path, changed("train.seeds", [0]))
     assert message.count("train.seeds") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("seed: 1", "seed: 1e999", "seed: Input should be a valid integer, not inf"),
+        ("seed: 1", f"seed: {'9' * 5000}", "value has 5000 digits in line 14"),
+        ("timeout: 20", f"timeout: {'9' * 400}", "a number of 1329 bits is too large"),
+        ("timeout: 20", "timeout: .inf", "download.timeout: Input should be a finite number"),
+        ("val_fraction: 0.2", "val_fraction: .nan", "preprocess.val_fraction: Input should be"),
+        ("val_fraction: 0.2", "val_fraction: ٠.٢", "should be a valid number, not '٠.٢'"),
+        ("seed: 1", "seed: ١٢", "seed: Input should be a valid integer, not '١٢'"),
+        ("seed: 1", "seed: yes", "seed: Input should be a valid integer, not 'yes'"),
+        ("seed: 1", "seed:\t1", r"found character '\t' that cannot start any token in line 14"),
+        ("seed: 1", "seed: !!python/name:os.system", "could not determine a constructor"),
+        ("seed: 1", "x: &x [*x]", "a value contains itself in line 14"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_a_plain_number_is_refused(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    assert reason in refusal(tmp_path, SHIPPED.read_text().replace(old, new, 1))
+
+
+def test_many_problems_are_counted_in_the_message(tmp_path: Path) -> None:
+    message = refusal(tmp_path, SHIPPED.read_text() + "\n".join(f"k{n}: 1" for n in range(500)))
+    assert message.endswith("k9: unknown key; and 490 more")

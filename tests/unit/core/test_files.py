@@ -261,6 +261,31 @@ def test_yaml_is_parsed_as_dvc_parses_it(tmp_path: Path) -> None:
     assert files.read_yaml(path) == dvc_content(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 1_000",
+        "a: 0o10",
+        "a: 0x1F",
+        "a: 1:30",
+        "a: 1.e3",
+        "a: .5",
+        "a: +1",
+        "a: ١٢",
+        "a: .inf",
+        "a: ~",
+        "a:",
+        "%YAML 1.1\n---\n{a: 010, b: yes, c: 1.0e+3, d: 1_0, e: 1:30}",
+        "\ufeffa: 1\r\nb: 2\r\n",
+        "a: !!int '1'",
+    ],
+)
+def test_a_notation_has_the_value_that_dvc_records(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(text.encode())
+    assert repr(files.read_yaml(path)) == repr(dvc_content(path))
+
+
 def dvc_content(path: Path) -> Any:
     """Return a YAML file's content as DVC's own function gives it."""
     from dvc.utils.serialize import load_yaml
@@ -275,17 +300,17 @@ def dvc_content(path: Path) -> Any:
         ("a: 1\na: 2", 'found duplicate key "a" with value "2".* in line 2'),
         ("a: !!int abc", "is not valid YAML"),
         ("a: 2024-02-30", "is not valid YAML"),
-        ("a: 2024-02-03", "file.yaml: date 2024-02-03 is not allowed"),
-        ("2024-02-03: 1", "file.yaml: date 2024-02-03 is not allowed"),
-        ("a: !!set {}", "file.yaml: set .* is not allowed"),
-        ("a: !!binary aGk=", "file.yaml: bytes .* is not allowed"),
+        ("a: 2024-02-03", "date 2024-02-03 is not allowed in line 1"),
+        ("2024-02-03: 1", "date 2024-02-03 is not allowed in line 1"),
+        ("a: !!set {}", "set .* is not allowed in line 1"),
+        ("a: !!binary aGk=", "bytes .* is not allowed in line 1"),
         ("a: !!python/object/apply:os.system [true]", "is not valid YAML"),
-        ("a: &a [*a]", "nested too deeply"),
+        ("a: &a [*a]", "a value contains itself in line 1"),
         ("a: *b", "is not valid YAML"),
         ("[" * 5000, "nested too deeply"),
-        ("a: " + "1" * 5000, "is not valid YAML"),
-        (f"a: {2**64}", "file.yaml: a number of 65 bits is too large"),
-        ("a: 0x" + "f" * 5000, "file.yaml: a number of 20000 bits is too large"),
+        ("a: 1\nb: " + "1" * 5000, "value has 5000 digits in line 2"),
+        (f"a: {2**64}", "a number of 65 bits is too large"),
+        ("a: 0x" + "f" * 5000, "a number of 20000 bits is too large"),
         ("\0", "is not valid YAML"),
     ],
 )  # fmt: skip
@@ -297,11 +322,49 @@ def test_invalid_yaml_is_refused_in_one_line(tmp_path: Path, text: str, message:
     assert "\n" not in str(caught.value)
 
 
+def test_an_alias_has_the_value_of_its_anchor(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("{a: &a {x: 1}, b: {<<: *a, y: 2}, c: [*a, *a]}")
+    assert files.read_yaml(path) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": [{"x": 1}] * 2}
+    assert files.read_yaml(path) == dvc_content(path)
+
+
 @pytest.mark.timeout(30)
-def test_nested_aliases_are_not_expanded(tmp_path: Path) -> None:
-    aliases = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    (tmp_path / "file.yaml").write_text("\n".join(["a0: &a0 x", *aliases]))
-    assert len(files.read_yaml(tmp_path / "file.yaml")["a11"]) == 10
+@pytest.mark.parametrize(
+    ("first", "nested"),
+    [
+        ("a0: &a0 x", "a{0}: &a{0} [{1}]"),
+        ("a0: &a0 {x: 1}", "a{0}: &a{0} {{<<: [{1}], k{0}: 1}}"),
+    ],
+)
+def test_nested_aliases_are_refused_without_expanding_them(
+    tmp_path: Path, first: str, nested: str
+) -> None:
+    lines = [nested.format(n, ", ".join([f"*a{n - 1}"] * 10)) for n in range(1, 12)]
+    (tmp_path / "file.yaml").write_text("\n".join([first, *lines]))
+    with pytest.raises(
+        UserError, match=r"file\.yaml is not valid YAML: aliases expand to more than"
+    ):
+        files.read_yaml(tmp_path / "file.yaml")
+
+
+@pytest.mark.parametrize("read", [files.read_yaml, files.read_json, files.read_csv])
+def test_a_file_that_is_too_large_is_refused_without_reading_it(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(UserError, match=r"file is larger than \d+ MiB"):
+        read(tmp_path / "file")
+
+
+@pytest.mark.parametrize("read", [files.read_yaml, files.read_json, files.read_csv, files.sha256])
+def test_a_pipe_in_place_of_a_file_is_refused_without_waiting(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"Not a regular file: .*pipe"):
+        read(tmp_path / "pipe")
 
 
 def test_bytes_that_are_not_utf_8_are_not_yaml(tmp_path: Path) -> None:
