@@ -203,7 +203,7 @@ def score(
         UserError: the model's file is missing or damaged, or its outputs are not probabilities.
     """
     from sidebyside.models.inference import predict_probabilities
-    from sidebyside.models.saving import load_model
+    from sidebyside.models.loading import load_model
 
     probabilities = predict_probabilities(load_model(paths.model(name)), test.images)
     try:

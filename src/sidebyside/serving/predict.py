@@ -37,7 +37,7 @@ def main() -> None:
     configure(parameters.threads)
     # Imported last, because loading TensorFlow takes seconds.
     from sidebyside.models.inference import predict_probabilities  # noqa: PLC0415
-    from sidebyside.models.saving import load_model  # noqa: PLC0415
+    from sidebyside.models.loading import load_model  # noqa: PLC0415
 
     probabilities = {
         str(name): predict_probabilities(load_model(paths.model(name)), picture.pixels[None])[0]

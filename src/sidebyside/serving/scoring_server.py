@@ -85,7 +85,7 @@ def _check(folder: Path) -> None:
         or any(files[name].read_bytes() != text for name, text in TEXTS.items())
     ):
         raise UserError("it is not a plain Keras model without code")
-    from sidebyside.models.saving import load_model  # noqa: PLC0415 (loads TensorFlow)
+    from sidebyside.models.loading import load_model  # noqa: PLC0415 (loads TensorFlow)
 
     try:
         load_model(files[ARCHIVE])  # MLflow would show a traceback

@@ -119,7 +119,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
 
 def backfill_training(paths: Paths, name: ModelName) -> str:
     """Log a trained model; return LOGGED or PRESENT."""
-    from sidebyside.models.saving import load_model  # noqa: PLC0415 (TensorFlow loads in seconds)
+    from sidebyside.models.loading import load_model  # noqa: PLC0415 (TensorFlow loads in seconds)
 
     folder = paths.training(name)
     record: Record = read_json(folder / "model.json")

@@ -90,7 +90,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import keras
     import mlflow
 
-    layers = [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]
+    layers = [
+        keras.Input((28, 28), dtype="uint8"),
+        keras.layers.Flatten(),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Dense(10, "softmax"),
+    ]
     folder = tmp_path_factory.mktemp("models") / "template"
     # Without the objects that keras-tuner registers: MLflow would pickle them.
     with patch.dict(keras.saving.get_custom_objects(), clear=True):
