@@ -133,7 +133,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
 
     The steps are those of MLflow's own log_model, which works only on a global, active run.
     """
-    from sidebyside.models import saving  # noqa: PLC0415 (TensorFlow loads in seconds)
+    from sidebyside.models import loading, saving  # noqa: PLC0415 (TensorFlow loads in seconds)
 
     with imports.fast_imports():
         flavor = importlib.import_module("mlflow.tensorflow")
@@ -146,7 +146,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         flavor.save_model(
-            saving.load_model(model) if isinstance(model, Path) else model,
+            loading.load_model(model) if isinstance(model, Path) else model,
             str(folder),
             mlflow_model=models.Model(
                 artifact_path=logged.artifact_location,
