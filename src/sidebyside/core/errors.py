@@ -7,3 +7,12 @@ class UserError(Exception):
 
 class TrainingError(UserError):
     """A training that fails because of its hyperparameters; a search continues with others."""
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, with line ends and other unprintable characters escaped.
+
+    File names and the answers of servers may contain commands to the terminal, or bytes that are
+    not text.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

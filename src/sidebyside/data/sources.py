@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sidebyside.config.parameters import Source
-from sidebyside.core.errors import UserError
+from sidebyside.core.errors import UserError, printable
 from sidebyside.core.files import open_regular, write_atomically, write_bytes
 from sidebyside.data.archives import (
     SourceError,
@@ -59,7 +59,7 @@ def fetch(
         try:
             contents = _get(source, timeout, root, files)
         except SourceError as reason:
-            line = f"{describe(source)}: {' '.join(str(reason).split())}"
+            line = printable(f"{describe(source)}: {' '.join(str(reason).split())}")
             report(line)
             if source.folder and not isinstance(reason, SourceNotFoundError):
                 damaged.append(line)

@@ -6,22 +6,28 @@ black. Two steps differ: scaling averages over all pixels instead of skipping so
 sharpened.
 """
 
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from sidebyside.config.dataset import IMAGE_SIZE
 from sidebyside.core.errors import UserError
+from sidebyside.core.files import open_regular
 
 LIGHT = 128  # lowest grey value of a light background
 NOISE = 16  # maximum difference in grey value between a background pixel and the background
 
-# Raised by Pillow's readers for damaged files.
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, MemoryError)
+# The decoders in use; Pillow has dozens more, of which one starts Ghostscript and others print.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+EXPECTED = "a PNG, JPEG, GIF, BMP or WebP picture"
+
+MAX_BYTES = 100_000_000  # size of a file
+MAX_PIXELS = 89_478_485  # width times height, Pillow's own limit
 
 
 @dataclass(frozen=True)
@@ -36,33 +42,45 @@ def read_picture(path: Path) -> Picture:
     """Return the picture in a file, prepared for a classifier.
 
     Raises:
-        UserError: the file is missing, damaged, too large or not an image, or its image is of a
-            single colour.
+        UserError: the file is missing, damaged, too large or not in one of FORMATS, or its image
+            is of a single colour.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an error gives one line
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                frames = getattr(image, "n_frames", 1)
-                upright = ImageOps.exif_transpose(image)
-                grey, steps = _grey(upright, path)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels") from None
+        with open_regular(path) as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image that Pillow can read") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, not an image file") from None
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except DAMAGED as error:
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: more than {MAX_BYTES:,} bytes")
+    grey, steps = _decode(content, path)
+    return prepare(grey, steps, str(path))
+
+
+def _decode(content: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return the grey values of the first frame, [height, width], and the steps to get them."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an error gives one line
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels")
+            image.load()
+            animated = getattr(image, "is_animated", False)
+            ImageOps.exif_transpose(image, in_place=True)
+            grey, steps = _grey(image)
+    except (UserError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path} is not {EXPECTED}") from None
+    except Exception as error:  # a damaged file raises errors of about ten types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged: {reason}") from None
-    if frames > 1:
-        steps.insert(0, f"first of {frames} frames")
-    return prepare(grey, steps, str(path))
+    return grey, ["first of several frames", *steps] if animated else steps
 
 
 def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
@@ -80,8 +98,7 @@ def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     background = int(np.median(border))
-    values = grey.astype(int)
-    darker, lighter = values < background - NOISE, values > background + NOISE
+    darker, lighter = grey < background - NOISE, grey > background + NOISE
     light = background >= LIGHT
     # An object on a light background is dark, unless nothing is darker (a white shirt on grey).
     inverted = darker.any() if light else not lighter.any()
@@ -110,27 +127,19 @@ def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
     return Picture(pixels, tuple(steps))
 
 
-def _grey(image: Image.Image, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the grey values of a picture, and the steps of their conversion.
-
-    Raises:
-        UserError: the picture has 32 bits per pixel.
-    """
+def _grey(image: Image.Image) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return the grey values of a picture, and the steps of their conversion."""
     if image.mode.startswith("I;16"):
         return (np.asarray(image) >> 8).astype(np.uint8), ["16 bits per pixel: reduced to 8"]
-    if image.mode in ("I", "F"):
-        raise UserError(f"{path}: 32 bits per pixel are not supported: save it with 8")
     steps = []
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
         steps.append("transparency: replaced by white")
     if image.mode not in ("L", "1"):
-        grey = np.asarray(image.convert("L"))
-        channels = np.asarray(image.convert("RGB"))
-        if (channels != channels[:, :, :1]).any():
+        red, *others = image.convert("RGB").split()
+        if any(ImageChops.difference(red, other).getbbox() for other in others):
             steps.append("colour: converted to grey")
-        return grey, steps
     return np.asarray(image.convert("L")), steps
 
 

@@ -1,7 +1,8 @@
 """Classify a picture file with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
 
-The picture may have any size and colours, on a light or dark background; the steps of its
-preparation are printed. The best model is the one with the highest validation accuracy.
+The picture is a PNG, JPEG, GIF, BMP or WebP file of at most 100 MB and 89 million pixels, of any
+colours, on a light or dark background; the steps of its preparation are printed. The best model is
+the one with the highest validation accuracy.
 """
 
 import io
@@ -17,8 +18,9 @@ from sidebyside.config import result_files
 from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
+from sidebyside.core.errors import printable
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.serving.picture import read_picture
+from sidebyside.serving.confined_picture import read_confined
 from sidebyside.workflow import command
 
 BAR = 20  # characters of the bar for probability 1
@@ -31,7 +33,7 @@ def main() -> None:
     image = parser.parse_args().image
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
-    picture = read_picture(image)
+    picture = read_confined(image)
     names = best_models(paths, parameters.train)
 
     configure(parameters.threads)
@@ -45,7 +47,9 @@ def main() -> None:
     }
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # no █ in Latin-1, for example
-    print(f"{image}: {'; '.join(picture.steps)}\n\n{probability_table(probabilities)}")
+    print(
+        f"{printable(str(image))}: {'; '.join(picture.steps)}\n\n{probability_table(probabilities)}"
+    )
 
 
 def best_models(paths: Paths, trained: Train) -> list[ModelName]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from sidebyside.core.errors import UserError
+from sidebyside.core.errors import UserError, printable
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -104,7 +104,7 @@ def _caller_of_tensorflow(frame: FrameType | None) -> FrameType | None:
 
 def _exit(message: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
     if status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         # TensorFlow's threads may delay the interpreter's regular exit by seconds.
         sys.stdout.flush()
