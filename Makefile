@@ -18,7 +18,7 @@ unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^##@ /{printf "%s%s\n", (n++ ? "\n" : ""), substr($$0, 5)} /^[a-z0-9-]+:.*## /{printf "  %-14s%s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ /{printf "%s%s\n", (n++ ? "\n" : ""), substr($$0, 5)} /^[a-z0-9-]+:.*## /{printf "  %-22s%s\n", $$1, $$2}' Makefile
 
 .PHONY: install
 install: $(INSTALLED) ## create .venv from requirements.lock
@@ -69,6 +69,9 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 .PHONY: backfill
 backfill: $(INSTALLED) ## log results of this checkout that are missing in MLflow
 	python -m sidebyside.tracking.backfill
+
+.PHONY: backfill-replications
+backfill-replications: $(INSTALLED) ## log results of the published systems that are missing in MLflow
 	python -m study.backfill
 
 # Run a DVC experiment in a temporary copy, without changing the results: its runs are logged to

@@ -1,6 +1,7 @@
 """Log all results of the published systems that are missing in MLflow.
 
-This is the second part of `make backfill`. The prepared data of the main pipeline have to be
+Like `make backfill` for the main pipeline: runs that are already in MLflow are compared with the
+results, and only missing entries are logged. The prepared data of the main pipeline have to be
 present; only results that were obtained from these data are logged.
 """
 
@@ -9,13 +10,12 @@ from pathlib import Path
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.files import read_json
 from sidebyside.tracking.backfill import (
-    LOGGED,
-    PRESENT,
     backfill_search,
     ensure_opened,
     ensure_started,
     print_status,
     search_outputs,
+    status_of,
 )
 from sidebyside.tracking.origin import find_origin
 from sidebyside.workflow import command
@@ -51,7 +51,7 @@ def backfill(root: Path) -> None:
 
 
 def backfill_system_search(root: Path, name: str, model: str) -> str:
-    """Log the search of a published system; return LOGGED or PRESENT.
+    """Log the search of a published system; return its status.
 
     Args:
         root: root of the checkout.
@@ -68,7 +68,7 @@ def backfill_system_search(root: Path, name: str, model: str) -> str:
 
 
 def backfill_model(root: Path, name: str, part: SystemModel) -> str:
-    """Log all seeds of a published system's model; return LOGGED or PRESENT.
+    """Log all seeds of a published system's model; return its status.
 
     Args:
         root: root of the checkout.
@@ -79,14 +79,13 @@ def backfill_model(root: Path, name: str, part: SystemModel) -> str:
     record = read_json(results / "record.json")
     outputs = [file for file in sorted(results.iterdir()) if file.is_file()]
     origin = find_origin(root / "replications", record["stage"], outputs)
-    status = PRESENT
+    runs = []
     for seed, model_run in read_runs(results).items():
         with open_model_run(root, name, part, seed, record, origin) as run:
             ensure_opened(run)
-            if not run.complete:
-                log_model_run(run, part, seed, record, model_run)
-                status = LOGGED
-    return status
+            log_model_run(run, part, seed, record, model_run)
+        runs.append(run)
+    return status_of(runs)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ REPLICATIONS = Experiment(
     " [Scores side by side]({view}), [curves]({charts}).",
     scores=MODEL_SCORES,
     parameters=("model", "data", "seed", "optimizer", "learning_rate", "batch_size"),
+    backfill="make backfill-replications",
 )
 
 

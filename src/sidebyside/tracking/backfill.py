@@ -2,11 +2,14 @@
 
 Use this if the store is new, was deleted, or could not be reached during a run. Every search,
 training and evaluation in reports/ is logged with its curves, figures and models, and the champions
-are registered. The data and models have to be present: run `dvc repro`, or `dvc pull`. Runs that
-are already in MLflow do not change, so a second call changes nothing.
+are registered. Runs that are already in MLflow are compared with the results: parameters, values of
+metrics by epoch, data sets, and files by their content (the files of a model on a server by their
+size). Only missing entries are logged, so a second call changes nothing. The data and models have
+to be present: run `dvc repro`, or `dvc pull`.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from sidebyside.evaluation.results import (
 )
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.tracking.evaluation import log_evaluation
+from sidebyside.tracking.index import Index
 from sidebyside.tracking.origin import Record, find_origin
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.search import TrackedSearch, log_search, open_search, tuning
@@ -37,7 +41,7 @@ from sidebyside.workflow import command, graph
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
-LOGGED, PRESENT = "logged", "already in MLflow"
+LOGGED, PRESENT = "logged", "already in MLflow"  # otherwise, the entries that had been lost
 
 
 def main() -> None:
@@ -57,8 +61,8 @@ def main() -> None:
         print_status(paths.root, f"search-{model}", backfill_tuning(paths, model))
     for name in names:
         print_status(paths.root, str(name), backfill_training(paths, name))
-    backfill_evaluation(paths, parameters, names, evaluation)
-    print_status(paths.root, COMPARISON, "in MLflow, champions registered")
+    status = backfill_evaluation(paths, parameters, names, evaluation)
+    print_status(paths.root, COMPARISON, f"{status}, champions registered")
 
 
 def print_status(root: Path, run: str, status: str) -> None:
@@ -71,8 +75,25 @@ def print_status(root: Path, run: str, status: str) -> None:
     print(f"{run}: {status}", flush=True)
 
 
+def status_of(runs: Sequence[Run]) -> str:
+    """Return LOGGED, PRESENT, or the number of entries that complete runs had lost.
+
+    Raises:
+        UserError: MLflow has not stored an entry.
+    """
+    if any(run.missed for run in runs):
+        raise UserError("MLflow has not stored all entries: run the same command again")
+    added: Counter[str] = Counter()
+    for run in runs:
+        added += run.added
+    if not all(run.marked for run in runs):
+        return LOGGED
+    lost = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in added.items())
+    return f"{LOGGED} again: {lost}" if lost else PRESENT
+
+
 def backfill_tuning(paths: Paths, model: str) -> str:
-    """Log the search of the tune stage for an architecture; return LOGGED or PRESENT."""
+    """Log the search of the tune stage for an architecture; return its status."""
     folder, histories = paths.hyperparameters(model).parent, checked_histories(paths, model)
     origin = find_origin(paths.root, f"tune@{model}", search_outputs(folder, histories))
     search = tuning(model, origin, read_json(folder / "search.json"))
@@ -91,7 +112,7 @@ def search_outputs(folder: Path, histories: Path) -> list[Path]:
 
 
 def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: Path) -> str:
-    """Log a search with its trials; return LOGGED or PRESENT.
+    """Log a search with its trials; return its status.
 
     Args:
         root: root of the checkout.
@@ -105,8 +126,6 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
     record, curves = search.record, first_executions(histories)
     with open_search(root, search) as run:
         ensure_opened(run)
-        if run.complete:
-            return PRESENT
         complete = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
         if missing := sorted(complete - curves.keys()):
             raise UserError(f"{histories} lacks trial {missing[0]}: run `dvc checkout`")
@@ -114,13 +133,11 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
         header, *rows = parse_table(result_files.read_trials(folder / "trials.csv", objective))
         chosen = read_json(folder / "hyperparameters.json")
         log_search(run, search, record, curves, (header, rows), chosen)
-    return LOGGED
+    return status_of([run])
 
 
 def backfill_training(paths: Paths, name: ModelName) -> str:
-    """Log a trained model; return LOGGED or PRESENT."""
-    from sidebyside.models.loading import load_model  # noqa: PLC0415 (TensorFlow loads in seconds)
-
+    """Log a trained model; return its status."""
     folder = paths.training(name)
     record: Record = read_json(folder / "model.json")
     history = result_files.read_history(folder / "history.csv")
@@ -130,20 +147,17 @@ def backfill_training(paths: Paths, name: ModelName) -> str:
     path = checked_model(paths.model(name), record)
     with open_training(paths.root, name, record, training_origin(paths, name)) as run:
         ensure_opened(run)
-        if run.complete:
-            return PRESENT
-        model = load_model(path)
         example = read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = class_counts(paths, name)
-        log_training(run, name, record, counts, rows, scores, model, example)
-    return LOGGED
+        log_training(run, name, record, counts, rows, scores, path, example)
+    return status_of([run])
 
 
 def backfill_evaluation(
     paths: Paths, parameters: Parameters, names: Sequence[ModelName], record: Record
-) -> None:
-    """Log the test scores, the comparison and the champions.
+) -> str:
+    """Log the test scores, the comparison and the champions; return the status.
 
     Args:
         paths: paths of the checkout.
@@ -156,7 +170,7 @@ def backfill_evaluation(
     """
     folder = paths.report("evaluate")
     outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
-    log_evaluation(
+    runs = log_evaluation(
         paths.root,
         record,
         find_origin(paths.root, "evaluate", outputs),
@@ -172,6 +186,7 @@ def backfill_evaluation(
         },
         (folder / "report.html").read_text(encoding="utf-8"),
     )
+    return status_of(runs)
 
 
 def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
@@ -240,13 +255,13 @@ def read_evaluation(paths: Paths, settings: Evaluate, names: Sequence[ModelName]
 
 
 def ensure_started(root: Path) -> None:
-    """Stop if MLflow cannot be reached at the start.
+    """Read the runs that are in MLflow.
 
     Raises:
         UserError: MLflow cannot be reached.
     """
     store = open_store(store_root(root))
-    store.require(lambda: store.client.search_experiments(max_results=1))
+    store.index = Index(store)
 
 
 def ensure_opened(run: Run) -> None:

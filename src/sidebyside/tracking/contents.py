@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from sidebyside.tracking.store import Store
 # MLflow's own tags.
 TABLES_TAG = "mlflow.loggedArtifacts"  # the artifacts that the UI shows as tables
 CONTEXT_TAG = "mlflow.data.context"
+ENTRIES_PER_CALL = 1000  # MLflow's client splits more into several calls
 
 CONTEXTS = {  # prefix of a metric's name → context of the data it was measured on
     "loss": "training",
@@ -101,6 +102,8 @@ class Contents:
             metric.key: (metric.step, metric.value) for metric in run.data.to_proto().metrics
         }
         self._curves: dict[str, dict[int, float]] = {}
+        # Metrics that were logged in one call, which MLflow stores in one transaction.
+        self.whole: set[str] = set()
         self._sizes: dict[str, dict[str, int]] = {}  # folder → path → bytes
         self._logged: dict[str, bytes] = {}  # path → content, logged since
         self._data_sets = {
@@ -113,14 +116,22 @@ class Contents:
         }
         self._tables = [entry["path"] for entry in json.loads(run.data.tags.get(TABLES_TAG, "[]"))]
 
-    def lacking(self, expected: Entries) -> Entries:
+    def lacking(self, expected: Entries, whole: Collection[str] = ()) -> Entries:
         """Return the expected entries that the store does not have.
 
         A parameter, and the value of a metric in an epoch, keep what was logged first.
+
+        Args:
+            expected: entries.
+            whole: metrics of which the store has all values if it has the last one.
         """
         return Entries(
             {k: v for k, v in expected.parameters.items() if k not in self._parameters},
-            {k: v for k, v in expected.metrics.items() if not self._has_value(*k, v)},
+            {
+                k: v
+                for k, v in expected.metrics.items()
+                if not self._has_value(*k, v, k[0] in whole)
+            },
             {k: v for k, v in expected.files.items() if not self._has_file(k, v)},
             {k: v for k, v in expected.data_sets.items() if k not in self._data_sets},
         )
@@ -177,6 +188,10 @@ class Contents:
             ],
         )
         self._parameters |= entries.parameters.keys()
+        names = {name for name, _ in entries.metrics}
+        self.whole -= names
+        if len(entries.metrics) + len(entries.parameters) <= ENTRIES_PER_CALL:
+            self.whole |= names - self._latest.keys()
         for (name, step), value in entries.metrics.items():
             if name not in self._latest:
                 self._curves[name] = {}
@@ -220,12 +235,14 @@ class Contents:
             self._curves[name] = {point.step: point.value for point in history}
         return self._curves[name]
 
-    def _has_value(self, name: str, step: int, value: Value) -> bool:
+    def _has_value(self, name: str, step: int, value: Value, whole: bool) -> bool:
         latest = self._latest.get(name)
         if latest is None:
             return False
         if latest[0] == step and _same(latest[1], value.value):
             return True  # usual for a final score, and needs no call
+        if whole and step < latest[0]:
+            return True
         curve = self.curve(name)
         return step in curve and (not value.final or _same(curve[step], value.value))
 

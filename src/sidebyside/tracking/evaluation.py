@@ -16,6 +16,7 @@ from sidebyside.evaluation.results import (
 )
 from sidebyside.evaluation.selection import best_model
 from sidebyside.tracking.origin import Origin, Record, origin_tags
+from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import COMPARISON, TRAINING, registered_model
 
@@ -29,7 +30,7 @@ def log_evaluation(
     comparisons: Sequence[Mapping[str, Any]],
     figures: Mapping[str, bytes],
     html: str,
-) -> None:
+) -> list[Run]:
     """Log the test scores to each model's run, log the comparison's run, register the champions.
 
     Args:
@@ -41,7 +42,11 @@ def log_evaluation(
         comparisons: the content of reports/evaluate/comparisons.json.
         figures: path below reports/evaluate → PNG.
         html: the report.
+
+    Returns:
+        The runs.
     """
+    runs = []
     short = short_names(result.name for result in scored)
     counts = {one.name: one.support for one in scored[0].classes}
     families = dict.fromkeys(result.name.model for result in scored)
@@ -53,6 +58,7 @@ def log_evaluation(
         with reopen_run(
             root, TRAINING, str(name), training_keys[name], evaluated=origin.key
         ) as run:
+            runs.append(run)
             run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
             run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
@@ -88,6 +94,7 @@ def log_evaluation(
             run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
         run.log_table("per_class", *_cells(per_class_table(scored)))
         run.log_text("report.html", html)
+    return [*runs, run]
 
 
 def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:

@@ -24,8 +24,14 @@ class Index:
             for run in all_runs(store, experiment_id):
                 self.add(run)
 
-    def add(self, run: Any) -> None:
-        """Add a run, or replace an earlier state of it."""
+    def add(self, run: Any, *tag: str) -> None:
+        """Add a run, or replace an earlier state of it.
+
+        Args:
+            run: MLflow's entity of the run.
+            tag: name and value of a tag that has been set since.
+        """
+        run.data.tags.update([tag] if tag else [])
         key = run.data.tags.get("key", "")
         self._runs[run.info.experiment_id, key][run.info.run_id] = run
 

@@ -4,11 +4,10 @@ Logging never stops a training: while the store cannot be reached, a run counts 
 missing from it.
 """
 
-import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ class Run:
         experiment: Experiment,
         entity: Any,
         complete: bool,
+        marked: bool,
+        batched: bool,
         missed: Counter[str],
         added: Counter[str],
         new: bool,
@@ -45,7 +46,9 @@ class Run:
             root: the project's root, for the tags of children.
             experiment: the run's experiment.
             entity: MLflow's entity of the run, None if the store cannot be reached.
-            complete: whether everything was logged before.
+            complete: whether nothing will be logged.
+            marked: whether the run was marked as complete before.
+            batched: whether entries wait until `flush`, which logs them in a few calls.
             missed: kind → number of entries that could not be logged, for the final message.
             added: kind → number of entries that this process has logged.
             new: whether the run has just been created.
@@ -54,6 +57,7 @@ class Run:
         self.root = root
         self.experiment = experiment
         self.complete = complete
+        self.marked = marked
         self.missed = missed
         self.added = added
         self.run_id: str | None = entity.info.run_id if entity else None
@@ -61,21 +65,11 @@ class Run:
         self._contents = Contents(store, entity, new=new) if entity else None
         self._expected = Entries()  # all entries that this process has logged, or tried to log
         self._waiting = Entries()
-        self._batching = False
+        self._batched = batched
         self._model: tuple[str, int] | None = None  # id and step of the logged model
         if entity and entity.outputs and entity.outputs.model_outputs:
             output = entity.outputs.model_outputs[0]
             self._model = (output.model_id, output.step)
-
-    @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
-        """Log the entries of a block at its end, in a few calls instead of one per entry."""
-        self._batching = True
-        try:
-            yield
-        finally:
-            self._batching = False
-        self._flush()
 
     def log_parameters(self, values: Mapping[str, Any]) -> None:
         """Log name → value: lists as JSON, text cut to MLflow's limit.
@@ -157,7 +151,7 @@ class Run:
         """
         if self.complete:
             return
-        self._flush()  # MLflow copies the run's parameters to the model
+        self.flush()  # MLflow copies the run's parameters to the model
 
         def log() -> bool:
             logged, changed = log_model(self.store, self._entity, model, input_example, step)
@@ -171,15 +165,31 @@ class Run:
         else:
             self.added["model"] += changed
 
-    def verify(self) -> None:
-        """Read the run back, and count the entries that are missing as missed.
+    def flush(self) -> None:
+        """Log those of the waiting entries that the store lacks."""
+        entries, self._waiting = self._waiting, Entries()
+        contents = self._contents
+        if contents is None:
+            self.missed += entries.count()
+            return
+        for part in entries.parts():
+            logged = self.store.attempt(functools.partial(contents.log, part, self._model))
+            if logged is UNREACHABLE:
+                self.missed += part.count()
+            else:
+                self.added += logged
+
+    def verify(self) -> Any:
+        """Read the run back and count missing entries as missed; return MLflow's entity.
 
         The store's errors are raised, not handled as an outage.
         """
         entity = self._client.get_run(self.run_id)
-        self.missed += Contents(self.store, entity).lacking(self._expected).count()
+        whole = self._contents.whole if self._contents else ()
+        self.missed += Contents(self.store, entity).lacking(self._expected, whole).count()
         if self._model is not None and not is_intact(self.store, self._model[0]):
             self.missed["model"] += 1
+        return entity
 
     def retry(self) -> None:
         """Forget the entries that could not be logged: the caller logs everything again.
@@ -210,26 +220,12 @@ class Run:
         return self.store.client
 
     def _log(self, entries: Entries) -> None:
-        """Log entries, now or at the end of a batch."""
+        """Log entries, now or in a batch."""
         if not self.complete:
             self._expected.add(entries)
             self._waiting.add(entries)
-            if not self._batching:
-                self._flush()
-
-    def _flush(self) -> None:
-        """Log those of the waiting entries that the store lacks."""
-        entries, self._waiting = self._waiting, Entries()
-        contents = self._contents
-        if contents is None:
-            self.missed += entries.count()
-            return
-        for part in entries.parts():
-            logged = self.store.attempt(functools.partial(contents.log, part, self._model))
-            if logged is UNREACHABLE:
-                self.missed += part.count()
-            else:
-                self.added += logged
+            if not self._batched:
+                self.flush()
 
     def _attach_metrics(self, logged: Any, step: int) -> None:
         """Attach the run's metrics of one epoch to the model too, unless it has them.

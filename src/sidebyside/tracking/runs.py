@@ -152,6 +152,8 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
         experiment=work.experiment,
         entity=entity,
         complete=marked and store.index is None,
+        marked=marked,
+        batched=store.index is not None,
         missed=missed,
         added=added,
         new=new,
@@ -166,6 +168,7 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
     status, ended = "FINISHED", UNREACHABLE
     try:
         yield run
+        run.flush()
     except BaseException as error:
         killed = isinstance(error, (KeyboardInterrupt, Terminated))
         status = "KILLED" if killed else "FAILED"
@@ -182,19 +185,21 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
             def end() -> None:
                 if trains and not marked:
                     store.client.set_terminated(run.run_id, status)
-                if status == "FINISHED" and missed.total() == missed_before:
-                    run.verify()
-                if status == "FINISHED" and missed.total() == missed_before and not marked:
-                    # Last, as a marked run never changes again.
-                    store.client.set_tag(run.run_id, *work.mark)
-                if store.index is not None:
-                    store.index.add(store.client.get_run(run.run_id))
+                if status != "FINISHED" or missed.total() != missed_before:
+                    return
+                stored = run.verify()
+                if missed.total() == missed_before:
+                    if not marked:  # last, as a marked run never changes again
+                        store.client.set_tag(run.run_id, *work.mark)
+                    if store.index is not None:
+                        store.index.add(stored, *work.mark)
 
             ended = store.attempt(end)
         if work.parent is None and not run.complete and (missed or ended is UNREACHABLE):
             counts = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in missed.items()]
             missing = ", ".join(counts) or "final status"
-            warn(f"not logged to MLflow: {work.name}: {missing}; `make backfill` logs it later")
+            backfill = work.experiment.backfill
+            warn(f"not logged to MLflow: {work.name}: {missing}; `{backfill}` logs it later")
 
 
 def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:

@@ -97,7 +97,7 @@ def log_training(
         counts: images per class of the training data and of val.
         history: a row per epoch.
         scores: the content of reports/train/<name>/metrics.json.
-        model: the Keras model.
+        model: the Keras model, or the path of its file.
         example: an input image, uint8 [1, 28, 28].
     """
     run.retry()

@@ -23,6 +23,7 @@ class Experiment:
     # Title → axes of a chart of parallel coordinates, which shows the runs that have all of these
     # parameters. Without any, the charts are learning curves.
     parallel_coordinates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    backfill: str = "make backfill"  # the command that logs missing runs
 
 
 MODEL_SCORES = (
