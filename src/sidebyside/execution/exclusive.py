@@ -3,17 +3,23 @@
 import contextlib
 import errno
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import platform
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 INTERVAL = 0.1  # seconds between two attempts
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# DVC's other kind of lock would take the files that its usual kind leaves behind for locks.
+DVC_WITHOUT_LOCKS = "rm -f .dvc/tmp/*lock && dvc config --local core.hardlink_lock true"
 LONGEST_COMMAND = 120  # characters of a command that a message shows
 
 
@@ -31,6 +37,8 @@ def exclusive(
 ) -> Iterator[IO[str]]:
     """Hold a lock, which the system releases if the process dies; yield the open lock file.
 
+    On a file system without locks, a file in the temporary folder is locked instead.
+
     Args:
         path: the lock file. It is left in place, because a process may be waiting for it.
         patience: seconds to wait for another process.
@@ -39,18 +47,18 @@ def exclusive(
 
     Raises:
         BusyError: another process holds the lock for longer than `patience`.
-        OSError: the file cannot be written, or its file system has no locks; it names the file.
+        OSError: the file cannot be written, or the temporary folder has no locks either; it names
+            the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + patience
-        while not _try_lock(file, path):
-            if time.monotonic() >= deadline:
-                raise BusyError(errno.EWOULDBLOCK, holder(path))
-            if on_wait:
-                on_wait(holder(path))
-                on_wait = None
-            time.sleep(INTERVAL)
+    try:
+        file = _lock(path, patience, on_wait)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _note_missing_locks(path.parent)
+        file = _lock(_in_temporary_folder(path), patience, on_wait)
+    with file:
         _sign(file, doing or shlex.join(sys.argv))
         yield file
 
@@ -68,15 +76,48 @@ def holder(path: Path) -> str:
     return f"process {pid}{where} (`{doing}`, since {since})"
 
 
-def _try_lock(file: IO[str], path: Path) -> bool:
+def _lock(path: Path, patience: float, on_wait: Callable[[str], None] | None) -> IO[str]:
+    """Open and lock a file."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(path.open("a+", encoding="utf-8"))
+        deadline = time.monotonic() + patience
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                raise BusyError(errno.EWOULDBLOCK, holder(path))
+            if on_wait:
+                on_wait(holder(path))
+                on_wait = None
+            time.sleep(INTERVAL)
+        stack.pop_all()
+    return file
+
+
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        error.filename = str(path)
+        error.filename = file.name
         raise
     return True
+
+
+@functools.cache
+def _note_missing_locks(folder: Path) -> None:
+    """Print once that a folder lies on a file system without locks, as some network ones are."""
+    print(
+        f"{folder}: no locks on this file system: processes on other machines are not noticed,"
+        f" and DVC needs `{DVC_WITHOUT_LOCKS}`",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _in_temporary_folder(path: Path) -> Path:
+    """Return the file that this user's processes on this machine lock instead of `path`."""
+    name = hashlib.sha256(f"{os.getuid()} {path.resolve()}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"sidebyside-{name}.lock"
 
 
 def _sign(file: IO[str], doing: str) -> None:

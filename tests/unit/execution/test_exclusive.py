@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from sidebyside.config.paths import CHECKOUT
-from sidebyside.execution.exclusive import BusyError, exclusive, holder
+from sidebyside.execution.exclusive import DVC_WITHOUT_LOCKS, BusyError, exclusive, holder
 
 HOLD = """
 import sys
@@ -73,13 +75,42 @@ def test_a_lock_file_without_its_holder_names_another_process(tmp_path: Path, co
     assert holder(path) == "another process"
 
 
-def test_a_file_system_without_locks_is_an_error_that_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that answers like a network file system without locks."""
+    flock, folder = fcntl.flock, tmp_path / "network"
+
+    def refuse(file: IO[str], operation: int) -> None:
+        if Path(file.name).is_relative_to(folder):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="No locks available") as error, exclusive(tmp_path / "lock"):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "local"))
+    (tmp_path / "local").mkdir()
+    return folder
+
+
+def test_on_a_file_system_without_locks_a_file_in_the_temporary_folder_is_locked(
+    network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with exclusive(network / "lock", doing="first"):
+        with exclusive(network / "another"):
+            pass
+        with pytest.raises(BusyError, match="`first`"), exclusive(network / "lock"):
+            pass
+    with exclusive(network / "lock"):
         pass
-    assert error.value.filename == str(tmp_path / "lock")
+    (line,) = capsys.readouterr().err.splitlines()  # once
+    assert line.startswith(f"{network}: no locks on this file system")
+    assert DVC_WITHOUT_LOCKS in line
+
+
+def test_without_locks_in_the_temporary_folder_the_error_names_the_file(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(network))
+    with pytest.raises(OSError, match="No locks available") as error, exclusive(network / "lock"):
+        pass
+    assert Path(error.value.filename).parent == network
