@@ -115,11 +115,16 @@ def test_other_bit_depths_give_the_same_pixels(tmp_path: Path) -> None:
     assert read_picture(saved(tmp_path / "b.png", black_and_white)).pixels.max() == 255
 
 
-def test_the_first_of_several_frames_is_used(tmp_path: Path) -> None:
-    frames = [Image.fromarray(shirt()), Image.fromarray(shirt()[::-1])]
-    path = tmp_path / "x.gif"
-    frames[0].save(path, save_all=True, append_images=frames[1:])
-    assert read_picture(path).steps[0] == "first of several frames"
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "MPO"])
+def test_the_first_of_several_frames_is_used(tmp_path: Path, kind: str) -> None:
+    first, second = Image.fromarray(shirt()), Image.fromarray(shirt()[::-1])
+    options = {"lossless": True} if kind == "WEBP" else {"quality": 100}
+    path = saved(
+        tmp_path / "x", first, format=kind, save_all=True, append_images=[second], **options
+    )
+    found = read_picture(path)
+    assert found.steps[0] == "first of several frames"
+    assert np.abs(found.pixels.astype(int) - shirt()).max() < (9 if kind == "MPO" else 1)
 
 
 def broken() -> bytes:
