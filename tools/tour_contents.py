@@ -80,7 +80,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
     if not found[SEARCH.name]:
         raise UserError("MLflow lacks the searches: run `make backfill`")
     registered = registered_model("cnn")
-    _, version = champion(root, registered)
+    _, version, _ = champion(root, registered)
     best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
     model = best.outputs.model_outputs[0].model_id
     training, search = (f"{address}/#/experiments/{number}" for number in numbers)

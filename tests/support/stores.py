@@ -12,6 +12,8 @@ from sidebyside.tracking.views import TRAINING, Experiment
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
+DIGEST = "ab" * 32  # of the file of a registered model
+
 
 def client_of(root: Path) -> MlflowClient:
     """Return a client of the store in a project's root."""

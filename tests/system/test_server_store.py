@@ -19,6 +19,7 @@ import requests
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.views import TRAINING
+from tests.support.stores import DIGEST
 
 
 @contextlib.contextmanager
@@ -73,7 +74,7 @@ def test_a_server_gets_everything_and_may_die(
             run.log_metrics({"loss": 1.0}, step=0)
             run.log_table("confusion", ["actual"], [["Bag"]])
             run.log_model(model, pixels[:1], step=0)
-            run.register("fashion-mnist-mlp", 0.9)
+            run.register("fashion-mnist-mlp", 0.9, DIGEST)
         loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
         expected = model.predict(pixels, batch_size=32, verbose=0)
         assert (loaded.predict(pixels) == expected).all()

@@ -35,17 +35,6 @@ def save_model(path: Path, model: keras.Model) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def content_digest(archive: bytes) -> str:
-    """Return the SHA-256 that `save_model` would return for a model's `.keras` file.
-
-    MLflow writes the same model with other times and addresses; its digest is the same.
-
-    Raises:
-        Exception: it is not a `.keras` archive.
-    """
-    return hashlib.sha256(_canonical(archive)).hexdigest()
-
-
 def weights_digest(model: keras.Model) -> str:
     """Return the SHA-256 of all weights in layer order, moving statistics included."""
     hasher = hashlib.sha256()

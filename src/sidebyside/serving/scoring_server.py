@@ -11,86 +11,83 @@ import functools
 import json
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import mlflow.artifacts
-import mlflow.models
 import mlflow.pyfunc
+import mlflow.tensorflow
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
-from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
 from sidebyside.core.errors import UserError
+from sidebyside.core.files import sha256
+from sidebyside.tracking.logged_models import KERAS_FILE, signature
 
-# The parts of MLflow's description of a Keras model that decide which code loads which files.
-DATA = "data"
-FLAVORS: Mapping[str, Mapping[str, Any]] = {
-    "python_function": {"loader_module": "mlflow.tensorflow", "data": DATA, "code": None},
-    "tensorflow": {"model_type": "keras", "data": DATA, "code": None},
-}
-ARCHIVE = "model.keras"
-TEXTS = {"keras_module.txt": b"tensorflow.keras", "save_format.txt": b"tf"}
-
+ARCHIVE = PurePosixPath(KERAS_FILE).name
 MAXIMUM_SIZE = 100_000_000  # bytes of a body; the test split's 10,000 images are 31 MB of JSON
 
 
-def create_server(uri: str) -> uvicorn.Server:
+def create_server(uri: str, digest: str) -> uvicorn.Server:
     """Return a server for a model in MLflow.
 
-    A model in a shared store may contain code that runs when the model is loaded. Therefore only a
-    Keras model without code or pickles is accepted. It is downloaded once, so that the files that
-    are checked are the files that are loaded, even if another model becomes the champion.
+    Anybody who can write to a shared store can put code into what MLflow loads with a model.
+    Therefore only the Keras file is downloaded, and is loaded if it is the one that was evaluated;
+    everything else that MLflow needs is written again.
 
     Args:
-        uri: URI of the model, such as models:/fashion-mnist-cnn@champion.
+        uri: URI of the model, such as models:/fashion-mnist-cnn/1.
+        digest: SHA-256 of its Keras file.
 
     Raises:
-        UserError: there is no such model, or it is not a plain Keras model of this project.
+        UserError: there is no such model, or its file is another one.
     """
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    with tempfile.TemporaryDirectory() as folder:
+    from sidebyside.models.loading import MAX_BYTES, load_model  # noqa: PLC0415 (loads TensorFlow)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         try:
-            fetched = Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-            _check(fetched)
-            model = mlflow.pyfunc.load_model(str(fetched))
-        except (MlflowException, OSError, UserError) as error:
-            raise UserError(f"{uri} cannot be served: {str(error).splitlines()[0]}") from None
+            network = load_model(_download(uri, digest, folder, MAX_BYTES))
+        except UserError as error:
+            reason = str(error).replace(str(folder / ARCHIVE), KERAS_FILE)
+            raise UserError(f"{uri} cannot be served: {reason}") from None
+        mlflow.tensorflow.save_model(
+            network, folder / "model", signature=signature(), pip_requirements=[]
+        )
+        model = mlflow.pyfunc.load_model(str(folder / "model"))
     network = model.get_raw_model()
     # Keras would print a progress bar per request.
     network.predict = functools.partial(network.predict, verbose=0)
     return uvicorn.Server(uvicorn.Config(add_checks(scoring_server.init(model))))
 
 
-def _check(folder: Path) -> None:
-    """Refuse a model folder of MLflow unless it contains a plain Keras model of this project.
+def _download(uri: str, digest: str, folder: Path, max_bytes: int) -> Path:
+    """Download the Keras file of a model in MLflow into a folder.
 
     Raises:
-        UserError: it contains anything else.
-        MlflowException: MLflow cannot read it.
+        UserError: there is no such file, it is too large, or has another digest.
     """
-    flavors = mlflow.models.get_model_info(str(folder)).flavors
-    described = {
-        name: {key: flavor.get(key) for key in FLAVORS.get(name, {})}
-        for name, flavor in flavors.items()
-    }
-    files = {path.name: path for path in (folder / DATA).glob("*")}
-    if (
-        described != FLAVORS
-        or files.keys() != {ARCHIVE, *TEXTS}
-        or any(files[name].read_bytes() != text for name, text in TEXTS.items())
-    ):
-        raise UserError("it is not a plain Keras model without code")
-    from sidebyside.models.loading import load_model  # noqa: PLC0415 (loads TensorFlow)
-
+    parent = PurePosixPath(KERAS_FILE).parent
     try:
-        load_model(files[ARCHIVE])  # MLflow would show a traceback
-    except UserError as error:
-        raise UserError(str(error).removeprefix(f"{folder}/")) from None
+        listed = mlflow.artifacts.list_artifacts(artifact_uri=f"{uri}/{parent}")
+        sizes = {PurePosixPath(file.path).name: file.file_size or 0 for file in listed}
+        if not sizes.get(ARCHIVE):
+            raise UserError(f"it has no file {KERAS_FILE}: run `make backfill`")
+        if sizes[ARCHIVE] > max_bytes:
+            raise UserError(f"{KERAS_FILE} is larger than {max_bytes >> 30} GiB")
+        file = mlflow.artifacts.download_artifacts(f"{uri}/{KERAS_FILE}", dst_path=str(folder))
+    except UserError:
+        raise
+    except Exception as error:  # artifact stores raise the errors of their own libraries
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(reason) from None
+    if sha256(Path(file)) != digest:
+        raise UserError(f"{KERAS_FILE} is not the file that was evaluated: run `make backfill`")
+    return Path(file)
 
 
 def add_checks(app: FastAPI) -> FastAPI:

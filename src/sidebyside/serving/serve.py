@@ -17,7 +17,7 @@ from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.tracking.registry import CHAMPION
+from sidebyside.tracking.registry import CHAMPION, DIGEST_TAG
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import registered_model
 from sidebyside.workflow import command
@@ -37,7 +37,7 @@ def main() -> None:
     root = CHECKOUT
     threads = read_parameters(Paths(root).params).threads
     name = registered_model(arguments.model)
-    store, version = champion(root, name)
+    store, version, digest = champion(root, name)
     listener = bind(arguments.host, arguments.port)
     url = address(arguments.host, arguments.port)
     print(f"{name}, version {version}: POST {url}; Ctrl-C stops the server", flush=True)
@@ -47,7 +47,7 @@ def main() -> None:
     configure(threads)
     from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415 (takes seconds)
 
-    create_server(f"models:/{name}@{CHAMPION}").run(sockets=[listener])
+    create_server(f"models:/{name}/{version}", digest).run(sockets=[listener])
 
 
 def address(host: str, port: int) -> str:
@@ -75,11 +75,14 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def champion(root: Path, name: str) -> tuple[str, str]:
+def champion(root: Path, name: str) -> tuple[str, str, str]:
     """Return the URI of the registry, and the version of a registered model's champion.
 
+    Returns:
+        The URI, the version, and the SHA-256 of the model's file that was evaluated.
+
     Raises:
-        UserError: there is no champion, or the store cannot be reached.
+        UserError: there is no champion, its digest is unknown, or the store cannot be reached.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
         raise UserError("no model is registered yet: run `make repro`")
@@ -88,7 +91,10 @@ def champion(root: Path, name: str) -> tuple[str, str]:
     version = found[0].aliases.get(CHAMPION) if found else None
     if version is None:
         raise UserError(f"{name} has no {CHAMPION}: run `make repro`")
-    return store.uri, str(version)
+    tags = store.require(lambda: store.client.get_model_version(name, version)).tags
+    if DIGEST_TAG not in tags:
+        raise UserError(f"{name}, version {version}, has no tag {DIGEST_TAG}: run `make backfill`")
+    return store.uri, str(version), tags[DIGEST_TAG]
 
 
 if __name__ == "__main__":

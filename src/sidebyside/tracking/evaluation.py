@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from sidebyside.config.paths import ModelName
+from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.result_files import TrainedModel, read_record
 from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,
@@ -66,7 +67,14 @@ def log_evaluation(
             run.log_table("per_class", *_cells(per_class_table([result])))
             run.log_table("calibration", *_cells(calibration_table([result])))
             if champions[name.model] is result:
-                run.register(registered_model(name.model), result.val["accuracy"], card(result))
+                run.register(
+                    registered_model(name.model),
+                    result.val["accuracy"],
+                    read_record(
+                        Paths(root).training(name) / "model.json", TrainedModel
+                    ).file_sha256,
+                    card(result),
+                )
     with open_run(
         root,
         TRAINING,

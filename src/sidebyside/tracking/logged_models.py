@@ -57,6 +57,17 @@ def log_model(
     return logged, changed
 
 
+def signature() -> Any:
+    """Return the signature of a model: raw pixels to class probabilities."""
+    with imports.fast_imports():
+        models = importlib.import_module("mlflow.models")
+        types = importlib.import_module("mlflow.types")
+    return models.ModelSignature(
+        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
+        outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
+    )
+
+
 def is_intact(store: Store, model_id: str) -> bool:
     """Return whether all files of a logged model are in the store as they were logged."""
     return _has_files(store, store.client.get_logged_model(model_id), None)
@@ -138,11 +149,6 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
     with imports.fast_imports():
         flavor = importlib.import_module("mlflow.tensorflow")
         models = importlib.import_module("mlflow.models")
-        types = importlib.import_module("mlflow.types")
-    signature = models.ModelSignature(
-        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-        outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
-    )
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         flavor.save_model(
@@ -154,7 +160,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
             ),
-            signature=signature,
+            signature=signature(),
             input_example=input_example,
             # Without them MLflow would start a process of several seconds to infer them.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in REQUIREMENTS],

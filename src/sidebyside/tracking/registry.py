@@ -13,12 +13,19 @@ from typing import Any
 
 CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # tag of a version; champions are selected by it
+DIGEST_TAG = "file_sha256"  # tag of a version: SHA-256 of the evaluated model's file
 ATTEMPTS = 10  # number of times that another process may change a name's versions meanwhile
 VERSIONS_TAG = "mlflow.modelVersions"  # links the page of a model to its registered version
 
 
 def register(
-    client: Any, name: str, model_id: str, run_id: str, val_accuracy: float, description: str
+    client: Any,
+    name: str,
+    model_id: str,
+    run_id: str,
+    val_accuracy: float,
+    file_sha256: str,
+    description: str,
 ) -> None:
     """Register a logged model; the best version of its name becomes the champion.
 
@@ -30,6 +37,7 @@ def register(
         model_id: id of the logged model.
         run_id: id of its run.
         val_accuracy: validation accuracy, a fraction.
+        file_sha256: SHA-256 of the model's file that was evaluated.
         description: model card, in Markdown.
     """
     exceptions = importlib.import_module("mlflow.exceptions")
@@ -38,11 +46,12 @@ def register(
     except exceptions.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source, score = f"models:/{model_id}", repr(val_accuracy)
+    source = f"models:/{model_id}"
+    tags = {SCORE_TAG: repr(val_accuracy), DIGEST_TAG: file_sha256}
     registered = _versions(client, name).get(source)
     if registered is None:
         created = client.create_model_version(
-            name, source, run_id=run_id, tags={SCORE_TAG: score}, model_id=model_id
+            name, source, run_id=run_id, tags=tags, model_id=model_id
         )
         registered = _versions(client, name)[source]
         if int(registered.version) != int(created.version):  # by another process just now
@@ -50,7 +59,8 @@ def register(
         link = json.dumps([{"name": name, "version": registered.version}])
         client.set_logged_model_tags(model_id, {VERSIONS_TAG: link})
     client.update_model_version(name, registered.version, description=description)
-    client.set_model_version_tag(name, registered.version, SCORE_TAG, score)
+    for tag, value in tags.items():
+        client.set_model_version_tag(name, registered.version, tag, value)
     _select_champion(client, name)
 
 

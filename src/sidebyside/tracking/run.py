@@ -199,7 +199,9 @@ class Run:
         self.store.retry()
         self.missed.clear()
 
-    def register(self, name: str, val_accuracy: float, description: str = "") -> None:
+    def register(
+        self, name: str, val_accuracy: float, file_sha256: str, description: str = ""
+    ) -> None:
         """Register the logged model, as `registry.register` does, even if the run is complete.
 
         A run without a logged model changes nothing.
@@ -209,7 +211,13 @@ class Run:
         def register() -> None:
             if model is not None and self.run_id is not None:
                 registry.register(
-                    self._client, name, model[0], self.run_id, val_accuracy, description
+                    self._client,
+                    name,
+                    model[0],
+                    self.run_id,
+                    val_accuracy,
+                    file_sha256,
+                    description,
                 )
 
         if self.store.attempt(register) is UNREACHABLE:

@@ -1,14 +1,16 @@
 """The checks before MLflow's scoring server, and the models that it accepts."""
 
+import pickle
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 import yaml
 
 from sidebyside.core.errors import UserError
+from sidebyside.core.files import sha256
 
 IMPORTED = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # by MLflow
 
@@ -49,39 +51,8 @@ class Evil:
 
 @pytest.fixture
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore the environment variables that a server sets after the test."""
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
+    """Restore the environment variable that a server sets after the test."""
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "true")
-
-
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_a_model_that_runs_code_when_loaded_is_refused(tmp_path: Path) -> None:
-    import mlflow
-    import pandas as pd
-
-    from sidebyside.serving.scoring_server import create_server
-
-    def predict(self: Any, context: Any, model_input: pd.DataFrame) -> pd.DataFrame:
-        return model_input
-
-    bases = (Evil, mlflow.pyfunc.PythonModel)
-    model = type("Model", bases, {"predict": predict})(tmp_path / "unpickled")
-    mlflow.pyfunc.save_model(tmp_path / "model", python_model=model, pip_requirements=[])
-    with pytest.raises(UserError, match="cannot be served: it is not a plain Keras model"):
-        create_server(str(tmp_path / "model"))
-    assert not (tmp_path / "unpickled").exists()
-
-
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_a_missing_model_is_named(tmp_path: Path) -> None:
-    from sidebyside.serving.scoring_server import create_server
-
-    with pytest.raises(UserError, match="none cannot be served: "):
-        create_server(str(tmp_path / "none"))
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +63,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     layers = [
         keras.Input((28, 28), dtype="uint8"),
-        keras.layers.Flatten(),
         keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(),
         keras.layers.Dense(10, "softmax"),
     ]
     folder = tmp_path_factory.mktemp("models") / "template"
@@ -108,58 +79,83 @@ def saved(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "saved"))
 
 
+def serve(folder: Path, digest: str | None = None) -> None:
+    """Create a server for a saved model, whose file has a digest; by default, the right one."""
+    from sidebyside.serving.scoring_server import create_server
+
+    digest = digest or sha256(folder / "data/model.keras")
+    assert create_server(str(folder), digest).config.app is not None
+
+
+def refusal(folder: Path, digest: str | None = None) -> str:
+    """Return why a saved model is not served, in one line."""
+    with pytest.raises(UserError) as caught:
+        serve(folder, digest)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{folder} cannot be served: ")
+    return message.removeprefix(f"{folder} cannot be served: ")
+
+
 @pytest.mark.slow
 @IMPORTED
 @pytest.mark.usefixtures("_own_settings")
-def test_a_keras_model_is_served(saved: Path) -> None:
-    from sidebyside.serving.scoring_server import create_server
-
-    assert create_server(str(saved)).config.app is not None
-
-
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-@pytest.mark.parametrize(
-    ("flavor", "key", "value"),
-    [
-        ("python_function", "code", "code"),
-        ("tensorflow", "code", "code"),
-        ("tensorflow", "model_type", "tf2-module"),
-        ("python_function", "loader_module", "mlflow.sklearn"),
-        ("python_function", "data", "elsewhere"),
-        ("keras", "model_type", "tf1-estimator"),
-    ],
-)
-def test_a_description_that_names_other_code_is_refused(
-    saved: Path, flavor: str, key: str, value: str
-) -> None:
-    from sidebyside.serving.scoring_server import create_server
-
+def test_only_the_keras_file_of_a_model_is_loaded(saved: Path, tmp_path: Path) -> None:
     described = yaml.safe_load((saved / "MLmodel").read_text())
-    described["flavors"].setdefault(flavor, {})[key] = value
+    described["flavors"]["python_function"] |= {"loader_module": "antigravity", "code": "code"}
     (saved / "MLmodel").write_text(yaml.safe_dump(described))
-    with pytest.raises(UserError, match="saved cannot be served: it is not a plain Keras model"):
-        create_server(str(saved))
+    pickled = pickle.dumps(Evil(tmp_path / "unpickled"))
+    (saved / "data/custom_objects.cloudpickle").write_bytes(pickled)
+    (saved / "data/keras_module.txt").write_text("antigravity")
+    (saved / "requirements.txt").write_text("https://example.com/evil.tar.gz")
+    serve(saved)
+    assert not (tmp_path / "unpickled").exists()
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.slow
 @IMPORTED
 @pytest.mark.usefixtures("_own_settings")
-@pytest.mark.parametrize(
-    ("file", "content", "reason"),
-    [
-        ("keras_module.txt", b"antigravity", "it is not a plain Keras model"),
-        ("save_format.txt", b"h5", "it is not a plain Keras model"),
-        ("custom_objects.cloudpickle", b"", "it is not a plain Keras model"),
-        ("model.keras", b"no archive", "data/model.keras is not a valid Keras model: not a .keras"),
-    ],
-)
-def test_a_folder_with_other_files_is_refused(
-    saved: Path, file: str, content: bytes, reason: str
+def test_another_model_than_the_evaluated_one_is_refused(saved: Path) -> None:
+    message = refusal(saved, "0" * 64)
+    assert message == "data/model.keras is not the file that was evaluated: run `make backfill`"
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_own_settings")
+def test_a_file_that_is_not_a_model_is_refused(saved: Path) -> None:
+    (saved / "data/model.keras").write_bytes(b"no archive")
+    assert refusal(saved).startswith("data/model.keras is not a valid Keras model: not a .keras")
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_own_settings")
+def test_a_model_without_its_file_is_refused(saved: Path) -> None:
+    (saved / "data/model.keras").unlink()
+    assert refusal(saved, "0" * 64) == "it has no file data/model.keras: run `make backfill`"
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_own_settings")
+def test_a_file_larger_than_any_model_is_not_downloaded(saved: Path) -> None:
+    with (saved / "data/model.keras").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    assert refusal(saved, "0" * 64) == "data/model.keras is larger than 4 GiB"
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_own_settings")
+@pytest.mark.parametrize("uri", ["none", "models:/none/1", "ftp://example.com"])
+def test_a_missing_model_is_named(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sidebyside.serving.scoring_server import create_server
 
-    (saved / "data" / file).write_bytes(content)
-    with pytest.raises(UserError, match=f"saved cannot be served: {reason}"):
-        create_server(str(saved))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(UserError, match=f"^{uri} cannot be served: [^\n]*$"):
+        create_server(uri, "0" * 64)

@@ -12,6 +12,7 @@ from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import SEARCH, TRAINING
+from tests.support.stores import DIGEST
 
 
 @pytest.fixture(scope="session")
@@ -64,5 +65,5 @@ def with_model(
         run.log_dataset("test", "cd" * 32, "test", {"images": 10000})
         run.log_metrics({"test_accuracy": 0.9})
         for _ in range(2):
-            run.register("fashion-mnist-mlp", 0.9, "0.9 on validation")
+            run.register("fashion-mnist-mlp", 0.9, DIGEST, "0.9 on validation")
     return root

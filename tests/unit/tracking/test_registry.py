@@ -9,7 +9,7 @@ from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.registry import register
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import TRAINING
-from tests.support.stores import client_of
+from tests.support.stores import DIGEST, client_of
 
 
 @pytest.mark.slow
@@ -22,16 +22,16 @@ def test_a_champion_is_registered_once_and_replaced_only_by_a_model_as_good(
     assert version.description == "0.9 on validation"
     with open_run(with_model, TRAINING, "mlp-original-2", "k2") as run:
         run.log_model(model, pixels[:1], step=0)
-        run.register(name, 0.89)
+        run.register(name, 0.89, DIGEST)
         assert client.get_model_version_by_alias(name, "champion").version == version.version
-        run.register(name, 0.9)
+        run.register(name, 0.9, DIGEST)
     second = client.get_model_version_by_alias(name, "champion")
     assert second.run_id == run.run_id
     # A score that somebody edited in the UI and that is not a number is below every score.
     client.set_model_version_tag(name, second.version, "val_accuracy", "90 %")
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
-        run.register(name, 0.92, "again")  # works on a complete run too
+        run.register(name, 0.92, DIGEST, "again")  # works on a complete run too
     assert client.get_model_version_by_alias(name, "champion").version == version.version
     assert len(client.search_model_versions(f"name = '{name}'")) == 2
     assert second.run_id
@@ -71,14 +71,14 @@ def test_a_registration_at_the_same_time_does_not_move_the_champion_back(
     models = [logged_model(other, run_id) for _ in scores]
 
     def meanwhile() -> None:
-        register(other, NAME, models[1], run_id, scores[1], "")
+        register(other, NAME, models[1], run_id, scores[1], DIGEST, "")
 
     client = interrupted(root, "set_registered_model_alias", meanwhile)
-    register(client, NAME, models[0], run_id, scores[0], "")
+    register(client, NAME, models[0], run_id, scores[0], DIGEST, "")
     champion = other.get_model_version_by_alias(NAME, "champion")
-    assert champion.tags == {"val_accuracy": "0.95"}
+    assert champion.tags == {"val_accuracy": "0.95", "file_sha256": DIGEST}
     for model, score in zip(models, scores, strict=True):  # in the next run, in either order
-        register(other, NAME, model, run_id, score, "")
+        register(other, NAME, model, run_id, score, DIGEST, "")
         assert other.get_model_version_by_alias(NAME, "champion").version == champion.version
 
 
@@ -91,10 +91,10 @@ def test_a_model_that_two_processes_register_at_the_same_time_has_one_version(
     model = logged_model(other, run_id)
 
     def meanwhile() -> None:
-        register(other, NAME, model, run_id, 0.9, "card")
+        register(other, NAME, model, run_id, 0.9, DIGEST, "card")
 
     client = interrupted(root, "create_model_version", meanwhile)
-    register(client, NAME, model, run_id, 0.9, "card")
+    register(client, NAME, model, run_id, 0.9, DIGEST, "card")
     (version,) = other.search_model_versions(f"name = '{NAME}'")
     champion = other.get_model_version_by_alias(NAME, "champion")
     assert champion.version == version.version
@@ -109,6 +109,6 @@ def test_an_older_model_as_good_as_the_champion_does_not_replace_it(
     run_id = client.create_run("1").info.run_id
     older, newer = (logged_model(client, run_id) for _ in range(2))
     for model in (older, newer, older):
-        register(client, NAME, model, run_id, 0.9, "")
+        register(client, NAME, model, run_id, 0.9, DIGEST, "")
     champion = client.get_model_version_by_alias(NAME, "champion")
     assert champion.source == f"models:/{newer}"
