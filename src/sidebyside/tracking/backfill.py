@@ -270,6 +270,8 @@ def ensure_opened(run: Run) -> None:
     Raises:
         UserError: the run could not be opened.
     """
+    if run.holder is not None:
+        raise UserError(f"{run.holder} is logging a run: wait for it to end")
     if run.run_id is None:
         raise UserError("MLflow cannot be reached: start it and run the same command again")
 

@@ -38,6 +38,7 @@ class Run:
         missed: Counter[str],
         added: Counter[str],
         new: bool,
+        holder: str | None = None,
     ) -> None:
         """Use `open_run`, `reopen_run` or `open_child` instead.
 
@@ -52,6 +53,7 @@ class Run:
             missed: kind → number of entries that could not be logged, for the final message.
             added: kind → number of entries that this process has logged.
             new: whether the run has just been created.
+            holder: the other process that logs the run, if there is one.
         """
         self.store = store
         self.root = root
@@ -60,6 +62,8 @@ class Run:
         self.marked = marked
         self.missed = missed
         self.added = added
+        self.new = new
+        self.holder = holder
         self.run_id: str | None = entity.info.run_id if entity else None
         self._entity = entity
         self._contents = Contents(store, entity, new=new) if entity else None

@@ -19,11 +19,12 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sidebyside.tracking import claims
 from sidebyside.tracking.index import PARENT_TAG
 from sidebyside.tracking.run import Run, text_of
 from sidebyside.tracking.store import UNREACHABLE, Store, open_store, store_root, warn
@@ -136,10 +137,40 @@ class _RunKey:
 
 @contextlib.contextmanager
 def _open(store: Store, work: _RunKey) -> Iterator[Run]:
-    """Find or create the run of a piece of work, and end it with the block."""
+    """Open the run of a piece of work, unless another process of the project is logging it."""
     for key in (work.key, work.mark[1]):
         if not KEY.fullmatch(key):
             raise ValueError(f"the key of a run consists of letters, digits and _.:-, not {key!r}")
+    with contextlib.ExitStack() as stack:
+        # The lock of a search covers its trials.
+        if work.parent is None:
+            holder = stack.enter_context(claims.claim(store.folder, work.key))
+        else:
+            holder = work.parent.holder
+        if holder is None:
+            with _open_claimed(store, work) as run:
+                yield run
+            return
+        if work.parent is None:
+            warn(f"{holder} is logging {work.name} to MLflow: this process does not log it")
+        yield Run(
+            store,
+            root=work.root,
+            experiment=work.experiment,
+            entity=None,
+            complete=True,
+            marked=False,
+            batched=False,
+            missed=Counter(),
+            added=Counter(),
+            new=False,
+            holder=holder,
+        )
+
+
+@contextlib.contextmanager
+def _open_claimed(store: Store, work: _RunKey) -> Iterator[Run]:
+    """Find or create the run of a piece of work, and end it with the block."""
     missed: Counter[str] = Counter() if work.parent is None else work.parent.missed
     added: Counter[str] = Counter() if work.parent is None else work.parent.added
     missed_before, added_before = missed.total(), added.total()
@@ -190,7 +221,7 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
                 stored = run.verify()
                 if missed.total() == missed_before:
                     if not marked:  # last, as a marked run never changes again
-                        store.client.set_tag(run.run_id, *work.mark)
+                        stored = _mark(store, work, stored)
                     if store.index is not None:
                         store.index.add(stored, *work.mark)
 
@@ -200,6 +231,14 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
             missing = ", ".join(counts) or "final status"
             backfill = work.experiment.backfill
             warn(f"not logged to MLflow: {work.name}: {missing}; `{backfill}` logs it later")
+
+
+def _mark(store: Store, work: _RunKey, run: Any) -> Any:
+    """Mark a run as complete; return it, or the run of another clone that was faster."""
+    if store.local or work.parent is not None or work.evaluated is not None:
+        store.client.set_tag(run.info.run_id, *work.mark)
+        return run
+    return claims.mark_first(store.client, run, *work.mark)
 
 
 def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
@@ -218,7 +257,7 @@ def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
         return (found if is_trained else None), False
     if found is not None:
         return found, False
-    tags = _tags(work)
+    tags = _tags(store, work)
     created = store.attempt(
         lambda: store.client.create_run(
             store.experiment(work.experiment), run_name=work.name, tags=tags
@@ -231,18 +270,36 @@ def _find(store: Store, work: _RunKey) -> Any:
     """Return the run of a piece of work, preferably a complete one, or None."""
     experiment, parent = store.experiment(work.experiment), work.parent
     if store.index is not None:
-        runs = store.index.find(experiment, work.key, parent.run_id if parent else None)
-    else:
-        condition = f"tags.`key` = '{work.key}'"
-        if parent is not None:
-            condition += f" and tags.`{PARENT_TAG}` = '{parent.run_id}'"
-        runs = store.client.search_runs(
-            [experiment], condition, order_by=["attributes.start_time ASC"]
-        )
-    return min(runs, key=lambda run: not work.is_complete(run), default=None)
+        listed = store.index.find(experiment, work.key, parent.run_id if parent else None)
+        found = _best(store, work, listed)
+        # Since the list was read, another process may have logged a run that was not complete.
+        if (found is not None and work.is_complete(found)) or (parent is not None and parent.new):
+            return found
+    condition = f"tags.`key` = '{work.key}'"
+    if parent is not None:
+        condition += f" and tags.`{PARENT_TAG}` = '{parent.run_id}'"
+    order = ["attributes.start_time ASC"]
+    return _best(store, work, store.client.search_runs([experiment], condition, order_by=order))
 
 
-def _tags(work: _RunKey) -> dict[str, str]:
+def _best(store: Store, work: _RunKey, runs: Sequence[Any]) -> Any:
+    """Return the run to log to: a complete one, or else the oldest that is not another clone's."""
+    clone = None if store.local or work.parent else claims.clone_id(store.folder)
+
+    def is_trained(run: Any) -> bool:
+        return bool(run.data.tags.get(LOGGED_TAG) == work.key)
+
+    def is_own(run: Any) -> bool:
+        return clone is None or run.data.tags.get(claims.CLONE_TAG) == clone
+
+    return min(
+        (run for run in runs if is_trained(run) or is_own(run)),
+        key=lambda run: (not work.is_complete(run), not is_trained(run)),
+        default=None,
+    )
+
+
+def _tags(store: Store, work: _RunKey) -> dict[str, str]:
     """Return all tags of a new run: the caller's, its origin, and those that the UI shows."""
     code = {} if "git.commit" in work.tags else commit_tags(provenance.source(work.root))
     script = Path(sys.argv[0])
@@ -260,6 +317,7 @@ def _tags(work: _RunKey) -> dict[str, str]:
         "mlflow.user": _user(),
         NOTE_TAG: work.description or None,
         PARENT_TAG: work.parent.run_id if work.parent else None,
+        claims.CLONE_TAG: None if store.local else claims.clone_id(store.folder),
         **work.tags,
     }
     return {name: text_of(value, MAX_TAG) for name, value in tags.items() if value is not None}
