@@ -14,6 +14,9 @@ export HOME ?= $(CURDIR)/.state
 # repository.
 unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
 
+# Run before DVC: names a damaged file and the command that mends it.
+CHECK := python -m sidebyside.workflow.check
+
 ##@ Use
 
 .PHONY: help
@@ -31,6 +34,7 @@ IN_TURN := python -m sidebyside.workflow.in_turn
 
 .PHONY: repro
 repro: committed $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
+	$(CHECK)
 	$(IN_TURN) repro dvc repro
 	python -m sidebyside.reproducibility.summary
 
@@ -39,6 +43,7 @@ COPY := python -m sidebyside.reproducibility.clones
 
 .PHONY: smoke
 smoke: committed $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smoke)
+	$(CHECK)
 	$(IN_TURN) smoke $(MAKE) --no-print-directory smoke-in-turn
 
 .PHONY: smoke-in-turn
@@ -88,6 +93,7 @@ BFLOAT16 := -S tune.models.mlp.precision=bfloat16 -S tune.models.cnn.precision=b
 
 .PHONY: bfloat16
 bfloat16: committed $(INSTALLED) ## run the pipeline in bfloat16, as an experiment
+	$(CHECK)
 	$(call experiment,bfloat16,$(BFLOAT16))
 
 # A CNN with global average pooling, more epochs and cutout.
@@ -97,12 +103,14 @@ THOROUGH := -S train.models=[cnn] -S train.data=[original] \
 
 .PHONY: thorough
 thorough: committed $(INSTALLED) ## train the CNN for more epochs and with cutout, as an experiment
+	$(CHECK)
 	$(call experiment,thorough,$(THOROUGH))
 
 ##@ Review
 
 .PHONY: verify
 verify: committed $(INSTALLED) ## run the pipeline again in a fresh clone and compare every output
+	$(CHECK)
 	python -m sidebyside.reproducibility.rerun
 
 .PHONY: verify-smoke
@@ -121,6 +129,7 @@ runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed 
 # The distribution over seeds that `make verify` compares new scores with. Resumes if interrupted.
 .PHONY: reference
 reference: committed $(INSTALLED) ## train four more seeds of every model, in a copy
+	$(CHECK)
 	$(IN_TURN) reference $(MAKE) --no-print-directory reference-in-turn
 
 .PHONY: reference-in-turn
@@ -132,6 +141,7 @@ reference-in-turn:
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
 replications: committed $(INSTALLED) ## rebuild five published systems and compare the numbers
+	$(CHECK) . replications
 	$(IN_TURN) repro dvc repro preprocess augment
 	python -m study.run
 	cd replications && dvc repro
@@ -198,6 +208,7 @@ peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
+	$(CHECK)
 	$(IN_TURN) repro dvc repro preprocess augment
 	for name in training profile determinism pooling side_by_side growth precision overheads; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme

@@ -3,8 +3,6 @@
 The recorded outputs are those of dvc.lock in the last commit. `make repro` ends with this summary.
 """
 
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.workflow import command
-from sidebyside.workflow.graph import LOCK, recorded_outputs
+from sidebyside.workflow.graph import LOCK, committed_outputs, recorded_outputs
 
 SHOWN = 10  # maximum number of different outputs that are listed
 
@@ -64,25 +62,6 @@ def score_table(metrics: Mapping[str, Any]) -> str:
 def best_model(metrics: Mapping[str, Any]) -> str:
     """Return the model with the highest validation accuracy; the first one in case of a tie."""
     return max(metrics, key=lambda model: metrics[model]["val"]["accuracy"])
-
-
-def committed_outputs(root: Path) -> dict[str, str] | None:
-    """Return output → MD5 of dvc.lock in the last commit; None without git, commit or dvc.lock.
-
-    Raises:
-        UserError: that dvc.lock cannot be read.
-    """
-    show = ["git", "show", f"HEAD:./{LOCK}"]
-    try:
-        done = subprocess.run(show, cwd=root, capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / LOCK).write_bytes(done.stdout)
-        try:
-            return recorded_outputs(Path(folder))
-        except UserError:
-            raise UserError(f"{LOCK} of the last commit is damaged: commit a valid one") from None
 
 
 def comparison(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from sidebyside.core.errors import printable
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.confined_picture import read_confined
 from sidebyside.workflow import command
+from sidebyside.workflow.integrity import require_unchanged
 
 BAR = 20  # characters of the bar for probability 1
 
@@ -35,6 +36,8 @@ def main() -> None:
     parameters = read_parameters(paths.params)
     picture = read_confined(image)
     names = best_models(paths, parameters.train)
+    used = [file for name in names for file in (paths.model(name), paths.training(name))]
+    require_unchanged(paths.root, [file.relative_to(paths.root).as_posix() for file in used])
 
     configure(parameters.threads)
     # Imported last, because loading TensorFlow takes seconds.

@@ -1,19 +1,28 @@
 """Read dvc.yaml and dvc.lock, and digest the code and parameters of a stage."""
 
+import contextlib
+import fcntl
 import functools
 import hashlib
+import os
+import re
 import shlex
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_yaml
+from sidebyside.workflow import git
 
 GRAPH = "dvc.yaml"
 LOCK = "dvc.lock"
 PARAMETERS = "params.yaml"
 CODE = (".py", ".jinja")
+ATTEMPTS, PAUSE = 100, 0.1  # seconds between readings of a file that DVC is writing
+CONFLICT = re.compile(rb"(<{7}|\|{7}|={7}|>{7})( |$)")
 
 
 def entry(root: Path, stage: str) -> dict[str, Any]:
@@ -64,26 +73,135 @@ def recorded_outputs(root: Path) -> dict[str, str]:
     Raises:
         UserError: dvc.lock cannot be read.
     """
-    stages = recorded_stages(root).values()
-    return {output: digest for outputs in stages for output, digest in outputs.items()}
+    return _outputs(recorded_stages(root))
 
 
 def recorded_stages(root: Path) -> dict[str, dict[str, str]]:
     """Return stage → output → MD5 in dvc.lock; empty without dvc.lock.
 
     Raises:
-        UserError: dvc.lock cannot be read.
+        UserError: dvc.lock cannot be read; the message has the command that replaces it.
     """
     path = root / LOCK
     if not path.exists():
         return {}
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(UserError):
+            return _parse_lock(path)
+        if not _is_in_use(root):
+            break
+        time.sleep(PAUSE)
     try:
-        return {
-            name: {out["path"]: out["md5"] for out in stage.get("outs", [])}
-            for name, stage in read_yaml(path)["stages"].items()
-        }
-    except (UserError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{LOCK} is damaged: `git checkout {LOCK}` restores it") from None
+        return _parse_lock(path)
+    except UserError as error:
+        raise UserError(f"{LOCK} is damaged ({error}): {_lock_cure(root)}") from None
+
+
+def _is_in_use(root: Path) -> bool:
+    """Return whether DVC may be writing its files, which it does in place and under this lock."""
+    try:
+        with (root / ".dvc/tmp/lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def committed_outputs(root: Path) -> dict[str, str] | None:
+    """Return output → MD5 of dvc.lock in the last commit; None without git, commit or dvc.lock.
+
+    Raises:
+        UserError: that dvc.lock cannot be read.
+    """
+    with committed(root, LOCK) as path:
+        if path is None:
+            return None
+        try:
+            return _outputs(_parse_lock(path))
+        except UserError:
+            raise UserError(f"{LOCK} of the last commit is damaged: commit a valid one") from None
+
+
+def is_committed(root: Path, name: str) -> bool:
+    """Return whether the last commit has a file or folder."""
+    return git.ask(root, "cat-file", "-e", f"HEAD:./{name}") is not None
+
+
+@contextlib.contextmanager
+def committed(root: Path, name: str) -> Iterator[Path | None]:
+    """Yield a temporary copy of a file as the last commit has it; None without git or commit.
+
+    Args:
+        root: folder of the file.
+        name: the file's name.
+    """
+    if not is_committed(root, name):
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        content = git.run(root, "show", f"HEAD:./{name}").stdout
+        path.write_text(content, encoding="utf-8", errors="surrogateescape")
+        yield path
+
+
+def _parse_lock(path: Path) -> dict[str, dict[str, str]]:
+    """Return stage → output → MD5.
+
+    DVC writes this file in place, so it may be cut off, and a cut file may be valid YAML.
+
+    Raises:
+        UserError: the file is not valid; the message has the reason.
+    """
+    stages = _parse_stages(path, _digest(path))
+    if not path.read_bytes().endswith(b"\n"):
+        raise UserError("its last line is cut off")
+    try:
+        read = [
+            (name, {part: _files(stage, part) for part in ("deps", "outs")})
+            for name, stage in stages.items()
+        ]
+    except (KeyError, TypeError, AttributeError):
+        raise UserError("an entry is incomplete") from None
+    return {name: files["outs"] for name, files in read}
+
+
+def _files(stage: Mapping[str, Any], part: str) -> dict[str, str]:
+    return {file["path"]: file["md5"] for file in stage.get(part, [])}
+
+
+def _outputs(stages: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return {output: digest for outputs in stages.values() for output, digest in outputs.items()}
+
+
+def _lock_cure(root: Path) -> str:
+    try:
+        intact = committed_outputs(root) is not None
+    except UserError:
+        intact = False
+    if not intact:
+        return f"`rm {shell_path(root / LOCK)}` makes DVC run all stages again"
+    return f"`git checkout HEAD -- {shell_path(root / LOCK)}` restores that of the last commit"
+
+
+def shell_path(path: Path) -> str:
+    """Return a path as an argument of a shell command run in the working directory."""
+    return shlex.quote(os.path.relpath(path))
+
+
+def read_merged(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises:
+        UserError: the file is missing, has a merge conflict or is not valid YAML.
+    """
+    if path.is_file():
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            if CONFLICT.match(line):
+                raise UserError(f"{path.name} has a merge conflict in line {number}")
+    return read_yaml(path)
 
 
 def code(root: Path, stage: str) -> dict[str, str]:
@@ -99,6 +217,27 @@ def code(root: Path, stage: str) -> dict[str, str]:
     return {file.relative_to(root).as_posix(): _digest(file) for file in sorted(files)}
 
 
+def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
+    """Return a stage's files and folders; `*` stands for what the arguments leave open.
+
+    Args:
+        root: folder of dvc.yaml.
+        stage: the stage's name in dvc.yaml, without the item.
+        arguments: arguments of the script, which select the item of the stage's matrix.
+    """
+    found = entry(root, stage)
+    names = [_filled(name, found, arguments) for name in found.get("deps", ())]
+    return [re.sub(r"\$\{[^}]*\}", "*", name) for name in names]
+
+
+def _filled(text: str, found: Mapping[str, Any], arguments: Sequence[str]) -> str:
+    """Return a text of dvc.yaml with the item of the stage's matrix filled in."""
+    placeholders = shlex.split(found["cmd"].partition(".py")[2])
+    for placeholder, argument in zip(placeholders, arguments, strict=False):
+        text = text.replace(placeholder, argument)
+    return text
+
+
 def dependencies(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]:
     """Return a stage's code and parameters: file → SHA-256, parameter → value.
 
@@ -108,7 +247,6 @@ def dependencies(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]
         arguments: arguments of the script, which select the item of the stage's matrix.
     """
     found = entry(root, stage)
-    placeholders = shlex.split(found["cmd"].partition(".py")[2])
     content = _content(root / PARAMETERS)
     values: dict[str, Any] = {}
     for listed in found.get("params", []):
@@ -118,9 +256,8 @@ def dependencies(root: Path, stage: str, arguments: list[str]) -> dict[str, Any]
                 values |= {f"{file}: {key}": _value(other, key) for key in keys or ()}
                 values |= {} if keys else {file: other}
             continue
-        for placeholder, argument in zip(placeholders, arguments, strict=False):
-            listed = listed.replace(placeholder, argument)  # noqa: PLW2901 (filled in)
-        values[f"{PARAMETERS}: {listed}"] = _value(content, listed)
+        key = _filled(listed, found, arguments)
+        values[f"{PARAMETERS}: {key}"] = _value(content, key)
     return {**code(root, stage), **values}
 
 
@@ -162,14 +299,14 @@ def _value(content: Any, key: str) -> Any:
 
 def _stages(root: Path) -> dict[str, Any]:
     path = root / GRAPH
-    return _parse(path, _digest(path))
+    return _parse_stages(path, _digest(path))
 
 
-@functools.lru_cache(maxsize=1)
-def _parse(path: Path, digest: str) -> dict[str, Any]:
-    """Return the stages of dvc.yaml, cached: parsing takes 60 ms, and a stage needs it 20 times."""
-    content = read_yaml(path)
+@functools.lru_cache(maxsize=4)
+def _parse_stages(path: Path, digest: str) -> dict[str, Any]:
+    """Return the stages of dvc.yaml or dvc.lock, cached: parsing takes 60 ms, often repeated."""
+    content = read_merged(path)
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
-        raise UserError(f"{GRAPH} has no stages")
+        raise UserError(f"{path.name} has no stages")
     stages: dict[str, Any] = content["stages"]
     return stages

@@ -99,6 +99,16 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
     return None
 
 
+def written(root: Path) -> frozenset[tuple[str, str]]:
+    """Return (output, MD5) of all outputs in this checkout's own entries.
+
+    Raises:
+        UserError: an entry is damaged.
+    """
+    entries = (parse(file, read_json(file)) for file in (root / FOLDER).glob("*.json"))
+    return frozenset(item for entry in entries for item in entry.outputs.items())
+
+
 def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:
     """Return the provenance of outputs of which only the digests are known.
 

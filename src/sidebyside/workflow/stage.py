@@ -1,5 +1,7 @@
 """Run a pipeline script as a stage of dvc.yaml.
 
+A stage does not use inputs that were changed or damaged after DVC recorded them.
+
 DVC hashes a stage's code and parameters after the stage has ended. If they were edited during the
 run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
 """
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, git, graph, provenance, resume
+from sidebyside.workflow import command, git, graph, integrity, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -23,12 +25,16 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         arguments: the command line, without the script.
     """
     path = Path(script).resolve()
-    root, name = path.parents[1], os.environ.get("DVC_STAGE", path.stem).partition("@")[0]
-    name = name.rpartition(":")[2]  # from another folder DVC names it ../dvc.yaml:train@…
+    item = os.environ.get("DVC_STAGE", path.stem).rpartition(":")[2]  # or ../dvc.yaml:train@…
+    root, name = path.parents[1], item.partition("@")[0]
 
     def watched() -> None:
         git.check(root)
         before = graph.dependencies(root, name, arguments)
+        integrity.require_inputs(root, name, arguments)
+        unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
         # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item.
         with contextlib.nullcontext() if arguments else resume.alone(root, name):
             main()
@@ -40,6 +46,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
                 " run the same command again"
             )
         ensure_provenance(root, name)
+        unfinished.unlink(missing_ok=True)
 
     command.run(watched)
 

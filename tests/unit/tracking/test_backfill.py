@@ -85,7 +85,7 @@ def test_curves_that_differ_from_dvc_lock_are_not_logged(tmp_path: Path) -> None
     path.write_text("trial\n")
     outs = "[{path: data/trials/mlp.csv, md5: %s}]"
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    (tmp_path / "dvc.lock").write_text("stages: {tune@mlp: {outs: %s}}" % (outs % digest))
+    (tmp_path / "dvc.lock").write_text("stages: {tune@mlp: {outs: %s}}\n" % (outs % digest))
     assert checked_histories(paths, "mlp") == path
     path.write_text("trial\n1\n")
     with pytest.raises(UserError, match=r"mlp\.csv differs from dvc\.lock"):

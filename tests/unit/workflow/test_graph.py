@@ -1,7 +1,9 @@
 """dvc.yaml and dvc.lock as the stages read them."""
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,7 +138,19 @@ def test_recorded_outputs_are_read_from_dvc_lock(tmp_path: Path) -> None:
     assert recorded_outputs(tmp_path) == {"x/y": "1"}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "stages: 1", "stages: {train: {outs: [{}]}}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "stages: 1\n",
+        "stages: {train: {outs: [{}]}}\n",
+        "stages: {train: {outs: [{path: x, md5: 12",
+        "stages: {train: {cmd: x}}",
+        "stages:\n<<<<<<< HEAD\n=======\n>>>>>>> other\n",
+    ],
+)
 def test_a_damaged_lock_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "dvc.lock").write_text(content)
     with pytest.raises(UserError, match=r"dvc\.lock is damaged"):
@@ -153,3 +167,15 @@ def test_a_jinja_template_is_code(checkout: Path) -> None:
     graph = checkout / "dvc.yaml"
     graph.write_text(graph.read_text().replace("data/x.npz", "src/library/page.jinja"))
     assert "src/library/page.jinja" in code(checkout, "tune")
+
+
+def test_a_lock_that_dvc_is_writing_is_read_again(tmp_path: Path) -> None:
+    path, content = tmp_path / "dvc.lock", "stages: {a: {outs: [{path: x, md5: '1'}]}}\n"
+    path.write_text(content[:20])
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    with (tmp_path / ".dvc/tmp/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as DVC does
+        timer = threading.Timer(0.2, path.write_text, [content])
+        timer.start()
+        assert recorded_outputs(tmp_path) == {"x": "1"}
+        timer.join()

@@ -96,7 +96,7 @@ def test_another_stages_script_does_not_matter(checkout: Path) -> None:
 def record(root: Path, **digests: str) -> None:
     """Write a dvc.lock."""
     outs = [{"path": path, "md5": digest} for path, digest in digests.items()]
-    (root / "dvc.lock").write_text(json.dumps({"stages": {"train@a": {"outs": outs}}}))
+    (root / "dvc.lock").write_text(json.dumps({"stages": {"train@a": {"outs": outs}}}) + "\n")
 
 
 def work(root: Path, name: str = "train-a", key: str = "k1") -> Path:
