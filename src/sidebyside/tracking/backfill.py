@@ -9,6 +9,7 @@ to be present: run `dvc repro`, or `dvc pull`.
 """
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -261,6 +262,7 @@ def ensure_started(root: Path) -> None:
         UserError: MLflow cannot be reached.
     """
     store = open_store(store_root(root))
+    store.guard.patience = math.inf
     store.index = Index(store)
 
 
@@ -273,7 +275,7 @@ def ensure_opened(run: Run) -> None:
     if run.holder is not None:
         raise UserError(f"{run.holder} is logging a run: wait for it to end")
     if run.run_id is None:
-        raise UserError("MLflow cannot be reached: start it and run the same command again")
+        raise UserError(run.store.failure or "MLflow has no run for these results")
 
 
 def ensure_responding(root: Path) -> None:
@@ -282,11 +284,8 @@ def ensure_responding(root: Path) -> None:
     Raises:
         UserError: MLflow no longer responds.
     """
-    if open_store(store_root(root)).failure:
-        raise UserError(
-            "MLflow no longer responds, so entries are missing: start it and run the same command"
-            " again"
-        )
+    if failure := open_store(store_root(root)).failure:
+        raise UserError(failure)
 
 
 def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:

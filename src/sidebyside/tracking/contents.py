@@ -164,7 +164,9 @@ class Contents:
         if new := [path for path in tables if path not in self._tables]:
             # MLflow's own log_table would append the rows a second time in a resumed run.
             listed = [{"path": path, "type": "table"} for path in [*self._tables, *new]]
-            self._store.client.set_tag(self._run.info.run_id, TABLES_TAG, json.dumps(listed))
+            self._store.client.set_tag(
+                self._run.info.run_id, TABLES_TAG, json.dumps(listed), synchronous=True
+            )
             self._tables += new
 
     def _log_data_sets(self, data_sets: Mapping[DataSet, Any]) -> None:
@@ -186,6 +188,7 @@ class Contents:
                 self.metric(name, value.value, now, step, model_id if step == model_step else None)
                 for (name, step), value in entries.metrics.items()
             ],
+            synchronous=True,
         )
         self._parameters |= entries.parameters.keys()
         names = {name for name, _ in entries.metrics}
@@ -214,7 +217,7 @@ class Contents:
         data = next(used, None) if model else None
         return self._store.entity("Metric")(
             name,
-            value,
+            float(value),
             time,
             step,
             model_id=model,

@@ -13,8 +13,9 @@ from typing import Any
 
 from sidebyside.tracking import registry
 from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
+from sidebyside.tracking.guard import UNREACHABLE
 from sidebyside.tracking.logged_models import Images, is_intact, log_model
-from sidebyside.tracking.store import UNREACHABLE, Store
+from sidebyside.tracking.store import Store
 from sidebyside.tracking.views import Experiment
 
 MAX_PARAMETER = 6000  # characters, MLflow's limit
@@ -66,7 +67,10 @@ class Run:
         self.holder = holder
         self.run_id: str | None = entity.info.run_id if entity else None
         self._entity = entity
-        self._contents = Contents(store, entity, new=new) if entity else None
+        self._contents: Any = None
+        if entity:
+            made = store.attempt(functools.partial(Contents, store, entity, new=new))
+            self._contents = None if made is UNREACHABLE else made
         self._expected = Entries()  # all entries that this process has logged, or tried to log
         self._waiting = Entries()
         self._batched = batched
@@ -93,14 +97,14 @@ class Run:
         """
         final = step is None
         at = (self._model[1] if self._model else 0) if step is None else step
-        self._log(Entries(metrics={(k, at): Value(float(v), final) for k, v in values.items()}))
+        self._log(Entries(metrics={(k, at): Value(v, final) for k, v in values.items()}))
 
     def log_epochs(self, history: Sequence[Epoch]) -> None:
         """Log the metrics of all epochs, in one call."""
         self._log(
             Entries(
                 metrics={
-                    (column, int(row["epoch"])): Value(float(value), final=False)
+                    (column, int(row["epoch"])): Value(value, final=False)
                     for row in history
                     for column, value in row.items()
                     if column != "epoch"
@@ -163,7 +167,7 @@ class Run:
             self._attach_metrics(logged, step)
             return changed
 
-        changed = UNREACHABLE if self.run_id is None else self.store.attempt(log)
+        changed = UNREACHABLE if self.run_id is None else self.store.attempt(log, self._artifacts)
         if changed is UNREACHABLE:
             self.missed["model"] += 1
         else:
@@ -177,7 +181,10 @@ class Run:
             self.missed += entries.count()
             return
         for part in entries.parts():
-            logged = self.store.attempt(functools.partial(contents.log, part, self._model))
+            logged = self.store.attempt(
+                functools.partial(contents.log, part, self._model),
+                self._artifacts if part.files else None,
+            )
             if logged is UNREACHABLE:
                 self.missed += part.count()
             else:
@@ -210,26 +217,30 @@ class Run:
 
         A run without a logged model changes nothing.
         """
-        model = self._model
-
-        def register() -> None:
-            if model is not None and self.run_id is not None:
-                registry.register(
-                    self._client,
-                    name,
-                    model[0],
-                    self.run_id,
-                    val_accuracy,
-                    file_sha256,
-                    description,
-                )
-
-        if self.store.attempt(register) is UNREACHABLE:
+        model, client, done = self._model, self._client, None
+        if model is not None and self.run_id is not None:
+            action = functools.partial(
+                registry.register,
+                client,
+                name,
+                model[0],
+                self.run_id,
+                val_accuracy,
+                file_sha256,
+                description,
+            )
+            done = self.store.attempt(action, self.store.registry)
+        if self.run_id is None or done is UNREACHABLE:
             self.missed["champion"] += 1
 
     @property
     def _client(self) -> Any:
         return self.store.client
+
+    @property
+    def _artifacts(self) -> str:
+        """Name of the store of this run's artifacts in messages."""
+        return self.store.artifact_store(self._entity.info.artifact_uri)
 
     def _log(self, entries: Entries) -> None:
         """Log entries, now or in a batch."""
@@ -255,7 +266,7 @@ class Run:
             for point in self._client.get_metric_history(self.run_id, name)
             if point.step == step
         ]
-        self._client.log_batch(self.run_id, metrics=metrics)
+        self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
 
 def text_of(value: Any, limit: int) -> str:

@@ -1,8 +1,8 @@
 """Find or create the MLflow run of a piece of work, and set its status when the work ends.
 
 MLflow is a log, not an output: no stage reads it, and everything in it can be logged again from
-DVC's files. Therefore a failure to log never stops a training: a store that cannot be reached
-causes a warning and is skipped for a while. Incorrect use of this module raises an error.
+DVC's files. Therefore a failure to log never stops a training: it causes a warning, and a run is
+marked as complete only after everything that was logged has been read back.
 
     with open_run(root, TRAINING, "mlp-original-1", key, tags={…}) as run:
         run.log_parameters({"dropout": 0.2})
@@ -15,6 +15,7 @@ stage that was killed resumes its run.
 
 import contextlib
 import getpass
+import math
 import os
 import re
 import sys
@@ -25,15 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.tracking import claims
+from sidebyside.tracking.guard import UNREACHABLE, warn
 from sidebyside.tracking.index import PARENT_TAG
 from sidebyside.tracking.run import Run, text_of
-from sidebyside.tracking.store import UNREACHABLE, Store, open_store, store_root, warn
+from sidebyside.tracking.store import Store, open_store, store_root
 from sidebyside.tracking.views import NOTE_TAG, Experiment
 from sidebyside.workflow import provenance
 from sidebyside.workflow.command import Terminated
 
 MAX_TAG = 8000  # characters; MLflow's limit
 KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+KILLED_LIMIT = 2.0  # seconds: stopping a program must not wait for a server
 UPLOADING = ".artifact.uploading."  # MLflow's prefix of a file that it is copying
 
 # Tags of a complete run: its own key, the key of its evaluation.
@@ -194,24 +197,19 @@ def _open_claimed(store: Store, work: _RunKey) -> Iterator[Run]:
     if incomplete and trains and not marked and entity.info.status != "RUNNING":
         store.attempt(lambda: store.client.update_run(run.run_id, status="RUNNING"))
     if incomplete and store.local and not new:
-        for leftover in Path(entity.info.artifact_uri).rglob(f"{UPLOADING}*"):
-            leftover.unlink()
-    status, ended = "FINISHED", UNREACHABLE
+        store.attempt(lambda: _remove_leftovers(Path(entity.info.artifact_uri)))
+    status, limit = "FINISHED", math.inf
+    ended = UNREACHABLE if entity is None else None
     try:
         yield run
         run.flush()
     except BaseException as error:
         killed = isinstance(error, (KeyboardInterrupt, Terminated))
-        status = "KILLED" if killed else "FAILED"
-        if killed:  # stopping a program must not wait for a server
-            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "1"
+        status, limit = ("KILLED", KILLED_LIMIT) if killed else ("FAILED", math.inf)
         raise
     finally:
         unchanged = marked and added.total() == added_before
-        if incomplete and unchanged:
-            ended = None
-        elif incomplete:
+        if incomplete and not unchanged:
 
             def end() -> None:
                 if trains and not marked:
@@ -225,20 +223,27 @@ def _open_claimed(store: Store, work: _RunKey) -> Iterator[Run]:
                     if store.index is not None:
                         store.index.add(stored, *work.mark)
 
-            ended = store.attempt(end)
-        if work.parent is None and not run.complete and (missed or ended is UNREACHABLE):
+            ended = store.attempt(end, limit=limit)
+        if ended is UNREACHABLE and missed.total() == missed_before:
+            missed["completion mark"] += 1
+        if work.parent is None and missed:
             counts = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in missed.items()]
-            missing = ", ".join(counts) or "final status"
-            backfill = work.experiment.backfill
+            missing, backfill = ", ".join(counts), work.experiment.backfill
             warn(f"not logged to MLflow: {work.name}: {missing}; `{backfill}` logs it later")
 
 
 def _mark(store: Store, work: _RunKey, run: Any) -> Any:
     """Mark a run as complete; return it, or the run of another clone that was faster."""
     if store.local or work.parent is not None or work.evaluated is not None:
-        store.client.set_tag(run.info.run_id, *work.mark)
+        store.client.set_tag(run.info.run_id, *work.mark, synchronous=True)
         return run
     return claims.mark_first(store.client, run, *work.mark)
+
+
+def _remove_leftovers(artifacts: Path) -> None:
+    """Remove files that a killed process has copied in part."""
+    for leftover in artifacts.rglob(f"{UPLOADING}*"):
+        leftover.unlink()
 
 
 def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
@@ -257,10 +262,9 @@ def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
         return (found if is_trained else None), False
     if found is not None:
         return found, False
-    tags = _tags(store, work)
     created = store.attempt(
         lambda: store.client.create_run(
-            store.experiment(work.experiment), run_name=work.name, tags=tags
+            store.experiment(work.experiment), run_name=work.name, tags=_tags(store, work)
         )
     )
     return (None, False) if created is UNREACHABLE else (created, True)

@@ -1,20 +1,18 @@
-"""Connect to the project's MLflow store or a server, and continue without it during an outage.
+"""Connect to the project's MLflow store or a server, and continue without it if it fails.
 
 Without MLFLOW_TRACKING_URI in the environment the store is `mlflow.db` and `mlruns/` in the
 project's root, where a bare `mlflow ui` finds it.
+
+Whatever logs calls the store through `Store.attempt`, which catches every exception and limits the
+time that a stage waits.
 """
 
 import contextlib
 import functools
 import importlib
 import logging
+import math
 import os
-import re
-import signal
-import sqlite3
-import sys
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +22,9 @@ from urllib.parse import urlsplit
 
 from sidebyside.core import imports
 from sidebyside.core.errors import UserError
-from sidebyside.tracking import local_store
+from sidebyside.tracking import failures, local_store
+from sidebyside.tracking.failures import without_password
+from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
 from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
 from sidebyside.workflow import copies
 
@@ -38,16 +38,12 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# Seconds without a call after a failure, doubled after each further failure, because detecting a
-# dead server takes up to 15 s.
-RETRY_AFTER, LONGEST_PAUSE = 30.0, 600.0
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
 # Marks the experiments of this project in a store that others use too.
 PROJECT_TAG, PROJECT = "project", "sidebyside"
 DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}  # addresses that MLflow opens by itself
-
-DELETED = "must be in the 'active' state"  # MLflow's message about runs deleted meanwhile
-UNREACHABLE: Any = object()  # the result of a call to a store that cannot be reached
+# MLflow opens a database up to ten times, which takes 105 s; three times take a second.
+ATTEMPTS = 3
 
 
 def store_root(root: Path) -> Path:
@@ -59,7 +55,7 @@ def store_root(root: Path) -> Path:
 
 
 class Store:
-    """An MLflow store; after a failure, calls are skipped for a pause that grows each time."""
+    """An MLflow store; its failures are warnings."""
 
     def __init__(self, uri: str, folder: Path, local: bool) -> None:
         """Connect.
@@ -68,75 +64,70 @@ class Store:
             uri: MLflow's tracking address.
             folder: the project's root, absolute.
             local: whether the store is the project's own, created if it is missing.
+
+        Raises:
+            InvalidAddressError: MLflow does not know this kind of address.
         """
         self.uri = uri
         self.folder = folder
         self.local = local
-        self.address = str(folder / local_store.DATABASE) if local else _without_password(uri)
-        self.failure: str | None = None  # the reason while it cannot be reached
-        self._pause: float = RETRY_AFTER
-        self._retry_at = 0.0
+        self.address = str(folder / local_store.DATABASE) if local else without_password(uri)
         self.client: Any = None
         # All runs, in a backfill: complete runs are then compared with the results too.
         self.index: Any = None
+        self.guard = Guard(f"MLflow at {self.address}", folder, _database(uri))
         self._mlflow = _import_mlflow()
         self._experiments: dict[str, str] = {}
         self.attempt(lambda: None)
+
+    @property
+    def registry(self) -> str:
+        """Name of the model registry in messages."""
+        return f"the model registry of MLflow at {without_password(self._registry_uri)}"
+
+    def artifact_store(self, location: str) -> str:
+        """Name of the store of artifacts at a location in messages."""
+        address = urlsplit(location)
+        if address.scheme in ("", "file", "mlflow-artifacts"):
+            return f"the artifact store of {self.guard.name}"
+        return f"the artifact store {address.scheme}://{address.hostname}"
+
+    @property
+    def failure(self) -> str | None:
+        """Message about a part whose last call failed, with advice; None if there is none."""
+        return self.guard.failure
 
     def entity(self, name: str) -> Any:
         """Return a class of `mlflow.entities`."""
         return getattr(self._mlflow.entities, name)
 
-    def attempt(self, action: Callable[[], Any]) -> Any:
-        """Return the result of `action`, or UNREACHABLE while the store fails."""
-        if self.failure is not None and time.monotonic() < self._retry_at:
-            return UNREACHABLE
-        try:
-            result = self._call(action)
-        except Exception as error:
-            if not self._is_outage(error):
-                raise
-            if self.failure is None:
-                reason = _reason(error)
-                warn(f"warning: MLflow at {self.address} fails ({reason}): continuing without it")
-                self.failure = reason
-            self._retry_at = time.monotonic() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            return UNREACHABLE
-        if self.failure is not None:
-            warn(f"MLflow at {self.address} responds again")
-            self.failure, self._pause = None, RETRY_AFTER
-        return result
+    def attempt(
+        self, action: Callable[[], Any], part: str | None = None, limit: float = math.inf
+    ) -> Any:
+        """Return the result of `action`, or UNREACHABLE; arguments as for `Guard.attempt`."""
+        return self.guard.attempt(functools.partial(self._call, action), part, limit)
 
     def require(self, action: Callable[[], Any]) -> Any:
         """Return the result of `action`, for a command that needs the store.
 
         Raises:
-            UserError: the store cannot be reached.
+            UserError: the store fails.
         """
-        try:
-            return self._call(action)
-        except Exception as error:
-            if not self._is_outage(error):
-                raise
-            message = f"MLflow at {self.address} cannot be reached ({_reason(error)})"
-            raise UserError(f"{message}: start it and run the same command again") from None
+        return self.guard.require(functools.partial(self._call, action))
+
+    def retry(self) -> None:
+        """End the pauses after failures: the next attempt calls the store."""
+        self.guard.retry()
 
     def _call(self, action: Callable[[], Any]) -> Any:
         """Return the result of `action`, called with a connected client."""
         with (
             _environment("MLFLOW_TRACKING_URI", self.uri),  # the registry reads the address there
             warnings.catch_warnings(action="ignore"),  # MLflow's, about its internals
-            # Not for a server, which may take seconds: Ctrl-C has to work at once.
-            _signals_deferred() if self.local else contextlib.nullcontext(),
         ):
             if self.client is None:
                 self._connect()
             return action()
-
-    def retry(self) -> None:
-        """End the pause after a failure: the next attempt calls the store."""
-        self._retry_at = 0.0
 
     def experiment(self, experiment: Experiment) -> str:
         """Return the id of an experiment, created if it is missing."""
@@ -152,8 +143,8 @@ class Store:
         if found is None:
             # A server sets the location of artifacts. MLflow's default without one is the working
             # directory.
-            local = urlsplit(self.uri).scheme.partition("+")[0] in DATABASES
-            location = str(self.folder / local_store.ARTIFACTS / name) if local else None
+            folder = self.folder / local_store.ARTIFACTS / name
+            location = str(folder) if _is_database(self.uri) else None
             tags = {KIND_TAG: "custom_model_development"}
             try:
                 self.client.create_experiment(name, artifact_location=location, tags=tags)
@@ -178,15 +169,22 @@ class Store:
         )
         return {one.experiment_id: one.name for one in found}
 
+    @property
+    def _registry_uri(self) -> str:
+        return os.environ.get("MLFLOW_REGISTRY_URI") or self.uri
+
     def _connect(self) -> None:
+        if _is_database(self.uri):
+            utils: Any = importlib.import_module("mlflow.store.db.utils")
+            utils.MAX_RETRY_COUNT = ATTEMPTS
         if self.local:
             local_store.create(self.folder, self._create_tables)
+        registry = importlib.import_module("mlflow.tracking.registry")
         try:
-            client = self._mlflow.MlflowClient(self.uri, registry_uri=self.uri)
-        except (ImportError, self._mlflow.MlflowException) as error:
-            if not self.local and not self._is_outage(error):
-                raise UserError(f"MLFLOW_TRACKING_URI={self.address}: {_reason(error)}") from None
-            raise
+            client = self._mlflow.MlflowClient(self.uri, registry_uri=self._registry_uri)
+        except registry.UnsupportedModelRegistryStoreURIException as error:
+            reason = failures.reason(error)
+            raise InvalidAddressError(f"MLFLOW_TRACKING_URI={self.address}: {reason}") from None
         if self.local:
             local_store.relocate(self.folder)
         self.client = client
@@ -194,19 +192,6 @@ class Store:
     def _create_tables(self, uri: str) -> None:
         client = self._mlflow.MlflowClient(uri)
         client.delete_experiment(DEFAULT)  # it would stay empty
-
-    def _is_outage(self, error: Exception) -> bool:
-        """Whether the store is the cause of an error, not the caller."""
-        if isinstance(error, self._mlflow.MlflowException):
-            if DELETED in str(error):
-                return True
-            return error.error_code not in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
-        database_errors = (
-            sqlite3.Error,
-            importlib.import_module("sqlalchemy.exc").SQLAlchemyError,
-            importlib.import_module("alembic.util").CommandError,
-        )
-        return isinstance(error, (OSError, *database_errors))  # requests' errors are OSErrors
 
 
 def open_store(folder: Path) -> Store:
@@ -236,7 +221,7 @@ def _checked_address(given: str, folder: Path) -> str:
     try:
         address = urlsplit(given)
     except ValueError as error:
-        raise UserError(f"MLFLOW_TRACKING_URI={_without_password(given)}: {error}") from None
+        raise UserError(f"MLFLOW_TRACKING_URI={without_password(given)}: {error}") from None
     if address.scheme != "sqlite":
         return given
     database = folder / address.path.removeprefix("/")
@@ -249,28 +234,14 @@ def _checked_address(given: str, folder: Path) -> str:
 _connect_once = functools.cache(Store)
 
 
-@contextlib.contextmanager
-def _signals_deferred() -> Iterator[None]:
-    """Defer Ctrl-C and SIGTERM to the end of a block of milliseconds.
+def _database(uri: str) -> Path | None:
+    """Return the database of an address, if it is a local file."""
+    address = urlsplit(uri)
+    return Path(address.path.removeprefix("/")) if address.scheme == "sqlite" else None
 
-    An exception raised inside a destructor or a callback is lost, and a database library has many:
-    the signal would be ignored and the training would continue.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {number: handler for number, handler in before.items() if handler is not None}
-    for number in handlers:
-        signal.signal(number, lambda number, frame: waiting.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if waiting:
-            signal.raise_signal(waiting[0])
+
+def _is_database(uri: str) -> bool:
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
 
 
 @contextlib.contextmanager
@@ -297,30 +268,3 @@ def _import_mlflow() -> ModuleType:
         mlflow = importlib.import_module("mlflow")
         importlib.import_module("mlflow.entities")
     return mlflow
-
-
-def _reason(error: BaseException) -> str:
-    """Return the root cause of an error that MLflow and requests have wrapped many times."""
-    text = str(error)
-    if isinstance(error, BlockingIOError):
-        return f"{error.strerror} holds its lock"
-    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]:]+)", text):
-        return found[1].strip()
-    if "timed out" in text.lower():
-        return "timed out"
-    if found := re.search(r"too many (\d+) error responses", text):
-        return f"HTTP status {found[1]}"
-    if found := re.search(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) (.+)", text):
-        return found[1].strip()
-    return _without_password(text.strip().partition("\n")[0])[:200]
-
-
-def _without_password(uri: str) -> str:
-    """Return an address without user and password, for messages."""
-    return re.sub(r"//[^/\s]*@", "//", uri)
-
-
-def warn(message: str) -> None:
-    """Print a line on standard error, if there still is one."""
-    with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)

@@ -25,6 +25,9 @@ EXIT_CODES = """exit status:
   143  terminated"""
 
 
+_leaves_at_once = False
+
+
 class Terminated(BaseException):
     """SIGTERM, raised in the running code so that its clean-up runs."""
 
@@ -58,7 +61,13 @@ def run(main: Callable[[], None]) -> NoReturn:
         _exit(f"{name}: terminated; run the same command again to resume", EXIT_TERMINATED)
     except OSError as error:
         _exit(f"{name}: error: {describe(error)}", EXIT_FAILED)
-    sys.exit(0)
+    _exit(None, 0)
+
+
+def leave_at_once() -> None:
+    """Let the process end without waiting for threads: one of them is known to hang."""
+    global _leaves_at_once  # noqa: PLW0603 (a fact about the process)
+    _leaves_at_once = True
 
 
 def describe(error: OSError) -> str:
@@ -102,10 +111,11 @@ def _caller_of_tensorflow(frame: FrameType | None) -> FrameType | None:
     return caller
 
 
-def _exit(message: str, status: int) -> NoReturn:
-    with contextlib.suppress(OSError):
-        print(printable(message), file=sys.stderr, flush=True)
-    if status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+def _exit(message: str | None, status: int) -> NoReturn:
+    if message is not None:
+        with contextlib.suppress(OSError):
+            print(printable(message), file=sys.stderr, flush=True)
+    if _leaves_at_once or status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         # TensorFlow's threads may delay the interpreter's regular exit by seconds.
         sys.stdout.flush()
         os._exit(status)

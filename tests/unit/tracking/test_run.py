@@ -80,16 +80,17 @@ def test_long_values_are_cut_and_many_values_are_split_to_mlflow_limits(root: Pa
     assert len(found.data.tags["mlflow.note.content"]) == 8000
 
 
-def test_incorrect_use_raises(root: Path) -> None:
-    import mlflow
-
-    with (
-        pytest.raises(mlflow.MlflowException, match="Invalid"),
-        open_run(root, TRAINING, "run", "k") as run,
-    ):
-        run.log_metrics({"loss?": 1.0})
-    with (
-        pytest.raises(ValueError, match="could not convert"),
-        open_run(root, TRAINING, "run", "k") as run,
-    ):
-        run.log_metrics({"loss": "low"})  # type: ignore[dict-item]
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("loss?", 1.0, 'Invalid value "loss?"'), ("loss", "low", "ValueError: could not convert")],
+)
+def test_a_mistake_in_logging_is_reported_and_stops_nothing(
+    root: Path, name: str, value: Any, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_metrics({name: value})
+        run.log_metrics({"accuracy": 0.5})
+    assert f"fails ({reason}" in capsys.readouterr().err
+    (found,) = runs_of(root)
+    assert found.data.metrics == {"accuracy": 0.5}
+    assert "logged" not in found.data.tags

@@ -6,6 +6,7 @@ import sys
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,111 @@ def test_an_evaluation_is_not_logged_before_the_whole_training(
     (found,) = runs_of(root)
     assert found.data.metrics == {"test_accuracy": 0.5, "loss": 1.0}
     assert found.info.status == "FINISHED"
+
+
+# Read back before a run is marked as complete.
+
+
+def log_all(root: Path, epochs: int = 3) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_parameters({"dropout": 0.5})
+        run.log_dataset("train", "ab" * 32, "training", {"images": 9})
+        for epoch in range(epochs):
+            run.log_metrics({"loss": float(epoch)}, step=epoch)
+        run.log_metrics({"test_accuracy": 0.5})
+        run.log_table("confusion", ["actual"], [["Bag"]])
+        run.log_figure("curves", b"\x89PNG")
+
+
+def is_marked(root: Path) -> bool:
+    (found,) = runs_of(root)
+    return "logged" in found.data.tags
+
+
+@pytest.mark.parametrize(
+    ("method", "missing"),
+    [
+        ("log_batch", "1 parameter, 4 metrics"),
+        ("log_inputs", "1 dataset"),
+        ("log_artifacts", "1 table, 1 figure"),
+    ],
+)
+def test_a_run_whose_entries_are_lost_is_not_marked_as_complete(
+    root: Path,
+    method: str,
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import mlflow
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, method, lambda *_, **__: None)
+        log_all(root)
+    assert capsys.readouterr().err == (
+        f"not logged to MLflow: run: {missing}; `make backfill` logs it later\n"
+    )
+    assert not is_marked(root)
+    log_all(root)
+    assert is_marked(root)
+
+
+def test_a_curve_with_a_hole_is_not_marked_as_complete(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow
+
+    original = mlflow.MlflowClient.log_batch
+
+    def lossy(self: Any, run_id: str, metrics: Any = (), **others: Any) -> None:
+        kept = [each for each in metrics if each.step != 1]
+        original(self, run_id, metrics=kept, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_batch", lossy)
+        log_all(root)
+    assert "run: 1 metric;" in capsys.readouterr().err
+    assert not is_marked(root)
+
+
+def test_an_altered_artifact_is_not_marked_as_complete(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_text("folder/a.txt", "text")
+        (found,) = runs_of(root)
+        (Path(found.info.artifact_uri) / "folder/a.txt").write_text("te")
+    assert "run: 1 text;" in capsys.readouterr().err
+    assert not is_marked(root)
+
+
+def test_a_lost_model_is_not_marked_as_complete(
+    root: Path, model: Any, pixels: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_model(model, pixels[:1], step=1)
+        shutil.rmtree(root / "mlruns" / TRAINING.name / "models")
+    assert "run: 1 model;" in capsys.readouterr().err
+    assert not is_marked(root)
+
+
+def test_values_that_are_not_finite_are_read_back(root: Path) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        for epoch, value in enumerate((float("nan"), float("inf"), -float("inf"))):
+            run.log_metrics({"loss": value}, step=epoch)
+    assert is_marked(root)
+
+
+def test_logging_does_not_happen_in_the_background(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    with open_run(root, TRAINING, "run", "k") as run:
+        for epoch in range(20):
+            run.log_metrics({"loss": float(epoch)}, step=epoch)
+            assert len(points_of(root, run.run_id, "loss")) == epoch + 1
+    assert is_marked(root)
+    assert client_of(root).get_run(str(run.run_id)).info.status == "FINISHED"
 
 
 # Interruptions.
