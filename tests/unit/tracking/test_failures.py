@@ -161,7 +161,7 @@ def test_a_registry_at_another_address_that_fails_costs_only_the_champion(
     root = Path(shutil.copytree(with_model, tmp_path / "project"))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
     with open_run(root, TRAINING, "mlp-original-1", "k") as run:
-        run.register("fashion-mnist-mlp", 0.9)
+        run.register("fashion-mnist-mlp", 0.9, "ab" * 32)
     warning, lost = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: the model registry of MLflow at {registry} fails (")
     assert lost.startswith("not logged to MLflow: mlp-original-1: 1 champion;")
