@@ -29,7 +29,7 @@ ONLY_USERS = {
         "sidebyside.tracking.store",
         "sidebyside.tracking.registry",
         "sidebyside.tracking.logged_models",
-        "sidebyside.serving.scoring_server",
+        "sidebyside.serving.registered_model",
     },
     "keras_tuner": {"sidebyside.training.strategies"},
     "selenium": {"tools.browser"},

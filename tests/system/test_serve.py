@@ -5,11 +5,11 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ import requests
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
+from sidebyside.serving.scoring_server import STOP_SECONDS
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -41,17 +42,23 @@ def server(reproduced: "Checkout") -> "Iterator[str]":
     process = reproduced.start(*line, environment={"PYTHONPATH": "src"})
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(2 * START):
-            try:
-                requests.get(f"{url}/ping", timeout=5)
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.5)
+        wait_until_it_answers(url, process)
         yield url
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+def wait_until_it_answers(url: str, process: "subprocess.Popen[str]") -> None:
+    for _ in range(2 * START):
+        try:
+            requests.get(f"{url}/ping", timeout=5)
+        except requests.ConnectionError:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.5)
+        else:
+            return
+    pytest.fail(f"the server does not answer after {START} seconds")
 
 
 def ask(server: str, content: Any, kind: str = "application/json") -> requests.Response:
@@ -75,61 +82,44 @@ def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Che
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"inputs": np.zeros((1, 28, 27), int).tolist()}, "Shape of input"),
-        ({"inputs": [0] * 784}, "Shape of input"),
-        ({"inputs": np.full((1, 28, 28), 256).tolist()}, "256 out of bounds for uint8"),
-        ({"inputs": np.full((1, 28, 28), -1).tolist()}, "-1 out of bounds for uint8"),
-        ({"inputs": "shirt"}, "Failed to convert data"),
-        ({"inputs": [[[0, 1], [2]]]}, "inhomogeneous shape"),
-        ({"inputs": []}, "Failed to enforce schema"),
-        ({"pixels": BLACK}, "inputs"),
-        (b"", "valid JSON"),
-        (b"a shirt", "valid JSON"),
-        (b'{"inputs": [[[NaN]]]}', "NaN"),
-        (b"\xff\xfe\xfd", "valid JSON"),
-        ({"inputs": np.full((1, 28, 28), 0.5).tolist()}, "0.5 is not a pixel value"),
-        ({"inputs": np.full((1, 28, 28), 300.0).tolist()}, "300.0 is not a pixel value"),
-        ({"inputs": [[[None] * 28] * 28]}, "not 'NoneType'"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"inputs": ' + b"9" * 5000 + b"}", "integers from 0 to 255"),
+        ({"inputs": np.zeros((1, 28, 27), int).tolist()}, "at least 28 items"),
+        ({"inputs": np.full((1, 28, 28), 256).tolist()}, "less than or equal to 255"),
+        ({"inputs": np.full((1, 28, 28), 0.5).tolist()}, "integers from 0 to 255, not scaled"),
+        ({"pixels": BLACK}, "pixels: Extra inputs are not permitted"),
+        (b"a shirt", "Invalid JSON"),
+        (b"[" * 100_000, "recursion limit exceeded"),
     ],
 )
 def test_a_request_without_valid_images_is_refused_with_a_reason(
     server: str, content: object, message: str
 ) -> None:
     answer = ask(server, content)
-    assert 400 <= answer.status_code < 500
-    assert message in answer.text
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
     assert ask(server, {"inputs": BLACK}).status_code == 200
 
 
 @pytest.mark.timeout(1200)
-def test_a_thousand_images_are_accepted_and_other_content_types_refused(server: str) -> None:
-    assert ask(server, b"\x89PNG", "image/png").status_code == 415
-    untyped = requests.post(f"{server}/invocations", data=b"{}", timeout=60)
-    assert (untyped.status_code, untyped.text[:24]) == (415, "Content-Type is missing:")
-    many = ask(server, {"inputs": BLACK * 1000})
-    assert len(many.json()["predictions"]) == 1000
+@pytest.mark.parametrize("number", [1, 3, 1000])
+def test_any_number_of_images_is_accepted(server: str, number: int) -> None:
+    assert len(ask(server, {"inputs": BLACK * number}).json()["predictions"]) == number
 
 
 @pytest.mark.timeout(1200)
-def test_a_body_of_too_large_or_unknown_size_is_refused(server: str) -> None:
-    large = ask(server, b" " * 100_000_001)
-    assert large.status_code == 413
-    assert large.text.startswith("100000001 bytes exceed the maximum")
-    header = {"Content-Type": "application/json"}
-    chunks = iter([b"{}"])
-    chunked = requests.post(f"{server}/invocations", data=chunks, headers=header, timeout=60)
-    assert chunked.status_code == 411
-    url = urlsplit(server)
-    with socket.create_connection((url.hostname, url.port), timeout=60) as both:
-        both.sendall(
-            b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-            b"2\r\n{}\r\n0\r\n\r\n"
-        )
-        assert both.recv(100).startswith(b"HTTP/1.1 411 ")
-    assert ask(server, {"inputs": BLACK}).status_code == 200
+def test_ctrl_c_stops_the_server_within_its_limit(own: "Checkout") -> None:
+    port = free_port()
+    process = own.start(
+        *("python", "-m", "sidebyside.serving.serve", "cnn", "--port", str(port)),
+        environment={"PYTHONPATH": "src"},
+    )
+    wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\n")
+        started = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert time.monotonic() - started < STOP_SECONDS + 5
+    assert "Traceback" not in error
 
 
 @pytest.mark.timeout(1200)

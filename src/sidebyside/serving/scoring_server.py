@@ -1,139 +1,203 @@
-"""Run MLflow's scoring server behind a check that rejects requests it would misread.
+"""Answer HTTP requests for predictions, as MLflow's scoring server does, but checked and limited.
 
-MLflow answers most invalid requests with a 4xx status, but not all. It truncates fractions
-silently, so that pixels scaled to 0…1 count as black. It answers JSON that is nested too deeply, or
-has too long a number, with 500, and likewise a body without a content type. It accepts a body of
-any size.
+MLflow's own server reads each form of a body with another validation: some truncate fractions, take
+`true` for 1 or fill missing pixels. It limits neither the size of a body nor the time to send it,
+and its errors show the server's paths.
 """
 
 import asyncio
-import functools
-import json
-import os
-import tempfile
-from collections.abc import Awaitable, Callable
-from pathlib import Path, PurePosixPath
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any
 
-import mlflow.artifacts
-import mlflow.pyfunc
-import mlflow.tensorflow
+import h11
+import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import PlainTextResponse, Response
-from mlflow.pyfunc import scoring_server
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sidebyside.core.errors import UserError
-from sidebyside.core.files import sha256
-from sidebyside.tracking.logged_models import KERAS_FILE, signature
+from sidebyside.serving.request_body import CSV, JSON, InvalidRequestError, read_images
 
-ARCHIVE = PurePosixPath(KERAS_FILE).name
-MAXIMUM_SIZE = 100_000_000  # bytes of a body; the test split's 10,000 images are 31 MB of JSON
+MAXIMUM_SIZE = 50_000_000  # bytes of a body; the test split's 10,000 images are 31 MB of JSON
+MAXIMUM_HEADER = 16_384  # bytes of a request's header
+MAXIMUM_REQUESTS = 8  # read or waiting at a time, each up to MAXIMUM_SIZE
+HEADER_SECONDS, BODY_SECONDS = 10.0, 60.0  # in which the header and the body must arrive
+STOP_SECONDS = 10  # after Ctrl-C, for requests that are being answered
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, 28, 28] → [N, 10]
 
 
-def create_server(uri: str, digest: str) -> uvicorn.Server:
-    """Return a server for a model in MLflow.
-
-    Anybody who can write to a shared store can put code into what MLflow loads with a model.
-    Therefore only the Keras file is downloaded, and is loaded if it is the one that was evaluated;
-    everything else that MLflow needs is written again.
+def create_server(predict: Predict, version: str, body_seconds: float = BODY_SECONDS) -> Any:
+    """Return uvicorn's server of a model.
 
     Args:
-        uri: URI of the model, such as models:/fashion-mnist-cnn/1.
-        digest: SHA-256 of its Keras file.
-
-    Raises:
-        UserError: there is no such model, or its file is another one.
+        predict: returns the class probabilities of images.
+        version: MLflow's version, the answer to /version.
+        body_seconds: in which a body must arrive.
     """
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    from sidebyside.models.loading import MAX_BYTES, load_model  # noqa: PLC0415 (loads TensorFlow)
+    config = uvicorn.Config(
+        create_application(predict, version, body_seconds),
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        h11_max_incomplete_event_size=MAXIMUM_HEADER,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    return uvicorn.Server(config)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        try:
-            network = load_model(_download(uri, digest, folder, MAX_BYTES))
-        except UserError as error:
-            reason = str(error).replace(str(folder / ARCHIVE), KERAS_FILE)
-            raise UserError(f"{uri} cannot be served: {reason}") from None
-        mlflow.tensorflow.save_model(
-            network, folder / "model", signature=signature(), pip_requirements=[]
+
+def create_application(
+    predict: Predict, version: str, body_seconds: float = BODY_SECONDS
+) -> FastAPI:
+    """Return the application: /invocations, and /ping, /health and /version.
+
+    One request at a time is checked and predicted, in a thread, so that the server answers the
+    others meanwhile.
+    """
+    application = FastAPI(openapi_url=None)
+    one = asyncio.Semaphore()
+    requests = asyncio.Semaphore(MAXIMUM_REQUESTS)
+
+    @application.get("/ping")
+    @application.get("/health")
+    async def ping() -> Response:
+        return Response("\n", media_type=JSON)
+
+    @application.get("/version")
+    async def show_version() -> Response:
+        return Response(version, media_type=JSON)
+
+    @application.post("/invocations")
+    async def invocations(request: Request) -> Response:
+        kind = content_type(request)
+        if requests.locked():
+            raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
+        async with requests:
+            body = await read_body(request, body_seconds)
+            async with one:
+                return await asyncio.to_thread(answer, predict, kind, body)
+
+    @application.exception_handler(StarletteHTTPException)
+    async def refuse(_: Request, error: StarletteHTTPException) -> Response:
+        return JSONResponse(
+            content(error.status_code, error.detail), error.status_code, error.headers
         )
-        model = mlflow.pyfunc.load_model(str(folder / "model"))
-    network = model.get_raw_model()
-    # Keras would print a progress bar per request.
-    network.predict = functools.partial(network.predict, verbose=0)
-    return uvicorn.Server(uvicorn.Config(add_checks(scoring_server.init(model))))
+
+    @application.exception_handler(Exception)
+    async def fail(_: Request, __: Exception) -> Response:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR  # the server shows the traceback
+        return JSONResponse(content(status, "an error in the server: see its output"), status)
+
+    return application
 
 
-def _download(uri: str, digest: str, folder: Path, max_bytes: int) -> Path:
-    """Download the Keras file of a model in MLflow into a folder.
+def answer(predict: Predict, kind: str, body: bytes) -> Response:
+    """Return the predictions for a body.
 
     Raises:
-        UserError: there is no such file, it is too large, or has another digest.
+        HTTPException: the body has no valid images.
     """
-    parent = PurePosixPath(KERAS_FILE).parent
     try:
-        listed = mlflow.artifacts.list_artifacts(artifact_uri=f"{uri}/{parent}")
-        sizes = {PurePosixPath(file.path).name: file.file_size or 0 for file in listed}
-        if not sizes.get(ARCHIVE):
-            raise UserError(f"it has no file {KERAS_FILE}: run `make backfill`")
-        if sizes[ARCHIVE] > max_bytes:
-            raise UserError(f"{KERAS_FILE} is larger than {max_bytes >> 30} GiB")
-        file = mlflow.artifacts.download_artifacts(f"{uri}/{KERAS_FILE}", dst_path=str(folder))
-    except UserError:
-        raise
-    except Exception as error:  # artifact stores raise the errors of their own libraries
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(reason) from None
-    if sha256(Path(file)) != digest:
-        raise UserError(f"{KERAS_FILE} is not the file that was evaluated: run `make backfill`")
-    return Path(file)
+        images = read_images(kind, body)
+    except InvalidRequestError as error:
+        raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
+    return JSONResponse({"predictions": predict(images).tolist()})
 
 
-def add_checks(app: FastAPI) -> FastAPI:
-    """Return a scoring server that answers requests it would misread with a one-line refusal."""
+def content_type(request: Request) -> str:
+    """Return the type of a request's body, JSON or CSV.
 
-    @app.middleware("http")
-    async def check(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        if request.method != "POST":
-            return await answer(request)
-        if "content-type" not in request.headers:
-            message = "Content-Type is missing: send application/json"
-            return PlainTextResponse(message, status_code=415)
-        size = request.headers.get("content-length")
-        # If both headers are sent, Transfer-Encoding takes precedence, and the size is unknown.
-        if size is None or "transfer-encoding" in request.headers:
-            message = "the size is unknown: send Content-Length and no Transfer-Encoding"
-            return PlainTextResponse(message, status_code=411)
-        if int(size) > MAXIMUM_SIZE:
-            message = f"{size} bytes exceed the maximum of {MAXIMUM_SIZE}: send fewer images"
-            return PlainTextResponse(message, status_code=413)
-        reason = await asyncio.to_thread(reason_to_refuse, await request.body())
-        if reason is not None:
-            return PlainTextResponse(reason, status_code=400)
-        return await answer(request)
-
-    return app
+    Raises:
+        HTTPException: the body has another type, encoding or compression.
+    """
+    kind, *parameters = request.headers.get("content-type", "").lower().replace(" ", "").split(";")
+    if kind not in (JSON, CSV):
+        raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type has to be {JSON} or {CSV}")
+    if any(parameter not in ("charset=utf-8", 'charset="utf-8"', "") for parameter in parameters):
+        raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type allows only charset=utf-8")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body without compression")
+    return kind
 
 
-def reason_to_refuse(body: bytes) -> str | None:
-    """Return the reason to refuse a body that MLflow would misread, or None."""
+async def read_body(request: Request, seconds: float) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        HTTPException: it is too large, or does not arrive within the given time.
+    """
+    body = bytearray()
     try:
-        json.loads(body, parse_float=_refuse)
-    except _FractionError as fraction:
-        return f"{fraction} is not a pixel value: send integers from 0 to 255, not scaled to 0…1"
-    except RecursionError:
-        return "nested too deeply: send a list of images, each 28 rows of 28 integers"
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None  # MLflow reports it
-    except ValueError as error:  # more digits than Python accepts
-        return f"{error}: send integers from 0 to 255"
-    return None
+        async with asyncio.timeout(seconds):
+            announced = request.headers.get("content-length", "0")
+            if len(announced) > len(str(MAXIMUM_SIZE)) or int(announced) > MAXIMUM_SIZE:
+                raise _too_large()
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAXIMUM_SIZE:
+                    raise _too_large()
+    except TimeoutError:
+        message = f"the body did not arrive within {seconds:g} seconds"
+        raise refusal(HTTPStatus.REQUEST_TIMEOUT, message) from None
+    return bytes(body)
 
 
-class _FractionError(Exception):
-    """A number with a decimal point or an exponent."""
+def _too_large() -> HTTPException:
+    message = f"the body exceeds {MAXIMUM_SIZE} bytes: send fewer images per request"
+    return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-def _refuse(number: str) -> NoReturn:
-    raise _FractionError(number)
+def refusal(status: HTTPStatus, message: str) -> HTTPException:
+    """Return an exception that becomes an answer; the rest of the body is not read."""
+    return HTTPException(status, message, {"Connection": "close"})
+
+
+def content(status: int, message: str) -> dict[str, str]:
+    """Return the content of an error, in MLflow's form."""
+    return {"error_code": HTTPStatus(status).name, "message": message}
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1, with a limit on the time in which a header must arrive and with errors in JSON."""
+
+    header_seconds = HEADER_SECONDS
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._limit_header()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._limit_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._cancel_limit()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no valid HTTP request; uvicorn would answer with plain text."""
+        response = JSONResponse(content(400, msg.removesuffix(".")), 400, {"Connection": "close"})
+        events: Sequence[h11.Event] = (
+            h11.Response(status_code=400, headers=response.raw_headers),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        )
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _limit_header(self) -> None:
+        """Close the connection later if it is still waiting for a header then."""
+        if self.conn.their_state is not h11.IDLE:
+            self._cancel_limit()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _cancel_limit(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,15 +1,20 @@
-"""Serve the champion of a registered model with MLflow's scoring server: `make serve MODEL=cnn`.
+"""Serve the champion of a registered model: `make serve MODEL=cnn`.
 
 POST /invocations returns class probabilities of raw pixels:
 
     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"inputs": …}'
 
-`inputs` is a list of images, each 28 rows of 28 integers from 0 (background) to 255. An invalid
-request gets a 4xx status and a reason. Ctrl-C stops the server.
+`inputs` is a list of images, each 28 rows of 28 integers from 0 (background) to 255. The other
+forms of MLflow's scoring server are `instances`, and tables with a row per image and 784 columns:
+`dataframe_split`, `dataframe_records` and CSV. An invalid request gets a 4xx status and a reason as
+JSON. Ctrl-C stops the server after it has answered the requests that it has, at most ten seconds
+later.
 """
 
+import functools
 import os
 import socket
+from importlib import metadata
 from pathlib import Path
 
 from sidebyside.config.hyperparameters import RECORDS
@@ -45,9 +50,14 @@ def main() -> None:
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure(threads)
-    from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415 (takes seconds)
+    # These take seconds.
+    from sidebyside.models.inference import PREDICTION_BATCH  # noqa: PLC0415
+    from sidebyside.serving.registered_model import load_registered  # noqa: PLC0415
+    from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415
 
-    create_server(f"models:/{name}/{version}", digest).run(sockets=[listener])
+    model = load_registered(f"models:/{name}/{version}", digest)
+    predict = functools.partial(model.predict, batch_size=PREDICTION_BATCH, verbose=0)
+    create_server(predict, metadata.version("mlflow")).run(sockets=[listener])
 
 
 def address(host: str, port: int) -> str:

@@ -1,161 +1,215 @@
-"""The checks before MLflow's scoring server, and the models that it accepts."""
+"""The scoring server over HTTP, with a predictor that the tests control."""
 
-import pickle
-import shutil
-import sys
-from pathlib import Path
-from unittest.mock import patch
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
-import yaml
+import requests
+import uvicorn
+from numpy.typing import NDArray
 
-from sidebyside.core.errors import UserError
-from sidebyside.core.files import sha256
+from sidebyside.serving import scoring_server
+from sidebyside.serving.scoring_server import MAXIMUM_REQUESTS, MAXIMUM_SIZE, create_server
 
-IMPORTED = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # by MLflow
-
-
-@IMPORTED
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b'{"inputs": [[[0, 0.5]]]}', "0.5 is not a pixel value: send integers from 0 to 255"),
-        (b'{"inputs": [[[1e2]]]}', "1e2 is not a pixel value"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"inputs": ' + b"9" * 5000 + b"}", "send integers from 0 to 255"),
-    ],
-)
-def test_a_body_that_mlflow_would_misread_is_refused(body: bytes, reason: str) -> None:
-    from sidebyside.serving.scoring_server import reason_to_refuse
-
-    assert reason in (reason_to_refuse(body) or "")
+BLACK = [[[0] * 28] * 28]
+JSON = {"Content-Type": "application/json"}
+LIMIT = 0.3  # seconds that header and body may take in these tests
 
 
-@IMPORTED
-@pytest.mark.parametrize("body", [b'{"inputs": [[[0, 255]]]}', b"", b"a shirt", b"\xff\xfe\xfd"])
-def test_other_bodies_are_passed_on_to_mlflow(body: bytes) -> None:
-    from sidebyside.serving.scoring_server import reason_to_refuse
+@dataclass
+class Server:
+    """A server in a thread, and a predictor that waits until it is allowed to answer."""
 
-    assert reason_to_refuse(body) is None
+    server: uvicorn.Server
+    address: tuple[str, int]
+    allowed: threading.Event
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
+    @property
+    def url(self) -> str:
+        return "http://{}:{}".format(*self.address)
 
-class Evil:
-    """Create a file when it is unpickled."""
+    def post(self, content: object, **headers: str) -> requests.Response:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return requests.post(
+            f"{self.url}/invocations", data=body, headers={**JSON, **headers}, timeout=20
+        )
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
+    def send(self, request: bytes) -> bytes:
+        """Send bytes and return all that the server answers until it closes the connection."""
+        with socket.create_connection(self.address, timeout=20) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @pytest.fixture
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore the environment variable that a server sets after the test."""
-    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "true")
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(scoring_server.Protocol, "header_seconds", LIMIT)
+    allowed = threading.Event()
+    allowed.set()
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        made.asked.release()
+        if not images.any():
+            allowed.wait(20)
+            return np.full((len(images), 10), 0.1, np.float32)
+        raise RuntimeError("a secret of the server")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = create_server(predict, "1.2.3", body_seconds=LIMIT)
+        made = Server(running, listener.getsockname(), allowed)
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        while not running.started:
+            time.sleep(0.01)
+        yield made
+        allowed.set()
+        running.should_exit = True
+        thread.join()
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model as MLflow saves it; changed in copies only."""
-    import keras
-    import mlflow
-
-    layers = [
-        keras.Input((28, 28), dtype="uint8"),
-        keras.layers.Rescaling(1 / 255),
-        keras.layers.Flatten(),
-        keras.layers.Dense(10, "softmax"),
-    ]
-    folder = tmp_path_factory.mktemp("models") / "template"
-    # Without the objects that keras-tuner registers: MLflow would pickle them.
-    with patch.dict(keras.saving.get_custom_objects(), clear=True):
-        mlflow.tensorflow.save_model(keras.Sequential(layers), folder, pip_requirements=[])
-    return folder
-
-
-@pytest.fixture
-def saved(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "saved"))
-
-
-def serve(folder: Path, digest: str | None = None) -> None:
-    """Create a server for a saved model, whose file has a digest; by default, the right one."""
-    from sidebyside.serving.scoring_server import create_server
-
-    digest = digest or sha256(folder / "data/model.keras")
-    assert create_server(str(folder), digest).config.app is not None
-
-
-def refusal(folder: Path, digest: str | None = None) -> str:
-    """Return why a saved model is not served, in one line."""
-    with pytest.raises(UserError) as caught:
-        serve(folder, digest)
-    message = str(caught.value)
+def reason(answer: requests.Response) -> str:
+    """Return the sentence of an error; its other field is the name of the status."""
+    assert answer.headers["Content-Type"] == "application/json"
+    content = answer.json()
+    assert content.keys() == {"error_code", "message"}
+    message = str(content["message"])
     assert "\n" not in message
-    assert message.startswith(f"{folder} cannot be served: ")
-    return message.removeprefix(f"{folder} cannot be served: ")
+    return message
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_only_the_keras_file_of_a_model_is_loaded(saved: Path, tmp_path: Path) -> None:
-    described = yaml.safe_load((saved / "MLmodel").read_text())
-    described["flavors"]["python_function"] |= {"loader_module": "antigravity", "code": "code"}
-    (saved / "MLmodel").write_text(yaml.safe_dump(described))
-    pickled = pickle.dumps(Evil(tmp_path / "unpickled"))
-    (saved / "data/custom_objects.cloudpickle").write_bytes(pickled)
-    (saved / "data/keras_module.txt").write_text("antigravity")
-    (saved / "requirements.txt").write_text("https://example.com/evil.tar.gz")
-    serve(saved)
-    assert not (tmp_path / "unpickled").exists()
-    assert "antigravity" not in sys.modules
+def test_pixels_get_probabilities(server: Server) -> None:
+    answer = server.post({"inputs": BLACK * 3})
+    assert answer.status_code == 200
+    assert answer.json()["predictions"] == [[pytest.approx(0.1)] * 10] * 3
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_another_model_than_the_evaluated_one_is_refused(saved: Path) -> None:
-    message = refusal(saved, "0" * 64)
-    assert message == "data/model.keras is not the file that was evaluated: run `make backfill`"
+def test_health_and_version_are_answered(server: Server) -> None:
+    for path, text in (("ping", "\n"), ("health", "\n"), ("version", "1.2.3")):
+        answer = requests.get(f"{server.url}/{path}", timeout=20)
+        assert (answer.status_code, answer.text) == (200, text)
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_a_file_that_is_not_a_model_is_refused(saved: Path) -> None:
-    (saved / "data/model.keras").write_bytes(b"no archive")
-    assert refusal(saved).startswith("data/model.keras is not a valid Keras model: not a .keras")
+def test_every_error_is_json_with_a_reason(server: Server) -> None:
+    url = f"{server.url}/invocations"
+    for answer, status, message in [
+        (server.post({"inputs": [[[0.5]]]}), 400, "inputs.0.0.0: Input should be a valid integer"),
+        (requests.get(f"{server.url}/nothing", timeout=20), 404, "Not Found"),
+        (requests.get(url, timeout=20), 405, "Method Not Allowed"),
+        (
+            requests.post(url, data=b"{}", timeout=20),
+            415,
+            "Content-Type has to be application/json or",
+        ),
+        (server.post({}, **{"Content-Type": "image/png"}), 415, "Content-Type has to be"),
+        (server.post({}, **{"Content-Type": "text/csv; charset=latin-1"}), 415, "only charset"),
+        (server.post({}, **{"Content-Encoding": "gzip"}), 415, "without compression"),
+        (server.post({"inputs": (np.ones((1, 28, 28), int)).tolist()}), 500, "see its output"),
+    ]:
+        assert answer.status_code == status
+        assert message in reason(answer)
+        assert "secret" not in answer.text
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_a_model_without_its_file_is_refused(saved: Path) -> None:
-    (saved / "data/model.keras").unlink()
-    assert refusal(saved, "0" * 64) == "it has no file data/model.keras: run `make backfill`"
+def test_a_body_in_chunks_is_read(server: Server) -> None:
+    chunks = iter([b'{"inputs": ', json.dumps(BLACK).encode(), b"}"])
+    answer = requests.post(f"{server.url}/invocations", data=chunks, headers=JSON, timeout=20)
+    assert answer.status_code == 200
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-def test_a_file_larger_than_any_model_is_not_downloaded(saved: Path) -> None:
-    with (saved / "data/model.keras").open("wb") as file:
-        file.truncate(1 << 40)  # sparse
-    assert refusal(saved, "0" * 64) == "data/model.keras is larger than 4 GiB"
+def test_a_body_above_the_maximum_is_refused_before_it_is_read(server: Server) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    announced = head + f"Content-Length: {MAXIMUM_SIZE + 1}\r\n\r\n".encode()
+    answer = server.send(announced)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert f"exceeds {MAXIMUM_SIZE} bytes".encode() in answer
 
 
-@pytest.mark.slow
-@IMPORTED
-@pytest.mark.usefixtures("_own_settings")
-@pytest.mark.parametrize("uri", ["none", "models:/none/1", "ftp://example.com"])
-def test_a_missing_model_is_named(
-    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+def test_a_body_in_chunks_above_the_maximum_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sidebyside.serving.scoring_server import create_server
+    monkeypatch.setattr(scoring_server, "MAXIMUM_SIZE", 10)
+    chunks = iter([b" " * 6] * 2)
+    answer = requests.post(f"{server.url}/invocations", data=chunks, headers=JSON, timeout=20)
+    assert (answer.status_code, "exceeds 10 bytes" in reason(answer)) == (413, True)
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    with pytest.raises(UserError, match=f"^{uri} cannot be served: [^\n]*$"):
-        create_server(uri, "0" * 64)
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 20_000,
+        b"a shirt\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+    ids=["long header", "no HTTP", "two lengths"],
+)
+def test_an_invalid_header_is_refused_with_json(server: Server, request_bytes: bytes) -> None:
+    head, _, body = server.send(request_bytes).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head.lower()
+    assert json.loads(body) == {
+        "error_code": "BAD_REQUEST",
+        "message": "Invalid HTTP request received",
+    }
+
+
+@pytest.mark.parametrize("part", [b"", b"POST /invocations HTTP/1.1\r\nHost: "])
+def test_a_connection_without_a_whole_header_is_closed(server: Server, part: bytes) -> None:
+    started = time.monotonic()
+    assert server.send(part) == b""
+    assert time.monotonic() - started < 10 * LIMIT
+
+
+def test_a_second_header_on_a_connection_has_the_same_limit(server: Server) -> None:
+    with socket.create_connection(server.address, timeout=20) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while not received.endswith(b"\r\n\r\n\n"):
+            received += connection.recv(1000)
+        started = time.monotonic()
+        connection.sendall(b"GET /pi")
+        assert connection.recv(1000) == b""
+        assert time.monotonic() - started < 10 * LIMIT
+
+
+def test_a_body_that_does_not_arrive_is_refused(server: Server) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    answer = server.send(head + b"Content-Length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert f"did not arrive within {LIMIT} seconds".encode() in answer
+
+
+def test_health_is_answered_during_a_prediction_and_more_requests_are_refused(
+    server: Server,
+) -> None:
+    server.allowed.clear()
+    with ThreadPoolExecutor(MAXIMUM_REQUESTS + 1) as pool:
+        sent = [pool.submit(server.post, {"inputs": BLACK}) for _ in range(MAXIMUM_REQUESTS + 1)]
+        refused = next(as_completed(sent)).result()  # the others wait for the predictor
+        assert requests.get(f"{server.url}/ping", timeout=20).status_code == 200
+        server.allowed.set()
+        answers = sorted(request.result().status_code for request in sent)
+    assert answers == [200] * MAXIMUM_REQUESTS + [503]
+    assert reason(refused) == "too many requests at a time: try again"
+
+
+def test_a_stopped_server_answers_the_requests_it_has_and_drops_slow_ones(server: Server) -> None:
+    server.allowed.clear()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        socket.create_connection(server.address, timeout=20) as slow,
+    ):
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: ")
+        waiting = pool.submit(server.post, {"inputs": BLACK})
+        server.asked.acquire(timeout=20)
+        server.server.should_exit = True
+        time.sleep(0.2)
+        server.allowed.set()
+        assert waiting.result().status_code == 200
+        assert slow.recv(100) == b""

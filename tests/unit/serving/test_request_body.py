@@ -1,0 +1,130 @@
+"""Bodies of requests in every form that MLflow's scoring server accepts."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sidebyside.serving.request_body import (
+    CSV,
+    JSON,
+    MAXIMUM_IMAGES,
+    InvalidRequestError,
+    read_images,
+)
+
+IMAGES = np.arange(2 * 784).reshape(2, 28, 28) % 256
+ROWS = IMAGES.reshape(2, 784)
+NAMES = [f"pixel{number}" for number in range(784)]
+
+
+def csv_body(rows: list[list[Any]], names: list[str] = NAMES) -> bytes:
+    return "".join(",".join(map(str, row)) + "\n" for row in [names, *rows]).encode()
+
+
+def bodies(pixel: object) -> dict[str, tuple[str, bytes]]:
+    """Return a body of each form, its first pixel replaced."""
+    images: list[Any] = IMAGES.tolist()
+    rows: list[Any] = ROWS.tolist()
+    images[0][0][0] = rows[0][0] = pixel
+    records = [dict(zip(NAMES, row, strict=True)) for row in rows]
+    contents = {
+        "inputs": images,
+        "instances": images,
+        "dataframe_split": {"columns": NAMES, "index": [0, 1], "data": rows},
+        "dataframe_records": records,
+    }
+    found = {form: (JSON, json.dumps({form: value}).encode()) for form, value in contents.items()}
+    return found | {"csv": (CSV, csv_body(rows))}
+
+
+FORMS = list(bodies(0))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_images(form: str) -> None:
+    images = read_images(*bodies(0)[form])
+    assert images.dtype == np.uint8
+    assert np.array_equal(images, IMAGES)
+
+
+def test_a_table_may_lack_names_and_its_records_may_have_their_columns_in_any_order() -> None:
+    split = json.dumps({"dataframe_split": {"data": ROWS.tolist()}}).encode()
+    assert np.array_equal(read_images(JSON, split), IMAGES)
+    first, second = (dict(zip(NAMES, row, strict=True)) for row in ROWS.tolist())
+    turned = dict(reversed(second.items()))
+    records = json.dumps({"dataframe_records": [first, turned]}).encode()
+    assert np.array_equal(read_images(JSON, records), IMAGES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("pixel", [0.5, 1.0, -1, 256, 10**12, True, None, "7", float("nan"), "٧"])
+def test_what_is_no_pixel_is_refused_in_every_form(form: str, pixel: object) -> None:
+    with pytest.raises(InvalidRequestError, match="integer"):
+        read_images(*bodies("7.0" if form == "csv" and pixel == "7" else pixel)[form])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({}, "one of inputs, instances, dataframe_split, dataframe_records is needed"),
+        ({"inputs": IMAGES.tolist(), "instances": IMAGES.tolist()}, "one of inputs, instances"),
+        ({"inputs": IMAGES.tolist(), "params": {}}, "params: Extra inputs are not permitted"),
+        ({"inputs": []}, "at least 1 item"),
+        ({"inputs": IMAGES[:, :27].tolist()}, "at least 28 items"),
+        ({"inputs": IMAGES[0].tolist()}, "valid array"),
+        ({"inputs": "shirt"}, "valid array"),
+        ({"inputs": [[]] * (MAXIMUM_IMAGES + 1)}, "at least 28 items"),
+        ({"dataframe_split": {"columns": NAMES[1:], "data": ROWS.tolist()}}, "783 different"),
+        ({"dataframe_split": {"data": ROWS[:, 1:].tolist()}}, "at least 784 items"),
+        ({"dataframe_records": [dict.fromkeys(NAMES[1:], 0)]}, "783 different columns"),
+        (
+            {"dataframe_records": [dict.fromkeys(NAMES, 0), dict.fromkeys(NAMES[1:], 0)]},
+            "different columns",
+        ),
+        ([], "an object"),
+    ],
+)
+def test_content_without_images_is_refused(content: object, reason: str) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
+        read_images(JSON, json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "Invalid JSON"),
+        (b"a shirt", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"inputs": ' + b"9" * 5000 + b"}", "number out of range"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
+        read_images(JSON, body)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the CSV has 0 rows"),
+        (csv_body([]), "the CSV has 0 rows"),
+        (csv_body([[0] * 783]), "a row of the CSV has 783 pixels"),
+        (csv_body([[0] * 784], NAMES[:1] * 784), "1 different columns"),
+        (csv_body([[0]] * (MAXIMUM_IMAGES + 1)), f"the CSV has {MAXIMUM_IMAGES + 1} rows"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'pixel\n"0', "invalid CSV"),
+        (b"pixel\n" + b"9" * 200_000, "invalid CSV"),
+    ],
+)
+def test_an_invalid_table_of_text_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
+        read_images(CSV, body)
+
+
+def test_many_invalid_pixels_are_one_error() -> None:
+    body = json.dumps({"inputs": np.full((200, 28, 28), 0.5).tolist()}).encode()
+    with pytest.raises(InvalidRequestError, match=r"^inputs\.0\.0\.0: [^;]*valid integer"):
+        read_images(JSON, body)
