@@ -149,12 +149,22 @@ def test_test_labels_in_place_of_training_labels_are_refused(own: "Checkout") ->
 
 
 def test_damaged_data_fails_the_dvc_stage_and_leaves_its_outputs(own: "Checkout") -> None:
-    rewrite(own.root / "data/raw" / LABELS, at(8, b"\x0b"))
+    raw, split = own.root / "data/raw" / LABELS, own.root / "data/processed/val.npz"
+    good = {path: path.read_bytes() for path in (raw, split)}
+    rewrite(raw, at(8, b"\x0b"))
     before = own.results()
     done = own.run("dvc", "repro", "--single-item", "preprocess", fails=True)
     assert f"{LABELS}: label 11 at 0" in error_line(done.stderr, "preprocess")
     assert "failed to reproduce 'preprocess'" in done.stderr
     assert own.results() == before
+    # The advice of the errors cures them.
+    assert "label 11 at 0 is outside 0–9: run `dvc repro download`" in done.stderr
+    own.run("dvc", "repro", "download")
+    assert raw.read_bytes() == good[raw]
+    rewrite(split, lambda old: old[:-100])
+    assert refused(own, "train", "mlp", "original", "1").endswith(": run `dvc repro`")
+    own.run("dvc", "repro", "preprocess")
+    assert split.read_bytes() == good[split]
 
 
 # params.yaml

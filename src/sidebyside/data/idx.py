@@ -16,8 +16,6 @@ from sidebyside.data.splits import Split
 IMAGES_MAGIC = 0x803  # unsigned bytes, three dimensions
 LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
 
-DOWNLOAD = "run `dvc repro download`"
-
 
 def parse_images(content: bytes, name: str) -> NDArray[np.uint8]:
     """Return the images in the bytes of an IDX file, uint8 [N, 28, 28].
@@ -74,17 +72,20 @@ def read_raw(folder: Path, images: RawFile, labels: RawFile) -> Split:
         UserError: a file is missing, malformed or larger than published, or the numbers of images
             and labels differ.
     """
-    split = Split(
-        parse_images(_read(folder, images), images.name),
-        parse_labels(_read(folder, labels), labels.name),
-    )
-    if len(split.images) != len(split.labels):
-        raise UserError(
-            f"{images.name} contains {len(split.images)} images,"
-            f" but {labels.name} contains {len(split.labels)} labels"
+    try:
+        split = Split(
+            parse_images(_read(folder, images), images.name),
+            parse_labels(_read(folder, labels), labels.name),
         )
-    if not len(split):
-        raise UserError(f"{images.name} contains no images")
+        if len(split.images) != len(split.labels):
+            raise UserError(
+                f"{images.name} contains {len(split.images)} images,"
+                f" but {labels.name} contains {len(split.labels)} labels"
+            )
+        if not len(split):
+            raise UserError(f"{images.name} contains no images")
+    except UserError as error:
+        raise UserError(f"{error}: run `dvc repro download`") from None
     return split
 
 
@@ -94,7 +95,7 @@ def _read(folder: Path, file: RawFile) -> bytes:
         with open_regular(path) as opened:
             size = os.fstat(opened.fileno()).st_size
             if size > file.size:
-                raise UserError(f"{path}: {size:,} bytes, expected {file.size:,}: {DOWNLOAD}")
+                raise UserError(f"{path}: {size:,} bytes, expected {file.size:,}")
             return opened.read()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: {DOWNLOAD}") from None
+        raise UserError(f"{path} is missing") from None

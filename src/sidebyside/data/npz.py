@@ -44,22 +44,26 @@ def read_split(path: Path) -> Split:
             split = Split(
                 _read_array(archive, "images", size), _read_array(archive, "labels", size)
             )
+        _check(split)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except Exception as error:  # a damaged archive raises about ten types, zlib.error among them
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a valid split: {reason}") from None
+        raise UserError(f"{path} is not a valid split: {reason}: run `dvc repro`") from None
+    return split
+
+
+def _check(split: Split) -> None:
     if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
-        raise UserError(f"{path}: labels must be a non-empty one-dimensional array of uint8")
+        raise ValueError("labels must be a non-empty one-dimensional array of uint8")
     expected = (len(split), IMAGE_SIZE, IMAGE_SIZE)
     if split.images.dtype != np.uint8 or split.images.shape != expected:
-        raise UserError(
-            f"{path}: images are {split.images.dtype} {list(split.images.shape)},"
+        raise ValueError(
+            f"images are {split.images.dtype} {list(split.images.shape)},"
             f" expected uint8 {list(expected)}"
         )
     if split.labels.max() >= CLASSES:
-        raise UserError(f"{path}: a label is outside 0–{CLASSES - 1}")
-    return split
+        raise ValueError(f"a label is outside 0–{CLASSES - 1}")
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, file_size: int) -> NDArray[Any]:

@@ -119,6 +119,7 @@ def test_an_invalid_pair_of_files_is_refused(
     with pytest.raises(UserError, match=expected) as caught:
         read_raw(tmp_path, IMAGES, LABELS)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(": run `dvc repro download`")
 
 
 @pytest.mark.parametrize("name", [IMAGES.name, LABELS.name])

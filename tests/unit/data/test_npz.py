@@ -171,8 +171,9 @@ def refusal(path: Path) -> str:
         tracemalloc.stop()
     message = str(caught.value)
     assert message.startswith(f"{path} is not a valid split: ")
+    assert message.endswith(": run `dvc repro`")
     assert "\n" not in message
-    return message
+    return message.removesuffix(": run `dvc repro`")
 
 
 def test_a_member_twice_is_refused(tmp_path: Path) -> None:
