@@ -73,14 +73,20 @@ def is_intact(store: Store, model_id: str) -> bool:
     return _has_files(store, store.client.get_logged_model(model_id), None)
 
 
+def existing_models(store: Store, run: Any) -> dict[str, Any]:
+    """Return id → MLflow's entity of the models of a run, without deleted ones."""
+    condition = f"source_run_id = '{run.info.run_id}'"
+    found = store.client.search_logged_models([run.info.experiment_id], condition)
+    return {logged.model_id: logged for logged in found}
+
+
 def _complete_model(store: Store, run: Any) -> Any:
     """Return the model of a run that was logged completely, or None.
 
     Incomplete models are deleted.
     """
     complete = None
-    condition = f"source_run_id = '{run.info.run_id}'"
-    for logged in store.client.search_logged_models([run.info.experiment_id], condition):
+    for logged in existing_models(store, run).values():
         if str(logged.status) == "READY":
             complete = logged
         else:

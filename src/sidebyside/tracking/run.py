@@ -14,7 +14,7 @@ from typing import Any
 from sidebyside.tracking import registry
 from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
 from sidebyside.tracking.guard import UNREACHABLE
-from sidebyside.tracking.logged_models import Images, is_intact, log_model
+from sidebyside.tracking.logged_models import Images, existing_models, is_intact, log_model
 from sidebyside.tracking.store import Store
 from sidebyside.tracking.views import Experiment
 
@@ -75,9 +75,12 @@ class Run:
         self._waiting = Entries()
         self._batched = batched
         self._model: tuple[str, int] | None = None  # id and step of the logged model
-        if entity and entity.outputs and entity.outputs.model_outputs:
-            output = entity.outputs.model_outputs[0]
-            self._model = (output.model_id, output.step)
+        outputs = entity.outputs.model_outputs if entity and entity.outputs else []
+        if len(outputs) > 1:  # a model that a user deleted has been logged again
+            present = store.attempt(lambda: existing_models(store, entity))
+            outputs = [one for one in outputs if present is UNREACHABLE or one.model_id in present]
+        if outputs:
+            self._model = (outputs[0].model_id, outputs[0].step)
 
     def log_parameters(self, values: Mapping[str, Any]) -> None:
         """Log name → value: lists as JSON, text cut to MLflow's limit.
@@ -171,7 +174,7 @@ class Run:
         if changed is UNREACHABLE:
             self.missed["model"] += 1
         else:
-            self.added["model"] += changed
+            self.added += Counter(model=int(changed))
 
     def flush(self) -> None:
         """Log those of the waiting entries that the store lacks."""

@@ -178,7 +178,7 @@ def _open_claimed(store: Store, work: _RunKey) -> Iterator[Run]:
     added: Counter[str] = Counter() if work.parent is None else work.parent.added
     missed_before, added_before = missed.total(), added.total()
     entity, new = _find_or_create(store, work)
-    added["run"] += new
+    added += Counter(run=int(new))
     marked = entity is not None and work.is_complete(entity)
     run = Run(
         store,

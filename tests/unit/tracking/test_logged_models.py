@@ -1,12 +1,17 @@
 import contextlib
+import importlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sidebyside.tracking.logged_models import Images
-from sidebyside.tracking.runs import open_run
+from sidebyside.tracking.index import Index
+from sidebyside.tracking.local_store import relocate
+from sidebyside.tracking.logged_models import KERAS_FILE, Images
+from sidebyside.tracking.runs import open_run, reopen_run
+from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import TRAINING
 from tests.support.stores import client_of, points_of, runs_of
 
@@ -82,3 +87,66 @@ def test_an_incomplete_model_of_a_killed_process_is_replaced(
     assert output.model_id != half.model_id
     (artifacts,) = root.glob("mlruns/*/models/*/artifacts")
     assert artifacts.parent.name == output.model_id
+
+
+@pytest.fixture
+def copied(with_model: Path, tmp_path: Path) -> Path:
+    """A copy of the store, whose runs have been indexed."""
+    utils = importlib.import_module("mlflow.tracking._tracking_service.utils")
+    utils._artifact_repos_cache.clear()  # ids are those of the original
+    root = Path(shutil.copytree(with_model, tmp_path / "copy"))
+    relocate(root)
+    store = open_store(root)
+    store.index = Index(store)
+    return root
+
+
+def location(root: Path) -> Path:
+    (run,) = runs_of(root)
+    (output,) = run.outputs.model_outputs
+    return Path(client_of(root).get_logged_model(output.model_id).artifact_location)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["folder", "MLmodel", "truncated", "altered", "nothing"])
+def test_lost_and_altered_files_of_a_model_are_logged_again(
+    copied: Path, tmp_path: Path, model: Any, pixels: Images, damage: str
+) -> None:
+    from sidebyside.models.saving import save_model
+
+    file = tmp_path / "model.keras"
+    save_model(file, model)
+    logged = location(copied) / KERAS_FILE
+    assert logged.read_bytes() == file.read_bytes()
+    if damage == "folder":
+        shutil.rmtree(logged.parents[1])
+    elif damage == "MLmodel":
+        (logged.parents[1] / "MLmodel").unlink()
+    elif damage == "truncated":
+        logged.write_bytes(file.read_bytes()[:100])
+    elif damage == "altered":
+        logged.write_bytes(file.read_bytes().replace(b"softmax", b"sigmoid"))
+    with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
+        run.log_model(file, pixels[:1], step=1)
+    assert run.added == ({} if damage == "nothing" else {"model": 1})
+    assert not run.missed
+    assert logged.read_bytes() == file.read_bytes()
+    assert (logged.parents[1] / "MLmodel").is_file()
+    (version,) = client_of(copied).search_model_versions("name = 'fashion-mnist-mlp'")
+    assert version.source == f"models:/{logged.parents[2].name}"
+
+
+@pytest.mark.slow
+def test_a_deleted_model_is_logged_and_registered_again(
+    copied: Path, model: Any, pixels: Images
+) -> None:
+    (output,) = runs_of(copied)[0].outputs.model_outputs
+    client_of(copied).delete_logged_model(output.model_id)
+    with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
+        run.log_model(model, pixels[:1], step=1)
+    with reopen_run(copied, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
+        run.register("fashion-mnist-mlp", 0.9)
+    version = client_of(copied).get_model_version_by_alias("fashion-mnist-mlp", "champion")
+    assert version.source != f"models:/{output.model_id}"
+    loaded = client_of(copied).get_logged_model(version.source.removeprefix("models:/"))
+    assert {metric.key for metric in loaded.metrics or ()} >= {"val_accuracy"}
