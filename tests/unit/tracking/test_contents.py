@@ -33,9 +33,10 @@ def index(root: Path) -> None:
     store.index = Index(store)
 
 
-def edit(root: Path, statement: str) -> None:
+def edit(root: Path, *statements: str) -> None:
     with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as database, database:
-        assert database.execute(statement).rowcount
+        for statement in statements:
+            assert database.execute(statement).rowcount
 
 
 def artifacts(root: Path) -> Path:
@@ -53,10 +54,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         {"metric": 1},
     ),
     "a metric": (
-        lambda root: [
-            edit(root, "DELETE FROM metrics WHERE key = 'accuracy'"),
-            edit(root, "DELETE FROM latest_metrics WHERE key = 'accuracy'"),
-        ],
+        lambda root: edit(
+            root,
+            "DELETE FROM metrics WHERE key = 'accuracy'",
+            "DELETE FROM latest_metrics WHERE key = 'accuracy'",
+        ),
         {"metric": 3},
     ),
     "a parameter": (

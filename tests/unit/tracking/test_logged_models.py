@@ -145,8 +145,8 @@ def test_a_deleted_model_is_logged_and_registered_again(
     with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
         run.log_model(model, pixels[:1], step=1)
     with reopen_run(copied, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
-        run.register("fashion-mnist-mlp", 0.9)
+        run.register("fashion-mnist-mlp", 0.9, "ab" * 32)
     version = client_of(copied).get_model_version_by_alias("fashion-mnist-mlp", "champion")
     assert version.source != f"models:/{output.model_id}"
-    loaded = client_of(copied).get_logged_model(version.source.removeprefix("models:/"))
+    loaded = client_of(copied).get_logged_model(str(version.source).removeprefix("models:/"))
     assert {metric.key for metric in loaded.metrics or ()} >= {"val_accuracy"}
