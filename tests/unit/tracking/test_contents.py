@@ -119,7 +119,7 @@ def test_a_run_is_logged_to_a_new_store_in_few_calls(
     index(root)
     calls = []
     store = open_store(root)
-    for name in ("log_batch", "log_inputs", "log_artifacts", "get_metric_history", "search_runs"):
+    for name in ("log_batch", "log_inputs", "log_artifacts", "get_metric_history"):
 
         def counted(*arguments: Any, called: str = name, **options: Any) -> Any:
             calls.append(called)
