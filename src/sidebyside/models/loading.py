@@ -201,7 +201,8 @@ def _check_classes(node: Any) -> None:
             allowed = LAYERS if module == "keras.layers" else OTHERS.get(module, set())
             if name not in allowed or node.get("registered_name") not in (None, name):
                 raise ValueError(
-                    f"{module}.{name} is not among the layers of this project's models"
+                    f"{module}.{name} is not among the LAYERS that models may have"
+                    " (sidebyside/models/loading.py)"
                 )
         for child in node.values():
             _check_classes(child)
