@@ -15,6 +15,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,9 @@ from urllib.parse import urlsplit
 
 from sidebyside.core import imports
 from sidebyside.core.errors import UserError
+from sidebyside.execution.exclusive import exclusive
 from sidebyside.tracking import failures, local_store
+from sidebyside.tracking.conflicts import repeated
 from sidebyside.tracking.failures import without_password
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
 from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
@@ -126,8 +129,8 @@ class Store:
             warnings.catch_warnings(action="ignore"),  # MLflow's, about its internals
         ):
             if self.client is None:
-                self._connect()
-            return action()
+                repeated(self._connect)
+            return repeated(action)
 
     def experiment(self, experiment: Experiment) -> str:
         """Return the id of an experiment, created if it is missing."""
@@ -181,13 +184,23 @@ class Store:
             local_store.create(self.folder, self._create_tables)
         registry = importlib.import_module("mlflow.tracking.registry")
         try:
-            client = self._mlflow.MlflowClient(self.uri, registry_uri=self._registry_uri)
+            with self._creation_lock():
+                client = self._mlflow.MlflowClient(self.uri, registry_uri=self._registry_uri)
         except registry.UnsupportedModelRegistryStoreURIException as error:
             reason = failures.reason(error)
             raise InvalidAddressError(f"MLFLOW_TRACKING_URI={self.address}: {reason}") from None
         if self.local:
             local_store.relocate(self.folder)
         self.client = client
+
+    def _creation_lock(self) -> AbstractContextManager[Any]:
+        """Return a lock for creating a SQLite database: two processes at once leave it damaged."""
+        address = urlsplit(self.uri)
+        if self.local or address.scheme != "sqlite":
+            return contextlib.nullcontext()
+        database = Path(address.path)
+        lock = database.with_name(f".{database.name}.lock")
+        return exclusive(lock, patience=local_store.LOCK_TIMEOUT)
 
     def _create_tables(self, uri: str) -> None:
         client = self._mlflow.MlflowClient(uri)
