@@ -40,7 +40,7 @@ def exclusive(
     On a file system without locks, a file in the temporary folder is locked instead.
 
     Args:
-        path: the lock file. It is left in place, because a process may be waiting for it.
+        path: the lock file, removed at the end of the block.
         patience: seconds to wait for another process.
         on_wait: called once with a description of the other process before the wait.
         doing: the command that other processes show; None: the command line of this process.
@@ -60,7 +60,11 @@ def exclusive(
         file = _lock(_in_temporary_folder(path), patience, on_wait)
     with file:
         _sign(file, doing or shlex.join(sys.argv))
-        yield file
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(OSError):
+                Path(file.name).unlink()
 
 
 def holder(path: Path) -> str:
@@ -78,29 +82,40 @@ def holder(path: Path) -> str:
 
 def _lock(path: Path, patience: float, on_wait: Callable[[str], None] | None) -> IO[str]:
     """Open and lock a file."""
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("a+", encoding="utf-8"))
-        deadline = time.monotonic() + patience
-        while not _try_lock(file):
-            if time.monotonic() >= deadline:
-                raise BusyError(errno.EWOULDBLOCK, holder(path))
-            if on_wait:
-                on_wait(holder(path))
-                on_wait = None
-            time.sleep(INTERVAL)
-        stack.pop_all()
+    deadline = time.monotonic() + patience
+    while (file := _try_lock(path)) is None:
+        if time.monotonic() >= deadline:
+            raise BusyError(errno.EWOULDBLOCK, holder(path))
+        if on_wait:
+            on_wait(holder(path))
+            on_wait = None
+        time.sleep(INTERVAL)
     return file
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(path: Path) -> IO[str] | None:
+    """Return the locked file; None if another process holds the lock."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                error.filename = str(path)
+                raise
+            if _is_at(file, path):  # not removed by its holder since it was opened here
+                stack.pop_all()
+                return file
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False
-    except OSError as error:
-        error.filename = file.name
-        raise
-    return True
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -66,6 +66,22 @@ def test_a_waiting_process_says_so_once_and_goes_on_when_the_other_ends(tmp_path
             assert f"process {os.getpid()} (`next`" in holder(path)
     assert len(said) == 1
     assert f"process {other.pid} " in said[0]
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_not_held_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def remove_first(*arguments: Any) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()  # by its holder, between opening and locking the file
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    with exclusive(path), pytest.raises(BusyError), exclusive(path):
+        pass
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2", "[1]", "7"])
