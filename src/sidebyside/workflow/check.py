@@ -1,4 +1,4 @@
-"""Check DVC's own files, and that no recorded output was changed or damaged, before DVC runs.
+"""Check DVC's own files, params.yaml and that no output was changed or damaged, before DVC runs.
 
 `make repro` and the other commands that use DVC begin with this check. Each fault is reported in
 one line with the command that mends it.
@@ -19,6 +19,7 @@ from dvc.repo import Repo
 from dvc.rwlock import SCHEMA
 from voluptuous import Invalid
 
+from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.workflow import command, integrity
@@ -51,6 +52,8 @@ def main() -> None:
         for fault in others:
             print(f"check: error: {fault}", file=sys.stderr)
         raise UserError(last)
+    # DVC fills parameters into its stages before the first of them checks the file.
+    read_parameters(CHECKOUT / PARAMETERS)
 
 
 def find_faults(root: Path) -> list[str]:

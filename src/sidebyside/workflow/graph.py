@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import path_digest, read_yaml
+from sidebyside.core.files import MAX_YAML_BYTES, path_digest, read_yaml
 from sidebyside.workflow import git
 
 GRAPH = "dvc.yaml"
@@ -198,7 +198,9 @@ def read_merged(path: Path) -> Any:
         UserError: the file is missing, has a merge conflict or is not valid YAML.
     """
     if path.is_file():
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        with path.open("rb") as file:
+            lines = file.read(MAX_YAML_BYTES).splitlines()
+        for number, line in enumerate(lines, 1):
             if CONFLICT.match(line):
                 raise UserError(f"{path.name} has a merge conflict in line {number}")
     return read_yaml(path)

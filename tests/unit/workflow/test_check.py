@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from dvc.cli import main as dvc
 
-from sidebyside.workflow import provenance
+from sidebyside.core.errors import UserError
+from sidebyside.workflow import check, provenance
 from sidebyside.workflow.check import find_faults
 from tests.support.dvc_project import (
     COPY,
@@ -296,3 +297,34 @@ def test_a_write_protected_file_is_found_before_a_stage_runs(project: Path) -> N
             found.add(fault.partition(" ")[0])
     assert found >= {"dvc.lock", "models", *map(os.path.relpath, (database, folder))}
     assert find_faults(project) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "params.yaml: Input should be a valid dictionary"),
+        ("- 1", "params.yaml: Input should be a valid dictionary"),
+        ("train: {models: mlp}", "params.yaml: seed: is missing"),
+        ("seed: 1e999", "params.yaml: seed: Input should be a valid integer, not inf"),
+        ("seed: ١٢", "params.yaml: seed: Input should be a valid integer, not '١٢'"),
+        ("a: &a [1]\nseed: &b [*a, *b]", "params.yaml is not valid YAML: a value contains itself"),
+        ("seed:\t1", "params.yaml is not valid YAML: found character"),
+        ("seed: 1\nseed: 2", 'params.yaml is not valid YAML: found duplicate key "seed"'),
+    ],
+)
+def test_invalid_parameters_are_refused_before_dvc_fills_them_in(
+    project: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "params.yaml").write_text(text)
+    monkeypatch.setattr(check, "CHECKOUT", project)
+    monkeypatch.setattr(sys, "argv", ["check"])
+    with pytest.raises(UserError) as caught:
+        check.main()
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_file_without_end_is_refused(project: Path) -> None:
+    os.truncate(project / "params.yaml", 1 << 40)  # sparse
+    (fault,) = find_faults(project)
+    assert fault.startswith(f"{project / 'params.yaml'} is larger than 2 MiB: ")
