@@ -10,9 +10,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src:replications/src
 # Without a home, as in some containers, DVC does not start.
 export HOME ?= $(CURDIR)/.state
-# Git sets these variables in its hooks; they would redirect the git commands below to another
-# repository.
-unexport $(shell git rev-parse --local-env-vars 2>/dev/null)
+# Variables that would redirect a command or change a result, such as those of git's hooks.
+unexport $(shell $(PYTHON) -I src/sidebyside/core/environment.py 2>/dev/null)
 
 # Run before DVC: names a damaged file and the command that mends it.
 CHECK := python -m sidebyside.workflow.check

@@ -8,15 +8,12 @@ Reads:  params.yaml, reports/tune/, data/processed/
 Writes: reports/benchmarks/determinism.json
 """
 
-import os
-
 from benchmarks import epoch, isolated, machine
 from benchmarks.workloads import ROOT
 from sidebyside.config import hyperparameters
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
-from sidebyside.models.tensorflow_setup import ENVIRONMENT
 from sidebyside.workflow import command
 
 ROUNDS = 5
@@ -51,7 +48,6 @@ def seconds(model: str, *, deterministic: bool) -> float:
     parameters = read_parameters(paths.params)
     record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
     if not deterministic:
-        os.environ.update(ENVIRONMENT)  # TensorFlow reads some of them on import
         import tensorflow as tf  # imported before `configure`, which calls the function below
 
         tf.config.experimental.enable_op_determinism = lambda: None

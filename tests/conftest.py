@@ -9,19 +9,20 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from sidebyside.data.splits import Split
+from sidebyside.reproducibility.clones import clean_environment
 from tests.support.checkout import Checkout, new_checkout
 from tests.support.images import made_up
 from tests.support.reproductions import Reproductions, reproduce_twice, reproductions_in
 
-# A developer's shell may export these: the tests would log to a real server, into another project
-# or as part of an experiment, and reach loopback servers through a proxy. Unset here and not in a
-# fixture, because module- and session-scoped fixtures run before any function-scoped one.
-for name in (
-    *("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME"),
-    *(f"{kind}_proxy" for kind in ("http", "https", "all")),
-    *(f"{kind}_PROXY" for kind in ("HTTP", "HTTPS", "ALL")),
-):
-    os.environ.pop(name, None)
+# A developer's shell may export variables with which the tests would log to a real server, into
+# another project or as part of an experiment, and reach loopback servers through a proxy. Unset
+# here and not in a fixture, because module- and session-scoped fixtures run before any
+# function-scoped one.
+variables = clean_environment()
+os.environ.clear()
+os.environ.update(
+    {name: value for name, value in variables.items() if not name.lower().endswith("_proxy")}
+)
 
 # A shell ignores SIGINT in background jobs, and their children inherit that; tests send SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 """Build the environment .venv from requirements.lock: `make install`.
 
 It is built beside the environment in use, checked, and then replaces it; an error before that
-leaves the environment in use unchanged. This script needs only Python and its standard library.
+leaves the environment in use unchanged. This script needs only Python's standard library.
 """
 
 import fcntl
@@ -19,13 +19,6 @@ MARK = "installed"  # make compares its time with those of the inputs
 INPUTS = (LOCK, PAGE, "tools/install.py")
 OLDEST, NEWEST = (3, 11), (3, 13)  # as in requires-python of pyproject.toml
 
-# Settings of pip and uv that a user may need to reach a package index. All their other settings are
-# removed, because they could redirect the installation.
-KEPT = re.compile(
-    r"(PIP|UV)_(.*INDEX.*|FIND_LINKS|.*CERT|TRUSTED_HOST|.*INSECURE_HOST|PROXY|.*TIMEOUT|RETRIES"
-    r"|.*CACHE_DIR|CONFIG_FILE|KEYRING_PROVIDER|NATIVE_TLS|OFFLINE)"
-)
-PINNED = {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 # MLflow's telemetry stays off in all programs of the environment unless the user turns it on.
 TELEMETRY_OFF = 'import os; os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")\n'
 
@@ -157,18 +150,19 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     Args:
         outer: the variables of this process.
     """
-    redirecting = re.compile(r"(PIP|UV|PYTHON)|VIRTUAL_ENV$|CONDA_PREFIX$")
-    kept = {
-        name: value
-        for name, value in outer.items()
-        if not redirecting.match(name) or KEPT.fullmatch(name)
-    }
-    return kept | PINNED
+    # Not imported above: a Python that is too old for the table is refused first.
+    from sidebyside.core.environment import cleaned  # noqa: PLC0415
+
+    variables = cleaned(outer)
+    variables.pop("PYTHONPATH", None)  # of the project
+    return variables
 
 
 if __name__ == "__main__":
+    checkout = Path(__file__).resolve().parents[1]
+    sys.path.append(str(checkout / "src"))
     try:
-        install(Path(__file__).resolve().parents[1])
+        install(checkout)
     except (InstallError, OSError) as error:
         sys.exit(f"install: error: {error}; the environment in use is unchanged")
     except KeyboardInterrupt:

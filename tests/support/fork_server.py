@@ -198,6 +198,7 @@ def run(request: Request, base: list[str]) -> None:
     first, *rest = request.arguments
     added = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     here = str(Path(first).resolve().parent) if first not in ("-c", "-m") else str(Path.cwd())
+    sys.orig_argv = [sys.executable, *request.arguments]
     folders = [str(Path(part).absolute()) for part in added]
     sys.path[:] = [here, *folders, *base]
     if PathFinder.find_spec("sitecustomize", folders):

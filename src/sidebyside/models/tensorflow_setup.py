@@ -5,12 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidebyside.core import imports
-
-# Environment variables that affect the bits; they override the user's environment. XLA compiles
-# only the functions of layers.py that ask for it: compiling the whole training step would make it
-# several times slower.
-ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "1", "TF_XLA_FLAGS": ""}
+from sidebyside.core import environment, imports
 
 # Packages that Keras and TensorFlow import if installed, for features that are not used here:
 # image galleries, data frames, wrappers for scikit-learn.
@@ -26,15 +21,15 @@ def configure(threads: int) -> None:
         threads: intra-op threads. The order of summation depends on their number, so it is a
             parameter and not the machine's number of cores.
     """
+    environment.clean()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.update(ENVIRONMENT)
     with _suppress_stderr(), imports.fast_imports(without=UNUSED_PACKAGES):
         import keras
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.experimental.enable_op_determinism()
-        # These override the user's ~/.keras/keras.json.
+        # Another program in this process may have changed them; keras.json is not read.
         keras.config.set_floatx("float32")
         keras.config.set_epsilon(1e-7)
         keras.config.set_image_data_format("channels_last")

@@ -15,9 +15,9 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-# A process started from a notebook inherits the name of the notebook's backend, and importing
-# matplotlib fails where that backend is not installed. Drawing to PNG needs none.
-os.environ["MPLBACKEND"] = "agg"
+from sidebyside.core import environment
+
+os.environ["MPLBACKEND"] = environment.pinned()["MPLBACKEND"]
 
 from matplotlib import style
 from matplotlib.axes import Axes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.config.paths import CHECKOUT, Paths
+from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
 from sidebyside.workflow import command, copies, git
@@ -17,8 +18,6 @@ from sidebyside.workflow.graph import LOCK, recorded_outputs
 
 PLOT_PAGE = ".dvc/plots/page.html"  # written by `make install`, ignored by git
 SMOKE = "smoke.txt"  # beside this module; one line key=value per parameter of a smoke run
-# Variables that would redirect a clone's runs: to another MLflow, DVC repository or make.
-REDIRECTING = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "MAKEFLAGS")
 
 
 def main() -> None:
@@ -163,7 +162,9 @@ def reproduce(checkout: Path) -> None:
 
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without the variables that would redirect a clone."""
-    return {name: value for name, value in os.environ.items() if name not in REDIRECTING}
+    variables = environment.cleaned(os.environ, other_checkout=True)
+    variables.pop("MLFLOW_TRACKING_URI", None)  # a clone logs to a store of its own
+    return variables
 
 
 if __name__ == "__main__":

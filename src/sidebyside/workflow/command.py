@@ -11,11 +11,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from sidebyside.core import environment
 from sidebyside.core.errors import UserError, printable
+from sidebyside.workflow import output
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
+
+RESTARTED = "SIDEBYSIDE_RESTARTED"  # the process that has started again in a clean environment
 
 EXIT_CODES = """exit status:
   0    success
@@ -41,12 +45,19 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     """Call `main` and end the process with an exit status from `EXIT_CODES`.
 
     An error that the user can correct is reported in one line on standard error. Any other error
     is a bug and keeps its traceback.
+
+    Args:
+        main: the command.
+        output_is_log: whether the command succeeds even if its output is lost, because of a full
+            disk for example.
     """
+    clean_environment()
+    output.protect()
     name = Path(sys.argv[0]).stem
     _raise_on(signal.SIGTERM, Terminated)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a background job
@@ -61,6 +72,11 @@ def run(main: Callable[[], None]) -> NoReturn:
         _exit(f"{name}: terminated; run the same command again to resume", EXIT_TERMINATED)
     except OSError as error:
         _exit(f"{name}: error: {describe(error)}", EXIT_FAILED)
+    if cut_off := output.lost():
+        message = f"standard output is incomplete: {describe(cut_off)}"
+        if not output_is_log:
+            _exit(f"{name}: error: {message}", EXIT_FAILED)
+        _exit(f"{name}: warning: {message}", 0)
     _exit(None, 0)
 
 
@@ -68,6 +84,21 @@ def leave_at_once() -> None:
     """Let the process end without waiting for threads: one of them is known to hang."""
     global _leaves_at_once  # noqa: PLW0603 (a fact about the process)
     _leaves_at_once = True
+
+
+def clean_environment() -> None:
+    """Clean the environment of this process and of those that it will start.
+
+    If it has started with a variable that Python or numpy has read already, it starts again, as the
+    same process.
+    """
+    early = environment.read_early(os.environ)
+    process = str(os.getpid())
+    restarted = os.environ.pop(RESTARTED, None) == process
+    environment.clean()
+    if early and not restarted:  # only once, for a `sitecustomize` may set such a variable again
+        os.environ[RESTARTED] = process
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 def describe(error: OSError) -> str:

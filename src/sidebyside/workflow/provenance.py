@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
-from sidebyside.models.tensorflow_setup import ENVIRONMENT
 from sidebyside.workflow import git
 from sidebyside.workflow.graph import outputs_of
 
@@ -197,9 +197,10 @@ def machine(threads: int | None = None) -> dict[str, str]:
     facts = {name: metadata.version(name) for name in LIBRARIES}
     facts["python"] = platform.python_version()
     facts["processor"] = f"{platform.machine()} {_digest(_processor_features())}"
-    facts["onednn"] = ENVIRONMENT["TF_ENABLE_ONEDNN_OPTS"]
-    # A user may limit the instruction set that oneDNN uses.
-    facts["instructions"] = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL")
+    facts["onednn"] = environment.pinned()["TF_ENABLE_ONEDNN_OPTS"]
+    variables = environment.fingerprint(os.environ)
+    facts["instructions"] = variables.pop("ONEDNN_MAX_CPU_ISA", "ALL")
+    facts |= variables
     if threads is not None:
         facts["threads"] = str(threads)
     return {"fingerprint": _digest(json.dumps(facts, sort_keys=True)), **facts}

@@ -48,7 +48,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         ensure_provenance(root, name)
         unfinished.unlink(missing_ok=True)
 
-    command.run(watched)
+    command.run(watched, output_is_log=True)
 
 
 def ensure_provenance(root: Path, stage: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sidebyside.core.environment import pinned
 from tools import install
 
 LOCK = """\
@@ -47,16 +48,12 @@ def test_variables_that_redirect_an_installation_are_dropped() -> None:
         "VIRTUAL_ENV": "/elsewhere",
         "CONDA_PREFIX": "/elsewhere",
     }
-    assert install.environment(hostile) == install.PINNED
+    assert install.environment(hostile) == pinned()
+    assert pinned()["PIP_USER"] == "0"
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_CONFIG_FILE"),
-        *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_CACHE_DIR", "UV_HTTP_TIMEOUT", "UV_OFFLINE"),
-        *("PATH", "HOME", "HTTPS_PROXY", "SSL_CERT_FILE"),
-    ],
+    "name", ["PIP_INDEX_URL", "UV_INDEX", "PATH", "HOME", "HTTPS_PROXY", "SSL_CERT_FILE"]
 )
 def test_variables_that_lead_to_a_package_index_are_kept(name: str) -> None:
     assert install.environment({name: "x"})[name] == "x"

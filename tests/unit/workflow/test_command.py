@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ SOURCE = Path(__file__).resolve().parents[3] / "src"
 
 
 def run(
-    tmp_path: Path, body: str, *arguments: str, on_ctrl_c: signal.Handlers = signal.SIG_DFL
+    tmp_path: Path,
+    body: str,
+    *arguments: str,
+    on_ctrl_c: signal.Handlers = signal.SIG_DFL,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[int, str, str]:
     """Return exit status, standard output and standard error of a script with this `main`."""
     script = tmp_path / "stage.py"
@@ -27,7 +32,7 @@ def run(
     )
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": str(SOURCE), **(variables or {})},
         # A shell makes background jobs ignore SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, on_ctrl_c),
         capture_output=True,
@@ -181,3 +186,27 @@ def test_documented_exit_statuses_are_the_real_ones() -> None:
 )
 def test_an_error_of_the_operating_system_is_described(error: OSError, expected: str) -> None:
     assert command.describe(error) == expected
+
+
+def test_a_command_starts_with_a_clean_environment(tmp_path: Path) -> None:
+    hostile = {"GIT_DIR": "/nowhere", "TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "jax"}
+    body = "print(*(os.environ.get(name) for name in ('GIT_DIR', 'TF_USE_LEGACY_KERAS',"
+    body += " 'KERAS_BACKEND', 'KERAS_HOME')))"
+    expected = (0, "None None tensorflow /dev/null\n", "")
+    assert run(tmp_path, body, variables=hostile) == expected
+
+
+def test_a_command_starts_again_without_variables_that_python_has_read(tmp_path: Path) -> None:
+    hostile = {"PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONWARNINGS": "error"}
+    hostile |= {"PYTHONUTF8": "0", "LC_ALL": "C", "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2"}
+    body = "print(sys.flags.optimize, sys.flags.inspect, sys.warnoptions, sys.argv[1:],"
+    body += " sys.flags.utf8_mode, 'GLIBC_TUNABLES' in os.environ, command.RESTARTED in os.environ)"
+    status, out, error = run(tmp_path, body, "one two", variables=hostile)
+    assert (status, out) == (0, "0 0 [] ['one two'] 1 False False\n"), error
+
+
+def test_a_variable_that_comes_back_causes_no_endless_loop(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os.environ['NPY_X'] = 'again'\n")
+    path = os.pathsep.join([str(SOURCE), str(tmp_path)])
+    body = "print(os.environ.get('NPY_X'))"
+    assert run(tmp_path, body, variables={"PYTHONPATH": path}) == (0, "None\n", "")
