@@ -80,8 +80,9 @@ TABLE = (
     Entry("TF_NUM_INTEROP_THREADS", KEPT, "limits the operations that run at once"),
     Entry("TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_ALLOCATOR", KEPT, "manages the memory of a GPU"),
     Entry("TF_ENABLE_ONEDNN_OPTS", PINNED, "computes without oneDNN", "1"),
+    Entry("TF2_BEHAVIOR", PINNED, "behaves like TensorFlow 1", "1"),
     Entry(
-        "TF_* TF2_* TENSORFLOW_* AUTOGRAPH_* PJRT_* MLIR_*",
+        "TF_* TENSORFLOW_* AUTOGRAPH_* PJRT_* MLIR_*",
         CLEARED,
         "uses legacy Keras, other kernels, precision, threads or compilers (TF_XLA_FLAGS)",
     ),
@@ -105,6 +106,7 @@ TABLE = (
         KEPT,
         "limits the threads of BLAS",
     ),
+    Entry("KMP_DUPLICATE_LIB_OK KMP_INIT_AT_FORK", KEPT, "is set by scikit-learn"),
     Entry(
         "OPENBLAS_* GOTO_* MKL_* KMP_* OMP_* NPY_*",
         CLEARED,

@@ -93,10 +93,9 @@ def clean_environment() -> None:
     same process.
     """
     early = environment.read_early(os.environ)
-    process = str(os.getpid())
-    restarted = os.environ.pop(RESTARTED, None) == process
     environment.clean()
-    if early and not restarted:  # only once, for a `sitecustomize` may set such a variable again
+    process = str(os.getpid())
+    if early and os.environ.get(RESTARTED) != process:  # once: an import may set a variable again
         os.environ[RESTARTED] = process
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
