@@ -107,7 +107,7 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
 @pytest.mark.timeout(1200)
 def test_an_unreadable_file_is_reported_in_one_line(reproduced: "Checkout", tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("not an image")
-    for file, message in (("x.png", "is not an image"), ("y.png", "is missing")):
+    for file, message in (("x.png", "is not a PNG"), ("y.png", "is missing")):
         done = reproduced.run(
             *("python", "-m", "sidebyside.serving.predict", str(tmp_path / file)),
             environment={"PYTHONPATH": "src"},
