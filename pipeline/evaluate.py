@@ -144,13 +144,13 @@ def main() -> None:
     provenance.write(paths.root, "evaluate", key, machine, outputs)
     from sidebyside.tracking.evaluation import log_evaluation
     from sidebyside.tracking.origin import Origin
-    from sidebyside.tracking.training import training_origin
+    from sidebyside.tracking.training import training_key
 
     log_evaluation(
         paths.root,
         made,
         Origin("evaluate", key, machine),
-        {name: training_origin(paths, name).key for name in names},
+        {name: training_key(paths, name) for name in names},
         scored,
         compared,
         figures,

@@ -1,5 +1,6 @@
 """The same bytes in another environment and without tracking; inputs as declared in dvc.yaml."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.bad_servers import Answer, answering
 from tests.support.checkout import Checkout
 from tests.support.pipeline import SEARCH, STAGES, TRAINING, runs
 from tests.support.reproductions import Reproductions
@@ -36,25 +38,33 @@ def test_outputs_contain_no_path_and_no_run_id(reproductions: Reproductions) -> 
 def test_stages_give_the_same_bytes_without_tracking(
     reproduced: Checkout, checkout_from: Callable[..., Checkout]
 ) -> None:
-    # The other stages import no tracking; each of these waits for the address, so all at once.
+    # The other stages import no tracking.
     before = reproduced.results()
     unlogged = {
-        ("tune", "mlp"): "search-mlp",
-        ("train", "mlp", "original", "1"): "mlp-original-1",
-        ("evaluate",): "comparison",
+        ("tune", "mlp"): ("search-mlp", Answer(200, "<html>Log in</html>"), "is not JSON"),
+        ("train", "mlp", "original", "1"): ("mlp-original-1", Answer(401), "not allowed"),
+        ("evaluate",): ("comparison", Answer(400), "Bad Request"),
     }
-    address = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     copies = {stage: checkout_from(reproduced) for stage in unlogged}
-    running = {
-        stage: copy.start_stage(*stage, environment=address) for stage, copy in copies.items()
-    }
-    for stage, run in unlogged.items():
-        done = copies[stage].finish(running[stage])
-        assert copies[stage].results() == before
-        assert "Traceback" not in done.stderr
-        assert "http://127.0.0.1:9" in done.stderr
-        assert f"not logged to MLflow: {run}: " in done.stderr
-        assert ("1 model" in done.stderr) == (stage[0] == "train")
+    damaged = copies["evaluate",].root / ".state/provenance/train@mlp-original-1.json"
+    damaged.write_text("{")
+    with contextlib.ExitStack() as stack:
+        running = {
+            stage: copies[stage].start_stage(
+                *stage,
+                environment={"MLFLOW_TRACKING_URI": stack.enter_context(answering(answer))},
+            )
+            for stage, (_, answer, _) in unlogged.items()
+        }
+        for stage, (run, _, reason) in unlogged.items():
+            done = copies[stage].finish(running[stage])
+            assert copies[stage].results() == before
+            assert "Traceback" not in done.stderr
+            assert "warning: MLflow at http://127.0.0.1:" in done.stderr
+            assert reason in done.stderr
+            assert f"not logged to MLflow: {run}: " in done.stderr
+            assert ("1 model" in done.stderr) == (stage[0] == "train")
+    assert f"{damaged.name} is not valid JSON" in done.stderr
 
 
 # The declarations in dvc.yaml, compared with the reads recorded in the second run.

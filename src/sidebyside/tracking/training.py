@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName, Paths
+from sidebyside.core.errors import UserError
+from sidebyside.tracking.guard import warn
 from sidebyside.tracking.origin import (
     Counts,
     Origin,
@@ -46,6 +48,18 @@ def training_origin(paths: Paths, name: ModelName) -> Origin:
         UserError: the model's file is missing, or the provenance is damaged.
     """
     return find_origin(paths.root, f"train@{name}", [paths.model(name)])
+
+
+def training_key(paths: Paths, name: ModelName) -> str:
+    """Return the key of a training, by which the evaluation finds its run.
+
+    Without it the evaluation is not logged, but it succeeds.
+    """
+    try:
+        return training_origin(paths, name).key
+    except (UserError, OSError) as error:
+        warn(f"warning: the run of {name} in MLflow is unknown: {error}")
+        return "unknown"
 
 
 def open_training(
