@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.scoring_server import STOP_SECONDS
 from tests.support.ports import free_port
+from tests.support.stores import client_of
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -146,3 +148,35 @@ def test_an_unregistered_model_is_named(own: "Checkout") -> None:
     )
     assert done.stderr.startswith("serve: error: fashion-mnist-mlp has no champion: run")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.timeout(1200)
+def test_a_model_that_is_not_the_evaluated_one_is_served_after_a_backfill(own: "Checkout") -> None:
+    environment = {"PYTHONPATH": "src"}
+    port = free_port()
+    serve = ("python", "-m", "sidebyside.serving.serve", "mlp", "--port", str(port))
+    backfill = ("python", "-m", "sidebyside.tracking.backfill")
+    client = client_of(own.root)
+    version = client.get_model_version_by_alias("fashion-mnist-mlp", "champion")
+
+    client.delete_model_version_tag(version.name, version.version, "file_sha256")
+    line = own.run(*serve, environment=environment, fails=True).stderr
+    assert line.endswith("has no tag file_sha256: run `make backfill`\n")
+    own.run(*backfill, environment=environment)
+
+    model = version.source.removeprefix("models:/")
+    (file,) = (own.root / "mlruns").rglob(f"{model}/artifacts/data/model.keras")
+    evaluated = file.read_bytes()
+    other = next(path for path in (own.root / "models").glob("*") if path.read_bytes() != evaluated)
+    shutil.copyfile(other, file)
+    line = own.run(*serve, environment=environment, fails=True).stderr
+    assert line.endswith("is not the file that was evaluated: run `make backfill`\n")
+    own.run(*backfill, environment=environment)
+    assert file.read_bytes() == evaluated
+
+    process = own.start(*serve, environment=environment)
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
