@@ -36,7 +36,7 @@ def main() -> None:
     root = CHECKOUT
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # show this checkout's store
     if not (root / "mlflow.db").exists():
-        raise UserError("mlflow.db is missing: run `make repro`")
+        raise UserError("mlflow.db is missing: run `make repro backfill`")
     with tempfile.TemporaryDirectory() as folder, ui(root) as address, browser.opened() as driver:
         parts = [
             *tour_contents.mlflow_pages(root, address),

@@ -1,11 +1,16 @@
 """Fill the MLflow store of a checkout from its files."""
 
+import re
+import shlex
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.stores import own_store
+from sidebyside.tracking.views import SEARCH
+from tests.support.pipeline import MODELS, TRAINING
+from tests.support.stores import client_of, own_store, runs_of
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -34,6 +39,33 @@ def test_a_lost_store_is_filled_again_and_a_full_one_does_not_change(
     assert "logged" not in backfill(own)
     assert own_store(own) == found
     assert own.results() == reproduced.results()
+
+
+def test_lost_artifacts_runs_and_champions_are_logged_again(
+    reproduced: "Checkout", own: "Checkout"
+) -> None:
+    client = client_of(own.root)
+    for registered in client.search_registered_models():
+        client.delete_registered_model(registered.name)
+    trial = next(run for run in runs_of(own.root, SEARCH) if "trial" in run.data.tags)
+    client.delete_run(trial.info.run_id)
+    for folder in own.root.glob("mlruns/*/"):
+        shutil.rmtree(folder)
+    output = backfill(own)
+    assert f"search-{trial.data.tags['model']}: logged again: 1 run, " in output
+    assert "mlp-original-1: logged again: 1 model\n" in output
+    assert re.search(r"comparison: logged again: \d+ figures, .*, champions registered\n", output)
+    expected, found = own_store(reproduced), own_store(own)
+    assert found["runs"] == expected["runs"]
+    assert found["champions"] == expected["champions"]
+    for model in MODELS:
+        version = client.get_model_version_by_alias(f"{TRAINING}-{model}", "champion")
+        logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
+        folder = Path(logged.artifact_location)
+        assert (folder / "MLmodel").is_file()
+        served = (folder / "data/model.keras").read_bytes()
+        assert served == (own.root / f"models/{logged.name}.keras").read_bytes()
+    assert "logged" not in backfill(own)
 
 
 def test_runs_that_the_pipeline_logged_do_not_change(own: "Checkout") -> None:
@@ -68,6 +100,7 @@ def test_a_model_that_differs_from_its_record_is_not_logged(own: "Checkout") -> 
     model.unlink()
     shutil.copy(other, model)
     message = backfill(own, fails=True)
-    assert message.startswith("backfill: error: ")
-    assert "mlp-original-1.keras is not the model in its model.json" in message
-    assert len(message.splitlines()) == 1
+    assert message.startswith("backfill: error: models/mlp-original-1.keras is not as dvc.lock")
+    (cure,) = re.findall("`(.+)` restores it", message)
+    own.run(*shlex.split(cure))
+    assert "mlp-original-1: logged\n" in backfill(own)

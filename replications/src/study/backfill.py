@@ -18,7 +18,7 @@ from sidebyside.tracking.backfill import (
     status_of,
 )
 from sidebyside.tracking.origin import find_origin
-from sidebyside.workflow import command
+from sidebyside.workflow import command, integrity
 from study.comparison.results import completed, read_digests, read_runs
 from study.plan import Plan, SystemModel, read_plan
 from study.tracking import log_model_run, open_model_run, tracked_search
@@ -41,6 +41,7 @@ def backfill(root: Path) -> None:
         UserError: MLflow stops responding, or a file is missing or damaged.
     """
     folder = root / "replications"
+    integrity.require_unchanged(folder, ["*"])
     plan: Plan = completed(
         read_plan(folder / "params.yaml"), folder / "results", read_digests(Paths(root))
     )

@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextvars import ContextVar
@@ -220,7 +221,7 @@ def read_json(path: Path) -> Any:
         with _open_text(path, MAX_TEXT_BYTES) as file:
             return json.load(file, object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
+        raise UserError(f"{path} is missing: run `{_repro(path)}` to create it") from None
     except RecursionError:
         raise UserError(f"{path} is not valid JSON: nested too deeply") from None
     except ValueError as error:
@@ -250,7 +251,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
         with _open_text(path, MAX_TEXT_BYTES, newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
+        raise UserError(f"{path} is missing: run `{_repro(path)}` to create it") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a valid CSV file: {error}") from None
     for column in columns:
@@ -304,7 +305,14 @@ def _digest(path: Path, hasher: "hashlib._Hash") -> str:
         with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hasher).hexdigest()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `dvc repro` to create it") from None
+        raise UserError(f"{path} is missing: run `{_repro(path)}` to create it") from None
+
+
+def _repro(path: Path) -> str:
+    """Return the command that creates an output, for the working directory."""
+    folders = (folder for folder in path.absolute().parents if (folder / "dvc.yaml").is_file())
+    folder = os.path.relpath(next(folders, "."))
+    return "dvc repro" if folder == "." else f"dvc --cd {shlex.quote(folder)} repro"
 
 
 def keep_only(folder: Path, kept: Collection[Path]) -> None:

@@ -95,12 +95,12 @@ def champion(root: Path, name: str) -> tuple[str, str, str]:
         UserError: there is no champion, its digest is unknown, or the store cannot be reached.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
-        raise UserError("no model is registered yet: run `make repro`")
+        raise UserError("no model is registered yet: run `make repro backfill`")
     store = open_store(root)
     found = store.require(lambda: store.client.search_registered_models(f"name = '{name}'"))
     version = found[0].aliases.get(CHAMPION) if found else None
     if version is None:
-        raise UserError(f"{name} has no {CHAMPION}: run `make repro`")
+        raise UserError(f"{name} has no {CHAMPION}: run `make repro backfill`")
     tags = store.require(lambda: store.client.get_model_version(name, version)).tags
     if DIGEST_TAG not in tags:
         raise UserError(f"{name}, version {version}, has no tag {DIGEST_TAG}: run `make backfill`")

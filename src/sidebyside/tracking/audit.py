@@ -34,7 +34,7 @@ def main() -> None:
             print(f"{run.info.run_name} ({run.info.run_id}): {'; '.join(faults)}")
     print(f"{checked} runs, {checked - incomplete} of them complete")
     if not checked:
-        raise UserError("there are no runs: run `dvc repro`, or `make backfill` after `dvc pull`")
+        raise UserError("there are no runs: run `make repro backfill`")
     if incomplete:
         raise UserError(f"{incomplete} runs are not complete: they are listed above")
 

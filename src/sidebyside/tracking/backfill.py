@@ -20,7 +20,7 @@ from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import md5, read_csv, read_json, sha256
+from sidebyside.core.files import read_csv, read_json
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.evaluation.results import (
@@ -38,7 +38,7 @@ from sidebyside.tracking.search import TrackedSearch, log_search, open_search, t
 from sidebyside.tracking.store import open_store, store_root
 from sidebyside.tracking.training import log_training, open_training, training_origin
 from sidebyside.tracking.views import COMPARISON
-from sidebyside.workflow import command, graph
+from sidebyside.workflow import command, graph, integrity
 
 Histories = dict[int, list[dict[str, float]]]  # trial → rows of its first execution
 
@@ -56,6 +56,7 @@ def main() -> None:
         for parts in itertools.product(settings.models, settings.data, settings.seeds)
     ]
     configure(parameters.threads)
+    integrity.require_unchanged(paths.root, ["*"])
     evaluation = read_evaluation(paths, parameters.evaluate, names)
     ensure_started(paths.root)
     for model in settings.models:
@@ -80,12 +81,14 @@ def status_of(runs: Sequence[Run]) -> str:
     """Return LOGGED, PRESENT, or the number of entries that complete runs had lost.
 
     Raises:
-        UserError: MLflow has not stored an entry.
+        UserError: a run could not be opened, or MLflow has not stored an entry.
     """
-    if any(run.missed for run in runs):
-        raise UserError("MLflow has not stored all entries: run the same command again")
     added: Counter[str] = Counter()
     for run in runs:
+        ensure_opened(run)
+        if run.missed:
+            reason = run.store.failure or "MLflow has not stored all entries"
+            raise UserError(f"{reason}: run the same command again")
         added += run.added
     if not all(run.marked for run in runs):
         return LOGGED
@@ -95,7 +98,7 @@ def status_of(runs: Sequence[Run]) -> str:
 
 def backfill_tuning(paths: Paths, model: str) -> str:
     """Log the search of the tune stage for an architecture; return its status."""
-    folder, histories = paths.hyperparameters(model).parent, checked_histories(paths, model)
+    folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
     origin = find_origin(paths.root, f"tune@{model}", search_outputs(folder, histories))
     search = tuning(model, origin, read_json(folder / "search.json"))
     return backfill_search(paths.root, search, folder, histories)
@@ -129,7 +132,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
         ensure_opened(run)
         complete = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
         if missing := sorted(complete - curves.keys()):
-            raise UserError(f"{histories} lacks trial {missing[0]}: run `dvc checkout`")
+            raise UserError(f"{histories} lacks trial {missing[0]}: {rerun(histories)}")
         objective = record["settings"]["objective"]
         header, *rows = parse_table(result_files.read_trials(folder / "trials.csv", objective))
         chosen = read_json(folder / "hyperparameters.json")
@@ -145,13 +148,12 @@ def backfill_training(paths: Paths, name: ModelName) -> str:
     rows = [
         dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
-    path = checked_model(paths.model(name), record)
     with open_training(paths.root, name, record, training_origin(paths, name)) as run:
         ensure_opened(run)
         example = read_split(paths.split("val")).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = class_counts(paths, name)
-        log_training(run, name, record, counts, rows, scores, path, example)
+        log_training(run, name, record, counts, rows, scores, paths.model(name), example)
     return status_of([run])
 
 
@@ -190,32 +192,6 @@ def backfill_evaluation(
     return status_of(runs)
 
 
-def checked_model(path: Path, record: Mapping[str, Any]) -> Path:
-    """Return the path of a model's file, if the record describes it.
-
-    Raises:
-        UserError: the file contains another model.
-    """
-    if path.is_file() and sha256(path) != record["file_sha256"]:
-        raise UserError(f"{path} is not the model in its model.json: run `dvc checkout`")
-    return path
-
-
-def checked_histories(paths: Paths, model: str) -> Path:
-    """Return the path of the curves of a search's trials, if dvc.lock records them.
-
-    Raises:
-        UserError: the file is missing, or belongs to another search.
-    """
-    path = paths.trial_histories(model)
-    if not path.is_file():
-        raise UserError(f"{path} is missing: run `dvc checkout`, or `dvc pull` first")
-    recorded = graph.recorded_outputs(paths.root).get(path.relative_to(paths.root).as_posix())
-    if recorded != md5(path):
-        raise UserError(f"{path} differs from dvc.lock: run `dvc checkout`, or `dvc repro`")
-    return path
-
-
 def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[ModelResult]:
     """Return the results, if they have the recorded accuracies.
 
@@ -231,8 +207,7 @@ def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[
         for split in ("val", "test"):
             if metrics[model][split]["accuracy"] != scores[split]["accuracy"]:
                 raise UserError(
-                    f"{model}: {split} accuracy differs from {recorded}: run `dvc repro`, or"
-                    " `dvc checkout` for the recorded models and predictions"
+                    f"{model}: {split} accuracy differs from {recorded}: run `dvc repro`"
                 )
     return results
 
@@ -246,13 +221,25 @@ def read_evaluation(paths: Paths, settings: Evaluate, names: Sequence[ModelName]
     folder = paths.report("evaluate")
     recorded: dict[str, Any] = read_json(folder / "evaluation.json")
     if not isinstance(recorded, dict) or "settings" not in recorded:
-        raise UserError(f"{folder / 'evaluation.json'} is damaged: run `dvc repro evaluate`")
+        file = folder / "evaluation.json"
+        raise UserError(f"{file} is damaged: {rerun(file)}")
     models, expected = set(read_json(folder / "metrics.json")), set(short_names(names).values())
     if recorded["settings"] != settings.model_dump(mode="json") or models != expected:
         raise UserError(
             "reports/evaluate has other settings or models than params.yaml: run `dvc repro`"
         )
     return recorded
+
+
+def rerun(output: Path) -> str:
+    """Return the instruction to run the stage of an output again, though DVC finds it unchanged."""
+    folders = (folder for folder in output.parents if (folder / graph.GRAPH).is_file())
+    root = next(folders, output.parent)
+    name = output.relative_to(root)
+    for stage, outputs in graph.recorded_stages(root).items():
+        if any(name.is_relative_to(each) for each in outputs):
+            return f"run `{integrity.dvc(root)} repro --force --single-item {stage}`"
+    return f"run `{integrity.dvc(root)} repro`"
 
 
 def ensure_started(root: Path) -> None:
@@ -333,7 +320,7 @@ def first_executions(path: Path) -> Histories:
                 epoch = {column: float(row[column]) for column in result_files.HISTORY_COLUMNS}
                 curves.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
-                raise UserError(f"{path}: a cell is not a number: run `dvc checkout`") from None
+                raise UserError(f"{path}: a cell is not a number: {rerun(path)}") from None
     return curves
 
 

@@ -414,3 +414,17 @@ def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
         files.open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
         files.open_regular(tmp_path / "none")
+
+
+def test_advice_for_a_missing_file_names_its_own_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "a study"
+    inner.mkdir()
+    for folder in (tmp_path, inner):
+        (folder / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"a\.json is missing: run `dvc repro` to create it"):
+        files.read_json(tmp_path / "reports/a.json")
+    with pytest.raises(UserError, match=r"run `dvc --cd 'a study' repro` to create it"):
+        files.read_json(inner / "results/a.json")

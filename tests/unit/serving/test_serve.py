@@ -35,7 +35,7 @@ def test_the_printed_address_is_a_url(host: str) -> None:
 
 
 def test_serving_before_the_first_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no model is registered yet: run `make repro`"):
+    with pytest.raises(UserError, match="no model is registered yet: run `make repro backfill`"):
         champion(tmp_path, "fashion-mnist-cnn")
     assert not list(tmp_path.iterdir())
 

@@ -33,7 +33,7 @@ def test_a_command_is_followed_by_its_output() -> None:
 def test_a_missing_store_is_reported_with_advice(own: "Checkout") -> None:
     (own.root / "mlflow.db").unlink()
     done = own.run(*("python", "-m", "tools.tour"), environment={"PYTHONPATH": "src"}, fails=True)
-    assert done.stderr == "tour: error: mlflow.db is missing: run `make repro`\n"
+    assert done.stderr == "tour: error: mlflow.db is missing: run `make repro backfill`\n"
 
 
 def test_a_missing_browser_is_reported_with_advice(

@@ -105,7 +105,7 @@ def checkout(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_store_without_runs_is_an_error() -> None:
     with pytest.raises(
         UserError,
-        match=r"^there are no runs: run `dvc repro`, or `make backfill` after `dvc pull`$",
+        match=r"^there are no runs: run `make repro backfill`$",
     ):
         audit.main()
 

@@ -1,4 +1,3 @@
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from sidebyside.core.files import write_csv, write_json
 from sidebyside.evaluation.results import evaluate_model, metrics_content
 from sidebyside.tracking.backfill import (
     backfill_search,
-    checked_histories,
     checked_results,
     class_counts,
     ensure_opened,
@@ -21,6 +19,7 @@ from sidebyside.tracking.backfill import (
     first_executions,
     parse_table,
     read_evaluation,
+    rerun,
 )
 from sidebyside.tracking.origin import Origin
 from sidebyside.tracking.runs import open_run
@@ -47,7 +46,7 @@ def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
     write_json(paths.report("evaluate") / "evaluation.json", {})
     write_json(paths.report("evaluate") / "metrics.json", {})
     settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=15)
-    with pytest.raises(UserError, match=r"evaluation\.json is damaged: run `dvc repro evaluate`"):
+    with pytest.raises(UserError, match=r"evaluation\.json is damaged: run `dvc .*repro`"):
         read_evaluation(paths, settings, [])
 
 
@@ -76,20 +75,21 @@ def test_an_evaluation_with_other_settings_than_params_yaml_is_not_logged(
             read_evaluation(paths, asked, names)
 
 
-def test_curves_that_differ_from_dvc_lock_are_not_logged(tmp_path: Path) -> None:
-    paths = Paths(tmp_path)
-    with pytest.raises(UserError, match=r"mlp\.csv is missing: run `dvc checkout`"):
-        checked_histories(paths, "mlp")
-    path = paths.trial_histories("mlp")
-    path.parent.mkdir(parents=True)
-    path.write_text("trial\n")
-    outs = "[{path: data/trials/mlp.csv, md5: %s}]"
-    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    (tmp_path / "dvc.lock").write_text("stages: {tune@mlp: {outs: %s}}\n" % (outs % digest))
-    assert checked_histories(paths, "mlp") == path
-    path.write_text("trial\n1\n")
-    with pytest.raises(UserError, match=r"mlp\.csv differs from dvc\.lock"):
-        checked_histories(paths, "mlp")
+def test_advice_names_the_stage_of_a_file_that_its_record_contradicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", "replications"):
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        (root / "dvc.yaml").write_text("stages: {}\n")
+        assert rerun(root / "a/b.csv").endswith(" repro`")
+        (root / "dvc.lock").write_text(
+            "schema: '2.0'\nstages:\n  tune@mlp: {cmd: c, outs: [{path: a, md5: abc.dir}]}\n"
+        )
+    command = "repro --force --single-item tune@mlp`"
+    assert rerun(tmp_path / "a/b.csv") == f"run `dvc {command}"
+    assert rerun(tmp_path / "replications/a/b.csv") == f"run `dvc --cd replications {command}"
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -125,7 +125,7 @@ def test_the_curves_of_the_first_execution_are_read(tmp_path: Path) -> None:
     assert [row["epoch"] for row in found[1]] == [1, 2]
     assert [row["loss"] for row in found[1]] == [0.5, 0.4]
     path.write_text(path.read_text().replace("0.5", "much"))
-    with pytest.raises(UserError, match="a cell is not a number"):
+    with pytest.raises(UserError, match="a cell is not a number: run `dvc"):
         first_executions(path)
 
 
@@ -164,7 +164,7 @@ def test_a_search_is_logged_if_every_complete_trial_has_its_curves(
     write_csv(histories, columns, [[1, 1, *[1] * len(HISTORY_COLUMNS)]])
     search = tuning("mlp", Origin("tune@mlp", "k", {"fingerprint": "f"}), record)
     if missing:
-        with pytest.raises(UserError, match=r"histories\.csv lacks trial 2: run `dvc checkout`"):
+        with pytest.raises(UserError, match=r"histories\.csv lacks trial 2: run `dvc"):
             backfill_search(root, search, tmp_path, histories)
         return
     assert backfill_search(root, search, tmp_path, histories) == "logged"

@@ -1,0 +1,121 @@
+"""Every command that a message advises exists, with its targets, subcommands and options."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvc.cli import DvcParserError, parse_args
+
+from tests.support.source_code import PROJECT
+
+SOURCES = ("src", "pipeline", "replications/src", "replications/pipeline", "tools", "benchmarks")
+FILLED_IN = "…"  # in the place of a value that a message is formatted with
+TARGET = re.compile(r"^([a-z0-9-]+):.*## ", re.M)
+SHELL = {"apt-get", "chmod", "chown", "cp", "install", "mv", "rm", "sudo"}
+# Commands whose program follows from a value.
+PREFIXES = {f"{FILLED_IN} checkout": "dvc", f"{FILLED_IN} repro": "dvc", f"{FILLED_IN}git": ""}
+
+
+def advised_commands() -> dict[str, set[str]]:
+    """Return command → files, of the commands in backticks in the messages of the project."""
+    found: dict[str, set[str]] = {}
+    for folder in SOURCES:
+        for path in (PROJECT / folder).rglob("*.py"):
+            for text in messages(ast.parse(path.read_text(encoding="utf-8"))):
+                for command in re.findall(r"`([^`\n]+)`", text):
+                    found.setdefault(command, set()).add(path.name)
+    return {command: files for command, files in found.items() if program(command)}
+
+
+def messages(tree: ast.AST) -> Iterator[str]:
+    """Yield the strings of a module, except docstrings; with `…` for formatted values."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = list(ast.walk(tree))
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    docs = {id(node.body[0]) for node in nodes if isinstance(node, documented) and node.body}
+    parts |= {id(node.value) for node in nodes if isinstance(node, ast.Expr) and id(node) in docs}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            values = (getattr(part, "value", None) for part in node.values)
+            yield "".join(text if isinstance(text, str) else FILLED_IN for text in values)
+        elif id(node) not in parts and isinstance(value := getattr(node, "value", None), str):
+            yield value
+
+
+def program(command: str) -> str | None:
+    """Return the program that a command starts with; None if the text is not a command."""
+    known = {*SHELL, "make", "dvc", "git", "mlflow", "python", "uv"}
+    first, *rest = command.split()
+    if first in known:
+        return first if rest else None
+    prefix = next((one for one in PREFIXES if command.startswith(one)), None)
+    return prefix and (PREFIXES[prefix] or "git")
+
+
+COMMANDS = advised_commands()
+
+
+def test_advice_is_found_in_all_folders() -> None:
+    assert len(COMMANDS) > 30
+    assert {"backfill.py", "failures.py", "integrity.py", "readme.py"} <= set().union(
+        *COMMANDS.values()
+    )
+
+
+@pytest.mark.parametrize("advice", sorted(COMMANDS))
+def test_an_advised_command_exists(advice: str) -> None:
+    for command in advice.split(" && "):
+        first = program(command)
+        words = shlex.split(command)[1:] if first else []
+        assert first, f"{command}: add its program to this test"
+        if first == "make":
+            check_make(words)
+        elif first == "dvc":
+            check_dvc(words)
+        elif first == "git":
+            assert words[0] in git_commands()
+        elif first == "mlflow":
+            check_mlflow(words)
+        elif first == "python":
+            assert words[0] == "-m"
+            assert importlib.util.find_spec(words[1])
+        elif first != "apt-get":  # another system has another program
+            assert shutil.which(first)
+
+
+def check_make(words: list[str]) -> None:
+    targets = TARGET.findall((PROJECT / "Makefile").read_text(encoding="utf-8"))
+    for word in words:
+        assert "=" in word or word in {*targets, FILLED_IN, "target"}, word
+
+
+def check_dvc(words: list[str]) -> None:
+    try:
+        parse_args(words)
+    except DvcParserError:
+        pytest.fail(f"dvc {shlex.join(words)} is not valid")
+
+
+def git_commands() -> list[str]:
+    listed = subprocess.run(
+        ["git", "--list-cmds=builtins"], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()
+
+
+def check_mlflow(words: list[str]) -> None:
+    *_, name = (word for word in words if word != FILLED_IN)
+    spec = importlib.util.find_spec("mlflow")
+    assert spec
+    assert spec.origin
+    module = "cli" if name == words[0] else words[0]
+    folder = Path(spec.origin).parent
+    files = [*folder.glob(f"{module}.py"), *folder.glob(f"{module}/__init__.py")]
+    sources = [file.read_text(encoding="utf-8") for file in files]
+    assert any(re.search(rf"^def {name}\(", source, re.M) for source in sources), name
