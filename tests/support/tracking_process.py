@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "src"
@@ -19,13 +20,15 @@ PRELUDE = """
 """
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+def start(
+    script: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Start a script after PRELUDE; its first argument is the project's root."""
     code = textwrap.dedent(PRELUDE) + textwrap.dedent(script)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env={**clean, "PYTHONPATH": str(SOURCES)},
+        env={**clean, "PYTHONPATH": str(SOURCES), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
