@@ -416,7 +416,9 @@ def test_a_model_that_does_not_return_probabilities_is_named(
     from sidebyside.models.saving import save_model
 
     paths, name = Paths(tmp_path), ModelName("mlp", "original", 1)
-    layers = [keras.Input((28, 28), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(10)]
+    # Its outputs for a black image, which are checked on loading, are probabilities.
+    dense = keras.layers.Dense(10, bias_initializer=keras.initializers.Constant(0.1))
+    layers = [keras.Input((28, 28), dtype="uint8"), keras.layers.Flatten(), dense]
     save_model(paths.model(name), keras.Sequential(layers))
     settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=5)
     trained = TrainingScores(val_accuracy=0.9, val_loss=0.3, best_epoch=1, epochs=1)

@@ -164,6 +164,7 @@ def test_a_model_that_is_not_the_evaluated_one_is_served_after_a_backfill(own: "
     assert line.endswith("has no tag file_sha256: run `make backfill`\n")
     own.run(*backfill, environment=environment)
 
+    assert version.source
     model = version.source.removeprefix("models:/")
     (file,) = (own.root / "mlruns").rglob(f"{model}/artifacts/data/model.keras")
     evaluated = file.read_bytes()
