@@ -28,12 +28,13 @@ install: $(INSTALLED) ## create .venv from requirements.lock
 $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 	@PATH="$(OUTER_PATH)" $(PYTHON) tools/install.py
 
-# A second call waits for the first one: two DVC processes in one folder stop each other.
+# A second call waits for the first one: two DVC processes in one folder stop each other. Targets
+# with a dot are parts of others.
 IN_TURN := python -m sidebyside.workflow.in_turn
 
 .PHONY: repro
 repro: committed $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
-	$(CHECK)
+	$(IN_TURN) repro $(CHECK)
 	$(IN_TURN) repro dvc repro
 	python -m sidebyside.reproducibility.summary
 
@@ -43,10 +44,9 @@ COPY := python -m sidebyside.reproducibility.clones
 .PHONY: smoke
 smoke: committed $(INSTALLED) ## run the pipeline with small budgets in a copy (.state/smoke)
 	$(CHECK)
-	$(IN_TURN) smoke $(MAKE) --no-print-directory smoke-in-turn
+	$(IN_TURN) smoke $(MAKE) --no-print-directory .smoke
 
-.PHONY: smoke-in-turn
-smoke-in-turn:
+.smoke:
 	rm -rf .state/smoke
 	$(COPY) .state/smoke
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
@@ -129,10 +129,9 @@ runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed 
 .PHONY: reference
 reference: committed $(INSTALLED) ## train four more seeds of every model, in a copy
 	$(CHECK)
-	$(IN_TURN) reference $(MAKE) --no-print-directory reference-in-turn
+	$(IN_TURN) reference $(MAKE) --no-print-directory .reference
 
-.PHONY: reference-in-turn
-reference-in-turn:
+.reference:
 	$(COPY) .state/reference
 	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
 	python -m sidebyside.reproducibility.seed_variance .state/reference
@@ -140,7 +139,7 @@ reference-in-turn:
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
 replications: committed $(INSTALLED) ## rebuild five published systems and compare the numbers
-	$(CHECK) . replications
+	$(IN_TURN) repro $(CHECK) . replications
 	$(IN_TURN) repro dvc repro preprocess augment
 	python -m study.run
 	cd replications && dvc repro
@@ -207,7 +206,7 @@ peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 
 .PHONY: benchmark
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
-	$(CHECK)
+	$(IN_TURN) repro $(CHECK)
 	$(IN_TURN) repro dvc repro preprocess augment
 	for name in training profile determinism pooling side_by_side growth precision overheads; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme

@@ -85,6 +85,16 @@ def test_every_make_target_is_phony_and_has_a_description() -> None:
     assert {"help", "install", "repro", "test"} <= targets
 
 
+@pytest.mark.parametrize("target", ["repro", "replications", "benchmark", "smoke", "reference"])
+def test_targets_that_change_a_folder_wait_for_each_other(target: str) -> None:
+    command = ("make", "--dry-run", "--no-print-directory", target)
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    waiting = "python -m sidebyside.workflow.in_turn "
+    assert waiting in printed.stdout
+    lines = printed.stdout.splitlines()
+    assert not [line for line in lines if line.startswith(("dvc repro", "dvc exp run"))]
+
+
 @pytest.mark.parametrize("target", EXPERIMENTS)
 def test_the_experiments_change_parameters_that_exist(target: str) -> None:
     command = ("make", "--dry-run", target)
