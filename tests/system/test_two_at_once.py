@@ -69,7 +69,8 @@ def in_clones(folder: Path, script: str, address: str, arguments: list[str]) -> 
     for number, argument in enumerate(arguments):
         clone = folder / f"clone {number}"
         clone.mkdir()
-        environment = {"MLFLOW_TRACKING_URI": address}
+        # A busy machine takes longer than the default to answer.
+        environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
         processes.append(start(script, clone, argument, environment=environment))
     assert [process.communicate() for process in processes] == [("", "")] * len(processes)
     assert {process.returncode for process in processes} == {0}
