@@ -2,14 +2,19 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import sidebyside
-from sidebyside.core.files import read_json
+from sidebyside.core.files import md5, read_json
 from tests.support.checkout import Checkout
+from tests.support.dvc_project import change
 from tests.support.pipeline import (
+    DATA,
     KEYS,
     MODELS,
     NAMES,
@@ -195,3 +200,40 @@ def test_an_edit_of_code_that_decides_no_bytes_leaves_every_stage_up_to_date(
         "augment",
         "evaluate",
     }
+
+
+def test_a_damaged_input_that_dvc_takes_for_intact_is_not_trained_on(own: Checkout) -> None:
+    data = own.root / "data/processed/val.npz"
+    digest = md5(data)
+    damaged = own.root / f".dvc/cache/files/md5/{digest[:2]}/{digest[2:]}"
+    change(damaged, protected=True)
+    data.unlink()
+    own.run("dvc", "checkout", str(data))
+    assert own.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    own.edit({"train.budget.mlp": {"epochs": 3, "patience": 3}})
+    results, train = own.results(), ("dvc", "repro", "train@mlp-original-1")
+    error = own.run(*train, fails=True).stderr
+    assert "train: error: data/processed/val.npz is not as dvc.lock records it" in error
+    assert own.results() == results
+    own.run("sh", "-c", re.findall("`(rm .*?)`", error)[0])
+    assert stages_run(own.run(*train).stdout) == ["preprocess", "train@mlp-original-1"]
+    assert md5(data) == digest
+
+
+def test_a_model_changed_behind_dvc_is_neither_evaluated_nor_used(
+    own: Checkout, tmp_path: Path
+) -> None:
+    for path in ("models/{}.keras", "reports/train/{}/model.json"):  # they agree with each other
+        source, target = (own.root / path.format(f"cnn-{kind}-1") for kind in DATA)
+        shutil.copyfile(source, target)
+    picture = tmp_path / "picture.png"
+    Image.new("L", (28, 28)).save(picture)
+    for done in (
+        own.stage("evaluate", fails=True),
+        own.run(
+            *("python", "-m", "sidebyside.serving.predict", str(picture)),
+            environment={"PYTHONPATH": "src"},
+            fails=True,
+        ),
+    ):
+        assert "models/cnn-augmented-1.keras is not as dvc.lock records it" in done.stderr

@@ -7,6 +7,7 @@ result. Therefore the digests here are of the bytes, not those that DVC remember
 
 import contextlib
 import os
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
@@ -139,7 +140,9 @@ def _output_cure(
         remove = f"rm -r {path} && " if (root / output).is_dir() else ""
         return f"`{remove}git checkout HEAD -- {path}` restores it"
     if objects and not lost and all(file.exists() for file in objects):
-        return f"`{dvc(root)} checkout --force {path}` restores it"
+        folder = shell_path(root)
+        dvc = "dvc" if folder == "." else f"dvc --cd {folder}"
+        return f"`{dvc} checkout --force {shlex.quote(output)}` restores it"
     files = " ".join([path, *sorted(map(shell_path, lost))])
     return f"`rm -rf {files}` makes DVC create it again"
 
@@ -201,12 +204,6 @@ def _overlap(output: str, pattern: str) -> bool:
     """Return whether a pattern is an output, lies in it or contains it."""
     pairs = zip(Path(output).parts, Path(pattern).parts, strict=False)
     return all(fnmatchcase(*pair) for pair in pairs)
-
-
-def dvc(root: Path) -> str:
-    """Return the command `dvc` for the project at `root`."""
-    folder = shell_path(root)
-    return "dvc" if folder == "." else f"dvc --cd {folder}"
 
 
 def cache_folder(root: Path) -> Path:

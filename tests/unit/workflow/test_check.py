@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dvc.cli import main as dvc
 
 from sidebyside.core.errors import UserError
 from sidebyside.workflow import check, provenance
@@ -21,9 +19,12 @@ from tests.support.dvc_project import (
     MODEL,
     REPORT,
     cached,
+    change,
     commit,
     copy_project,
+    cut,
     git,
+    mend,
     new_project,
     stale,
 )
@@ -42,34 +43,6 @@ def project(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     root = copy_project(original, tmp_path / "a project")
     monkeypatch.chdir(root)
     return root
-
-
-def mend(fault: str) -> None:
-    """Run the command that a fault names."""
-    program, *arguments = command = shlex.split(re.findall(r"`(.+?)`", fault)[-1])
-    if program == "dvc":  # DVC takes a second to start
-        assert dvc(arguments) == 0
-    else:
-        commands = shlex.join(command).split(" '&&' ")
-        for each in commands:
-            subprocess.run(shlex.split(each), check=True, capture_output=True)
-
-
-def change(path: Path, *, protected: bool = False) -> None:
-    """Append a byte to a file, even if it is write-protected."""
-    path.chmod(0o644)
-    with path.open("ab") as file:
-        file.write(b"x")
-    if protected:
-        path.chmod(0o444)
-
-
-def cut(path: Path, size: int = 0) -> None:
-    """Cut a file, even if it is write-protected."""
-    mode = path.stat().st_mode
-    path.chmod(0o644)
-    os.truncate(path, size)
-    path.chmod(mode)
 
 
 def conflict(path: Path) -> None:

@@ -156,6 +156,33 @@ def test_what_is_no_longer_listed_has_changed(checkout: Path) -> None:
     assert "src/sidebyside/models/architectures.py changed while the stage ran" in done.stderr
 
 
+def test_a_stage_that_fails_leaves_a_mark_until_it_succeeds(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "tune@mlp")
+    mark = checkout / ".state/unfinished/tune@mlp"
+    assert run(checkout, "params.yaml=seed: 2").returncode == 1
+    assert mark.exists()
+    assert run(checkout).returncode == 0
+    assert not mark.exists()
+
+
+def test_a_stage_does_not_start_with_a_changed_input(checkout: Path) -> None:
+    (checkout / "data").mkdir()
+    (checkout / "data/x.npz").write_text("changed by hand")
+    lock = {"stages": {"preprocess": {"outs": [{"path": "data/x.npz", "md5": "0" * 32}]}}}
+    (checkout / "dvc.lock").write_text(yaml.safe_dump(lock))
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    (checkout / ".dvc").mkdir()
+    done = run(checkout)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "tune: error: data/x.npz is not as dvc.lock records it: `rm -rf data/x.npz` makes DVC"
+        " create it again\n"
+    )
+    assert not (checkout / "result").exists()
+
+
 def test_the_provenance_of_a_stage_without_a_matrix_is_written_once(checkout: Path) -> None:
     result = checkout / "result"
     result.write_text("x")
