@@ -33,8 +33,6 @@ from sidebyside.workflow.graph import (
     recorded_stages,
     shell_path,
 )
-from sidebyside.workflow.integrity import object_file
-from sidebyside.workflow.resume import FOLDER
 
 ATTEMPTS, PAUSE = 5, 0.1  # seconds
 LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock")
@@ -85,15 +83,7 @@ def find_faults(root: Path) -> list[str]:
     faults += _database_faults(Path(repository.site_cache_dir))
     if faults:
         return faults
-    changed = integrity.changed_outputs(root)
-    # DVC replaces what an interrupted stage has written, and results of another commit.
-    changed = {
-        output: digest
-        for output, digest in changed.items()
-        if not object_file(cache, digest).exists() and output not in _unfinished(root)
-    }
-    # A stage that has ended in the meantime has written its provenance.
-    return integrity.cures(root, integrity.changed_outputs(root, changed), cache)
+    return integrity.cures(root, integrity.tampered_outputs(root, cache), cache)
 
 
 def _text_faults(root: Path) -> Iterator[str]:
@@ -184,13 +174,6 @@ def _is_damaged(database: Path) -> bool:
         return False
     except sqlite3.DatabaseError:
         return True
-
-
-def _unfinished(root: Path) -> set[str]:
-    """Return the outputs of stages that were interrupted or are running: DVC runs those again."""
-    stages = recorded_stages(root)
-    started = (file.name for file in (root / FOLDER / integrity.UNFINISHED).glob("*"))
-    return {output for stage in started for output in stages.get(stage, ())}
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ from sidebyside.workflow.graph import (
     inputs,
     is_committed,
     recorded_outputs,
+    recorded_stages,
     shell_path,
 )
+from sidebyside.workflow.resume import FOLDER
 
 UNFINISHED = "unfinished"  # in .state: a file per stage that has started and not yet succeeded
 
@@ -70,6 +72,43 @@ def require_unchanged(root: Path, patterns: Collection[str]) -> None:
     """
     if changed := changed_outputs(root, patterns):
         raise UserError("\n".join(cures(root, changed, cache_folder(root))))
+
+
+def require_restorable(root: Path, item: str) -> None:
+    """Check that nobody has changed the outputs that a stage is about to write again.
+
+    DVC runs a stage if its outputs were changed; restoring them is faster.
+
+    Args:
+        root: folder of dvc.lock.
+        item: the stage's name in dvc.lock.
+
+    Raises:
+        UserError: an output was changed or damaged; the message has the command that restores it.
+    """
+    outputs = recorded_stages(root).get(item, {})
+    if outputs and changed_outputs(root, outputs):
+        cache = cache_folder(root)
+        if changed := tampered_outputs(root, cache, outputs):
+            raise UserError("\n".join(cures(root, changed, cache)))
+
+
+def tampered_outputs(root: Path, cache: Path, patterns: Collection[str] = ("*",)) -> dict[str, str]:
+    """Return output → present MD5 of changed outputs that no stage has written.
+
+    What an interrupted stage has written is left out, and results of another commit.
+
+    Args:
+        root: folder of dvc.lock.
+        cache: folder of DVC's cache.
+        patterns: paths below the root; each includes all outputs below it.
+    """
+    changed = changed_outputs(root, patterns)
+    stages, unfinished = recorded_stages(root), (root / FOLDER / UNFINISHED).glob("*")
+    expected = {output for mark in unfinished for output in stages.get(mark.name, ())}
+    expected |= {output for output in changed if object_file(cache, changed[output]).exists()}
+    # A stage that has ended in the meantime has written its provenance.
+    return changed_outputs(root, changed.keys() - expected)
 
 
 def changed_outputs(root: Path, patterns: Collection[str] = ("*",)) -> dict[str, str]:

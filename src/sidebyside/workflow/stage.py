@@ -1,6 +1,7 @@
 """Run a pipeline script as a stage of dvc.yaml.
 
-A stage does not use inputs that were changed or damaged after DVC recorded them.
+A stage does not use inputs, nor replace outputs, that were changed or damaged after DVC recorded
+them: they can be restored.
 
 DVC hashes a stage's code and parameters after the stage has ended. If they were edited during the
 run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
@@ -32,6 +33,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         git.check(root)
         before = graph.dependencies(root, name, arguments)
         integrity.require_inputs(root, name, arguments)
+        integrity.require_restorable(root, item)
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
