@@ -72,6 +72,8 @@ class Changes:
                 self.epochs += str(path).endswith(".npz.tmp") and "/.state/" in str(path)
                 if self.happens(path, space=True):
                     self.strike()
+        elif event == "os.mkdir" and Path(arguments[0]).is_dir():
+            return  # nothing changes
         elif event in EVENTS and self.happens(arguments[0], space=event == "os.mkdir"):
             self.strike()
 

@@ -74,23 +74,20 @@ def require_unchanged(root: Path, patterns: Collection[str]) -> None:
         raise UserError("\n".join(cures(root, changed, cache_folder(root))))
 
 
-def require_restorable(root: Path, item: str) -> None:
-    """Check that nobody has changed the outputs that a stage is about to write again.
+def restorable_outputs(root: Path, item: str) -> list[str]:
+    """Return a line for each output of a stage that was changed by hand: what restores it.
 
-    DVC runs a stage if its outputs were changed; restoring them is faster.
+    DVC runs the stage again, which gives the same output, but can take longer.
 
     Args:
         root: folder of dvc.lock.
         item: the stage's name in dvc.lock.
-
-    Raises:
-        UserError: an output was changed or damaged; the message has the command that restores it.
     """
     outputs = recorded_stages(root).get(item, {})
-    if outputs and changed_outputs(root, outputs):
-        cache = cache_folder(root)
-        if changed := tampered_outputs(root, cache, outputs):
-            raise UserError("\n".join(cures(root, changed, cache)))
+    if not outputs or not changed_outputs(root, outputs):
+        return []
+    cache = cache_folder(root)
+    return cures(root, tampered_outputs(root, cache, outputs), cache)
 
 
 def tampered_outputs(root: Path, cache: Path, patterns: Collection[str] = ("*",)) -> dict[str, str]:
@@ -179,9 +176,7 @@ def _output_cure(
         remove = f"rm -r {path} && " if (root / output).is_dir() else ""
         return f"`{remove}git checkout HEAD -- {path}` restores it"
     if objects and not lost and all(file.exists() for file in objects):
-        folder = shell_path(root)
-        dvc = "dvc" if folder == "." else f"dvc --cd {folder}"
-        return f"`{dvc} checkout --force {shlex.quote(output)}` restores it"
+        return f"`{dvc(root)} checkout --force {shlex.quote(output)}` restores it"
     files = " ".join([path, *sorted(map(shell_path, lost))])
     return f"`rm -rf {files}` makes DVC create it again"
 
@@ -243,6 +238,12 @@ def _overlap(output: str, pattern: str) -> bool:
     """Return whether a pattern is an output, lies in it or contains it."""
     pairs = zip(Path(output).parts, Path(pattern).parts, strict=False)
     return all(fnmatchcase(*pair) for pair in pairs)
+
+
+def dvc(root: Path) -> str:
+    """Return the command `dvc` for the project at `root`; it takes paths relative to that."""
+    folder = shell_path(root)
+    return "dvc" if folder == "." else f"dvc --cd {folder}"
 
 
 def cache_folder(root: Path) -> Path:

@@ -1,7 +1,6 @@
 """Run a pipeline script as a stage of dvc.yaml.
 
-A stage does not use inputs, nor replace outputs, that were changed or damaged after DVC recorded
-them: they can be restored.
+A stage does not use inputs that were changed or damaged after DVC recorded them.
 
 DVC hashes a stage's code and parameters after the stage has ended. If they were edited during the
 run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
@@ -33,7 +32,8 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         git.check(root)
         before = graph.dependencies(root, name, arguments)
         integrity.require_inputs(root, name, arguments)
-        integrity.require_restorable(root, item)
+        for line in integrity.restorable_outputs(root, item):
+            print(f"note: {line}", flush=True)
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
