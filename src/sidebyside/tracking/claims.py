@@ -81,19 +81,19 @@ def mark_first(client: Any, run: Any, name: str, value: str) -> Any:
         found = client.search_runs([run.info.experiment_id], f"tags.`key` = '{value}'")
         return [one for one in found if PARENT_TAG not in one.data.tags]
 
-    def complete() -> list[Any]:
-        return [one for one in with_key() if one.data.tags.get(name) == value]
+    def is_complete(one: Any) -> bool:
+        return bool(one.data.tags.get(name) == value)
 
-    found = complete()
-    if not found:
+    runs = with_key()
+    if not any(map(is_complete, runs)):
         client.set_tag(run.info.run_id, name, value, synchronous=True)
         # Read after the mark: of two processes that mark at once, at least one sees both marks.
-        found = complete()
-    stays = min(found, key=lambda one: (one.info.start_time, one.info.run_id))
-    for other in with_key():
+        runs = with_key()
+    stays = min(filter(is_complete, runs), key=lambda one: (one.info.start_time, one.info.run_id))
+    for other in runs:
         mine = other.info.run_id == run.info.run_id
-        superseded = other.data.tags.get(name) == value or other.info.status in ENDED
-        if other.info.run_id != stays.info.run_id and (superseded or mine):
+        superseded = mine or is_complete(other) or other.info.status in ENDED
+        if superseded and other.info.run_id != stays.info.run_id:
             delete(client, other)
     return stays
 
