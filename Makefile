@@ -11,7 +11,8 @@ export PYTHONPATH := src:replications/src
 # Without a home, as in some containers, DVC does not start.
 export HOME ?= $(CURDIR)/.state
 # Variables that would redirect a command or change a result, such as those of git's hooks.
-unexport $(shell $(PYTHON) -I src/sidebyside/core/environment.py 2>/dev/null)
+REDIRECTING := $(shell $(PYTHON) -I src/sidebyside/core/environment.py 2>/dev/null)
+unexport $(filter-out MAKEFLAGS,$(REDIRECTING))
 
 # Run before DVC: names a damaged file and the command that mends it.
 CHECK := python -m sidebyside.workflow.check

@@ -55,7 +55,7 @@ TABLE = (
     ),
     # DVC sets these for its stages.
     Entry("DVC_ROOT DVC_STAGE DVC_EXP_*", CHECKOUT, "names the running stage and its project"),
-    Entry("MAKEFLAGS MFLAGS MAKELEVEL MAKEFILES", CHECKOUT, "passes options to another make"),
+    Entry("MAKEFLAGS", CHECKOUT, "passes the options of make to a make in another checkout"),
     # pip and uv.
     Entry(
         "PIP_*INDEX* PIP_FIND_LINKS PIP_*CERT PIP_TRUSTED_HOST PIP_PROXY PIP_*TIMEOUT PIP_RETRIES"
