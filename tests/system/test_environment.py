@@ -22,7 +22,7 @@ STAGES = (
     *(("train", "mlp", "original", "1"), ("train", "cnn", "original", "1"), ("evaluate",)),
 )
 # Python itself ends with these; `make` clears them.
-FATAL = {"PYTHONHOME": "/nowhere", "PYTHONIOENCODING": "no-such-encoding", "PYTHONSAFEPATH": "1"}
+FATAL = {"PYTHONHOME": "/nowhere", "PYTHONPLATLIBDIR": "nowhere", "PYTHONSAFEPATH": "1"}
 
 
 @pytest.fixture(scope="module")
