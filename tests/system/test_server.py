@@ -4,10 +4,11 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from sidebyside.tracking.views import TRAINING
 from tests.support.ports import free_port
@@ -52,6 +53,35 @@ def test_a_server_gets_the_same_runs_as_the_local_store(
         assert found["runs"][path] == run, path
     assert found["champions"] == expected["champions"]
     assert own.results() == reproduced.results()
+
+
+def test_a_backfill_logs_artifacts_that_a_server_has_lost(server: str, own: "Checkout") -> None:
+    def backfill() -> str:
+        environment = {"MLFLOW_TRACKING_URI": server, "PYTHONPATH": "src"}
+        module = "sidebyside.tracking.backfill"
+        return own.run("python", "-m", module, environment=environment).stdout
+
+    own.forget_runs()
+    backfill()
+    client = MlflowClient(server)
+    expected = content(client)
+    version = client.get_model_version_by_alias(f"{TRAINING.name}-mlp", "champion")
+    model = client.get_logged_model(str(version.source).removeprefix("models:/"))
+    run = client.get_run(str(version.run_id))
+    for location, path in ((model.artifact_location, "data"), (run.info.artifact_uri, "tables")):
+        repository: Any = get_artifact_repository(location, tracking_uri=server)
+        repository.delete_artifacts(path)
+    assert content(client) != expected
+    output = backfill()
+    assert f"{model.name}: logged again: 1 model\n" in output
+    assert "comparison: logged again: 3 tables, champions registered\n" in output
+    assert content(client) == expected
+    sizes = {
+        one.path: one.file_size
+        for one in client.list_logged_model_artifacts(model.model_id, "data")
+    }
+    assert sizes["data/model.keras"] == (own.root / f"models/{model.name}.keras").stat().st_size
+    assert "logged" not in backfill()
 
 
 def test_four_trainings_at_once_are_logged_in_full(server: str, own: "Checkout") -> None:
