@@ -8,8 +8,9 @@ INSTALLED := $(VENV)/installed
 OUTER_PATH := $(PATH)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src:replications/src
-# Without a home, as in some containers, DVC does not start.
+# DVC does not start without a home or without a user name, as in some containers.
 export HOME ?= $(CURDIR)/.state
+export USER ?= $(shell id -un 2>/dev/null || id -u)
 # Variables that would redirect a command or change a result, such as those of git's hooks.
 REDIRECTING := $(shell $(PYTHON) -I src/sidebyside/core/environment.py 2>/dev/null)
 unexport $(filter-out MAKEFLAGS,$(REDIRECTING))

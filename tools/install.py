@@ -4,12 +4,14 @@ It is built beside the environment in use, checked, and then replaces it; an err
 leaves the environment in use unchanged. This script needs only Python's standard library.
 """
 
-import fcntl
+import ast
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,15 +36,21 @@ def install(root: Path) -> None:
         InstallError: it cannot be built; the environment in use is as it was.
     """
     target, new, old = (root / name for name in (".venv", ".venv.new", ".venv.old"))
-    with (root / ".venv.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another installation is running: waiting for it to end", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_current(root, target / MARK):
-                return
-        check_python()
+    check_python()
+    # Not imported above: a Python that is too old for them is refused first.
+    from sidebyside.execution.exclusive import exclusive  # noqa: PLC0415
+
+    others: list[str] = []
+
+    def on_wait(holder: str) -> None:
+        others.append(holder)
+        print(f"{holder} is installing: waiting for it to end", flush=True)
+
+    with exclusive(root / ".venv.lock", patience=math.inf, on_wait=on_wait):
+        if others and is_current(root, target / MARK):
+            return
+        if old.exists() and not target.exists():  # killed between the two steps of a swap
+            old.rename(target)
         shutil.rmtree(new, ignore_errors=True)
         try:
             build(root, new)
@@ -52,7 +60,8 @@ def install(root: Path) -> None:
             new.rename(target)
         finally:
             shutil.rmtree(new, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def is_current(root: Path, mark: Path) -> bool:
@@ -98,16 +107,19 @@ def build(root: Path, target: Path) -> None:
         InstallError: a step fails.
     """
     python = target / "bin/python"
-    run("create an environment", sys.executable, "-m", "venv", target)
-    (target / "uv.lock").write_text(entry((root / LOCK).read_text(encoding="utf-8"), "uv"))
+    run("create an environment", sys.executable, "-m", "venv", "--without-pip", target)
+    run("install pip", python, "-m", "ensurepip", "--default-pip")  # venv would hide its errors
+    lock = (root / LOCK).read_text(encoding="utf-8", errors="replace")
+    (target / "uv.lock").write_text(entry(lock, "uv"))
     hashed = ("install", "--quiet", "--require-hashes", "--no-deps", "--requirement")
-    run("install uv", python, "-m", "pip", *hashed, target / "uv.lock")
-    uv = target / "bin/uv"
+    run("install uv", python, "-m", "pip", *hashed, target / "uv.lock", **index_settings(python))
+    uv, cache = target / "bin/uv", {} if has_cache() else {"UV_NO_CACHE": "1"}
     allowed = ("--quiet", "--allow-existing", "--relocatable", "--python", python)
-    run("make it relocatable", uv, "venv", *allowed, target)
+    run("make it relocatable", uv, "venv", *allowed, target, **cache)
     locked = ("--require-hashes", "--compile-bytecode", "--requirement", root / LOCK)
-    run("install the packages", uv, "pip", "install", "--quiet", "--python", python, *locked)
-    run("check the packages", uv, "pip", "check", "--quiet", "--python", python)
+    pip = (uv, "pip", "install", "--quiet", "--python", python)
+    run("install the packages", *pip, *locked, **cache)
+    run("check the packages", uv, "pip", "check", "--quiet", "--python", python, **cache)
     run("write DVC's plot page", python, root / PAGE)
     (site_packages,) = target.glob("lib/python*/site-packages")
     (site_packages / "mlflow_telemetry_off.pth").write_text(TELEMETRY_OFF)
@@ -122,26 +134,71 @@ def entry(lock: str, package: str) -> str:
     """
     found = re.search(rf"^{package}==(?:.*\\\n)*.*\n", lock, re.MULTILINE)
     if not found:
-        raise InstallError(f"{LOCK} has no {package}: `git checkout {LOCK}` restores it")
+        raise InstallError(f"{LOCK} has no {package}")
     return found[0]
 
 
-def run(purpose: str, *command: str | Path) -> None:
-    """Run a command of the installation.
+def index_settings(python: Path) -> dict[str, str]:
+    """Return pip's settings that lead to a package index, of files and variables, as variables.
+
+    The files themselves are switched off: `user` or `target` there would redirect the installation.
+
+    Args:
+        python: interpreter of an environment with pip.
+
+    Raises:
+        InstallError: a file of settings is damaged.
+    """
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for line in run("read pip's settings", python, "-m", "pip", "config", "list").splitlines():
+        name, _, value = line.partition("=")
+        section, _, key = name.rpartition(".")
+        if section in found:
+            found[section][f"PIP_{key.upper().replace('-', '_')}"] = ast.literal_eval(value)
+    kept = environment({**found["global"], **found["install"], **found[":env:"]})
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
+
+
+def has_cache() -> bool:
+    """Return whether uv can keep its cache in the user's home."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "uv"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # read-only, or no home
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def run(purpose: str, *command: str | Path, **variables: str) -> str:
+    """Run a command of the installation and return its output.
+
+    Args:
+        purpose: completes "cannot" in the message of an error.
+        command: program and arguments.
+        variables: environment variables to set.
 
     Raises:
         InstallError: it fails; the message has its error lines, or else the last line of output.
     """
     parts = [str(part) for part in command]
-    done = subprocess.run(
-        parts, env=environment(os.environ), capture_output=True, text=True, check=False
-    )
+    environ = {**environment(os.environ), **variables}
+    done = subprocess.run(parts, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in lines if re.match(r"(error|×|ERROR)", line)] or lines[-1:]
-        raise InstallError(
-            f"cannot {purpose}: {' '.join(errors)[:600] or f'exit status {done.returncode}'}"
-        )
+        reason = error_of(done.stderr + done.stdout) or f"exit status {done.returncode}"
+        raise InstallError(f"cannot {purpose}: {reason}")
+    return done.stdout
+
+
+def error_of(output: str) -> str:
+    """Return the error in the output of pip or uv in one line.
+
+    It is everything from the first line that names an error, or else the last line.
+    """
+    marks = re.compile("error|ERROR|Configuration")
+    lines = [re.sub("[╰├─▶│×]", "", line).strip() for line in output.splitlines()]
+    lines = [line for line in lines if line]
+    first = next((number for number, line in enumerate(lines) if marks.match(line)), -1)
+    return textwrap.shorten(" ".join(lines[first:]), 1000, placeholder=" …")
 
 
 def environment(outer: Mapping[str, str]) -> dict[str, str]:
@@ -150,12 +207,21 @@ def environment(outer: Mapping[str, str]) -> dict[str, str]:
     Args:
         outer: the variables of this process.
     """
-    # Not imported above: a Python that is too old for the table is refused first.
-    from sidebyside.core.environment import cleaned  # noqa: PLC0415
+    from sidebyside.core.environment import cleaned  # noqa: PLC0415 (as above)
 
     variables = cleaned(outer)
     variables.pop("PYTHONPATH", None)  # of the project
     return variables
+
+
+def advice(root: Path) -> str:
+    """Return how to undo an edit of the lock file, if it differs from the commit."""
+    command = ["git", "status", "--porcelain", "--untracked-files=no", "--", LOCK]
+    try:
+        done = subprocess.run(command, cwd=root, check=False, capture_output=True)
+    except OSError:  # without git
+        return ""
+    return f"; {LOCK} was edited: `git checkout HEAD {LOCK}` restores it" if done.stdout else ""
 
 
 if __name__ == "__main__":
@@ -164,6 +230,6 @@ if __name__ == "__main__":
     try:
         install(checkout)
     except (InstallError, OSError) as error:
-        sys.exit(f"install: error: {error}; the environment in use is unchanged")
+        sys.exit(f"install: error: {error}{advice(checkout)}; the environment in use is unchanged")
     except KeyboardInterrupt:
         sys.exit("install: interrupted; the environment in use is unchanged")

@@ -48,3 +48,15 @@ def test_a_clone_of_another_user_is_refused_with_gits_own_cure(archive: Path) ->
     done = make(archive, "smoke", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
     assert "git config --global --add safe.directory" in done.stderr
     assert not (archive / ".state").exists()
+
+
+def test_a_checkout_with_converted_line_ends_has_the_same_bytes(tmp_path: Path) -> None:
+    for setting in ("true", "false"):
+        command = ["git", "-c", f"core.autocrlf={setting}", "checkout-index", "--all"]
+        folder = f"--prefix={tmp_path / setting}/"
+        subprocess.run([*command, folder], cwd=PROJECT, check=True)
+    files = [file for file in (tmp_path / "true").rglob("*") if file.is_file()]
+    assert len(files) > 100
+    for file in files:
+        same = tmp_path / "false" / file.relative_to(tmp_path / "true")
+        assert file.read_bytes() == same.read_bytes(), file
