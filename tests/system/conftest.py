@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.store_fixtures import empty_store, model, pixels, root, with_model
+
+__all__ = ["empty_store", "model", "pixels", "root", "with_model"]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

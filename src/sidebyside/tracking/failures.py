@@ -69,6 +69,8 @@ def cure(error: BaseException, database: Path | None) -> str | None:
         return "check MLFLOW_TRACKING_URI"
     if isinstance(error, ImportError):
         return "install this package into .venv"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"run `chmod u+w {shlex.quote(str(error.filename))}`"
     return _database_cure(error, database) if database else None
 
 

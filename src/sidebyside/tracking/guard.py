@@ -137,7 +137,7 @@ class Guard:
     def _note_failure(self, part: str, error: Exception, seconds: float) -> None:
         reason, cure = failures.reason(error), failures.cure(error, self.database)
         self._failures[part] = failures.message(part, error, self.database)
-        if (part, reason) not in self._warned:
+        if not {(part, reason), (self.name, reason)} & self._warned:
             self._warned.add((part, reason))
             self._warned_last.add(part)
             self._keep_traceback(error)

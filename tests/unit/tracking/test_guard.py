@@ -72,6 +72,15 @@ def test_the_same_failure_is_reported_once(
     assert len(capsys.readouterr().err.splitlines()) == 2  # a warning and "responds again"
 
 
+def test_a_server_that_is_gone_is_reported_once_for_all_its_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded = Guard("the store", tmp_path, None)
+    for part in (None, "its artifacts", "its registry"):
+        guarded.attempt(fail, part)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_the_parts_of_a_store_fail_separately(
     tmp_path: Path, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
