@@ -23,6 +23,48 @@ SHELL = {"apt-get", "chmod", "chown", "cp", "install", "mv", "rm", "sudo"}
 # Commands whose program follows from a value.
 PREFIXES = {f"{FILLED_IN} checkout": "dvc", f"{FILLED_IN} repro": "dvc", f"{FILLED_IN}git": ""}
 
+CHECKS = "unit/workflow/test_check.py"
+CHECK = f"{CHECKS}::test_a_damaged_file_is_named_with_a_command_that_restores_it"
+RECREATED = f"{CHECKS}::test_what_no_copy_is_left_of_is_removed_so_that_dvc_creates_it"
+FAILURES = "unit/tracking/test_failures.py"
+MOVED = f"{FAILURES}::test_a_database_that_cannot_be_used_is_moved_away_by_the_advice"
+UPGRADED = f"{FAILURES}::test_a_database_of_an_older_mlflow_is_upgraded_by_the_advice"
+SERVED = (
+    "system/test_serve.py::test_a_model_that_is_not_the_evaluated_one_is_served_after_a_backfill"
+)
+CURED = "system/test_advice.py::test_the_advised_command_cures"
+INPUT = (
+    "integration/test_bad_input.py::test_damaged_data_fails_the_dvc_stage_and_leaves_its_outputs"
+)
+# Advice of an error → the test that carries it out.
+CARRIED_OUT = {
+    "cp … … && mlflow db upgrade …": UPGRADED,
+    "dvc repro": CURED,
+    "dvc repro download": INPUT,
+    "dvc repro train": CURED,
+    "git checkout HEAD -- …": CHECK,
+    "install -m 444 … …": CHECK,
+    "make backfill": SERVED,
+    "make repro backfill": CURED,
+    "mv … … && make backfill": MOVED,
+    "mv … ….damaged": CHECK,
+    "rm -f …": CHECK,
+    "rm -r …": CHECK,
+    "rm -rf …": RECREATED,
+    "rm …": CHECK,
+    "… checkout --force …": CURED,
+    "… repro": CURED,
+    "… repro --force --single-item …": CURED,
+    "…git checkout HEAD -- …": CHECK,
+}
+# Advice for maintainers, or about another system; commands that a page or a message only mentions.
+NOT_CARRIED_OUT = re.compile(
+    r"apt-get |chmod |dvc (cache|exp|metrics|plots|status|repro --force --single-item train@…)"
+    r"|git (checkout reports|checkout …|diff)|mlflow (server|ui)"
+    r"|make (…|benchmark|install|peers|predict|readme|record|reference|replications|repro$|target"
+    r"|test|tour|ui|verify)"
+)
+
 
 def advised_commands() -> dict[str, set[str]]:
     """Return command → files, of the commands in backticks in the messages of the project."""
@@ -89,6 +131,14 @@ def test_an_advised_command_exists(advice: str) -> None:
             assert importlib.util.find_spec(words[1])
         elif first != "apt-get":  # another system has another program
             assert shutil.which(first)
+
+
+def test_a_test_carries_out_every_advice_for_users() -> None:
+    advised = {command for command in COMMANDS if not NOT_CARRIED_OUT.match(command)}
+    assert advised == CARRIED_OUT.keys()
+    for test in CARRIED_OUT.values():
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (PROJECT / "tests" / file).read_text(encoding="utf-8"), test
 
 
 def check_make(words: list[str]) -> None:

@@ -25,6 +25,17 @@ except UserError as error:
 """)  # fmt: skip
 
 
+LOAD = ("python", "-c", """
+from pathlib import Path
+from sidebyside.core.errors import UserError
+from sidebyside.models.loading import load_model
+try:
+    load_model(Path("models/mlp-original-1.keras"))
+except UserError as error:
+    raise SystemExit(f"load: error: {error}")
+""")  # fmt: skip
+
+
 def delete(*names: str) -> "Callable[[Checkout], None]":
     def damage(checkout: "Checkout") -> None:
         for name in names:
@@ -77,6 +88,8 @@ CASES: "dict[str, tuple[tuple[str, ...], Callable[[Checkout], None], str]]" = {
     "missing report": (BACKFILL, delete("reports/train/mlp-original-1/model.json"), "dvc repro"),
     "missing curves": (BACKFILL, delete("data/trials/mlp.csv"), "dvc repro"),
     "missing model": (BACKFILL, delete("models/mlp-original-1.keras"), "dvc repro"),
+    "missing data": (BACKFILL, delete("data/processed/val.npz"), "dvc repro"),
+    "missing model, loading": (LOAD, delete("models/mlp-original-1.keras"), "dvc repro train"),
     "other settings": (BACKFILL, change_parameter, "dvc repro"),
     "swapped model": (
         BACKFILL,

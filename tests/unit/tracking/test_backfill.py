@@ -20,6 +20,7 @@ from sidebyside.tracking.backfill import (
     parse_table,
     read_evaluation,
     rerun,
+    status_of,
 )
 from sidebyside.tracking.origin import Origin
 from sidebyside.tracking.runs import open_run
@@ -185,6 +186,15 @@ def test_a_run_that_could_not_be_opened_is_an_error(
         pytest.raises(UserError, match="cannot be reached"),
     ):
         ensure_opened(run)
+
+
+def test_an_entry_that_mlflow_did_not_store_is_an_error(root: Path) -> None:
+    with open_run(root, SEARCH, "search-mlp", "k") as run:
+        pass
+    assert status_of([run]) == "logged"
+    run.missed["metric"] += 1
+    with pytest.raises(UserError, match="^MLflow has not stored all entries: run the same command"):
+        status_of([run])
 
 
 def test_class_counts_follow_the_training_data(tmp_path: Path) -> None:
