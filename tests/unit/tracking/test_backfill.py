@@ -193,7 +193,9 @@ def test_an_entry_that_mlflow_did_not_store_is_an_error(root: Path) -> None:
         pass
     assert status_of([run]) == "logged"
     run.missed["metric"] += 1
-    with pytest.raises(UserError, match="^MLflow has not stored all entries: run the same command"):
+    with pytest.raises(
+        UserError, match=r"^MLflow has not stored all entries: run the same command"
+    ):
         status_of([run])
 
 
