@@ -32,9 +32,10 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode
 from sidebyside.core.errors import UserError
 
 # Names in a folder that are not part of an output, as in .dvcignore: written by Python, file
-# managers, editors, and processes that were killed while writing.
+# managers, editors, network file systems, and processes that were killed while writing.
 IGNORED = (
-    *("__pycache__", ".DS_Store", "._*", "Thumbs.db", "desktop.ini"),
+    *("__pycache__", ".ipynb_checkpoints", ".DS_Store", "._*", "Thumbs.db", "desktop.ini"),
+    *(".directory", ".nfs*", ".fuse_hidden*"),
     *("*~", "*.bak", "*.sw[op]", ".#*", "#*#", ".*.tmp"),
 )
 
