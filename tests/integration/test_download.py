@@ -59,7 +59,9 @@ def command(root: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, str(root / "pipeline/download.py"), *arguments], environment
 
 
-def run(root: Path, *arguments: str, file_size: int | None = None) -> tuple[int, list[str], str]:
+def run(
+    root: Path, *arguments: str, file_size: int | None = None, encoding: str = "utf-8"
+) -> tuple[int, list[str], str]:
     """Return the exit status, the lines on standard output and the standard error."""
 
     def limit() -> None:
@@ -69,10 +71,10 @@ def run(root: Path, *arguments: str, file_size: int | None = None) -> tuple[int,
     words, environment = command(root, *arguments)
     done = subprocess.run(
         words,
-        env=environment,
+        env={**environment, "PYTHONIOENCODING": encoding},
         cwd="/",
         capture_output=True,
-        text=True,
+        encoding=encoding,
         check=False,
         preexec_fn=limit,
     )
@@ -102,6 +104,19 @@ def test_the_command_fills_data_raw_and_names_the_source(project: Path) -> None:
         "folder missing: no such folder",
         "download: 4 files, 12,000 bytes, from folder data/local, SHA-256 verified",
     ]
+    assert raw(project) == CONTENTS
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_damaged_source_is_skipped_in_any_encoding(project: Path, encoding: str) -> None:
+    offer(project)
+    shutil.copytree(project / "data/local", project / "damaged")
+    for path in (project / "damaged").iterdir():
+        path.write_bytes(gzip.compress(bytes(3000)))
+    set_sources(project, {"folder": "damaged"}, {"folder": "data/local"})
+    status, lines, error = run(project, encoding=encoding)
+    assert (status, error) == (0, "")
+    assert "wrong checksum" in lines[0]
     assert raw(project) == CONTENTS
 
 

@@ -5,9 +5,7 @@ colours, on a light or dark background; the steps of its preparation are printed
 the one with the highest validation accuracy.
 """
 
-import io
 import itertools
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,8 +46,6 @@ def main() -> None:
         str(name): predict_probabilities(load_model(paths.model(name)), picture.pixels[None])[0]
         for name in names
     }
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # no █ in Latin-1, for example
     print(
         f"{printable(str(image))}: {'; '.join(picture.steps)}\n\n{probability_table(probabilities)}"
     )

@@ -53,12 +53,10 @@ with _suppress_stderr():
 
 @pytest.mark.slow
 def test_tensorflow_has_fixed_settings_and_prints_nothing(tmp_path: Path) -> None:
-    user_settings = {
-        "floatx": "float64",
-        "epsilon": 0.001,
-        "image_data_format": "channels_first",
-    }
-    (tmp_path / "keras.json").write_text(json.dumps({**user_settings, "backend": "jax"}))
+    user_settings = {"floatx": "float64", "epsilon": 0.001, "image_data_format": "invalid"}
+    for folder in (tmp_path, tmp_path / ".keras"):
+        folder.mkdir(exist_ok=True)
+        (folder / "keras.json").write_text(json.dumps({**user_settings, "backend": "jax"}))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
@@ -70,6 +68,7 @@ def test_tensorflow_has_fixed_settings_and_prints_nothing(tmp_path: Path) -> Non
             "PYTHONPATH": str(SOURCES),
             "KERAS_BACKEND": "jax",
             "KERAS_HOME": str(tmp_path),
+            "HOME": str(tmp_path),
         },
     )
     settings = "float32 1e-07 channels_last"
