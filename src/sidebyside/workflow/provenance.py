@@ -19,7 +19,7 @@ from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
 from sidebyside.workflow import git
-from sidebyside.workflow.graph import outputs_of
+from sidebyside.workflow.graph import outputs_of, shell_path
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
 FOLDER = ".state/provenance"
@@ -90,7 +90,7 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
     if origin := os.environ.get("DVC_ROOT"):
         folders.append(Path(origin) / FOLDER)
     files = [folder / f"{stage}.json" for folder in folders]
-    entries = [parse(file, read_json(file)) for file in files if file.is_file()]
+    entries = [_read(file) for file in files if file.is_file()]
     recorded = {file: read_json(file) for name in RECORDED if (file := root / name).is_file()}
     entries += [parse(file, found[stage]) for file, found in recorded.items() if stage in found]
     for entry in entries:
@@ -105,8 +105,21 @@ def written(root: Path) -> frozenset[tuple[str, str]]:
     Raises:
         UserError: an entry is damaged.
     """
-    entries = (parse(file, read_json(file)) for file in (root / FOLDER).glob("*.json"))
+    entries = (_read(file) for file in (root / FOLDER).glob("*.json"))
     return frozenset(item for entry in entries for item in entry.outputs.items())
+
+
+def _read(file: Path) -> Provenance:
+    """Return an entry of a checkout.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return parse(file, read_json(file))
+    except UserError:
+        path = shell_path(file)
+        raise UserError(f"{path} is damaged: `rm {path}` makes the origin unknown") from None
 
 
 def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ import yaml
 from sidebyside.core.errors import UserError
 from sidebyside.workflow import provenance
 from sidebyside.workflow.provenance import Provenance, Source
+from tests.support.dvc_project import mend
 
 MACHINE = {"fingerprint": "abc", "processor": "x"}
 
@@ -77,12 +77,23 @@ def test_a_recorded_entry_is_found_without_any_other(
     assert provenance.find(tmp_path, "train@m", [model]) == written
 
 
-@pytest.mark.parametrize("content", [[], {}, {"key": "k"}, {"source": 1}, {"source": {"x": 1}}])
-def test_a_damaged_entry_is_named(tmp_path: Path, model: Path, content: Any) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"key": "k"}', '{"source": 1}', '{"source": {"x": 1}}']
+)
+def test_a_damaged_entry_is_removed_by_the_command_in_the_message(
+    tmp_path: Path, model: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write(tmp_path, model)
-    (tmp_path / provenance.FOLDER / "train@m.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"train@m\.json is damaged: delete it"):
+    entry = tmp_path / provenance.FOLDER / "train@m.json"
+    entry.write_text(content)
+    damaged = r"provenance/train@m\.json is damaged: `rm "
+    with pytest.raises(UserError, match=damaged) as error:
         provenance.find(tmp_path, "train@m", [model])
+    with pytest.raises(UserError, match=damaged):
+        provenance.written(tmp_path)
+    mend(str(error.value))
+    assert provenance.find(tmp_path, "train@m", [model]) is None
 
 
 def test_unknown_provenance_is_identified_by_the_outputs(tmp_path: Path, model: Path) -> None:
