@@ -39,6 +39,13 @@ TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 NAME = "mlp-original-1"
 
 
+@pytest.fixture
+def unrecorded(own: "Checkout") -> "Checkout":
+    """A checkout without dvc.lock, so that stages do not see that a file was changed by hand."""
+    (own.root / "dvc.lock").unlink()
+    return own
+
+
 def error_line(stderr: str, program: str) -> str:
     """Return the only line that a stage's script prints; DVC may add lines of its own."""
     assert "Traceback" not in stderr, stderr
@@ -122,48 +129,48 @@ def at(position: int, content: bytes) -> Callable[[bytes], bytes]:
     ],
 )  # fmt: skip
 def test_a_damaged_raw_file_is_refused(
-    own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
+    unrecorded: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    rewrite(own.root / "data/raw" / file, change)
-    line = refused(own, "preprocess")
+    rewrite(unrecorded.root / "data/raw" / file, change)
+    line = refused(unrecorded, "preprocess")
     assert file in line
     assert message in line
 
 
-def test_swapped_raw_files_are_refused(own: "Checkout") -> None:
-    folder = own.root / "data/raw"
+def test_swapped_raw_files_are_refused(unrecorded: "Checkout") -> None:
+    folder = unrecorded.root / "data/raw"
     images = (folder / IMAGES).read_bytes()
     rewrite(folder / IMAGES, lambda old: (folder / LABELS).read_bytes())
     rewrite(folder / LABELS, lambda old: images)
     assert f"{IMAGES}: magic number is 0x00000801, expected 0x00000803" in refused(
-        own, "preprocess"
+        unrecorded, "preprocess"
     )
 
 
-def test_test_labels_in_place_of_training_labels_are_refused(own: "Checkout") -> None:
-    folder = own.root / "data/raw"
+def test_test_labels_in_place_of_training_labels_are_refused(unrecorded: "Checkout") -> None:
+    folder = unrecorded.root / "data/raw"
     rewrite(folder / LABELS, lambda old: (folder / TEST_LABELS).read_bytes())
-    line = refused(own, "preprocess")
+    line = refused(unrecorded, "preprocess")
     assert "400 images" in line
     assert "100 labels" in line
 
 
-def test_damaged_data_fails_the_dvc_stage_and_leaves_its_outputs(own: "Checkout") -> None:
-    raw, split = own.root / "data/raw" / LABELS, own.root / "data/processed/val.npz"
+def test_damaged_data_fails_the_dvc_stage_and_leaves_its_outputs(unrecorded: "Checkout") -> None:
+    raw, split = unrecorded.root / "data/raw" / LABELS, unrecorded.root / "data/processed/val.npz"
     good = {path: path.read_bytes() for path in (raw, split)}
     rewrite(raw, at(8, b"\x0b"))
-    before = own.results()
-    done = own.run("dvc", "repro", "--single-item", "preprocess", fails=True)
+    before = unrecorded.results()
+    done = unrecorded.run("dvc", "repro", "--single-item", "preprocess", fails=True)
     assert f"{LABELS}: label 11 at 0" in error_line(done.stderr, "preprocess")
     assert "failed to reproduce 'preprocess'" in done.stderr
-    assert own.results() == before
+    assert unrecorded.results() == before
     # The advice of the errors cures them.
     assert "label 11 at 0 is outside 0–9: run `dvc repro download`" in done.stderr
-    own.run("dvc", "repro", "download")
+    unrecorded.run("dvc", "repro", "download")
     assert raw.read_bytes() == good[raw]
     rewrite(split, lambda old: old[:-100])
-    assert refused(own, "train", "mlp", "original", "1").endswith(": run `dvc repro`")
-    own.run("dvc", "repro", "preprocess")
+    assert refused(unrecorded, "train", "mlp", "original", "1").endswith(": run `dvc repro`")
+    unrecorded.run("dvc", "repro", "preprocess")
     assert split.read_bytes() == good[split]
 
 
@@ -324,19 +331,19 @@ def test_an_invalid_command_line_exits_with_status_2(
     ],
 )
 def test_invalid_hyperparameters_are_refused(
-    own: "Checkout", change: Mapping[str, Any], message: str
+    unrecorded: "Checkout", change: Mapping[str, Any], message: str
 ) -> None:
-    path = own.root / "reports/tune/mlp/hyperparameters.json"
+    path = unrecorded.root / "reports/tune/mlp/hyperparameters.json"
     content = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
-    line = refused(own, "train", "mlp", "original", "1")
+    line = refused(unrecorded, "train", "mlp", "original", "1")
     assert "reports/tune/mlp/hyperparameters.json" in line
     assert message in line
 
 
-def test_hyperparameters_that_are_not_json_are_refused(own: "Checkout") -> None:
-    (own.root / "reports/tune/mlp/hyperparameters.json").write_text("{")
-    line = refused(own, "train", "mlp", "original", "1")
+def test_hyperparameters_that_are_not_json_are_refused(unrecorded: "Checkout") -> None:
+    (unrecorded.root / "reports/tune/mlp/hyperparameters.json").write_text("{")
+    line = refused(unrecorded, "train", "mlp", "original", "1")
     assert "reports/tune/mlp/hyperparameters.json is not valid JSON" in line
 
 
@@ -358,9 +365,9 @@ def test_hyperparameters_that_are_not_json_are_refused(own: "Checkout") -> None:
         ("evaluate", "reports/preprocess/classes.csv"),
     ],
 )
-def test_a_missing_input_is_named(own: "Checkout", script: str, file: str) -> None:
-    (own.root / file).unlink()
-    line = refused(own, *script.split())
+def test_a_missing_input_is_named(unrecorded: "Checkout", script: str, file: str) -> None:
+    (unrecorded.root / file).unlink()
+    line = refused(unrecorded, *script.split())
     assert f"{file} is missing" in line
 
 
@@ -372,9 +379,9 @@ def test_a_missing_input_is_named(own: "Checkout", script: str, file: str) -> No
         ("evaluate", f"models/{NAME}.keras"),
     ],
 )
-def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> None:
-    rewrite(own.root / file, lambda old: old[: len(old) // 2])
-    assert file in refused(own, *script.split())
+def test_a_truncated_input_is_named(unrecorded: "Checkout", script: str, file: str) -> None:
+    rewrite(unrecorded.root / file, lambda old: old[: len(old) // 2])
+    assert file in refused(unrecorded, *script.split())
 
 
 @pytest.mark.parametrize(
@@ -391,18 +398,18 @@ def test_a_truncated_input_is_named(own: "Checkout", script: str, file: str) -> 
     ],
 )  # fmt: skip
 def test_a_damaged_file_of_an_earlier_stage_is_named(
-    own: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
+    unrecorded: "Checkout", file: str, change: Callable[[bytes], bytes], message: str
 ) -> None:
-    rewrite(own.root / file, change)
-    line = refused(own, "evaluate")
+    rewrite(unrecorded.root / file, change)
+    line = refused(unrecorded, "evaluate")
     assert file in line
     assert message in line
 
 
-def test_a_model_in_place_of_another_is_refused(own: "Checkout") -> None:
-    other = (own.root / "models/mlp-augmented-1.keras").read_bytes()
-    rewrite(own.root / f"models/{NAME}.keras", lambda old: other)
-    line = refused(own, "evaluate")
+def test_a_model_in_place_of_another_is_refused(unrecorded: "Checkout") -> None:
+    other = (unrecorded.root / "models/mlp-augmented-1.keras").read_bytes()
+    rewrite(unrecorded.root / f"models/{NAME}.keras", lambda old: other)
+    line = refused(unrecorded, "evaluate")
     assert f"{NAME}.keras is not the model that reports/train/{NAME} describes" in line
     assert f"dvc repro --force --single-item train@{NAME}" in line
 
@@ -427,15 +434,15 @@ def test_a_model_that_does_not_return_probabilities_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_classes_without_images_cannot_be_augmented(own: "Checkout") -> None:
-    path = own.root / "data/processed/train.npz"
+def test_classes_without_images_cannot_be_augmented(unrecorded: "Checkout") -> None:
+    path = unrecorded.root / "data/processed/train.npz"
     with np.load(path) as arrays:
         kept = arrays["labels"] != 2
         images, labels = arrays["images"][kept], arrays["labels"][kept]
     path.unlink()
     np.savez(path, images=images, labels=labels)
-    own.edit({"augment.classes": [2]})
-    assert "the train split has no images of classes [2]" in refused(own, "augment")
+    unrecorded.edit({"augment.classes": [2]})
+    assert "the train split has no images of classes [2]" in refused(unrecorded, "augment")
 
 
 def test_a_folder_in_place_of_a_result_leaves_all_results_unchanged(own: "Checkout") -> None:

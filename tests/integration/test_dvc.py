@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -225,8 +224,11 @@ def test_a_model_changed_behind_dvc_is_neither_evaluated_nor_used(
     own: Checkout, tmp_path: Path
 ) -> None:
     for path in ("models/{}.keras", "reports/train/{}/model.json"):  # they agree with each other
-        source, target = (own.root / path.format(f"cnn-{kind}-1") for kind in DATA)
-        shutil.copyfile(source, target)
+        first, second = (own.root / path.format(f"cnn-{kind}-1") for kind in DATA)
+        contents = first.read_bytes(), second.read_bytes()
+        for file, content in zip((second, first), contents, strict=True):
+            file.unlink()
+            file.write_bytes(content)
     picture = tmp_path / "picture.png"
     image = Image.new("L", (28, 28))
     image.paste(255, (8, 8, 20, 20))
@@ -239,7 +241,7 @@ def test_a_model_changed_behind_dvc_is_neither_evaluated_nor_used(
             fails=True,
         ),
     ):
-        assert "models/cnn-augmented-1.keras is not as dvc.lock records it" in done.stderr
+        assert re.search(r"models/cnn-\w+-1.keras is not as dvc.lock records it", done.stderr)
 
 
 def test_a_model_changed_by_hand_is_trained_again_with_a_note_on_how_to_restore_it(
