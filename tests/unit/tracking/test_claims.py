@@ -2,7 +2,10 @@
 
 import contextlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
 from pathlib import Path
+from threading import Semaphore
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import Store, open_store
 from sidebyside.tracking.views import SEARCH, TRAINING, Experiment
-from tests.support.stores import points_of, runs_of
+from tests.support.stores import client_of, points_of, runs_of
 
 CURVE = [(epoch, epoch / 10) for epoch in range(1, 4)]
 
@@ -116,25 +119,45 @@ def test_the_trials_of_a_search_go_with_it(root: Path, clones: list[Path]) -> No
     assert {run.info.run_id for run in runs_of(root, SEARCH)} == {fast.run_id, t.run_id}
 
 
-@pytest.mark.parametrize("first_is_older", [True, False])
-def test_of_two_runs_completed_at_the_same_moment_every_process_keeps_the_older(
-    root: Path, clones: list[Path], monkeypatch: pytest.MonkeyPatch, first_is_older: bool
+class InTurn:
+    """A client whose calls wait for their turn."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self.client, self.turn, self.done = client, Semaphore(0), Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.turn.acquire()
+            try:
+                return getattr(self.client, name)(*arguments, **options)
+            finally:
+                self.done.release()
+
+        return call
+
+
+# Each process lists the runs, marks its own, lists again and deletes; the older run is "o".
+@pytest.mark.parametrize("order", sorted({"".join(one) for one in permutations("oonn")}))
+def test_of_two_runs_completed_at_the_same_moment_every_process_keeps_the_same(
+    root: Path, clones: list[Path], order: str
 ) -> None:
-    contexts = [open_run(clone, TRAINING, "run", "k") for clone in clones]
-    order = (0, 1) if first_is_older else (1, 0)
-    opened = {number: contexts[number].__enter__() for number in order}
-    client, set_tag = open_store(clones[0]).client, MlflowClient.set_tag
-
-    def overtaken(self: MlflowClient, run_id: str, name: str, *rest: Any, **options: Any) -> None:
-        if name == "logged":
-            monkeypatch.setattr(client, "set_tag", set_tag.__get__(client))
-            contexts[1].__exit__(None, None, None)  # between its look and its mark
-        set_tag(self, run_id, name, *rest, **options)
-
-    monkeypatch.setattr(client, "set_tag", overtaken.__get__(client))
-    contexts[0].__exit__(None, None, None)
-    (run,) = complete(root)
-    assert run.info.run_id == opened[order[0]].run_id
+    store = open_store(clones[0])
+    experiment = store.experiment(TRAINING)
+    runs = {name: store.client.create_run(experiment, tags={"key": "k"}) for name in "on"}
+    clients = {name: InTurn(client_of(root)) for name in runs}
+    with ThreadPoolExecutor(2) as pool:
+        ends = [
+            pool.submit(claims.mark_first, clients[name], run, "logged", "k")
+            for name, run in runs.items()
+        ]
+        for name in f"on{order}":
+            clients[name].turn.release()
+            clients[name].done.acquire(timeout=30)
+        for client in clients.values():
+            client.turn.release(100)
+        for end in ends:
+            end.result()
+    assert len(complete(root)) == len(runs_of(root)) == 1
 
 
 def test_a_clone_resumes_its_own_run_and_removes_the_stopped_run_of_another(
