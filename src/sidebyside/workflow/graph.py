@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import MAX_YAML_BYTES, path_digest, read_yaml
+from sidebyside.core.files import MAX_YAML_BYTES, is_ignored, path_digest, read_yaml
 from sidebyside.workflow import git
 
 GRAPH = "dvc.yaml"
@@ -215,7 +215,11 @@ def code(root: Path, stage: str) -> dict[str, str]:
     for name in entry(root, stage)["deps"]:
         path = root / name
         inside = path.rglob("*") if path.is_dir() else [path]
-        files += [file for file in inside if file.suffix in CODE]
+        files += [
+            file
+            for file in inside
+            if file.suffix in CODE and not is_ignored(file.relative_to(root))
+        ]
     return {file.relative_to(root).as_posix(): _digest(file) for file in sorted(files)}
 
 

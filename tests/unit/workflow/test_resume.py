@@ -245,3 +245,16 @@ def test_an_output_in_a_folder_is_known_by_its_path(tmp_path: Path) -> None:
 
 
 # The time that work took
+
+
+def test_files_of_editors_and_file_managers_are_not_code(checkout: Path) -> None:
+    stages = {"train": {"deps": ["src/library"]}}
+    (checkout / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    key = work_key(checkout, "train", INPUTS)
+    (checkout / "src/library/.#a.py").symlink_to("user@host.123")  # an Emacs lock
+    (checkout / "src/library/._a.py").write_bytes(b"\0")
+    (checkout / "src/library/.ipynb_checkpoints").mkdir()
+    (checkout / "src/library/.ipynb_checkpoints/a.py").touch()
+    assert work_key(checkout, "train", INPUTS) == key
+    (checkout / "src/library/c.py").touch()
+    assert work_key(checkout, "train", INPUTS) != key
