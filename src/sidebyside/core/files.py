@@ -291,15 +291,14 @@ def path_digest(path: Path) -> str:
     if not path.is_dir():
         return md5(path)
     files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-    names = sorted(file.as_posix() for file in files if not is_ignored(file))
+    names = sorted(file.as_posix() for file in files if not any(map(_is_ignored, file.parts)))
     listing = [{"md5": md5(path / name), "relpath": name} for name in names]
     text = json.dumps(listing, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def is_ignored(path: Path) -> bool:
-    """Return whether a path relative to a folder is not part of that folder as an output."""
-    return any(fnmatchcase(part, pattern) for part in path.parts for pattern in IGNORED)
+def _is_ignored(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in IGNORED)
 
 
 def _digest(path: Path, hasher: "hashlib._Hash") -> str:

@@ -10,11 +10,12 @@ import shlex
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import MAX_YAML_BYTES, is_ignored, path_digest, read_yaml
+from sidebyside.core.files import IGNORED, MAX_YAML_BYTES, path_digest, read_yaml
 from sidebyside.workflow import git
 
 GRAPH = "dvc.yaml"
@@ -218,9 +219,13 @@ def code(root: Path, stage: str) -> dict[str, str]:
         files += [
             file
             for file in inside
-            if file.suffix in CODE and not is_ignored(file.relative_to(root))
+            if file.suffix in CODE and not _is_ignored(file.relative_to(root))
         ]
     return {file.relative_to(root).as_posix(): _digest(file) for file in sorted(files)}
+
+
+def _is_ignored(path: Path) -> bool:
+    return any(fnmatchcase(part, pattern) for part in path.parts for pattern in IGNORED)
 
 
 def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
