@@ -103,10 +103,10 @@ def _is_in_use(root: Path) -> bool:
     try:
         with (root / ".dvc/tmp/lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # there is no lock file, or its file system has no locks
+        return False
     return False
 
 
