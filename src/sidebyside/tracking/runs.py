@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidebyside.tracking import claims
+from sidebyside.tracking import concurrency
 from sidebyside.tracking.guard import UNREACHABLE, warn
 from sidebyside.tracking.index import PARENT_TAG
 from sidebyside.tracking.run import Run, text_of
@@ -147,11 +147,11 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
     with contextlib.ExitStack() as stack:
         # The lock of a search covers its trials.
         if work.parent is None:
-            holder = stack.enter_context(claims.claim(store.folder, work.key))
+            holder = stack.enter_context(concurrency.work_lock(store.folder, work.key))
         else:
             holder = work.parent.holder
         if holder is None:
-            with _open_claimed(store, work) as run:
+            with _open_locked(store, work) as run:
                 yield run
             return
         if work.parent is None:
@@ -172,7 +172,7 @@ def _open(store: Store, work: _RunKey) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
-def _open_claimed(store: Store, work: _RunKey) -> Iterator[Run]:
+def _open_locked(store: Store, work: _RunKey) -> Iterator[Run]:
     """Find or create the run of a piece of work, and end it with the block."""
     missed: Counter[str] = Counter() if work.parent is None else work.parent.missed
     added: Counter[str] = Counter() if work.parent is None else work.parent.added
@@ -237,7 +237,7 @@ def _mark(store: Store, work: _RunKey, run: Any) -> Any:
     if store.local or work.parent is not None or work.evaluated is not None:
         store.client.set_tag(run.info.run_id, *work.mark, synchronous=True)
         return run
-    return claims.mark_first(store.client, run, *work.mark)
+    return concurrency.mark_first(store.client, run, *work.mark)
 
 
 def _remove_leftovers(artifacts: Path) -> None:
@@ -288,13 +288,13 @@ def _find(store: Store, work: _RunKey) -> Any:
 
 def _best(store: Store, work: _RunKey, runs: Sequence[Any]) -> Any:
     """Return the run to log to: a complete one, or else the oldest that is not another clone's."""
-    clone = None if store.local or work.parent else claims.clone_id(store.folder)
+    clone = None if store.local or work.parent else concurrency.clone_id(store.folder)
 
     def is_trained(run: Any) -> bool:
         return bool(run.data.tags.get(LOGGED_TAG) == work.key)
 
     def is_own(run: Any) -> bool:
-        return clone is None or run.data.tags.get(claims.CLONE_TAG) == clone
+        return clone is None or run.data.tags.get(concurrency.CLONE_TAG) == clone
 
     return min(
         (run for run in runs if is_trained(run) or is_own(run)),
@@ -321,7 +321,7 @@ def _tags(store: Store, work: _RunKey) -> dict[str, str]:
         "mlflow.user": _user(),
         NOTE_TAG: work.description or None,
         PARENT_TAG: work.parent.run_id if work.parent else None,
-        claims.CLONE_TAG: None if store.local else claims.clone_id(store.folder),
+        concurrency.CLONE_TAG: None if store.local else concurrency.clone_id(store.folder),
         **work.tags,
     }
     return {name: text_of(value, MAX_TAG) for name, value in tags.items() if value is not None}

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sidebyside.core.errors import UserError
-from sidebyside.tracking import claims
+from sidebyside.tracking import concurrency
 from sidebyside.tracking.backfill import ensure_opened
 from sidebyside.tracking.index import Index
 from sidebyside.tracking.run import Run
@@ -45,7 +45,7 @@ def clones(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
 def test_a_run_that_another_process_logs_is_left_to_it(
     root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(claims, "PATIENCE", 0.0)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.0)
     with open_run(root, SEARCH, "search", "k") as first:
         with open_run(root, SEARCH, "search", "k") as second:
             log(second)
@@ -147,7 +147,7 @@ def test_of_two_runs_completed_at_the_same_moment_every_process_keeps_the_same(
     clients = {name: InTurn(client_of(root)) for name in runs}
     with ThreadPoolExecutor(2) as pool:
         ends = [
-            pool.submit(claims.mark_first, clients[name], run, "logged", "k")
+            pool.submit(concurrency.mark_first, clients[name], run, "logged", "k")
             for name, run in runs.items()
         ]
         for name in f"on{order}":
@@ -183,8 +183,8 @@ def test_a_clone_resumes_its_own_run_and_removes_the_stopped_run_of_another(
 def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
     folder = tmp_path / "clone"
     folder.mkdir()
-    name = claims.clone_id(folder)
+    name = concurrency.clone_id(folder)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    assert claims.clone_id(copy) != name
+    assert concurrency.clone_id(copy) != name
     moved = folder.rename(tmp_path / "moved")
-    assert claims.clone_id(moved) == name
+    assert concurrency.clone_id(moved) == name

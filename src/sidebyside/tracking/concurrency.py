@@ -25,7 +25,7 @@ ENDED = {"KILLED", "FAILED"}  # statuses of a run whose process has ended withou
 
 
 @contextlib.contextmanager
-def claim(folder: Path, key: str) -> Iterator[str | None]:
+def work_lock(folder: Path, key: str) -> Iterator[str | None]:
     """Hold the lock of a piece of work; yield a description of its holder if another has it.
 
     Args:
