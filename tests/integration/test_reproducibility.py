@@ -64,7 +64,7 @@ def test_stages_give_the_same_bytes_without_tracking(
             assert reason in done.stderr
             assert f"not logged to MLflow: {run}: " in done.stderr
             assert ("1 model" in done.stderr) == (stage[0] == "train")
-    assert f"{damaged.name} is not valid JSON" in done.stderr
+    assert f"{damaged.name} is damaged" in done.stderr
 
 
 # The declarations in dvc.yaml, compared with the reads recorded in the second run.

@@ -231,8 +231,6 @@ def main() -> None:
     gc.disable()
     for name in LIBRARIES:
         importlib.import_module(name)
-    # keras-tuner registers a class, which MLflow would pickle beside the models of other stages.
-    sys.modules["keras"].saving.get_custom_objects().clear()
     gc.freeze()
     gc.enable()
     if request := server.wait():

@@ -4,6 +4,7 @@ The model's file is the one that was evaluated, byte for byte. Sizes and digests
 stored in a tag, so that a missing, truncated or altered file is found without loading the model.
 """
 
+import contextlib
 import importlib
 import json
 import shutil
@@ -145,6 +146,18 @@ def _create(store: Store, run: Any) -> Any:
     )
 
 
+@contextlib.contextmanager
+def _without_custom_objects() -> Iterator[None]:
+    """Hide the classes that libraries such as keras-tuner register: MLflow would pickle them."""
+    registered = importlib.import_module("keras").saving.get_custom_objects()
+    hidden = dict(registered)
+    registered.clear()
+    try:
+        yield
+    finally:
+        registered.update(hidden)
+
+
 def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Images) -> None:
     """Store the files of a model, and their sizes and digests.
 
@@ -155,7 +168,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
     with imports.fast_imports():
         flavor = importlib.import_module("mlflow.tensorflow")
         models = importlib.import_module("mlflow.models")
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, _without_custom_objects():
         folder = Path(temporary) / "model"
         flavor.save_model(
             loading.load_model(model) if isinstance(model, Path) else model,
