@@ -7,6 +7,7 @@ one line with the command that mends it.
 import contextlib
 import json
 import os
+import shlex
 import sqlite3
 import sys
 import time
@@ -29,10 +30,12 @@ from sidebyside.workflow.graph import (
     PARAMETERS,
     committed,
     is_committed,
+    outputs_of,
     read_merged,
     recorded_stages,
     shell_path,
 )
+from sidebyside.workflow.resume import FOLDER
 
 ATTEMPTS, PAUSE = 5, 0.1  # seconds
 LOCKS = (".dvc/tmp/lock", ".dvc/tmp/rwlock")
@@ -62,7 +65,11 @@ def find_faults(root: Path) -> list[str]:
     Args:
         root: folder of dvc.yaml.
     """
+    if faults := list(_kind_faults(root)):
+        return faults
     if faults := [*_text_faults(root), *_configuration_faults(root)]:
+        return faults
+    if faults := list(_folder_faults(root)):
         return faults
     # DVC opens its databases last, so the folders are known even if it cannot open those.
     repository = Repo.__new__(Repo)
@@ -84,6 +91,37 @@ def find_faults(root: Path) -> list[str]:
     if faults:
         return faults
     return integrity.cures(root, integrity.tampered_outputs(root, cache), cache)
+
+
+def _kind_faults(root: Path) -> Iterator[str]:
+    """Yield a line for each file of DVC that is a folder, a pipe or a link to nothing."""
+    if not os.path.lexists(root / ".dvc") and is_committed(root, ".dvc"):
+        yield f"{shell_path(root / '.dvc')} is missing: {_restore(root / '.dvc')}"
+    for name in (GRAPH, PARAMETERS, LOCK, *LOCKS):
+        path = shell_path(root / name)
+        if os.path.lexists(root / name) and not (root / name).is_file():
+            cure = f"`mv {path} {path}.damaged` moves it away"
+            if is_committed(root, name):
+                cure = f"`mv {path} {path}.damaged && git checkout HEAD -- {path}` restores it"
+            yield f"{path} is not a file: {cure}"
+
+
+def _folder_faults(root: Path) -> Iterator[str]:
+    """Yield a line for each folder of outputs or state that is a file or a link to nothing.
+
+    Such a link may lead to a disk that is not mounted. The stage would fail at its end.
+    """
+    names = {os.path.dirname(name) for name in outputs_of(root)}  # noqa: PTH120 (keeps "models/")
+    names |= {".dvc/tmp", ".dvc/cache", FOLDER}
+    parts = [[root / name, *(root / name).parents] for name in sorted(names)]
+    inside = (path for paths in parts for path in paths if path.is_relative_to(root))
+    for folder in dict.fromkeys(inside):
+        path = shell_path(folder)
+        if folder.is_symlink() and not folder.exists():
+            target = shlex.quote(str(folder.readlink()))
+            yield f"{path} is a link to {target}, which is missing: `rm {path}` removes the link"
+        elif folder.exists() and not folder.is_dir():
+            yield f"{path} is not a folder: `mv {path} {path}.damaged` moves it away"
 
 
 def _text_faults(root: Path) -> Iterator[str]:

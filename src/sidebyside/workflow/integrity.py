@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import path_digest, read_json
+from sidebyside.core.files import IGNORED, path_digest, read_json
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import (
     LOCK,
@@ -103,7 +103,9 @@ def tampered_outputs(root: Path, cache: Path, patterns: Collection[str] = ("*",)
     changed = changed_outputs(root, patterns)
     stages, unfinished = recorded_stages(root), (root / FOLDER / UNFINISHED).glob("*")
     expected = {output for mark in unfinished for output in stages.get(mark.name, ())}
-    expected |= {output for output in changed if object_file(cache, changed[output]).exists()}
+    expected |= {
+        output for output, md5 in changed.items() if md5 and object_file(cache, md5).exists()
+    }
     # A stage that has ended in the meantime has written its provenance.
     return changed_outputs(root, changed.keys() - expected)
 
@@ -130,14 +132,14 @@ def changed_outputs(root: Path, patterns: Collection[str] = ("*",)) -> dict[str,
     return dict(changed.items() - made)
 
 
-def cures(root: Path, changed: Collection[str], cache: Path) -> list[str]:
+def cures(root: Path, changed: Mapping[str, str], cache: Path) -> list[str]:
     """Return a line for each damaged object and changed output: its path, and what restores it.
 
     Only the objects of recorded outputs are checked, not those of earlier runs.
 
     Args:
         root: folder of dvc.lock.
-        changed: the changed outputs.
+        changed: changed output → present MD5.
         cache: folder of DVC's cache.
     """
     recorded = recorded_outputs(root)
@@ -157,7 +159,15 @@ def cures(root: Path, changed: Collection[str], cache: Path) -> list[str]:
     for output in sorted(changed):
         in_git = committed.get(output) == recorded[output] and is_committed(root, output)
         objects = {part.object for part in parts[output]}
-        cure = _output_cure(root, output, objects, damaged - copies.keys(), in_git=in_git)
+        lost = {file for file in objects & damaged if file not in copies}
+        restorable = objects and not lost and all(file.exists() for file in objects)
+        if in_git:
+            cure = _git_cure(root, output)
+        elif restorable:
+            cure = _cache_cure(root, output, readable=bool(changed[output]))
+        else:
+            files = " ".join(map(shell_path, [root / output, *sorted(lost)]))
+            cure = f"`rm -rf {files}` makes DVC create it again"
         lines.append(f"{shell_path(root / output)} is not as {LOCK} records it: {cure}")
     return lines
 
@@ -168,17 +178,21 @@ def _object_cure(file: Path, output: str, copies: Mapping[Path, Path]) -> str:
     return f"`rm -f {shell_path(file)}` makes DVC create {output} again"
 
 
-def _output_cure(
-    root: Path, output: str, objects: Collection[Path], damaged: Collection[Path], *, in_git: bool
-) -> str:
-    path, lost = shell_path(root / output), [file for file in objects if file in damaged]
-    if in_git:
-        remove = f"rm -r {path} && " if (root / output).is_dir() else ""
-        return f"`{remove}git checkout HEAD -- {path}` restores it"
-    if objects and not lost and all(file.exists() for file in objects):
+def _git_cure(root: Path, output: str) -> str:
+    path = shell_path(root / output)
+    remove = f"rm -r {path} && " if (root / output).is_dir() else ""
+    return f"`{remove}git checkout HEAD -- {path}` restores it"
+
+
+def _cache_cure(root: Path, output: str, *, readable: bool) -> str:
+    """Return the cure of an output whose content is in DVC's cache.
+
+    DVC reads the present output before it replaces it, and a named pipe has no end.
+    """
+    if readable:
         return f"`{dvc(root)} checkout --force {shlex.quote(output)}` restores it"
-    files = " ".join([path, *sorted(map(shell_path, lost))])
-    return f"`rm -rf {files}` makes DVC create it again"
+    path = shell_path(root / output)
+    return f"`rm -rf {path} && {dvc(root)} checkout --force {shlex.quote(output)}` restores it"
 
 
 def _parts(root: Path, output: str, digest: str, cache: Path) -> list[Part]:
@@ -221,10 +235,12 @@ def _same(file: Path, other: Path) -> bool:
 
 
 def _digests(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return path → MD5, or an empty text if a file cannot be read."""
+    """Return path → MD5, or an empty text if DVC cannot read it, such as a named pipe."""
 
     def digest(path: Path) -> str:
         try:
+            if path.is_dir() and not all(map(_is_readable, path.rglob("*"))):
+                return ""
             return path_digest(path)
         except (OSError, UserError):
             return ""
@@ -232,6 +248,14 @@ def _digests(paths: Iterable[Path]) -> dict[Path, str]:
     paths = list(paths)
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter's lock
         return dict(zip(paths, pool.map(digest, paths), strict=True))
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether DVC can read an entry of a folder, or ignores it."""
+    if any(fnmatchcase(path.name, pattern) for pattern in IGNORED):
+        return True
+    is_text = not any("\ud800" <= character <= "\udfff" for character in path.name)
+    return is_text and (path.is_file() or path.is_dir())
 
 
 def _overlap(output: str, pattern: str) -> bool:

@@ -127,6 +127,22 @@ RESTORED: dict[str, tuple[Damage, str]] = {
         lambda root: change(cached(root, MODEL), protected=True),
         ".dvc/cache/",
     ),
+    "pipe in the place of a model": (
+        lambda root: replace(root / MODEL, os.mkfifo),
+        f"{MODEL} is not as dvc.lock records it: `rm -rf {MODEL} && dvc checkout",
+    ),
+    "pipe in a folder": (
+        lambda root: os.mkfifo(root / FOLDER / "pipe"),
+        f"{FOLDER} is not as dvc.lock records it: `rm -rf {FOLDER} && dvc checkout",
+    ),
+    "link to nothing in a folder": (
+        lambda root: (root / FOLDER / "link").symlink_to("nothing"),
+        f"{FOLDER} is not as dvc.lock records it: `rm -rf {FOLDER} && dvc checkout",
+    ),
+    "name that is not text in a folder": (
+        lambda root: (root / FOLDER / os.fsdecode(b"\xff")).touch(),
+        f"{FOLDER} is not as dvc.lock records it: `rm -rf {FOLDER} && dvc checkout",
+    ),
     "empty object": (lambda root: cut(cached(root, f"{FOLDER}/x")), ".dvc/cache/"),
 }
 
@@ -141,6 +157,67 @@ def test_a_damaged_file_is_named_with_a_command_that_restores_it(project: Path, 
     mend(fault)
     assert find_faults(project) == []
     assert stale(project) == set()
+
+
+def replace(path: Path, create: Damage) -> None:
+    """Create something else in the place of a file or folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    create(path)
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to("/nowhere/at all")
+
+
+@pytest.mark.parametrize("create", [os.mkdir, os.mkfifo, link_to_nothing])
+@pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock", "params.yaml", ".dvc/tmp/rwlock"])
+def test_what_is_in_the_place_of_a_file_is_moved_away(
+    project: Path, name: str, create: Damage
+) -> None:
+    replace(project / name, create)
+    (fault,) = find_faults(project)
+    assert fault.startswith(f"{name} is not a file: `mv {name} {name}.damaged")
+    mend(fault)
+    assert find_faults(project) == []
+    assert stale(project) == set()
+
+
+@pytest.mark.parametrize("name", ["models", "data", ".dvc/cache", ".dvc/tmp", ".state"])
+def test_a_folder_on_a_missing_disk_is_found_before_a_stage_runs(project: Path, name: str) -> None:
+    replace(project / name, link_to_nothing)
+    (fault,) = find_faults(project)
+    assert fault.startswith(f"{name} is a link to '/nowhere/at all', which is missing")
+    mend(fault)
+    assert find_faults(project) == []
+
+
+@pytest.mark.parametrize("name", ["models", ".dvc/cache", ".dvc/tmp", ".state"])
+def test_a_file_in_the_place_of_a_folder_is_found_before_a_stage_runs(
+    project: Path, name: str
+) -> None:
+    replace(project / name, Path.touch)
+    (fault,) = find_faults(project)
+    assert fault.startswith(f"{name} is not a folder")
+    mend(fault)
+    assert find_faults(project) == []
+
+
+def test_a_project_without_the_folder_of_dvc_is_restored(project: Path) -> None:
+    shutil.rmtree(project / ".dvc")
+    (fault,) = find_faults(project)
+    assert fault.startswith(".dvc is missing")
+    mend(fault)
+    assert find_faults(project) == []
+
+
+@pytest.mark.parametrize("content", ["", "text", "stages: []", "stages: {train: null}"])
+def test_a_graph_without_stages_is_refused(project: Path, content: str) -> None:
+    (project / "dvc.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"dvc\.yaml has no stage"):
+        find_faults(project)
 
 
 def remove_cached(root: Path) -> None:
