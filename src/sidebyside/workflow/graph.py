@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -64,7 +65,7 @@ def stage_outputs(root: Path, stage: str) -> list[str]:
         UserError: dvc.yaml has no such stage.
     """
     found = entry(root, stage)
-    listed = [out for kind in ("outs", "metrics", "plots") for out in found.get(kind, ())]
+    listed = [out for kind in ("outs", "metrics", "plots") for out in found.get(kind) or ()]
     return [name for out in listed for name in ([out] if isinstance(out, str) else out)]
 
 
@@ -166,11 +167,22 @@ def _parse_lock(path: Path) -> dict[str, dict[str, str]]:
         ]
     except (KeyError, TypeError, AttributeError):
         raise UserError("an entry is incomplete") from None
-    return {name: files["outs"] for name, files in read}
+    outputs = {name: files["outs"] for name, files in read}
+    for output in _outputs(outputs):
+        # Commands delete outputs, and advise to do so.
+        if Path(os.path.normpath(output)).parts[:1] in ((), ("..",), ("/",)):
+            raise UserError(f"the output {output} is not below its folder")
+    return outputs
 
 
 def _files(stage: Mapping[str, Any], part: str) -> dict[str, str]:
-    return {file["path"]: file["md5"] for file in stage.get(part, [])}
+    files = {file["path"]: file["md5"] for file in stage.get(part, [])}
+    for text in itertools.chain(files, files.values()):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} is not text")
+    if not all(digest.removesuffix(".dir").isalnum() for digest in files.values()):
+        raise TypeError("a digest is the name of a file in the cache")
+    return files
 
 
 def _outputs(stages: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -148,6 +148,12 @@ def test_recorded_outputs_are_read_from_dvc_lock(tmp_path: Path) -> None:
         "stages: {train: {outs: [{}]}}\n",
         "stages: {train: {outs: [{path: x, md5: 12",
         "stages: {train: {cmd: x}}",
+        "stages: {train: {outs: [{path: x, md5: 12}]}}\n",
+        "stages: {train: {outs: [{path: x, md5: ../../x}]}}\n",
+        "stages: {train: {outs: [{path: 7, md5: '1'}]}}\n",
+        "stages: {train: {outs: [{path: /etc, md5: '1'}]}}\n",
+        "stages: {train: {outs: [{path: x/../../y, md5: '1'}]}}\n",
+        "stages: {train: {outs: [{path: ., md5: '1'}]}}\n",
         "stages:\n<<<<<<< HEAD\n=======\n>>>>>>> other\n",
     ],
 )
