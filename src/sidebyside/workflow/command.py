@@ -26,14 +26,14 @@ EXIT_CODES = """exit status:
   1    failure; one line on standard error gives the reason
   2    invalid command line
   130  interrupted (Ctrl-C)
-  143  terminated"""
+  143  terminated, or its terminal was closed"""
 
 
 _leaves_at_once = False
 
 
 class Terminated(BaseException):
-    """SIGTERM, raised in the running code so that its clean-up runs."""
+    """SIGTERM or SIGHUP, raised in the running code so that its clean-up runs."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -60,8 +60,10 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     output.protect()
     name = Path(sys.argv[0]).stem
     _raise_on(signal.SIGTERM, Terminated)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored in a background job
-        _raise_on(signal.SIGINT, KeyboardInterrupt)
+    for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGHUP, Terminated)):
+        # A background job ignores SIGINT, and a command of nohup SIGHUP.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            _raise_on(number, error)
     try:
         main()
     except UserError as error:

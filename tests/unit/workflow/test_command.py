@@ -98,6 +98,26 @@ def test_sigterm_runs_the_clean_up_and_ends_with_status_143(tmp_path: Path) -> N
     assert error == "stage: terminated; run the same command again to resume\n"
 
 
+def test_a_closed_terminal_runs_the_clean_up(tmp_path: Path) -> None:
+    body = """\
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(10)
+        finally:
+            print('cleaned')
+        """
+    assert run(tmp_path, body)[:2] == (143, "cleaned\n")
+
+
+def test_a_command_of_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    body = "os.kill(os.getpid(), signal.SIGHUP); print('done')"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited
+    try:
+        assert run(tmp_path, body) == (0, "done\n", "")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 CONVERTED = """\
 from sidebyside.models.tensorflow_setup import configure
 configure(1)
