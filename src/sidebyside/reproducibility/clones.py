@@ -15,15 +15,17 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
 from sidebyside.workflow import command, copies, git
 from sidebyside.workflow.graph import LOCK, recorded_outputs
+from sidebyside.workflow.resume import FOLDER
 
 PLOT_PAGE = ".dvc/plots/page.html"  # written by `make install`, ignored by git
+NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")  # of the user; --no-verify skips two of them
 SMOKE = "smoke.txt"  # beside this module; one line key=value per parameter of a smoke run
 
 
 def main() -> None:
     """Copy the working tree of this checkout, without results, into a repository of its own."""
     parser = command.parser(main.__doc__)
-    parser.add_argument("target", type=Path, help="folder to create, or to update")
+    parser.add_argument("target", type=Path, help="folder to create, or below .state to update")
     copy(CHECKOUT, parser.parse_args().target)
 
 
@@ -38,7 +40,7 @@ def clone(root: Path, target: Path) -> Path:
     git.require_commit(root)
     top = git.ask(root, "rev-parse", "--show-toplevel")
     prefix = git.ask(root, "rev-parse", "--show-prefix") or ""
-    done = subprocess.run(["git", "clone", "--quiet", top or root, target], check=False)
+    done = subprocess.run(["git", *NO_HOOKS, "clone", "--quiet", top or root, target], check=False)
     if done.returncode:
         raise UserError(f"{root} cannot be cloned: see the lines above")
     copies.link_sources(root, target / prefix)
@@ -52,9 +54,13 @@ def copy(root: Path, target: Path) -> None:
     behind, apart from the data and DVC's plot page.
 
     Raises:
-        UserError: `root` is not in a git commit, or git fails in the copy.
+        UserError: `root` is not in a git commit, git fails in the copy, or `target` has files that
+            the copy could replace.
     """
     git.require_commit(root)
+    own = target.resolve().is_relative_to((root / FOLDER).resolve())
+    if os.path.lexists(target) and not own and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target} is not an empty folder: give one that is missing or empty")
     listed = git.ask(root, "ls-files", "-co", "--exclude-standard", "-z") or ""
     names = [name for name in listed.split("\0") if name and Path(name).name != LOCK]
     for name in (*names, PLOT_PAGE):
@@ -80,7 +86,7 @@ def commit_all(checkout: Path, author: str) -> None:
     values = (f"user.name={author}", f"user.email={author}@localhost", "commit.gpgsign=false")
     options = [part for value in values for part in ("-c", value)]
     message = ("commit", "--quiet", "--no-verify", "--allow-empty", "--message", author)
-    for arguments in (("add", "--all"), (*options, *message)):
+    for arguments in (("add", "--all"), (*options, *NO_HOOKS, *message)):
         if subprocess.run(["git", *arguments], cwd=checkout, check=False).returncode:
             raise UserError(f"git cannot commit in {checkout}: see the lines above")
 

@@ -1,3 +1,4 @@
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,36 @@ def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
     (project / "link.py").unlink()  # deleted, but still in the commit
     clones.copy(project, tmp_path / "another")
     assert not (tmp_path / "another/link.py").is_symlink()
+
+
+@pytest.mark.parametrize("target", [".", "..", "../other"])
+def test_a_copy_does_not_replace_files_of_the_user(
+    project: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(project)
+    (project.parent / "other").mkdir()
+    (project.parent / "other/code.py").write_text("mine")
+    with pytest.raises(UserError, match=f"^{re.escape(target)} is not an empty folder"):
+        clones.copy(project, Path(target))
+    assert (project.parent / "other/code.py").read_text() == "mine"
+    assert (project / "code.py").read_text() == "committed"
+
+
+@pytest.mark.parametrize("make", [clones.clone, clones.copy])
+def test_the_users_hooks_do_not_run(
+    make: Callable[[Path, Path], object],
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "hooks").mkdir()
+    for name in ("post-checkout", "pre-commit", "prepare-commit-msg", "post-commit"):
+        (tmp_path / "hooks" / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran; exit 1\n")
+        (tmp_path / "hooks" / name).chmod(0o755)
+    (tmp_path / "settings").write_text(f"[core]\n hooksPath = {tmp_path}/hooks\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    make(project, tmp_path / "copy")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["data", "models"])
