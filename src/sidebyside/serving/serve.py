@@ -42,9 +42,9 @@ def main() -> None:
     root = CHECKOUT
     threads = read_parameters(Paths(root).params).threads
     name = registered_model(arguments.model)
-    store, version, digest = champion(root, name)
     listener = bind(arguments.host, arguments.port)
-    url = address(arguments.host, arguments.port)
+    store, version, digest = champion(root, name)
+    url = address(arguments.host, listener.getsockname()[1])  # of port 0, the one in use
     print(f"{name}, version {version}: POST {url}; Ctrl-C stops the server", flush=True)
     os.environ["MLFLOW_TRACKING_URI"] = store
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.

@@ -1,6 +1,7 @@
 """The scoring server, started by the command of the Makefile and asked over HTTP."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sidebyside.core.errors import UserError
+from sidebyside.serving import serve
 from sidebyside.serving.serve import address, bind, champion
 from tests.support.ports import free_port
 
@@ -32,6 +34,15 @@ def test_an_empty_host_is_refused() -> None:
 def test_the_printed_address_is_a_url(host: str) -> None:
     found = urlsplit(address(host, 5001))
     assert (found.hostname, found.port, found.path) == (host, 5001, "/invocations")
+
+
+def test_a_port_out_of_range_is_refused_before_the_registry_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve, "champion", None)
+    monkeypatch.setattr(sys, "argv", ["serve", "--port", "65536"])
+    with pytest.raises(UserError, match="port 65536"):
+        serve.main()
 
 
 def test_serving_before_the_first_run_is_refused(tmp_path: Path) -> None:
