@@ -1,5 +1,6 @@
 # The same commands for people and CI. `make help` lists the targets by group, from "##" comments.
-SHELL := /bin/sh
+# DVC runs the stages with it, whatever shell the user has.
+export SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import re
 import subprocess
 import tomllib
@@ -17,6 +18,15 @@ from sidebyside.config.parameters import Parameters
 from sidebyside.core.files import IGNORED
 from sidebyside.reproducibility.record import EXPERIMENTS
 from tests.support.source_code import PROJECT, project_files
+
+
+def test_dvc_runs_the_stages_with_the_shell_of_the_makefile() -> None:
+    line = ["make", "--silent", "--eval", "shown: ; @printenv SHELL", "shown"]
+    done = subprocess.run(
+        line, cwd=PROJECT, env={**os.environ, "SHELL": "/bin/false"}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "/bin/sh\n"
 
 
 def test_no_file_contains_the_path_of_a_home_folder() -> None:
