@@ -4,6 +4,7 @@ It is built beside the environment in use, checked, and then replaces it; an err
 leaves the environment in use unchanged. This script needs only Python's standard library.
 """
 
+import argparse
 import ast
 import math
 import os
@@ -225,6 +226,7 @@ def advice(root: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     checkout = Path(__file__).resolve().parents[1]
     sys.path.append(str(checkout / "src"))
     try:

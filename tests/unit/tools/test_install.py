@@ -182,6 +182,13 @@ def test_of_pips_settings_only_those_that_lead_to_an_index_are_used(
     assert not {"PIP_TARGET", "PIP_PREFIX"} & {*found}
 
 
+def test_a_question_for_help_installs_nothing() -> None:
+    line = [sys.executable, "-I", install.__file__]
+    done = subprocess.run([*line, "--help"], check=True, capture_output=True, text=True)
+    assert "usage" in done.stdout
+    assert subprocess.run([*line, "x"], check=False, capture_output=True).returncode == 2
+
+
 def test_a_second_installation_waits_and_finds_the_environment_built(project: Path) -> None:
     program = "import sys; from pathlib import Path; from tools import install;"
     program += " install.install(Path(sys.argv[1]))"
