@@ -7,14 +7,14 @@ validation: pixels are integers from 0 to 255, and no pixel is missing.
 import csv
 import io
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from sidebyside.config.dataset import IMAGE_SIZE
-from sidebyside.config.validation import StrictModel
 
 MAXIMUM_IMAGES = 10_000  # of a request; as many as the test split has
 PIXELS = IMAGE_SIZE**2
@@ -26,34 +26,28 @@ ADVICE = (
 )
 TEXTS = {str(pixel): pixel for pixel in range(256)}
 
-# A list ends at its first error: ten million invalid pixels are not ten million errors.
+# Content is checked up to its first error only: ten million invalid pixels are not ten million
+# errors, and nothing is larger than what it stands for.
+STRICT = ConfigDict(strict=True)
 Pixel = Annotated[int, Field(ge=0, le=255)]
 Row = Annotated[list[Pixel], Field(min_length=IMAGE_SIZE, max_length=IMAGE_SIZE, fail_fast=True)]
 Image = Annotated[list[Row], Field(min_length=IMAGE_SIZE, max_length=IMAGE_SIZE, fail_fast=True)]
 FlatImage = Annotated[list[Pixel], Field(min_length=PIXELS, max_length=PIXELS, fail_fast=True)]
+Name = str | int
 SEVERAL = Field(min_length=1, max_length=MAXIMUM_IMAGES, fail_fast=True)
-Images = Annotated[list[Image], SEVERAL]
+IMAGES = TypeAdapter(Annotated[list[Image], SEVERAL], config=STRICT)
+ROWS = TypeAdapter(Annotated[list[FlatImage], SEVERAL], config=STRICT)
+RECORDS = TypeAdapter(Annotated[list[dict[str, Any]], SEVERAL], config=STRICT)
+COLUMNS = TypeAdapter(
+    Annotated[list[Name], Field(max_length=PIXELS, fail_fast=True)], config=STRICT
+)
+INDEX = TypeAdapter(
+    Annotated[list[Name], Field(max_length=MAXIMUM_IMAGES, fail_fast=True)], config=STRICT
+)
 
 
 class InvalidRequestError(Exception):
     """The body has no valid images; the text is the reason."""
-
-
-class Table(StrictModel):
-    """A pandas table as `to_dict(orient="split")` writes it, a row per image."""
-
-    columns: list[str | int] | None = None
-    index: list[str | int] | None = None
-    data: Annotated[list[FlatImage], SEVERAL]
-
-
-class Body(StrictModel):
-    """The content of a JSON body; exactly one of its forms is given."""
-
-    inputs: Images | None = None
-    instances: Images | None = None
-    dataframe_split: Table | None = None
-    dataframe_records: Annotated[list[dict[str, Pixel]], SEVERAL] | None = None
 
 
 def read_images(kind: str, body: bytes) -> NDArray[np.uint8]:
@@ -73,29 +67,63 @@ def read_images(kind: str, body: bytes) -> NDArray[np.uint8]:
 
 def _read_json(body: bytes) -> NDArray[np.uint8]:
     try:
-        content = Body.model_validate_json(body)
-    except ValidationError as error:
-        raise InvalidRequestError(_reason(error)) from None
-    given = [form for form in FORMS if getattr(content, form) is not None]
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError(f"Invalid JSON: {error}: {ADVICE}") from None
+    given = _fields(content, FORMS)
     if len(given) != 1:
         raise InvalidRequestError(f"one of {', '.join(FORMS)} is needed: {ADVICE}")
-    if content.dataframe_split:
-        table = content.dataframe_split
-        _check_columns(table.columns if table.columns is not None else range(PIXELS))
-        return _images(table.data)
-    if content.dataframe_records:
-        first, *others = content.dataframe_records
+    ((form, value),) = given.items()
+    if form == "dataframe_split":
+        table = _fields(value, ("columns", "index", "data"))
+        _checked(INDEX, table.get("index", []), f"{form}.index")
+        _check_columns(_checked(COLUMNS, table.get("columns", [*range(PIXELS)]), f"{form}.columns"))
+        return _images(_checked(ROWS, table.get("data"), f"{form}.data"))
+    if form == "dataframe_records":
+        first, *others = _checked(RECORDS, value, form)
         _check_columns(first)
         if any(record.keys() != first.keys() for record in others):
-            raise InvalidRequestError("dataframe_records: the images have different columns")
-        return _images([[record[name] for name in first] for record in content.dataframe_records])
-    return _images(content.inputs or content.instances or [])
+            raise InvalidRequestError(f"{form}: the images have different columns")
+        rows = [[record[name] for name in first] for record in (first, *others)]
+        return _images(_checked(ROWS, rows, form))
+    return _images(_checked(IMAGES, value, form))
+
+
+def _fields(content: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields of a JSON object that are not null."""
+    if not isinstance(content, dict):
+        raise InvalidRequestError(f"Input should be an object: {ADVICE}")
+    for name in content:
+        if name not in names:
+            raise InvalidRequestError(f"{name:.80}: Extra inputs are not permitted: {ADVICE}")
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _checked(form: TypeAdapter[Any], value: Any, name: str) -> Any:
+    """Return a value that has the given form.
+
+    Raises:
+        InvalidRequestError: it has another one; the text has its first problem, and what to send.
+    """
+    try:
+        return form.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, (name, *first["loc"])))
+        raise InvalidRequestError(f"{where}: {first['msg']}: {ADVICE}") from None
 
 
 def _read_csv(body: bytes) -> NDArray[np.uint8]:
     try:
-        header, *rows = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
-        images = [[TEXTS[text] for text in row] for row in rows]
+        table = csv.reader(io.StringIO(body.decode("utf-8"), newline=""), strict=True)
+        header, images = next(table, []), []
+        for row in table:
+            if len(row) != PIXELS:
+                message = f"a row of the CSV has {len(row)} pixels instead of {PIXELS}"
+                raise InvalidRequestError(message)
+            images.append([TEXTS[text] for text in row])
+            if len(images) > MAXIMUM_IMAGES:
+                break
     except UnicodeDecodeError:
         raise InvalidRequestError("the CSV is not UTF-8") from None
     except csv.Error as error:
@@ -103,18 +131,15 @@ def _read_csv(body: bytes) -> NDArray[np.uint8]:
     except KeyError as error:
         text = f"{error.args[0]!r:.80}"
         raise InvalidRequestError(f"{text} is not a pixel: send integers from 0 to 255") from None
-    except ValueError:  # no header
-        rows = []
-    if not 0 < len(rows) <= MAXIMUM_IMAGES:
+    if not 0 < len(images) <= MAXIMUM_IMAGES:
+        found = "no rows" if not images else f"more than {MAXIMUM_IMAGES} rows"
         message = f"send a header and 1 to {MAXIMUM_IMAGES} rows of {PIXELS} integers"
-        raise InvalidRequestError(f"the CSV has {len(rows)} rows: {message}")
+        raise InvalidRequestError(f"the CSV has {found}: {message}")
     _check_columns(header)
-    if wrong := next((row for row in images if len(row) != PIXELS), None):
-        raise InvalidRequestError(f"a row of the CSV has {len(wrong)} pixels instead of {PIXELS}")
     return _images(images)
 
 
-def _check_columns(names: Iterable[str | int]) -> None:
+def _check_columns(names: Iterable[Name]) -> None:
     distinct = set(names)
     if len(distinct) != PIXELS:
         raise InvalidRequestError(
@@ -122,12 +147,5 @@ def _check_columns(names: Iterable[str | int]) -> None:
         )
 
 
-def _images(pixels: list[list[int]] | list[Image]) -> NDArray[np.uint8]:
+def _images(pixels: Any) -> NDArray[np.uint8]:
     return np.array(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-
-
-def _reason(error: ValidationError) -> str:
-    """Return the first problem that pydantic found, and what to send."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}: {ADVICE}" if where else f"{first['msg']}: {ADVICE}"

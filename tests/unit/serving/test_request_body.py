@@ -1,6 +1,7 @@
 """Bodies of requests in every form that MLflow's scoring server accepts."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,11 @@ def test_what_is_no_pixel_is_refused_in_every_form(form: str, pixel: object) -> 
         ({"inputs": IMAGES.tolist(), "params": {}}, "params: Extra inputs are not permitted"),
         ({"inputs": []}, "at least 1 item"),
         ({"inputs": IMAGES[:, :27].tolist()}, "at least 28 items"),
-        ({"inputs": IMAGES[0].tolist()}, "valid array"),
-        ({"inputs": "shirt"}, "valid array"),
+        ({"inputs": IMAGES[0].tolist()}, "valid list"),
+        ({"inputs": "shirt"}, "valid list"),
         ({"inputs": [[]] * (MAXIMUM_IMAGES + 1)}, "at least 28 items"),
+        ({"dataframe_split": {}}, "valid list"),
+        ({"dataframe_records": [[]]}, "valid dictionary"),
         ({"dataframe_split": {"columns": NAMES[1:], "data": ROWS.tolist()}}, "783 different"),
         ({"dataframe_split": {"data": ROWS[:, 1:].tolist()}}, "at least 784 items"),
         ({"dataframe_records": [dict.fromkeys(NAMES[1:], 0)]}, "783 different columns"),
@@ -109,11 +112,14 @@ def test_a_body_that_is_no_json_is_refused(body: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "the CSV has 0 rows"),
-        (csv_body([]), "the CSV has 0 rows"),
+        (b"", "the CSV has no rows"),
+        (csv_body([]), "the CSV has no rows"),
         (csv_body([[0] * 783]), "a row of the CSV has 783 pixels"),
         (csv_body([[0] * 784], NAMES[:1] * 784), "1 different columns"),
-        (csv_body([[0]] * (MAXIMUM_IMAGES + 1)), f"the CSV has {MAXIMUM_IMAGES + 1} rows"),
+        (
+            csv_body([]) + (b"0," * 783 + b"0\n") * (MAXIMUM_IMAGES + 1),
+            f"the CSV has more than {MAXIMUM_IMAGES} rows",
+        ),
         (b"\xff\xfe", "not UTF-8"),
         (b'pixel\n"0', "invalid CSV"),
         (b"pixel\n" + b"9" * 200_000, "invalid CSV"),
@@ -128,3 +134,32 @@ def test_many_invalid_pixels_are_one_error() -> None:
     body = json.dumps({"inputs": np.full((200, 28, 28), 0.5).tolist()}).encode()
     with pytest.raises(InvalidRequestError, match=r"^inputs\.0\.0\.0: [^;]*valid integer"):
         read_images(JSON, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (CSV, b"\n" * 200_000),
+        (CSV, b"pixel\n" + b"0\n" * 200_000),
+        (JSON, b'{"dataframe_split": {"columns": [' + b"[]," * 200_000 + b"0]}}"),
+        (JSON, b'{"dataframe_split": {"index": [' + b"[]," * 200_000 + b"0]}}"),
+        (JSON, b'{"dataframe_records": [{' + b'"": -1,' * 200_000 + b'"a": -1}]}'),
+        (JSON, json.dumps(dict.fromkeys(map(str, range(100_000)))).encode()),
+        (
+            JSON,
+            json.dumps({"dataframe_records": [dict.fromkeys(map(str, range(100_000)))]}).encode(),
+        ),
+        (JSON, json.dumps({"a" * 1_000_000: 1}).encode()),
+    ],
+    ids=["rows", "pixels", "columns", "index", "repeated", "names", "records", "name"],
+)
+def test_an_invalid_body_takes_no_more_memory_than_its_json(kind: str, body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequestError) as refused:
+            read_images(kind, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(body)
+    assert len(str(refused.value)) < 1000
