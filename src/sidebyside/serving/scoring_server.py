@@ -17,6 +17,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sidebyside.serving.request_body import CSV, JSON, InvalidRequestError, read_images
@@ -142,6 +143,8 @@ async def read_body(request: Request, seconds: float) -> bytes:
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise refusal(HTTPStatus.REQUEST_TIMEOUT, message) from None
+    except ClientDisconnect:  # nobody reads the answer
+        raise refusal(HTTPStatus.BAD_REQUEST, "the body is incomplete") from None
     return bytes(body)
 
 

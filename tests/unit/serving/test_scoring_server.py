@@ -185,6 +185,18 @@ def test_a_body_that_does_not_arrive_is_refused(server: Server) -> None:
     assert f"did not arrive within {LIMIT} seconds".encode() in answer
 
 
+def test_a_client_that_leaves_during_its_body_is_no_error_of_the_server(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(server.address, timeout=20) as connection:
+        connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        time.sleep(LIMIT / 3)
+    time.sleep(LIMIT / 3)
+    assert server.post({"inputs": BLACK}).status_code == 200
+    assert "Traceback" not in caplog.text
+
+
 def test_health_is_answered_during_a_prediction_and_more_requests_are_refused(
     server: Server,
 ) -> None:
