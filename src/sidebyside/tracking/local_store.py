@@ -62,10 +62,21 @@ def create(folder: Path, create_tables: Callable[[str], None]) -> None:
         if database.exists():
             return
         new = folder / ARTIFACTS / ".new.db"
-        for leftover in (new, new.with_name(f"{new.name}-journal")):
-            leftover.unlink(missing_ok=True)  # a stale journal would be replayed
+        new.unlink(missing_ok=True)
+        remove_journals(new)
+        remove_journals(database)
         create_tables(f"sqlite:///{new}")
         os.replace(new, database)
+
+
+def remove_journals(database: Path) -> None:
+    """Remove the journals that a database that is gone has left behind.
+
+    SQLite would replay them, and thereby damage the next database of this name.
+    """
+    if not database.exists():
+        for suffix in ("-journal", "-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def locked(folder: Path) -> AbstractContextManager[Any]:

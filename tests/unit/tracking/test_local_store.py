@@ -51,6 +51,38 @@ def test_a_store_is_created_after_a_kill_during_its_creation(tmp_path: Path) -> 
     assert len(runs_of(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_the_journals_of_a_deleted_database_do_not_damage_the_next_one(
+    tmp_path: Path, mode: str
+) -> None:
+    def create(uri: str) -> None:
+        database = Path(uri.removeprefix("sqlite:///"))
+        with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("CREATE TABLE numbers (a)")
+            connection.executemany("INSERT INTO numbers VALUES (?)", [(i,) for i in range(5000)])
+
+    (tmp_path / "mlruns").mkdir()
+    file = tmp_path / "mlflow.db"
+    local_store.create(tmp_path, create)
+    expected = file.read_bytes()
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for setting in (f"journal_mode={mode}", "cache_size=1", "synchronous=OFF"):
+            connection.execute(f"PRAGMA {setting}")
+        for statement in ("UPDATE numbers SET a = 7", "BEGIN", "UPDATE numbers SET a = 8"):
+            connection.execute(statement)
+        if mode == "wal":
+            connection.execute("COMMIT")
+        journals = {one: one.read_bytes() for one in tmp_path.glob("mlflow.db-*")}
+    assert journals
+    for journal, content in journals.items():  # as a kill at this moment leaves them
+        journal.write_bytes(content)
+    file.unlink()
+    local_store.create(tmp_path, create)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT sum(a) FROM numbers").fetchone() == (5000 * 4999 / 2,)
+    assert file.read_bytes() == expected
+
+
 # Locations.
 
 
