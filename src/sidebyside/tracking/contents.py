@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -114,7 +115,7 @@ class Contents:
             )
             for entry in (run.inputs.dataset_inputs if run.inputs else ())
         }
-        self._tables = [entry["path"] for entry in json.loads(run.data.tags.get(TABLES_TAG, "[]"))]
+        self._tables = _listed_tables(run)
 
     def lacking(self, expected: Entries, whole: Collection[str] = ()) -> Entries:
         """Return the expected entries that the store does not have.
@@ -153,6 +154,9 @@ class Contents:
         return entries.count()
 
     def _log_files(self, files: Mapping[str, File]) -> None:
+        if self._store.local:
+            for path in files:
+                _make_way(Path(self._run.info.artifact_uri), path)
         with TemporaryDirectory() as folder:
             for path, file in files.items():
                 copy = Path(folder) / path
@@ -271,6 +275,24 @@ class Contents:
             listed = self._store.client.list_artifacts(self._run.info.run_id, below)
             self._sizes[folder] = {entry.path: entry.file_size for entry in listed}
         return self._sizes[folder].get(path)
+
+
+def _listed_tables(run: Any) -> list[str]:
+    """Return the artifacts that the UI shows as tables; none if a user has edited the list."""
+    try:
+        return [str(entry["path"]) for entry in json.loads(run.data.tags[TABLES_TAG])]
+    except (KeyError, ValueError, TypeError):
+        return []
+
+
+def _make_way(folder: Path, path: str) -> None:
+    """Remove what is in the place of a file or of one of its folders."""
+    place = folder / path
+    for one in (*place.relative_to(folder).parents, Path(path)):
+        if (folder / one).is_symlink() or (folder / one).is_file():
+            (folder / one).unlink()
+    if place.is_dir():
+        shutil.rmtree(place)
 
 
 def _same(a: float, b: float) -> bool:

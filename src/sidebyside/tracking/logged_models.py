@@ -102,11 +102,10 @@ def _has_files(store: Store, logged: Any, model: Any) -> bool:
 
     Files on a server are compared by size; their digests are not computed.
     """
-    try:
-        recorded = json.loads(logged.tags[FILES_TAG])
-        if isinstance(model, Path) and recorded[KERAS_FILE]["sha256"] != sha256(model):
-            return False
-    except (KeyError, ValueError):  # logged by an earlier version, or edited
+    recorded = _recorded(logged)
+    if KERAS_FILE not in recorded:
+        return False
+    if isinstance(model, Path) and recorded[KERAS_FILE]["sha256"] != sha256(model):
         return False
     if store.local:
         location = Path(logged.artifact_location)
@@ -115,6 +114,17 @@ def _has_files(store: Store, logged: Any, model: Any) -> bool:
         )
     sizes = dict(_sizes(store, logged.model_id))
     return all(sizes.get(name) == file["size"] for name, file in recorded.items())
+
+
+def _recorded(logged: Any) -> dict[str, dict[str, Any]]:
+    """Return path → size and SHA-256 of the files that were logged; empty if this is unknown."""
+    try:
+        return {
+            name: {"size": int(file["size"]), "sha256": str(file["sha256"])}
+            for name, file in json.loads(logged.tags[FILES_TAG]).items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):  # of an earlier version, or edited
+        return {}
 
 
 def _describe(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

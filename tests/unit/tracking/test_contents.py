@@ -1,4 +1,5 @@
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -43,10 +44,33 @@ def artifacts(root: Path) -> Path:
     return Path(runs_of(root)[0].info.artifact_uri)
 
 
+def replace_by_folder(file: Path) -> None:
+    file.unlink()
+    (file / "folder").mkdir(parents=True)
+
+
+def replace_by_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("a file")
+
+
+def replace_by_link(file: Path) -> None:
+    other = file.parents[1] / "other"
+    file.rename(other)
+    other.write_text("other")
+    file.symlink_to(other)
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
     "file": (lambda root: (artifacts(root) / "curves.png").unlink(), {"figure": 1}),
     "truncated": (lambda root: (artifacts(root) / "curves.png").write_bytes(b""), {"figure": 1}),
     "altered": (lambda root: (artifacts(root) / "curves.png").write_bytes(b"pngs"), {"figure": 1}),
+    "file by a folder": (
+        lambda root: replace_by_folder(artifacts(root) / "curves.png"),
+        {"figure": 1},
+    ),
+    "folder by a file": (lambda root: replace_by_file(artifacts(root) / "tables"), {"table": 1}),
+    "file by a link": (lambda root: replace_by_link(artifacts(root) / "curves.png"), {"figure": 1}),
     "folder": (lambda root: shutil.rmtree(artifacts(root)), {"table": 1, "figure": 1}),
     "mlruns": (lambda root: shutil.rmtree(root / "mlruns"), {"table": 1, "figure": 1}),
     "an epoch": (
@@ -81,6 +105,17 @@ def test_a_complete_run_gets_the_entries_that_it_has_lost(root: Path, damage: st
     assert content(client_of(root)) == expected
     assert (artifacts(root) / "curves.png").read_bytes() == b"\x89PNG"
     assert log(root).added == {}
+
+
+@pytest.mark.parametrize("tag", ["oops", '{"path": "t"}', "[1]", "7"])
+def test_a_list_of_tables_that_a_user_has_edited_is_replaced(root: Path, tag: str) -> None:
+    run = log(root)
+    client_of(root).set_tag(run.run_id, "mlflow.loggedArtifacts", tag)
+    (artifacts(root) / "tables/confusion.json").unlink()
+    index(root)
+    assert log(root).added == {"table": 1}
+    listed = json.loads(runs_of(root)[0].data.tags["mlflow.loggedArtifacts"])
+    assert listed == [{"path": "tables/confusion.json", "type": "table"}]
 
 
 @pytest.mark.parametrize("value", [0.75, float("nan")])

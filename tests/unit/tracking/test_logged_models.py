@@ -108,7 +108,7 @@ def location(root: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", ["folder", "MLmodel", "truncated", "altered", "nothing"])
+@pytest.mark.parametrize("damage", ["folder", "MLmodel", "truncated", "altered", "tag", "nothing"])
 def test_lost_and_altered_files_of_a_model_are_logged_again(
     copied: Path, tmp_path: Path, model: Any, pixels: Images, damage: str
 ) -> None:
@@ -126,6 +126,8 @@ def test_lost_and_altered_files_of_a_model_are_logged_again(
         logged.write_bytes(file.read_bytes()[:100])
     elif damage == "altered":
         logged.write_bytes(file.read_bytes().replace(b"softmax", b"sigmoid"))
+    elif damage == "tag":
+        client_of(copied).set_logged_model_tags(logged.parents[2].name, {"files": "[]"})
     with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
         run.log_model(file, pixels[:1], step=1)
     assert run.added == ({} if damage == "nothing" else {"model": 1})
