@@ -87,8 +87,8 @@ def status_of(runs: Sequence[Run]) -> str:
     for run in runs:
         ensure_opened(run)
         if run.missed:
-            reason = run.store.failure or "MLflow has not stored all entries"
-            raise UserError(f"{reason}: run the same command again")
+            incomplete = "MLflow has not stored all entries: run the same command again"
+            raise UserError(run.store.failure or incomplete)
         added += run.added
     if not all(run.marked for run in runs):
         return LOGGED

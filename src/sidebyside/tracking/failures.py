@@ -19,10 +19,22 @@ NOT_ALLOWED = {401, 403, 407}  # HTTP statuses
 STATUS = re.compile(r"(?:failed with error code|too many) (\d{3})\b")
 SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)")
 NOT_JSON = "not in a valid JSON format"
-WRONG_ADDRESS = re.compile(f"{NOT_JSON}|redirects")
+CHECKS = {  # part of a message → what to check
+    re.compile("(?i:ProxyError|connect to proxy)"): "HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+    re.compile(r"TLS CA certificate|CERTIFICATE_VERIFY_FAILED"): (
+        "MLFLOW_TRACKING_SERVER_CERT_PATH, the file of the server's certificate"
+    ),
+    re.compile("in header value"): (
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    ),
+    re.compile(rf"{NOT_JSON}|redirects|Invalid url|Failed to parse|\[SSL"): "MLFLOW_TRACKING_URI",
+}
 # Root cause in a message → its description.
 CAUSES = {
     re.compile(NOT_JSON): "its answer is not JSON: it is not an MLflow server, or asks for a login",
+    re.compile("(?i:ProxyError|connect to proxy)"): "its proxy does not answer",
+    re.compile("in header value"): "user name, password or token cannot be sent in a header",
+    re.compile(r"\[SSL: \w+\] ([^('\"]+)"): r"\1",
     re.compile(r"\[Errno -?\d+\] ([^'\")\]:]+)"): r"\1",
     re.compile("timed out", re.I): "timed out",
     re.compile(r"failed with exception (.+?)\.?$"): r"\1",
@@ -65,8 +77,9 @@ def cure(error: BaseException, database: Path | None) -> str | None:
                 " MLFLOW_TRACKING_TOKEN"
             )
         return "check MLFLOW_TRACKING_URI and the server's log"
-    if WRONG_ADDRESS.search(str(error)):
-        return "check MLFLOW_TRACKING_URI"
+    for pattern, settings in CHECKS.items():
+        if pattern.search(str(error)):
+            return f"check {settings}"
     if isinstance(error, ImportError):
         return "install this package into .venv"
     if isinstance(error, PermissionError) and error.filename:

@@ -21,6 +21,7 @@ from sidebyside.workflow import command
 
 # A process waits for its store for at most PATIENCE seconds and a SHARE of its duration.
 PATIENCE, SHARE = 60.0, 0.05
+REQUIRED_PATIENCE = 300.0  # seconds that a command which needs its store waits for an answer
 # Seconds without a call after one that took longer than SLOW to fail: detecting a dead server takes
 # up to 15 s. The pause doubles after each further failure.
 SLOW, RETRY_AFTER, LONGEST_PAUSE = 1.0, 30.0, 600.0
@@ -114,11 +115,13 @@ class Guard:
             UserError: `action` fails.
         """
         try:
-            return self._worker.call(action)
+            return self._worker.call(action, REQUIRED_PATIENCE)
         except UserError:
             raise
         except Exception as error:
             self._keep_traceback(error)
+            if isinstance(error, NoAnswerError):
+                self._give_up()
             raise UserError(failures.message(self.name, error, self.database)) from None
 
     def retry(self) -> None:
@@ -160,7 +163,7 @@ class Guard:
     def _give_up(self) -> None:
         """Call the store no more in this process; libraries may have threads that still wait."""
         self._given_up = True
-        self._failures.setdefault(self.name, f"{self.name} is too slow")
+        self._failures.setdefault(self.name, f"{self.name} is too slow: run the same command again")
         command.leave_at_once()
 
     def _keep_traceback(self, error: BaseException) -> None:

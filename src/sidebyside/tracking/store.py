@@ -40,6 +40,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask to wait for a day
     "GIT_PYTHON_REFRESH": "quiet",
 }
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
@@ -186,6 +187,8 @@ class Store:
         registry = importlib.import_module("mlflow.tracking.registry")
         try:
             with self._creation_lock():
+                if database := _database(self.uri):
+                    local_store.remove_journals(database)
                 client = self._mlflow.MlflowClient(self.uri, registry_uri=self._registry_uri)
         except registry.UnsupportedModelRegistryStoreURIException as error:
             reason = failures.reason(error)

@@ -65,6 +65,7 @@ def log_and_fail(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[str, s
             ADDRESS,
         ),
         (Answer(302, "", {"Location": "/login"}), "Exceeded 30 redirects", ADDRESS),
+        (Answer(307, "", {"Location": "/"}), "Exceeded 30 redirects", ADDRESS),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Answer) else "",
 )
@@ -84,6 +85,49 @@ def test_any_answer_of_a_server_is_a_warning(
         f"warning: MLflow at {address} fails ({reason}): continuing without it; {advice}"
     )
     assert error == f"MLflow at {address} fails ({reason}): {advice}"
+
+
+def test_a_server_that_asks_to_wait_for_a_day_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(Answer(429, "", {"Retry-After": "86400"})) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        _, error = log_and_fail(tmp_path, capsys)
+    assert error.endswith(f"(HTTP status 429: Too Many Requests): {SERVER}")
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "advice"),
+    [
+        ("http://a.invalid", {"http_proxy": "http://127.0.0.1:9"}, "HTTP_PROXY, HTTPS_PROXY"),
+        ("http://127.0.0.1:9", {"MLFLOW_TRACKING_TOKEN": "secret\ntoken"}, "MLFLOW_TRACKING_TOKEN"),
+        (
+            "https://a.invalid",
+            {"REQUESTS_CA_BUNDLE": "/missing"},
+            "MLFLOW_TRACKING_SERVER_CERT_PATH",
+        ),
+        ("http://127.0.0.1:99999", {}, "MLFLOW_TRACKING_URI"),
+        ("https://{plain}", {}, "MLFLOW_TRACKING_URI"),
+    ],
+    ids=["proxy", "token", "certificates", "port", "TLS"],
+)
+def test_a_setting_that_is_wrong_is_named(
+    address: str,
+    variables: dict[str, str],
+    advice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with answering(Answer(200)) as plain:
+        address = address.format(plain=plain.removeprefix("http://"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        warning, error = log_and_fail(tmp_path, capsys)
+    assert advice in error.partition("): check ")[2]
+    assert "secret" not in warning + error
 
 
 def test_answers_without_meaning_are_a_warning(

@@ -146,6 +146,16 @@ def test_a_call_that_hangs_is_the_last_one(
     ]
 
 
+def test_a_command_that_needs_a_store_waits_for_an_answer_for_a_stated_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REQUIRED_PATIENCE", 0.1)
+    guarded, before = Guard("the store", tmp_path, None), time.monotonic()
+    with pytest.raises(UserError, match=r"^the store cannot be reached \(no answer within 0 s\)"):
+        guarded.require(threading.Event().wait)
+    assert time.monotonic() - before < 5
+
+
 def test_a_store_that_responds_slowly_is_given_up_in_the_stated_time(
     tmp_path: Path, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
