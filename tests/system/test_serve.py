@@ -171,7 +171,7 @@ def test_a_model_that_is_not_the_evaluated_one_is_served_after_a_backfill(own: "
     other = next(path for path in (own.root / "models").glob("*") if path.read_bytes() != evaluated)
     shutil.copyfile(other, file)
     line = own.run(*serve, environment=environment, fails=True).stderr
-    assert line.endswith("is not the file that was evaluated: run `make backfill`\n")
+    assert "is not the file that was evaluated: run `make backfill`;" in line
     own.run(*backfill, environment=environment)
     assert file.read_bytes() == evaluated
 

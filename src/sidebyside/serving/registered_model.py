@@ -12,6 +12,8 @@ from sidebyside.core.files import sha256
 from sidebyside.tracking.logged_models import KERAS_FILE
 
 ARCHIVE = PurePosixPath(KERAS_FILE).name
+# A backfill restores the models of its own checkout; without the version, it selects another one.
+CURE = "run `make backfill`; if that does not help, delete this version in `make ui` before it"
 
 
 def load_registered(uri: str, digest: str) -> Any:
@@ -50,7 +52,7 @@ def _download(uri: str, digest: str, folder: Path, max_bytes: int) -> Path:
         listed = mlflow.artifacts.list_artifacts(artifact_uri=f"{uri}/{parent}")
         sizes = {PurePosixPath(file.path).name: file.file_size or 0 for file in listed}
         if not sizes.get(ARCHIVE):
-            raise UserError(f"it has no file {KERAS_FILE}: run `make backfill`")
+            raise UserError(f"it has no file {KERAS_FILE}: {CURE}")
         if sizes[ARCHIVE] > max_bytes:
             raise UserError(f"{KERAS_FILE} is larger than {max_bytes >> 30} GiB")
         file = mlflow.artifacts.download_artifacts(f"{uri}/{KERAS_FILE}", dst_path=str(folder))
@@ -60,5 +62,5 @@ def _download(uri: str, digest: str, folder: Path, max_bytes: int) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(reason) from None
     if sha256(Path(file)) != digest:
-        raise UserError(f"{KERAS_FILE} is not the file that was evaluated: run `make backfill`")
+        raise UserError(f"{KERAS_FILE} is not the file that was evaluated: {CURE}")
     return Path(file)
