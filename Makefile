@@ -55,9 +55,10 @@ smoke: committed $(INSTALLED) ## run the pipeline with small budgets in a copy (
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
 
 .PHONY: ui
+ui: PORT = 5000
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
-	python -m sidebyside.tracking.local_store
-	mlflow ui --host 127.0.0.1
+	python -m sidebyside.tracking.local_store --port $(PORT)
+	mlflow ui --host 127.0.0.1 --port $(PORT)
 
 # Neither make nor the shell interprets special characters of the file name.
 unexport IMAGE

@@ -9,6 +9,7 @@ by `make ui`.
 import contextlib
 import os
 import re
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -35,12 +36,31 @@ LOCATION = re.compile(rf"(?:/(?:.*/)?)?{ARTIFACTS}/[^/]+")
 
 def main() -> None:
     """Update the artifact locations in this checkout's store."""
-    command.parser(main.__doc__).parse_args()
+    parser = command.parser(main.__doc__)
+    parser.add_argument("--port", type=int, help="port of the UI, which has to be free")
+    port = parser.parse_args().port
+    if port is not None:
+        require_free(port)
     try:
         if relocate(CHECKOUT):
             print(f"{DATABASE}: artifact locations updated to {CHECKOUT}")
     except sqlite3.Error as error:
         raise UserError(f"{CHECKOUT / DATABASE}: {error}") from None
+
+
+def require_free(port: int) -> None:
+    """Refuse a port that cannot be listened on: MLflow would report that as a success.
+
+    Raises:
+        UserError: another process uses the port, or it is not a port for users.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free right after a stop
+        try:
+            listener.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "not from 0 to 65535"
+            raise UserError(f"port {port}: {reason}: choose another, `make ui PORT=5002`") from None
 
 
 def create(folder: Path, create_tables: Callable[[str], None]) -> None:

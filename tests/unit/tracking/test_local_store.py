@@ -1,5 +1,6 @@
 import contextlib
 import shutil
+import socket
 import sqlite3
 import sys
 import time
@@ -205,3 +206,13 @@ def test_the_command_moves_the_locations(
     (target / "mlflow.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(UserError, match=r"mlflow\.db: file is not a database"):
         local_store.main()
+
+
+def test_a_used_port_is_refused_before_mlflow_reports_a_success() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match="Address already in use: choose another, `make ui"):
+            local_store.require_free(port)
+    local_store.require_free(port)
+    with pytest.raises(UserError, match="port 65536: not from 0 to 65535"):
+        local_store.require_free(65536)
