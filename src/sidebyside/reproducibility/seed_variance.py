@@ -90,7 +90,7 @@ def collect_scores(paths: Paths) -> dict[str, Any]:
         UserError: a model of params.yaml was not trained or not evaluated.
     """
     path = paths.report("evaluate") / "metrics.json"
-    scores = read_json(path)
+    scores = _read_scores(path, "dvc repro")
     collected = {}
     for name in map(str, _configured_models(paths)):
         shown = name if name in scores else without_seed(name)  # a single seed is left out
@@ -115,9 +115,21 @@ def read_other_seeds(paths: Paths) -> Metrics:
     recorded = {without_seed(name): _inputs(paths, name) for name in names}
     return {
         name: scores
-        for name, scores in read_json(path).items()
-        if scores[INPUTS] == recorded.get(without_seed(name)) and name not in names
+        for name, scores in _read_scores(path, "make reference").items()
+        if scores.get(INPUTS) == recorded.get(without_seed(name)) and name not in names
     }
+
+
+def _read_scores(path: Path, cure: str) -> dict[str, dict[str, Any]]:
+    """Return model → scores.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(x, dict) for x in content.values()):
+        raise UserError(f"{path} is damaged: run `{cure}` to write it again")
+    return content
 
 
 def _configured_models(paths: Paths) -> Iterator[ModelName]:

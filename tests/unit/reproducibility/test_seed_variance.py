@@ -174,6 +174,19 @@ def test_a_damaged_model_record_is_named(tmp_path: Path) -> None:
         collect_scores(others)
 
 
+@pytest.mark.parametrize("content", [[], {"mlp-original": 7}])
+def test_damaged_scores_are_named(tmp_path: Path, content: object) -> None:
+    paths = checkout(tmp_path / "checkout", [1])
+    write_json(paths.report("evaluate") / "metrics.json", content)
+    write_json(paths.report("reference") / "metrics.json", content)
+    with pytest.raises(UserError, match=r"evaluate/metrics\.json is damaged: run `dvc repro`"):
+        collect_scores(paths)
+    with pytest.raises(
+        UserError, match=r"reference/metrics\.json is damaged: run `make reference`"
+    ):
+        read_other_seeds(paths)
+
+
 def test_a_model_that_was_not_evaluated_is_named(tmp_path: Path) -> None:
     others = checkout(tmp_path / "others", [2, 3])
     set_parameters(others.root, {"train.seeds": [2, 3, 4]})
