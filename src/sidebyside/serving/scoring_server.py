@@ -58,7 +58,7 @@ def create_application(
     One request at a time is checked and predicted, in a thread, so that the server answers the
     others meanwhile.
     """
-    application = FastAPI(openapi_url=None)
+    application = FastAPI(openapi_url=None, redirect_slashes=False)
     one = asyncio.Semaphore()
     requests = asyncio.Semaphore(MAXIMUM_REQUESTS)
 

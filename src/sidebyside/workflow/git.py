@@ -29,12 +29,15 @@ def run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def ask(root: Path, *arguments: str) -> "str | None":
-    """Return the output of a git command; None without git or if the command fails."""
+    """Return the output of a git command without its last line end.
+
+    None without git or if the command fails.
+    """
     try:
         done = run(root, *arguments)
     except OSError:
         return None
-    return None if done.returncode else done.stdout.strip()
+    return None if done.returncode else done.stdout.removesuffix("\n")
 
 
 def check(root: Path) -> None:

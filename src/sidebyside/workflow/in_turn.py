@@ -14,11 +14,13 @@ from sidebyside.execution.exclusive import exclusive
 from sidebyside.workflow import command
 from sidebyside.workflow.resume import FOLDER
 
+LOCKS = ("repro", "smoke", "reference")
+
 
 def main() -> None:
     """Wait for the lock, then become the command."""
     parser = command.parser(__doc__)
-    parser.add_argument("lock", help="name of the lock, such as repro or smoke")
+    parser.add_argument("lock", choices=LOCKS, help="name of the lock")
     parser.add_argument("program", help="program to run")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     given = parser.parse_args()

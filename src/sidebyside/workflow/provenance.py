@@ -2,7 +2,8 @@
 
 Outputs contain results only. A stage writes its provenance to `.state/provenance/<stage>.json`,
 which git ignores; MLflow stores it as tags, and `make record` gathers that of all stages in a
-committed file.
+committed file. Earlier entries are kept below `archive/`, also those of experiments in temporary
+copies, because `dvc exp apply` and `dvc checkout` bring their outputs back.
 """
 
 import functools
@@ -23,6 +24,7 @@ from sidebyside.workflow.graph import outputs_of, shell_path
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
 FOLDER = ".state/provenance"
+ARCHIVE = f"{FOLDER}/archive"  # stage → digest of the outputs.json
 RECORDED = ("reports/provenance.json", "provenance.json")  # written by `make record`
 
 
@@ -68,6 +70,8 @@ def write(
     """
     entry = Provenance(key, facts, source(root), digests(root, outputs), seconds)
     write_json(root / FOLDER / f"{stage}.json", entry.content())
+    name = _digest(json.dumps(entry.outputs, sort_keys=True))
+    write_json(_original(root) / ARCHIVE / stage / f"{name}.json", entry.content())
     return entry
 
 
@@ -75,7 +79,8 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
     """Return the provenance of a stage's outputs; None if it is unknown.
 
     An entry is valid only if its digests match the present files. This checkout's own entry has
-    priority, then that of the checkout that DVC copied for an experiment, then the recorded one.
+    priority, then that of the checkout that DVC copied for an experiment, then the recorded one,
+    then those of earlier outputs.
 
     Args:
         root: folder of the stage's dvc.yaml.
@@ -86,17 +91,21 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
         UserError: an output is missing, or an entry is damaged.
     """
     now = digests(root, outputs)
-    folders = [root / FOLDER]
-    if origin := os.environ.get("DVC_ROOT"):
-        folders.append(Path(origin) / FOLDER)
-    files = [folder / f"{stage}.json" for folder in folders]
+    folders = dict.fromkeys((root, _original(root)))
+    files = [folder / FOLDER / f"{stage}.json" for folder in folders]
     entries = [_read(file) for file in files if file.is_file()]
     recorded = {file: read_json(file) for name in RECORDED if (file := root / name).is_file()}
     entries += [parse(file, found[stage]) for file, found in recorded.items() if stage in found]
+    entries += [_read(file) for file in sorted((_original(root) / ARCHIVE / stage).glob("*.json"))]
     for entry in entries:
         if now.items() <= entry.outputs.items():
             return entry
     return None
+
+
+def _original(root: Path) -> Path:
+    """Return the checkout that DVC copied to `root` for an experiment, or else `root`."""
+    return Path(os.environ.get("DVC_ROOT", root))
 
 
 def written(root: Path) -> frozenset[tuple[str, str]]:
@@ -119,7 +128,7 @@ def _read(file: Path) -> Provenance:
         return parse(file, read_json(file))
     except UserError:
         path = shell_path(file)
-        raise UserError(f"{path} is damaged: `rm {path}` makes the origin unknown") from None
+        raise UserError(f"{path} is damaged: `rm {path}` removes it") from None
 
 
 def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:

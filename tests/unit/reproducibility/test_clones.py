@@ -82,12 +82,12 @@ def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
     project: Path, tmp_path: Path
 ) -> None:
     (project / "code.py").write_text("changed")
-    (project / "new é.py").touch()
+    (project / " new é.py").touch()
     copy = project / ".state/copy"
     for _ in range(2):  # a copy may be updated
         clones.copy(project, copy)
         assert (copy / "code.py").read_text() == "changed"
-        assert (copy / "new é.py").exists()
+        assert (copy / " new é.py").exists()
         assert (copy / "link.py").readlink() == Path("code.py")
         assert (copy / "data/local/images").read_text() == "own"
         assert (copy / "data/raw/images").read_text() == "raw"

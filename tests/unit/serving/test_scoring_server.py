@@ -101,6 +101,7 @@ def test_every_error_is_json_with_a_reason(server: Server) -> None:
     for answer, status, message in [
         (server.post({"inputs": [[[0.5]]]}), 400, "inputs.0.0.0: Input should be a valid integer"),
         (requests.get(f"{server.url}/nothing", timeout=20), 404, "Not Found"),
+        (requests.post(f"{url}/", timeout=20), 404, "Not Found"),
         (requests.get(url, timeout=20), 405, "Method Not Allowed"),
         (
             requests.post(url, data=b"{}", timeout=20),

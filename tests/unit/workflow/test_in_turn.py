@@ -6,10 +6,10 @@ from pathlib import Path
 from sidebyside.config.paths import CHECKOUT
 
 
-def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
+def start(folder: Path, *command: str, lock: str = "repro") -> "subprocess.Popen[str]":
     """Start a command in turn."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sidebyside.workflow.in_turn", "repro", *command],
+        [sys.executable, "-m", "sidebyside.workflow.in_turn", lock, *command],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
         stdin=subprocess.PIPE,
@@ -42,3 +42,10 @@ def test_a_missing_program_is_an_error_of_one_line(tmp_path: Path) -> None:
         "in_turn: error: no-such-program: No such file or directory"
     ]
     assert process.returncode == 1
+
+
+def test_another_lock_is_refused(tmp_path: Path) -> None:
+    process = start(tmp_path, "true", lock="../outside")
+    assert "invalid choice: '../outside'" in process.communicate()[1]
+    assert process.returncode == 2
+    assert not list(tmp_path.iterdir())

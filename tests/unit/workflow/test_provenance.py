@@ -53,6 +53,31 @@ def test_another_stage_has_another_entry(tmp_path: Path, model: Path) -> None:
     assert provenance.find(tmp_path, "train@n", [model]) is None
 
 
+def test_the_entry_of_earlier_outputs_is_found_when_they_come_back(
+    tmp_path: Path, model: Path
+) -> None:
+    written = write(tmp_path, model)
+    model.write_text("others")
+    provenance.write(tmp_path, "train@m", "k2", MACHINE, [model])
+    model.write_text("weights")
+    assert provenance.find(tmp_path, "train@m", [model]) == written
+
+
+def test_the_entry_of_an_experiment_outlives_its_temporary_copy(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy/models/m.keras"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("of the experiment")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    written = write(tmp_path / "copy", copy)
+    monkeypatch.delenv("DVC_ROOT")
+    write(tmp_path, model)
+    shutil.move(copy, model)  # as `dvc exp apply` does
+    shutil.rmtree(tmp_path / "copy")
+    assert provenance.find(tmp_path, "train@m", [model]) == written
+
+
 def test_an_experiment_finds_the_entry_of_the_checkout_it_was_copied_from(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +109,7 @@ def test_a_damaged_entry_is_removed_by_the_command_in_the_message(
     tmp_path: Path, model: Path, content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, model)
+    written = write(tmp_path, model)
     entry = tmp_path / provenance.FOLDER / "train@m.json"
     entry.write_text(content)
     damaged = r"provenance/train@m\.json is damaged: `rm "
@@ -93,7 +118,7 @@ def test_a_damaged_entry_is_removed_by_the_command_in_the_message(
     with pytest.raises(UserError, match=damaged):
         provenance.written(tmp_path)
     mend(str(error.value))
-    assert provenance.find(tmp_path, "train@m", [model]) is None
+    assert provenance.find(tmp_path, "train@m", [model]) == written  # it is archived too
 
 
 def test_unknown_provenance_is_identified_by_the_outputs(tmp_path: Path, model: Path) -> None:
