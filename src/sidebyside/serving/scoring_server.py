@@ -8,7 +8,6 @@ and its errors show the server's paths.
 import asyncio
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
 
 import h11
 import numpy as np
@@ -31,7 +30,9 @@ STOP_SECONDS = 10  # after Ctrl-C, for requests that are being answered
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, 28, 28] → [N, 10]
 
 
-def create_server(predict: Predict, version: str, body_seconds: float = BODY_SECONDS) -> Any:
+def create_server(
+    predict: Predict, version: str, body_seconds: float = BODY_SECONDS
+) -> uvicorn.Server:
     """Return uvicorn's server of a model.
 
     Args:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
-from sidebyside.workflow import git
+from sidebyside.workflow import copies, git
 from sidebyside.workflow.graph import outputs_of, shell_path
 
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
@@ -71,7 +71,7 @@ def write(
     entry = Provenance(key, facts, source(root), digests(root, outputs), seconds)
     write_json(root / FOLDER / f"{stage}.json", entry.content())
     name = _digest(json.dumps(entry.outputs, sort_keys=True))
-    write_json(_original(root) / ARCHIVE / stage / f"{name}.json", entry.content())
+    write_json(copies.original(root) / ARCHIVE / stage / f"{name}.json", entry.content())
     return entry
 
 
@@ -91,21 +91,18 @@ def find(root: Path, stage: str, outputs: Sequence[Path]) -> Provenance | None:
         UserError: an output is missing, or an entry is damaged.
     """
     now = digests(root, outputs)
-    folders = dict.fromkeys((root, _original(root)))
+    folders = dict.fromkeys((root, copies.original(root)))
     files = [folder / FOLDER / f"{stage}.json" for folder in folders]
     entries = [_read(file) for file in files if file.is_file()]
     recorded = {file: read_json(file) for name in RECORDED if (file := root / name).is_file()}
     entries += [parse(file, found[stage]) for file, found in recorded.items() if stage in found]
-    entries += [_read(file) for file in sorted((_original(root) / ARCHIVE / stage).glob("*.json"))]
+    entries += [
+        _read(file) for file in sorted((copies.original(root) / ARCHIVE / stage).glob("*.json"))
+    ]
     for entry in entries:
         if now.items() <= entry.outputs.items():
             return entry
     return None
-
-
-def _original(root: Path) -> Path:
-    """Return the checkout that DVC copied to `root` for an experiment, or else `root`."""
-    return Path(os.environ.get("DVC_ROOT", root))
 
 
 def written(root: Path) -> frozenset[tuple[str, str]]:

@@ -69,6 +69,7 @@ def test_the_entry_of_an_experiment_outlives_its_temporary_copy(
     copy = tmp_path / "copy/models/m.keras"
     copy.parent.mkdir(parents=True)
     copy.write_text("of the experiment")
+    (tmp_path / "dvc.yaml").touch()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     written = write(tmp_path / "copy", copy)
     monkeypatch.delenv("DVC_ROOT")
@@ -86,6 +87,7 @@ def test_an_experiment_finds_the_entry_of_the_checkout_it_was_copied_from(
     copy.parent.mkdir(parents=True)
     copy.write_text("weights")
     assert provenance.find(tmp_path / "copy", "train@m", [copy]) is None
+    (tmp_path / "dvc.yaml").touch()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert provenance.find(tmp_path / "copy", "train@m", [copy]) == written
 
