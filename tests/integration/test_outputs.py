@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from sidebyside.data.npz import read_split
+from sidebyside.workflow import provenance
 from tests.support.checkout import Checkout
 from tests.support.pipeline import (
     CURVES,
@@ -88,7 +89,9 @@ def test_every_output_exists(reproduced: Checkout) -> None:
 def test_no_temporary_file_is_left(reproduced: Checkout) -> None:
     assert reproduced.run("git", "status", "--porcelain", "--", "src", "pipeline").stdout == ""
     assert not [path for path in reproduced.root.rglob("*.tmp*") if ".git" not in path.parts]
-    assert not list((reproduced.root / ".state").glob("*/*/*"))
+    # Checkpoints and finished trials lie in .state/<stage>/<key>/.
+    left = {path.relative_to(reproduced.root) for path in reproduced.root.glob(".state/*/*/*")}
+    assert not {path for path in left if not path.is_relative_to(provenance.FOLDER)}
 
 
 def test_the_chosen_hyperparameters_are_those_of_the_best_trial(reproduced: Checkout) -> None:
