@@ -1,13 +1,14 @@
 """Validate the raw files, split the training images, and compute statistics of the data.
 
 Reads:  data/raw
-Writes: data/processed/{train,val,test}.npz, data/original/train.npz, reports/preprocess/
+Writes: data/processed/{train,val,test}.npz, data/processed/dataset.json,
+        data/original/train.npz, reports/preprocess/
 """
 
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, IMAGE_SIZE, Dataset, SplitSummary
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
@@ -35,6 +36,20 @@ def main() -> None:
     train, val = stratified_split(published, parameters.preprocess.val_fraction, parameters.seed)
     splits = {"train": train, "val": val, "test": test}
 
+    dataset = Dataset(
+        name="fashion-mnist",
+        title="Fashion-MNIST",
+        height=IMAGE_SIZE,
+        width=IMAGE_SIZE,
+        channels=1,
+        class_names=CLASS_NAMES,
+        mirror=True,
+        preparation="trim",
+        splits={
+            name: SplitSummary(images=len(split), sha256=split_digest(split))
+            for name, split in splits.items()
+        },
+    )
     summary = {
         "splits": {
             name: {
@@ -55,6 +70,7 @@ def main() -> None:
         for name, split in splits.items():
             write_split(paths.split(name), split)
         write_split(paths.training_data("original"), train)
+        write_json(paths.dataset, dataset.model_dump(mode="json"))
         write_json(report / "summary.json", summary)
         write_csv(report / "classes.csv", ["class", *splits], classes)
         write_bytes(report / "samples.png", samples)

@@ -1,4 +1,68 @@
-"""Image size and class names of the data set."""
+"""The data set in use: its shape, classes and splits, as `preprocess` writes them.
+
+Every later stage takes shapes and class names from this record; nothing else knows them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from sidebyside.config.validation import StrictModel, explain
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_json
+
+# How a picture file becomes an image of the data set's shape. `trim` is for objects on a plain
+# background: trim it, scale, centre, and invert to light on dark. The others are rules of resizing.
+Preparation = Literal["trim", "stretch", "pad", "crop"]
+Side = Annotated[int, Field(ge=8, le=128)]  # pixels
+
+
+class SplitSummary(StrictModel):
+    """One split of a data set."""
+
+    images: Annotated[int, Field(ge=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of shape, pixels and labels
+
+
+class Dataset(StrictModel):
+    """data/processed/dataset.json: shape, class names and splits of the data set."""
+
+    name: str  # part of MLflow's names, such as fashion-mnist
+    title: str  # as prose writes it, such as Fashion-MNIST
+    height: Side
+    width: Side
+    channels: Literal[1, 3]  # grey, or red, green and blue
+    class_names: Annotated[tuple[str, ...], Field(strict=False, min_length=2, max_length=200)]
+    mirror: bool  # whether the mirror image of an image belongs to the same class
+    preparation: Preparation  # of picture files
+    licence: str = ""
+    source: str = ""  # where the data come from
+    citation: str = ""
+    splits: dict[str, SplitSummary]  # train, val and test
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an image: [height, width], with a third axis for three channels."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, 3)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Return the content of dataset.json.
+
+    Raises:
+        UserError: the file is missing, is not valid JSON, or does not match the schema.
+    """
+    try:
+        return Dataset.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error)}: run `dvc repro`") from None
+
 
 IMAGE_SIZE = 28  # pixels, height and width
 CLASS_NAMES = (

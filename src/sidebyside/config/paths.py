@@ -37,6 +37,11 @@ class Paths:
         """File of the `train`, `val` or `test` split, written by `preprocess`."""
         return self.root / "data/processed" / f"{name}.npz"
 
+    @property
+    def dataset(self) -> Path:
+        """File of the data set's shape, class names and splits, written by `preprocess`."""
+        return self.root / "data/processed/dataset.json"
+
     def training_data(self, data: str) -> Path:
         """Training images: `original` (the train split) or `augmented`."""
         return self.root / "data" / data / "train.npz"

@@ -1,0 +1,26 @@
+"""Records of data sets for tests."""
+
+from sidebyside.config.dataset import CLASS_NAMES, Dataset, SplitSummary
+
+
+def dataset(
+    height: int = 28,
+    width: int = 28,
+    channels: int = 1,
+    class_names: tuple[str, ...] = CLASS_NAMES,
+) -> Dataset:
+    """Return a data set of that shape with those classes."""
+    split = SplitSummary(images=1, sha256="0" * 64)
+    return Dataset.model_validate(
+        {
+            "name": "made-up",
+            "title": "Made up",
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "class_names": class_names,
+            "mirror": True,
+            "preparation": "trim",
+            "splits": dict.fromkeys(("train", "val", "test"), split.model_dump()),
+        }
+    )
