@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from benchmarks.workloads import ROOT
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.seeding import generator
@@ -30,7 +31,9 @@ def seconds(
         validated: number of images to validate on at the end of an epoch.
         change: changes the library after TensorFlow is configured, before the model is built.
     """
-    train = subsample(read_split(Paths(ROOT).split("train")), IMAGES, generator(1, "benchmark"))
+    paths = Paths(ROOT)
+    split = read_split(paths.split("train"), read_dataset(paths.dataset))
+    train = subsample(split, IMAGES, generator(1, "benchmark"))
     configure(threads)
     from sidebyside.models import architectures
     from sidebyside.training import loop

@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import figures, isolated, machine
 from benchmarks.workloads import ROOT
 from sidebyside.config import hyperparameters
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
@@ -64,7 +65,9 @@ def main() -> None:
 
 def grown(model: str, images: int) -> list[dict[str, Any]]:
     """Return seconds per epoch and peak memory for each size of the data, with all rounds."""
-    split = subsample(read_split(Paths(ROOT).split("train")), images, generator(1, "benchmark"))
+    paths = Paths(ROOT)
+    train_split = read_split(paths.split("train"), read_dataset(paths.dataset))
+    split = subsample(train_split, images, generator(1, "benchmark"))
     found: dict[int, list[tuple[float, float]]] = {factor: [] for factor in FACTORS}
     with tempfile.TemporaryDirectory() as folder:
         for factor in FACTORS:
@@ -105,7 +108,7 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
     """
     paths = Paths(ROOT)
     record = hyperparameters.read_hyperparameters(model, paths.hyperparameters(model))
-    split = read_split(path)
+    split = read_split(path, read_dataset(paths.dataset))
     configure(read_parameters(paths.params).threads)
     from sidebyside.models import architectures
     from sidebyside.training import loop

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import isolated, machine
 from benchmarks.workloads import ROOT
 from sidebyside.config import hyperparameters
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
@@ -62,7 +63,8 @@ def train(model: str, precision: str) -> dict[str, float]:
     record = hyperparameters.parse_hyperparameters(
         model, settings | {"precision": precision}, "benchmark"
     )
-    splits = [read_split(paths.split(name)) for name in ("train", "val")]
+    dataset = read_dataset(paths.dataset)
+    splits = [read_split(paths.split(name), dataset) for name in ("train", "val")]
     configure(parameters.threads)
     from sidebyside.models import architectures
     from sidebyside.training import loop

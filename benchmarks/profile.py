@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from benchmarks import contender_sidebyside, isolated, machine
 from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
 from benchmarks.workloads import ROOT, Workload
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
 from sidebyside.data.npz import read_split
@@ -55,7 +56,8 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     rate = isolated.measure("matrix_product")
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    split = read_split(Paths(ROOT).split("train"))
+    paths = Paths(ROOT)
+    split = read_split(paths.split("train"), read_dataset(paths.dataset))
     result: dict[str, Any] = {
         "machine": machine.describe(),
         "matrix_product_gflops": rate / 1e9,

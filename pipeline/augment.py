@@ -1,6 +1,6 @@
 """Add randomly transformed copies of the training images of some classes.
 
-Reads:  data/processed/train.npz
+Reads:  data/processed/train.npz, data/processed/dataset.json
 Writes: data/augmented/train.npz, reports/augment/
 """
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
@@ -31,7 +32,8 @@ def main() -> None:
     parameters = read_parameters(paths.params)
     settings, seed = parameters.augment, parameters.seed
 
-    train = read_split(paths.split("train"))
+    dataset = read_dataset(paths.dataset)
+    train = read_split(paths.split("train"), dataset)
 
     sources = np.flatnonzero(np.isin(train.labels, settings.classes))
     if not len(sources):
@@ -45,7 +47,7 @@ def main() -> None:
         "images": len(augmented),
         "new_images": len(augmented) - len(train),
         "sha256": split_digest(augmented),
-        "classes": class_counts(augmented),
+        "classes": class_counts(augmented, dataset.class_names),
     }
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
     figure = data_plots.before_after(

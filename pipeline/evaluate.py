@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from sidebyside.config import hyperparameters, result_files
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -57,7 +57,8 @@ def main() -> None:
     names = [
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
-    test = read_split(paths.split("test"))
+    dataset = read_dataset(paths.dataset)
+    test = read_split(paths.split("test"), dataset)
     histories = {
         name: result_files.read_history(paths.training(name) / "history.csv") for name in names
     }

@@ -33,7 +33,9 @@ def main() -> None:
     published = read_raw(paths.raw, TRAIN_IMAGES, TRAIN_LABELS)
     test = read_raw(paths.raw, TEST_IMAGES, TEST_LABELS)
 
-    train, val = stratified_split(published, parameters.preprocess.val_fraction, parameters.seed)
+    train, val = stratified_split(
+        published, parameters.preprocess.val_fraction, parameters.seed, CLASS_NAMES
+    )
     splits = {"train": train, "val": val, "test": test}
 
     dataset = Dataset(
@@ -61,7 +63,7 @@ def main() -> None:
         },
         "duplicates": count_duplicates(splits),
     }
-    counts = [class_counts(split) for split in splits.values()]
+    counts = [class_counts(split, dataset.class_names) for split in splits.values()]
     classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
     samples = data_plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
 

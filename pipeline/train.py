@@ -1,6 +1,7 @@
 """Train one architecture with its tuned hyperparameters, on one data set, from one seed.
 
-Reads:  reports/tune/<model>/hyperparameters.json, data/processed/val.npz, data/<data>/train.npz
+Reads:  reports/tune/<model>/hyperparameters.json, data/processed/{val.npz,dataset.json},
+        data/<data>/train.npz
 Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sidebyside.config import hyperparameters
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import Seed, read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
@@ -41,8 +43,9 @@ def main() -> None:
     monitor, keep = parameters.train.monitor, parameters.train.keep
 
     record = hyperparameters.read_hyperparameters(name.model, paths.hyperparameters(name.model))
-    train = read_split(paths.training_data(name.data))
-    val = read_split(paths.split("val"))
+    dataset = read_dataset(paths.dataset)
+    train = read_split(paths.training_data(name.data), dataset)
+    val = read_split(paths.split("val"), dataset)
     settings = {
         "monitor": monitor,
         "keep": keep,
@@ -66,7 +69,10 @@ def main() -> None:
 
     made: dict[str, Any] = {"data_sha256": digests, "settings": settings}
     origin = Origin(f"train@{name}", key, machine)
-    counts = {name.data: class_counts(train), "val": class_counts(val)}
+    counts = {
+        data: class_counts(split, dataset.class_names)
+        for data, split in ((name.data, train), ("val", val))
+    }
     with (
         resume.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
         training.open_training(paths.root, name, made, origin) as run,

@@ -1,6 +1,6 @@
 """Search for the hyperparameters of one architecture, on the train and val splits alone.
 
-Reads:  data/processed/{train,val}.npz
+Reads:  data/processed/{train,val}.npz, data/processed/dataset.json
 Writes: reports/tune/<model>/, data/trials/<model>.csv
 """
 
@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
@@ -31,8 +32,9 @@ def main() -> None:
     if model not in parameters.tune.models:
         raise UserError(f"params.yaml: tune.models.{model} is missing")
 
-    train = read_split(paths.split("train"))
-    val = read_split(paths.split("val"))
+    dataset = read_dataset(paths.dataset)
+    train = read_split(paths.split("train"), dataset)
+    val = read_split(paths.split("val"), dataset)
     if settings.images:
         train = subsample(train, settings.images, generator(parameters.seed, "search images"))
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.data.npz import read_split
@@ -281,7 +282,8 @@ def command_listings(root: Path, folder: Path) -> list[Listing]:
         UserError: a command failed.
     """
     picture = folder / "boot.png"
-    pixels = read_split(Paths(root).split("test")).images[0]
+    paths = Paths(root)
+    pixels = read_split(paths.split("test"), read_dataset(paths.dataset)).images[0]
     on_white = Image.fromarray(255 - pixels)
     on_white.resize((280, 280)).save(picture)
     predict = ["-m", "sidebyside.serving.predict"]

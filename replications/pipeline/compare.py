@@ -10,7 +10,7 @@ Writes: report.html, report.md, figures/, summary.json
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.result_files import AugmentationSummary, read_class_counts, read_record
@@ -44,6 +44,7 @@ def main() -> None:
         name: read_search(folder / "results/searches" / name, part.model, part.search.objective)
         for name, part in plan.searches.items()
     }
+    test = read_split(paths.split("test"), read_dataset(paths.dataset))
     report = paths.report("preprocess")
     augmented = read_record(paths.report("augment") / "summary.json", AugmentationSummary)
     content = page.Content(
@@ -57,7 +58,7 @@ def main() -> None:
         },
         transforms=read_parameters(paths.params).augment.transforms,
         figures={
-            **figures.figures(plan, models, searches, read_split(paths.split("test"))),
+            **figures.figures(plan, models, searches, test),
             "figures/samples.png": (report / "samples.png").read_bytes(),
         },
     )

@@ -7,6 +7,7 @@ Writes: results/searches/<name>/, and .state/winner-<name>/ for the training of 
 import sys
 from pathlib import Path
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
@@ -28,7 +29,8 @@ def main() -> None:
     if name not in plan.searches:
         raise UserError(f"no search {name!r}: choose from {', '.join(plan.searches)}")
     part = plan.searches[name]
-    train, val = read_split(paths.split("train")), read_split(paths.split("val"))
+    dataset = read_dataset(paths.dataset)
+    train, val = (read_split(paths.split(split), dataset) for split in ("train", "val"))
 
     configure(plan.threads)
     from sidebyside.tracking.origin import Origin

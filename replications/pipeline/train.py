@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.stopwatch import Stopwatch
@@ -36,10 +37,11 @@ def main() -> None:
     hyperparameters = plan.record(name, folder / "results/searches")
     part = plan.trained[name]
 
+    dataset = read_dataset(paths.dataset)
     splits = {
-        "train": read_split(paths.training_data(part.data)),
-        "val": read_split(paths.split("val")),
-        "test": read_split(paths.split("test")),
+        "train": read_split(paths.training_data(part.data), dataset),
+        "val": read_split(paths.split("val"), dataset),
+        "test": read_split(paths.split("test"), dataset),
     }
     digests = {split: split_digest(images) for split, images in splits.items()}
     settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
@@ -50,7 +52,9 @@ def main() -> None:
         "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
         "settings": settings,
         "data_sha256": {split: digests[split] for split in ("train", "val")},
-        "classes": {split: class_counts(splits[split]) for split in ("train", "val")},
+        "classes": {
+            split: class_counts(splits[split], dataset.class_names) for split in ("train", "val")
+        },
     }
 
     configure(plan.threads)

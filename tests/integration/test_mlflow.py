@@ -171,9 +171,11 @@ import sys, csv, json
 import numpy as np, mlflow
 sys.path.insert(0, "src")
 from pathlib import Path
+from sidebyside.config.dataset import read_dataset
 from sidebyside.data.npz import read_split
 mlflow.set_tracking_uri(f"sqlite:///{Path.cwd()}/mlflow.db")
-images = read_split(Path("data/processed/test.npz")).images
+dataset = read_dataset(Path("data/processed/dataset.json"))
+images = read_split(Path("data/processed/test.npz"), dataset).images
 result = {}
 for name, uri in json.loads(sys.argv[1]).items():
     rows = csv.DictReader(open(f"data/predictions/{name}.csv"))

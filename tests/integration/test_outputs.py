@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.data.npz import read_split
+from sidebyside.data.splits import Split
 from sidebyside.workflow import provenance
 from tests.support.checkout import Checkout
 from tests.support.pipeline import (
@@ -27,13 +29,19 @@ from tests.support.reproductions import Reproductions
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
+def split_of(reproduced: Checkout, file: str) -> Split:
+    """Return the split in a file of a checkout."""
+    dataset = read_dataset(reproduced.root / "data/processed/dataset.json")
+    return read_split(reproduced.root / file, dataset)
+
+
 def test_every_stage_runs_once(reproductions: Reproductions) -> None:
     assert sorted(stages_run(reproductions.output.read_text())) == sorted(STAGES)
 
 
 def test_the_splits_have_the_configured_sizes_and_share_no_image(reproduced: Checkout) -> None:
     splits = {
-        name: read_split(reproduced.root / f"data/processed/{name}.npz")
+        name: split_of(reproduced, f"data/processed/{name}.npz")
         for name in ("train", "val", "test")
     }
     assert {name: len(split) for name, split in splits.items()} == {
@@ -44,15 +52,15 @@ def test_the_splits_have_the_configured_sizes_and_share_no_image(reproduced: Che
     assert np.bincount(splits["val"].labels).tolist() == [8] * 10
     seen = {image.tobytes() for split in splits.values() for image in split.images}
     assert len(seen) == 500
-    original = read_split(reproduced.root / "data/original/train.npz")
+    original = split_of(reproduced, "data/original/train.npz")
     assert np.array_equal(original.images, splits["train"].images)
 
 
 def test_the_augmented_data_are_the_train_split_and_new_images(
     reproduced: Checkout,
 ) -> None:
-    train = read_split(reproduced.root / "data/processed/train.npz")
-    augmented = read_split(reproduced.root / "data/augmented/train.npz")
+    train = split_of(reproduced, "data/processed/train.npz")
+    augmented = split_of(reproduced, "data/augmented/train.npz")
     assert np.array_equal(augmented.images[: len(train)], train.images)
     assert len(augmented) == len(train) + 64
     assert set(augmented.labels[len(train) :].tolist()) == {2, 6}
@@ -163,7 +171,7 @@ def test_scikit_learn_scores_the_predictions_alike(reproduced: Checkout, name: s
     labels = np.array([int(row["label"]) for row in rows])
     predicted = np.array([int(row["predicted"]) for row in rows])
     probabilities = np.array([[float(row[f"p{i}"]) for i in range(10)] for row in rows])
-    test = read_split(reproduced.root / "data/processed/test.npz")
+    test = split_of(reproduced, "data/processed/test.npz")
     metrics = json.loads((reproduced.root / "reports/evaluate/metrics.json").read_text())
     scores = metrics[name.removesuffix("-1")]["test"]
     assert np.array_equal(labels, test.labels)

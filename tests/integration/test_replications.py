@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.core.files import read_csv, read_json, write_json
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import read_split, write_split
@@ -278,7 +279,7 @@ def test_a_killed_training_resumes_on_the_same_images_only(
     assert provenance["seconds"] > 1000
     kill(own, "train", "3-tyler", "seed 1 epoch 1/")
     file = own.root / "data/original/train.npz"
-    train = read_split(file)
+    train = read_split(file, read_dataset(own.root / "data/processed/dataset.json"))
     write_split(file, Split(255 - train.images, train.labels))
     (own.root / "dvc.lock").unlink()  # with it, the changed file is refused
     assert "seed 1 epoch 1/" in script(own, "train", "3-tyler").stdout

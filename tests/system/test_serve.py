@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import requests
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
@@ -73,7 +74,7 @@ def ask(server: str, content: Any, kind: str = "application/json") -> requests.R
 @pytest.mark.timeout(1200)
 def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Checkout") -> None:
     paths = Paths(reproduced.root)
-    images = read_split(paths.split("test")).images
+    images = read_split(paths.split("test"), read_dataset(paths.dataset)).images
     found = ask(server, {"inputs": images.tolist()}).json()["predictions"]
     champions = [ModelName("cnn", data, 1) for data in ("original", "augmented")]
     recorded = [read_predictions(paths.predictions(name)).probabilities for name in champions]

@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sidebyside.config.dataset import IMAGE_SIZE
 from sidebyside.config.parameters import Transforms
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
-
-CENTRE = (IMAGE_SIZE - 1) / 2
 
 
 class Transform(NamedTuple):
@@ -37,7 +34,7 @@ def draw_transform(limits: Transforms, random: np.random.Generator) -> Transform
 
 
 def apply_transform(transform: Transform, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the transformed image, uint8 [28, 28]; pixels from outside the image are 0.
+    """Return the transformed image, of the same shape; pixels from outside the image are 0.
 
     Rotation, zoom and shift are combined in one affine map about the centre, so that pixels are
     interpolated (linearly) only once.
@@ -47,10 +44,19 @@ def apply_transform(transform: Transform, image: NDArray[np.uint8]) -> NDArray[n
     cosine, sine = np.cos(angle), np.sin(angle)
     # scipy expects the inverse map, from output to input coordinates.
     matrix = np.array([[cosine, sine], [-sine, cosine]]) / transform.zoom
-    offset = CENTRE - matrix @ (CENTRE + np.array([transform.down, transform.right]))
+    centre = (np.array(image.shape[:2]) - 1) / 2
+    offset = centre - matrix @ (centre + np.array([transform.down, transform.right]))
+    if image.ndim == 2:
+        return _moved(source, matrix, offset)
+    return np.stack([_moved(source[..., channel], matrix, offset) for channel in range(3)], -1)
+
+
+def _moved(
+    channel: NDArray[np.uint8], matrix: NDArray[np.float64], offset: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     # `grid-constant` interpolates between the outermost pixels and 0; `constant` does not.
     moved = ndimage.affine_transform(
-        source.astype(np.float64), matrix, offset, order=1, mode="grid-constant"
+        channel.astype(np.float64), matrix, offset, order=1, mode="grid-constant"
     )
     return np.rint(moved).astype(np.uint8)
 
@@ -65,7 +71,7 @@ def augment(
 
     Args:
         split: the original images.
-        classes: indices into CLASS_NAMES.
+        classes: labels.
         copies: number of copies of each image.
         limits: limits of the random transforms.
         seed: seed for the transforms.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import open_regular, write_bytes
 from sidebyside.data.splits import Split
@@ -29,11 +29,11 @@ def write_split(path: Path, split: Split) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_split(path: Path) -> Split:
-    """Return the split in an `.npz` file.
+def read_split(path: Path, dataset: Dataset) -> Split:
+    """Return the split of a data set in an `.npz` file.
 
     Raises:
-        UserError: the file is missing, damaged, or does not contain a split.
+        UserError: the file is missing, damaged, or does not contain a split of this data set.
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -44,7 +44,7 @@ def read_split(path: Path) -> Split:
             split = Split(
                 _read_array(archive, "images", size), _read_array(archive, "labels", size)
             )
-        _check(split)
+        _check(split, dataset)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `dvc repro`") from None
     except Exception as error:  # a damaged archive raises about ten types, zlib.error among them
@@ -53,17 +53,17 @@ def read_split(path: Path) -> Split:
     return split
 
 
-def _check(split: Split) -> None:
+def _check(split: Split, dataset: Dataset) -> None:
     if split.labels.dtype != np.uint8 or split.labels.ndim != 1 or not len(split):
         raise ValueError("labels must be a non-empty one-dimensional array of uint8")
-    expected = (len(split), IMAGE_SIZE, IMAGE_SIZE)
+    expected = (len(split), *dataset.shape)
     if split.images.dtype != np.uint8 or split.images.shape != expected:
         raise ValueError(
             f"images are {split.images.dtype} {list(split.images.shape)},"
             f" expected uint8 {list(expected)}"
         )
-    if split.labels.max() >= CLASSES:
-        raise ValueError(f"a label is outside 0–{CLASSES - 1}")
+    if split.labels.max() >= dataset.classes:
+        raise ValueError(f"a label is outside 0–{dataset.classes - 1}")
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, file_size: int) -> NDArray[Any]:

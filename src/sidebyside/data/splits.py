@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 class Split:
     """Images with their labels."""
 
-    images: NDArray[np.uint8]  # [N, 28, 28], 0 is background
-    labels: NDArray[np.uint8]  # [N], index into CLASS_NAMES
+    images: NDArray[np.uint8]  # [N, height, width] or [N, height, width, 3]
+    labels: NDArray[np.uint8]  # [N], index into the class names
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,14 +1,17 @@
 """Split the training images into train and val, and draw subsamples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
 
 
-def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Split, Split]:
+def stratified_split(
+    split: Split, val_fraction: float, seed: int, class_names: Sequence[str]
+) -> tuple[Split, Split]:
     """Return (train, val), stratified by class; both keep the order of `split`.
 
     scikit-learn's `train_test_split` would draw other images for the same seed, and importing it
@@ -18,6 +21,7 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
         split: the images to distribute.
         val_fraction: share of each class that goes to val.
         seed: seed for the draw.
+        class_names: names of the classes.
 
     Raises:
         UserError: train or val would have no images of a class.
@@ -29,7 +33,7 @@ def stratified_split(split: Split, val_fraction: float, seed: int) -> tuple[Spli
         if not 0 < count < len(members):
             raise UserError(
                 f"preprocess.val_fraction: {val_fraction} of the {len(members)} images of class"
-                f" {label} ({CLASS_NAMES[label]}) leaves train or val without images of this class"
+                f" {label} ({class_names[label]}) leaves train or val without images of this class"
             )
         chosen = generator(seed, "split", int(label)).choice(members, count, replace=False)
         in_val[chosen] = True

@@ -1,19 +1,18 @@
 """Describe a split: class counts, pixel statistics, exact duplicates."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.data.splits import Split
 
 
-def class_counts(split: Split) -> dict[str, int]:
+def class_counts(split: Split, class_names: Sequence[str]) -> dict[str, int]:
     """Return class name → number of images."""
-    counts = np.bincount(split.labels, minlength=CLASSES).tolist()
-    return dict(zip(CLASS_NAMES, counts, strict=True))
+    counts = np.bincount(split.labels, minlength=len(class_names)).tolist()
+    return dict(zip(class_names, counts, strict=True))
 
 
 def pixel_statistics(images: NDArray[np.uint8]) -> dict[str, float]:

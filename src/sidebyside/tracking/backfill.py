@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -150,7 +150,7 @@ def backfill_training(paths: Paths, name: ModelName) -> str:
     ]
     with open_training(paths.root, name, record, training_origin(paths, name)) as run:
         ensure_opened(run)
-        example = read_split(paths.split("val")).images[:1]
+        example = read_split(paths.split("val"), read_dataset(paths.dataset)).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = class_counts(paths, name)
         log_training(run, name, record, counts, rows, scores, paths.model(name), example)

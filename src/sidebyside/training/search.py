@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.config.parameters import Search
 from sidebyside.config.result_files import HISTORY_COLUMNS
@@ -79,7 +80,7 @@ class SearchTask:
             "fixed": self.fixed,
             "searched": self.names,
             "data_sha256": {name: split_digest(split) for name, split in splits.items()},
-            "classes": {name: class_counts(split) for name, split in splits.items()},
+            "classes": {name: class_counts(split, CLASS_NAMES) for name, split in splits.items()},
         }
 
     def trial_seed(self, execution: int = 0) -> int:

@@ -12,15 +12,17 @@ import pytest
 from sidebyside.core.errors import UserError
 from sidebyside.data.npz import ALIGNMENT, read_split, write_split
 from sidebyside.data.splits import Split
+from tests.support.datasets import dataset
 from tests.support.splits import equal, grey_split, random_split
 
+DATASET = dataset()
 GOOD = random_split(per_class=1)
 
 
 def test_a_written_split_is_read_back(tmp_path: Path) -> None:
     split = random_split()
     write_split(tmp_path / "deep/er/x.npz", split)
-    assert equal(read_split(tmp_path / "deep/er/x.npz"), split)
+    assert equal(read_split(tmp_path / "deep/er/x.npz", DATASET), split)
 
 
 def test_equal_splits_are_written_as_equal_bytes(
@@ -62,7 +64,7 @@ def test_an_npz_file_without_a_split_is_refused(
     path = tmp_path / "x.npz"
     np.savez(path, **arrays)  # type: ignore[arg-type]
     with pytest.raises(UserError, match=expected) as caught:
-        read_split(path)
+        read_split(path, DATASET)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -93,13 +95,13 @@ def folder(path: Path) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(tmp_path / "x.npz")
     with pytest.raises(UserError, match="is not a valid split") as caught:
-        read_split(tmp_path / "x.npz")
+        read_split(tmp_path / "x.npz", DATASET)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.npz is missing: run `dvc repro`"):
-        read_split(tmp_path / "x.npz")
+        read_split(tmp_path / "x.npz", DATASET)
 
 
 @pytest.mark.parametrize("images", [2, 2000])  # less and more than one chunk
@@ -109,7 +111,7 @@ def test_images_are_aligned_for_tensorflow(tmp_path: Path, images: int) -> None:
         np.zeros(images, np.uint8),
     )
     write_split(tmp_path / "x.npz", split)
-    actual = read_split(tmp_path / "x.npz")
+    actual = read_split(tmp_path / "x.npz", DATASET)
     assert equal(actual, split)
     assert actual.images.ctypes.data % ALIGNMENT == 0
 
@@ -119,7 +121,7 @@ def test_an_array_in_fortran_order_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="is not a valid split: images is not an array of numbers in C order"
     ):
-        read_split(tmp_path / "x.npz")
+        read_split(tmp_path / "x.npz", DATASET)
 
 
 def array(shape: object, content: bytes, descr: object = "|u1") -> bytes:
@@ -165,7 +167,7 @@ def refusal(path: Path) -> str:
     tracemalloc.start()
     try:
         with pytest.raises(UserError) as caught:
-            read_split(path)
+            read_split(path, DATASET)
         assert tracemalloc.get_traced_memory()[1] < 1 << 24
     finally:
         tracemalloc.stop()
@@ -225,7 +227,7 @@ def test_a_changed_byte_is_refused_or_harmless(tmp_path: Path) -> None:
         changed[position] ^= 0xFF
         path.write_bytes(changed)
         try:
-            actual = read_split(path)
+            actual = read_split(path, DATASET)
         except UserError as error:
             assert "\n" not in str(error)
         else:

@@ -11,7 +11,7 @@ from tests.support.splits import grey_split
 
 
 def test_every_class_has_a_count() -> None:
-    counts = class_counts(grey_split([1, 2, 3], [0, 9, 9]))
+    counts = class_counts(grey_split([1, 2, 3], [0, 9, 9]), CLASS_NAMES)
     assert list(counts) == list(CLASS_NAMES)
     assert counts["T-shirt/top"] == 1
     assert counts["Ankle boot"] == 2

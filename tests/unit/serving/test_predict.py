@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -80,7 +80,7 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
 ) -> None:
     paths = Paths(reproduced.root)
     picture = tmp_path / "a picture.png"
-    images = read_split(paths.split("test")).images
+    images = read_split(paths.split("test"), read_dataset(paths.dataset)).images
     edges = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1)
     index = int(np.argmax(np.median(edges, 1) < LIGHT))  # the first one on a dark background
     Image.fromarray(255 - images[index]).save(picture)

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.seeding import derive_seed
@@ -60,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         "stage": f"train@{NAME}",
         "settings": {**PART.training.model_dump(), **hyperparameters.model_dump(mode="json")},
         "data_sha256": {name: split_digest(splits[name]) for name in ("train", "val")},
-        "classes": {name: class_counts(splits[name]) for name in ("train", "val")},
+        "classes": {name: class_counts(splits[name], CLASS_NAMES) for name in ("train", "val")},
     }
     work, build, train, found, seeds = train_model, architectures.build, loop.train, [], []
 

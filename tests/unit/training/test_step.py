@@ -14,6 +14,7 @@ from sidebyside.data.npz import read_split, write_split
 from sidebyside.models.layers import FusedDropout, FusedGelu, FusedGeluPooling
 from sidebyside.training import step
 from sidebyside.training.optimizer import build_optimizer
+from tests.support.datasets import dataset
 from tests.support.training import TINY, TRAIN, record_of, untrained
 
 
@@ -73,7 +74,7 @@ def test_models_train_with_fused_layers(model: str, *, batch_norm: bool) -> None
 
 def test_aligned_images_become_a_tensor_without_a_copy(tmp_path: Path) -> None:
     write_split(tmp_path / "x.npz", TRAIN)
-    images = read_split(tmp_path / "x.npz").images
+    images = read_split(tmp_path / "x.npz", dataset()).images
     tensor = step._without_copy(images)
     images[0, 0, 0] ^= 255  # changes the tensor too, if both share memory
     assert np.array_equal(tensor.numpy(), images)
