@@ -314,7 +314,6 @@ def _tags(store: Store, work: _RunKey) -> dict[str, str]:
         "stage": os.environ.get("DVC_STAGE", script.stem),
         **code,
         **provenance.locks(work.root),
-        "dvc.experiment": os.environ.get("DVC_EXP_NAME"),
         **{f"machine.{name}": value for name, value in machine.items()},
         "mlflow.source.name": script.name,
         "mlflow.source.type": "LOCAL",
@@ -330,9 +329,11 @@ def _tags(store: Store, work: _RunKey) -> dict[str, str]:
 def commit_tags(source: provenance.Source) -> dict[str, str]:
     """Return the tags of a run that record the commit of its code."""
     tags = {"git.commit": source.commit, "git.dirty": str(source.dirty).lower()}
-    return (
-        tags if source.commit == "unknown" else {**tags, "mlflow.source.git.commit": source.commit}
-    )
+    if source.commit != "unknown":
+        tags["mlflow.source.git.commit"] = source.commit
+    if source.experiment is not None:
+        tags["dvc.experiment"] = source.experiment
+    return tags
 
 
 def _user() -> str | None:

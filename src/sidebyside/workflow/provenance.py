@@ -33,6 +33,7 @@ class Source(NamedTuple):
 
     commit: str  # 40 hexadecimal digits; "unknown" outside a git repository
     dirty: bool  # tracked files other than results differ from the commit
+    experiment: str | None = None  # DVC's experiment, which keeps the differences
 
 
 class Provenance(NamedTuple):
@@ -46,8 +47,12 @@ class Provenance(NamedTuple):
 
     def content(self) -> dict[str, Any]:
         """Return the entry as JSON values."""
-        content = {**self._asdict(), "source": self.source._asdict()}
-        return {name: value for name, value in content.items() if value is not None}
+        return _known({**self._asdict(), "source": _known(self.source._asdict())})
+
+
+def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def write(
@@ -168,7 +173,7 @@ def digests(root: Path, outputs: Sequence[Path]) -> dict[str, str]:
 
 
 def source(root: Path) -> Source:
-    """Return the commit of the checkout at `root` and whether its tracked files differ from it.
+    """Return the commit of the checkout at `root`, whether its tracked files differ, and why.
 
     Results are ignored: a pipeline that has run halfway has not changed its source.
     """
@@ -178,7 +183,8 @@ def source(root: Path) -> Source:
     top = git.project(root)
     excluded = [f":(exclude){name}" for name in results(top)]
     status = ("status", "--porcelain", "--untracked-files=no", "--", ".")
-    return Source(commit, dirty=bool(git.ask(top, *status, *excluded)))
+    dirty = bool(git.ask(top, *status, *excluded))
+    return Source(commit, dirty, os.environ.get("DVC_EXP_NAME"))
 
 
 @functools.cache

@@ -38,7 +38,7 @@ def test_outputs_without_provenance_are_identified_by_their_digests(
 
 def test_tags_have_the_commit_of_the_provenance() -> None:
     commit = "ab" * 20
-    origin = Origin(STAGE, "k", {"threads": "2"}, Source(commit, dirty=True))
+    origin = Origin(STAGE, "k", {"threads": "2"}, Source(commit, dirty=True, experiment="probe"))
     assert origin_tags(origin, {"val": "d"}) == {
         "stage": STAGE,
         "mlflow.source.name": "train.py",
@@ -47,6 +47,7 @@ def test_tags_have_the_commit_of_the_provenance() -> None:
         "git.commit": commit,
         "git.dirty": "true",
         "mlflow.source.git.commit": commit,
+        "dvc.experiment": "probe",
     }
 
 

@@ -218,6 +218,17 @@ def test_the_commit_is_that_of_the_checkout(repository: Path) -> None:
     assert provenance.source(repository) == Source(head, dirty=False)
 
 
+def test_the_entry_of_an_experiment_names_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "src/code.py").write_text("changed")
+    monkeypatch.setenv("DVC_EXP_NAME", "probe")
+    written = write(repository, repository / "models/x")
+    monkeypatch.delenv("DVC_EXP_NAME")
+    assert written.source == Source(git(repository, "rev-parse", "HEAD"), True, "probe")
+    assert provenance.find(repository, "train@m", [repository / "models/x"]) == written
+
+
 def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     first = provenance.machine(threads=2)
     assert first == provenance.machine(threads=2)
