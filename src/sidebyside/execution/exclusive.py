@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shlex
+import stat
 import sys
 import tempfile
 import time
@@ -25,6 +26,10 @@ LONGEST_COMMAND = 120  # characters of a command that a message shows
 
 class BusyError(BlockingIOError):
     """Another process holds the lock; the message names it: its id, since when, its command."""
+
+
+class LockError(OSError):
+    """A file cannot be used as a lock; the message has the command that cures it."""
 
 
 @contextlib.contextmanager
@@ -47,10 +52,11 @@ def exclusive(
 
     Raises:
         BusyError: another process holds the lock for longer than `patience`.
+        LockError: the file is write-protected, or something else has its name.
         OSError: the file cannot be written, or the temporary folder has no locks either; it names
             the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     try:
         file = _lock(path, patience, on_wait)
     except OSError as error:
@@ -97,7 +103,7 @@ def _try_lock(path: Path) -> IO[str] | None:
     """Return the locked file; None if another process holds the lock."""
     while True:
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            file = stack.enter_context(_open(path))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -108,6 +114,51 @@ def _try_lock(path: Path) -> IO[str] | None:
             if _is_at(file, path):  # not removed by its holder since it was opened here
                 stack.pop_all()
                 return file
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder of a lock file.
+
+    Raises:
+        LockError: something else has its name, or that of a folder above.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError):
+        above = (path for path in (*reversed(folder.parents), folder) if os.path.lexists(path))
+        blocking = next((path for path in above if not path.is_dir()), None)
+        if blocking is None:
+            raise
+        raise _misplaced(blocking, "not a folder") from None
+
+
+def _open(path: Path) -> IO[str]:
+    """Open a lock file, which is created if missing.
+
+    A link is refused, because the file that it leads to would be overwritten.
+
+    Raises:
+        LockError: something else has its name, or it is write-protected.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise _misplaced(path, "not a regular file")
+    try:
+        return path.open("a+", encoding="utf-8")
+    except PermissionError:
+        if not os.access(path.parent, os.W_OK):
+            raise
+        raise LockError(errno.EACCES, f"write-protected: {_cure('rm -f', path)} removes it",
+                        str(path)) from None  # fmt: skip
+
+
+def _misplaced(path: Path, reason: str) -> LockError:
+    cure = _cure("mv", path, path.with_name(f"{path.name}.damaged"))
+    return LockError(errno.EINVAL, f"{reason}: {cure} moves it away", str(path))
+
+
+def _cure(command: str, *paths: Path) -> str:
+    arguments = (shlex.quote(os.path.relpath(path)) for path in paths)
+    return f"`{' '.join([command, *arguments])}`"
 
 
 def _is_at(file: IO[str], path: Path) -> bool:

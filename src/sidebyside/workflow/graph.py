@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import IGNORED, MAX_YAML_BYTES, path_digest, read_yaml
+from sidebyside.core.files import (
+    IGNORED,
+    MAX_YAML_BYTES,
+    open_regular,
+    path_digest,
+    read_yaml,
+)
 from sidebyside.workflow import git
 
 GRAPH = "dvc.yaml"
@@ -102,7 +108,7 @@ def recorded_stages(root: Path) -> dict[str, dict[str, str]]:
 def _is_in_use(root: Path) -> bool:
     """Return whether DVC may be writing its files, which it does in place and under this lock."""
     try:
-        with (root / ".dvc/tmp/lock").open() as lock:
+        with open_regular(root / ".dvc/tmp/lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

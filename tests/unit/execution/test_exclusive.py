@@ -11,7 +11,14 @@ from typing import IO, Any
 import pytest
 
 from sidebyside.config.paths import CHECKOUT
-from sidebyside.execution.exclusive import DVC_WITHOUT_LOCKS, BusyError, exclusive, holder
+from sidebyside.execution.exclusive import (
+    DVC_WITHOUT_LOCKS,
+    BusyError,
+    LockError,
+    exclusive,
+    holder,
+)
+from tests.support.dvc_project import mend
 
 HOLD = """
 import sys
@@ -89,6 +96,67 @@ def test_a_lock_file_without_its_holder_names_another_process(tmp_path: Path, co
     path = tmp_path / "lock"
     path.write_text(content)
     assert holder(path) == "another process"
+
+
+def make(kind: str, path: Path) -> None:
+    """Put something other than a regular file at a path."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("important" if kind == "link" else "nowhere")
+
+
+@pytest.mark.timeout(10)  # a pipe waits for a writer
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "dangling link"])
+def test_what_is_not_a_lock_file_is_refused_with_a_command_that_moves_it(
+    tmp_path: Path, kind: str
+) -> None:
+    important, path = tmp_path / "important", tmp_path / "a lock"
+    important.write_text("content")
+    make(kind, path)
+    with pytest.raises(LockError, match="not a regular file") as error, exclusive(path):
+        pass
+    assert error.value.filename == str(path)
+    assert important.read_text() == "content"
+    mend(str(error.value))
+    with exclusive(path):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling link"])
+def test_what_is_not_the_folder_of_a_lock_is_refused_with_a_command_that_moves_it(
+    tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "important").write_text("content")
+    make(kind, tmp_path / "state")
+    path = tmp_path / "state/train/lock"
+    with pytest.raises(LockError, match="not a folder") as error, exclusive(path):
+        pass
+    mend(str(error.value))
+    with exclusive(path):
+        pass
+
+
+def test_a_write_protected_lock_file_is_named_with_a_command_that_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    usual = Path.open
+
+    def refuse(file: Path, *arguments: Any, **options: Any) -> Any:  # the owner may be root
+        if file.exists():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return usual(file, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(LockError, match="write-protected") as error, exclusive(path):
+        pass
+    mend(str(error.value))
+    with exclusive(path):
+        pass
 
 
 @pytest.fixture
