@@ -12,6 +12,7 @@ from sidebyside.config.dataset import CLASS_NAMES, IMAGE_SIZE, Dataset, SplitSum
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
+from sidebyside.data import near_duplicates
 from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
 from sidebyside.data.idx import read_raw
 from sidebyside.data.npz import write_split
@@ -52,6 +53,7 @@ def main() -> None:
             for name, split in splits.items()
         },
     )
+    near = near_duplicates.find(splits)
     summary = {
         "splits": {
             name: {
@@ -62,6 +64,10 @@ def main() -> None:
             for name, split in splits.items()
         },
         "duplicates": count_duplicates(splits),
+        "near_duplicates": {
+            "max_distance": near_duplicates.MAX_DISTANCE,
+            "pairs": near_duplicates.count(near, list(splits)),
+        },
     }
     counts = [class_counts(split, dataset.class_names) for split in splits.values()]
     classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
@@ -75,6 +81,7 @@ def main() -> None:
         write_json(paths.dataset, dataset.model_dump(mode="json"))
         write_json(report / "summary.json", summary)
         write_csv(report / "classes.csv", ["class", *splits], classes)
+        write_csv(report / "near_duplicates.csv", near_duplicates.COLUMNS, near)
         write_bytes(report / "samples.png", samples)
     for name, split in splits.items():
         print(f"{name}: {len(split)} images")

@@ -70,6 +70,7 @@ def test_the_augmented_data_are_the_train_split_and_new_images(
 
 def test_every_output_exists(reproduced: Checkout) -> None:
     reports = ["preprocess/summary.json", "preprocess/classes.csv", "preprocess/samples.png"]
+    reports += ["preprocess/near_duplicates.csv"]
     reports += ["augment/summary.json", "augment/before_after.png"]
     reports += [
         f"tune/{model}/{file}"

@@ -26,12 +26,15 @@ from sidebyside.data.splits import Split
 
 MAX_DISTANCE = 0.15
 GRID = 8  # cells per row and column; products of 64 means of 8 bits are exact in float32
-ROWS = 512  # images whose lower bounds are computed at once, and at most
-CANDIDATES = 1000  # per image and split, those with the smallest lower bound, are compared
+ROWS = 512  # images whose lower bounds are computed at once
+CANDIDATES = 1000  # images of a split compared with an image, those of the smallest lower bounds
 PIXELS = 1 << 22  # values compared at once
 
 # MAX_DISTANCE² as a fraction of integers.
 NUMERATOR, DENOMINATOR = 9, 400
+
+# Of a table of near duplicates; the fields of NearDuplicate in their order.
+COLUMNS = ("split", "image", "with", "other", "distance", "same_label")
 
 Integers = NDArray[np.int64]
 
@@ -68,7 +71,7 @@ class _Pairs(NamedTuple):
     distance: NDArray[np.float64]
 
 
-def near_duplicates(splits: Mapping[str, Split]) -> list[NearDuplicate]:
+def find(splits: Mapping[str, Split]) -> list[NearDuplicate]:
     """Return each image that has near duplicates, with its closest one in each split.
 
     Rows are ordered by split, image and the split of the duplicate; of equally close duplicates,
@@ -96,16 +99,14 @@ def near_duplicates(splits: Mapping[str, Split]) -> list[NearDuplicate]:
     ]
 
 
-def count_near_duplicates(
-    found: Sequence[NearDuplicate], splits: Sequence[str]
-) -> list[dict[str, str | int]]:
+def count(found: Sequence[NearDuplicate], splits: Sequence[str]) -> list[dict[str, str | int]]:
     """Return the numbers of images with near duplicates, for each pair of splits.
 
     Each row counts the images of `split` that have a near duplicate in `with`, and how many of
     these have another label than the closest one there.
 
     Args:
-        found: result of `near_duplicates`.
+        found: result of `find`.
         splits: names of the splits.
     """
     rows: list[dict[str, str | int]] = []
@@ -238,4 +239,5 @@ def _closest(images: _Images, pairs: _Pairs) -> _Pairs:
     image, split = pairs.image[order], split[order]
     new = np.ones(len(order), bool)
     new[1:] = (image[1:] != image[:-1]) | (split[1:] != split[:-1])
-    return _Pairs(*(column[order[new]] for column in pairs))
+    kept = order[new]
+    return _Pairs(pairs.image[kept], pairs.other[kept], pairs.distance[kept])
