@@ -12,9 +12,10 @@ from PIL import Image
 
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
+from sidebyside.data.picture import MAX_PIXELS
 from sidebyside.serving import confined_picture
 from sidebyside.serving.confined_picture import read_confined
-from sidebyside.serving.picture import MAX_PIXELS, read_picture
+from sidebyside.serving.picture import read_picture
 from tests.support import pictures
 
 SIDE = int(MAX_PIXELS**0.5)

@@ -6,28 +6,20 @@ black. Two steps differ: scaling averages over all pixels instead of skipping so
 sharpened.
 """
 
-import io
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from sidebyside.config.dataset import IMAGE_SIZE
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import open_regular
+from sidebyside.data.picture import decode, read_content
 
 LIGHT = 128  # lowest grey value of a light background
 NOISE = 16  # maximum difference in grey value between a background pixel and the background
-
-# The decoders in use; Pillow has dozens more, of which one starts Ghostscript and others print.
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
-EXPECTED = "a PNG, JPEG, GIF, BMP or WebP picture"
-
-MAX_BYTES = 100_000_000  # size of a file
-MAX_PIXELS = 89_478_485  # width times height, Pillow's own limit
 
 
 @dataclass(frozen=True)
@@ -45,45 +37,11 @@ def read_picture(path: Path) -> Picture:
         UserError: the file is missing, damaged, too large or not in one of FORMATS, or its image
             is of a single colour.
     """
-    try:
-        with open_regular(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, not an image file") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: more than {MAX_BYTES:,} bytes")
-    grey, steps = _decode(content, path)
-    return prepare(grey, steps, str(path))
+    image, steps, _ = decode(read_content(path), str(path), channels=1)
+    return prepare(np.asarray(image), steps, str(path))
 
 
-def _decode(content: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the grey values of the first frame, [height, width], and the steps to get them."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # an error gives one line
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels")
-            image.load()
-            animated = getattr(image, "is_animated", False)
-            ImageOps.exif_transpose(image, in_place=True)
-            grey, steps = _grey(image)
-    except (UserError, MemoryError):
-        raise
-    except Image.DecompressionBombError:
-        raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels") from None
-    except UnidentifiedImageError:
-        raise UserError(f"{path} is not {EXPECTED}") from None
-    except Exception as error:  # a damaged file raises errors of about ten types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is damaged: {reason}") from None
-    return grey, ["first of several frames", *steps] if animated else steps
-
-
-def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
+def prepare(grey: NDArray[np.uint8], steps: Sequence[str], name: str) -> Picture:
     """Return an image of 28×28 pixels, light on black and centred.
 
     Pictures of that size are neither trimmed nor scaled.
@@ -125,22 +83,6 @@ def prepare(grey: NDArray[np.uint8], steps: list[str], name: str) -> Picture:
     pixels = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     pixels[top : top + size[1], left : left + size[0]] = scaled
     return Picture(pixels, tuple(steps))
-
-
-def _grey(image: Image.Image) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the grey values of a picture, and the steps of their conversion."""
-    if image.mode.startswith("I;16"):
-        return (np.asarray(image) >> 8).astype(np.uint8), ["16 bits per pixel: reduced to 8"]
-    steps = []
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-        steps.append("transparency: replaced by white")
-    if image.mode not in ("L", "1"):
-        red, *others = image.convert("RGB").split()
-        if any(ImageChops.difference(red, other).getbbox() for other in others):
-            steps.append("colour: converted to grey")
-    return np.asarray(image.convert("L")), steps
 
 
 def _size(pixels: NDArray[np.uint8]) -> str:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sidebyside.core.errors import UserError
-from sidebyside.serving import picture
-from sidebyside.serving.picture import FORMATS, prepare, read_picture
+from sidebyside.data import picture
+from sidebyside.data.picture import FORMATS
+from sidebyside.serving.picture import prepare, read_picture
 from tests.support import pictures
 
 
