@@ -54,6 +54,7 @@ def main() -> None:
         train.images[sources[shown]],
         augmented.images[len(train) + shown],
         train.labels[sources[shown]],
+        dataset.class_names,
     )
 
     report = paths.report("augment")

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from sidebyside.config import hyperparameters, result_files
-from sidebyside.config.dataset import CLASS_NAMES, read_dataset
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -87,10 +87,12 @@ def main() -> None:
         )
         for model in named.models
     }
-    counts = read_counts(paths)
+    counts = read_counts(paths, dataset)
 
     configure(parameters.threads)
-    scored = [score(paths, parameters.evaluate, name, trained[name], test) for name in names]
+    scored = [
+        score(paths, parameters.evaluate, name, trained[name], test, dataset) for name in names
+    ]
     comparisons = [
         compare_models(
             first,
@@ -101,8 +103,11 @@ def main() -> None:
         )
         for first, second in comparable_pairs(scored)
     ]
-    figures = report_figures.draw(scored, comparisons, histories, searches, test)
+    figures = report_figures.draw(
+        dataset.class_names, scored, comparisons, histories, searches, test
+    )
     content = Content(
+        dataset=dataset,
         results=scored,
         comparisons=comparisons,
         hyperparameters=chosen,
@@ -118,7 +123,7 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
-    compared = comparisons_content(comparisons)
+    compared = comparisons_content(comparisons, dataset.class_names)
     inputs = evaluation_inputs(paths, parameters, names, split_digest(test))
     key = resume.work_key(paths.root, "evaluate", inputs)
     machine = provenance.machine(parameters.threads)
@@ -175,19 +180,19 @@ def check_model(paths: Paths, name: ModelName) -> None:
         )
 
 
-def read_counts(paths: Paths) -> dict[str, list[int]]:
+def read_counts(paths: Paths, dataset: Dataset) -> dict[str, list[int]]:
     """Return split → images per class, including the augmented training data.
 
     Raises:
         UserError: a file is missing or malformed.
     """
     counts = result_files.read_class_counts(
-        paths.report("preprocess") / "classes.csv", ("train", "val", "test")
+        paths.report("preprocess") / "classes.csv", ("train", "val", "test"), dataset.class_names
     )
     path = paths.report("augment") / "summary.json"
     augmented = result_files.read_record(path, result_files.AugmentationSummary).classes
-    if list(augmented) != list(CLASS_NAMES):
-        raise UserError(f"{path}: classes: expected {', '.join(CLASS_NAMES)}")
+    if list(augmented) != list(dataset.class_names):
+        raise UserError(f"{path}: classes: expected {', '.join(dataset.class_names)}")
     return {**counts, "train, augmented": list(augmented.values())}
 
 
@@ -197,6 +202,7 @@ def score(
     name: ModelName,
     trained: result_files.TrainingScores,
     test: Split,
+    dataset: Dataset,
 ) -> ModelResult:
     """Predict the test split with a model and evaluate the predictions.
 
@@ -212,6 +218,7 @@ def score(
             name,
             test.labels,
             probabilities,
+            dataset.class_names,
             val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
             bins=settings.calibration_bins,
             confidence=settings.confidence,

@@ -71,7 +71,7 @@ def main() -> None:
     }
     counts = [class_counts(split, dataset.class_names) for split in splits.values()]
     classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
-    samples = data_plots.samples(train, SAMPLES_PER_CLASS, parameters.seed)
+    samples = data_plots.samples(train, dataset.class_names, SAMPLES_PER_CLASS, parameters.seed)
 
     report = paths.report("preprocess")
     with write_atomically():

@@ -10,7 +10,7 @@ Writes: report.html, report.md, figures/, summary.json
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import CLASS_NAMES, read_dataset
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.result_files import AugmentationSummary, read_class_counts, read_record
@@ -26,7 +26,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.workflow import command, stage
 from study.comparison import figures, findings, page
 from study.comparison.results import completed, read_digests, read_model, read_search
-from study.plan import read_plan, stage_names
+from study.plan import CLASS_NAMES, read_plan, stage_names
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
         models=models,
         searches=searches,
         counts={
-            **read_class_counts(report / "classes.csv", ("train", "val", "test")),
+            **read_class_counts(report / "classes.csv", ("train", "val", "test"), CLASS_NAMES),
             "train, augmented": [augmented.classes[name] for name in CLASS_NAMES],
         },
         transforms=read_parameters(paths.params).augment.transforms,

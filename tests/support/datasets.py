@@ -1,6 +1,11 @@
 """Records of data sets for tests."""
 
-from sidebyside.config.dataset import CLASS_NAMES, Dataset, SplitSummary
+from sidebyside.config.dataset import Dataset, SplitSummary
+
+CLASS_NAMES = (  # of Fashion-MNIST
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
 
 
 def dataset(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sidebyside.data.splits import Split
 from sidebyside.reporting import evaluation_plots
+from tests.support.datasets import CLASS_NAMES
 
 COUNTS = np.full((10, 10), 3) + np.diag(np.arange(10) * 90)
 BINS = [(0.0, 0.5, 0, math.nan, math.nan), (0.5, 1.0, 40, 0.9, 0.8)]
@@ -36,7 +37,7 @@ def draw_predictions(images: int) -> bytes:
     labels = split.labels[:images]
     probabilities = np.full((images, 10), 0.1)
     return evaluation_plots.predictions(
-        split.images[:images], labels, np.roll(labels, 1), probabilities, "some model"
+        split.images[:images], labels, np.roll(labels, 1), probabilities, CLASS_NAMES, "some model"
     )
 
 

@@ -13,6 +13,7 @@ from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models
 from sidebyside.evaluation.results import ModelResult, evaluate_model
 from sidebyside.reporting import report_figures
 from sidebyside.reporting.report_content import Content, SearchTable
+from tests.support.datasets import CLASS_NAMES, dataset
 
 IMAGES = 400
 SKILL = {"mlp": 2.0, "cnn": 4.0}  # logit of the true class
@@ -29,6 +30,7 @@ def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
         name,
         labels,
         probabilities,
+        CLASS_NAMES,
         val={"accuracy": val_accuracy, "log_loss": 0.3},
         bins=5,
         confidence=0.95,
@@ -67,6 +69,7 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
     }  # fmt: skip
     test = Split(np.zeros((IMAGES, 28, 28), np.uint8), results[0].labels)
     return Content(
+        dataset=dataset(),
         results=results,
         comparisons=comparisons,
         hyperparameters={
@@ -81,7 +84,7 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
         samples=500,
         bins=5,
         figures=report_figures.draw(
-            results, comparisons, dict.fromkeys(names, history), searches, test
+            CLASS_NAMES, results, comparisons, dict.fromkeys(names, history), searches, test
         ),
     )
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.predictions import Labels
 from sidebyside.evaluation.results import ModelResult, evaluate_model
+from tests.support.datasets import CLASS_NAMES
 
 MLP = ModelName("mlp", "original", 1)
 CNN = ModelName("cnn", "original", 1)
@@ -40,6 +41,7 @@ def some_result(
         name,
         labels,
         probabilities,
+        CLASS_NAMES,
         val={"accuracy": 0.9, "log_loss": 0.3, "epochs": 3},
         bins=5,
         confidence=0.95,

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.files import write_atomically, write_csv, write_json
@@ -15,7 +14,7 @@ from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.saving import weights_digest
 from sidebyside.training.fit import train_model
 from sidebyside.training.history import Epoch
-from study.plan import SCORES, SystemModel
+from study.plan import CLASS_NAMES, SCORES, SystemModel
 
 FILES = (
     *("scores.csv", "histories.csv", "classes.csv", "confusion.csv", "predictions.csv"),
@@ -65,14 +64,14 @@ def train(
         predicted = predicted_labels(probabilities)
         scores[f"{split}_loss"] = log_loss(images.labels, probabilities)
         scores[f"{split}_accuracy"] = float((predicted == images.labels).mean())
-    classes = class_scores(images.labels, predicted)  # of the last split, test
+    classes = class_scores(images.labels, predicted, CLASS_NAMES)  # of the last split, test
     return {
         "scores": scores,
         "best_epoch": progress.best_epoch,
         "weights_sha256": weights_digest(model),
         "history": progress.history,
         "classes": [[one.precision, one.recall, one.f1] for one in classes],
-        "confusion": confusion_counts(images.labels, predicted).tolist(),
+        "confusion": confusion_counts(images.labels, predicted, len(CLASS_NAMES)).tolist(),
         "predictions": [
             [int(label), *row]
             for label, row in zip(

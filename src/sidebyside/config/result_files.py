@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
@@ -88,15 +87,17 @@ def read_trials(path: Path, objective: str) -> list[dict[str, str]]:
     return rows
 
 
-def read_class_counts(path: Path, splits: Sequence[str]) -> dict[str, list[int]]:
+def read_class_counts(
+    path: Path, splits: Sequence[str], class_names: Sequence[str]
+) -> dict[str, list[int]]:
     """Return split → images per class, in the order of the classes.
 
     Raises:
         UserError: the file is missing, or is not a valid table of class counts.
     """
     rows = read_csv(path, ("class", *splits))
-    if [row["class"] for row in rows] != list(CLASS_NAMES):
-        raise UserError(f"{path}: expected a row for each of {', '.join(CLASS_NAMES)}")
+    if [row["class"] for row in rows] != list(class_names):
+        raise UserError(f"{path}: expected a row for each of {', '.join(class_names)}")
     return {split: [int(_number(path, row, split)) for row in rows] for split in splits}
 
 

@@ -24,7 +24,7 @@ def calibration_bins(labels: Labels, probabilities: Probabilities, bins: int) ->
 
     Args:
         labels: true classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
         bins: number of bins between 0 and 1; each includes its upper limit.
     """
     edges = np.linspace(0, 1, bins + 1)

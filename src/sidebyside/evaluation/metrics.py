@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.evaluation.calibration import calibration_bins, expected_calibration_error
 from sidebyside.evaluation.predictions import (
     Labels,
@@ -61,7 +61,7 @@ def compute_scores(labels: Labels, probabilities: Probabilities, bins: int) -> d
 
     Args:
         labels: true classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
         bins: number of calibration bins.
 
     Raises:
@@ -69,10 +69,11 @@ def compute_scores(labels: Labels, probabilities: Probabilities, bins: int) -> d
     """
     check_probabilities(labels, probabilities)
     predicted = predicted_labels(probabilities)
+    classes = range(probabilities.shape[1])
     values = {"accuracy": float((predicted == labels).mean())}
     for average in ("macro", "weighted"):
         precision, recall, f1, _ = precision_recall_fscore_support(
-            labels, predicted, labels=range(CLASSES), average=average, zero_division=0
+            labels, predicted, labels=classes, average=average, zero_division=0
         )
         values[f"precision_{average}"] = float(precision)
         values[f"recall_{average}"] = float(recall)
@@ -105,43 +106,57 @@ def brier_score(labels: Labels, probabilities: Probabilities) -> float:
         # for float64; `check_probabilities` has checked them.
         warnings.filterwarnings("ignore", "The y_prob values do not sum to one", UserWarning)
         score = brier_score_loss(
-            labels, probabilities.astype(np.float64), labels=range(CLASSES), scale_by_half=False
+            labels,
+            probabilities.astype(np.float64),
+            labels=range(probabilities.shape[1]),
+            scale_by_half=False,
         )
     return float(score)
 
 
-def class_scores(labels: Labels, predicted: Labels) -> tuple[ClassScores, ...]:
+def class_scores(
+    labels: Labels, predicted: Labels, class_names: Sequence[str]
+) -> tuple[ClassScores, ...]:
     """Return precision, recall, F1 and support of every class; an undefined score counts as 0."""
     columns = precision_recall_fscore_support(
-        labels, predicted, labels=range(CLASSES), average=None, zero_division=0
+        labels, predicted, labels=range(len(class_names)), average=None, zero_division=0
     )
     return tuple(
         ClassScores(name, float(precision), float(recall), float(f1), int(support))
-        for name, precision, recall, f1, support in zip(CLASS_NAMES, *columns, strict=True)
+        for name, precision, recall, f1, support in zip(class_names, *columns, strict=True)
     )
 
 
-def confusion_counts(labels: Labels, predicted: Labels) -> NDArray[np.int64]:
-    """Return the number of images per true class (row) and predicted class (column), [10, 10]."""
-    counts: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=range(CLASSES))
+def confusion_counts(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
+    """Return the number of images per true class (row) and predicted class (column).
+
+    Args:
+        labels: true classes, uint8 [N].
+        predicted: predicted classes, uint8 [N].
+        classes: number of classes; the result is [classes, classes].
+    """
+    counts: NDArray[np.int64] = confusion_matrix(labels, predicted, labels=range(classes))
     return counts
 
 
-def most_confused(counts: NDArray[np.int64], number: int) -> list[Confused]:
+def most_confused(
+    counts: NDArray[np.int64], class_names: Sequence[str], number: int
+) -> list[Confused]:
     """Return the pairs of true and predicted class with the most errors, most errors first.
 
     Args:
-        counts: confusion matrix [10, 10].
+        counts: confusion matrix [classes, classes].
+        class_names: names of its classes.
         number: maximum number of pairs.
     """
     pairs = [
         Confused(
-            CLASS_NAMES[true],
-            CLASS_NAMES[predicted],
+            class_names[true],
+            class_names[predicted],
             int(counts[true, predicted]),
             float(counts[true, predicted] / counts[true].sum()),
         )
-        for true, predicted in itertools.permutations(range(CLASSES), 2)
+        for true, predicted in itertools.permutations(range(len(class_names)), 2)
         if counts[true, predicted]
     ]
     return sorted(pairs, key=lambda pair: -pair.images)[:number]

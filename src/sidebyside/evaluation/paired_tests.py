@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import Interval, paired_bootstrap
 from sidebyside.evaluation.results import ModelResult, short_names
@@ -96,7 +95,9 @@ def comparable_pairs(results: Sequence[ModelResult]) -> list[tuple[ModelResult, 
     return by_model + by_data
 
 
-def comparisons_content(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+def comparisons_content(
+    comparisons: Sequence[Comparison], class_names: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the content of comparisons.json."""
     named = short_names(name for one in comparisons for name in (one.first, one.second))
     return [
@@ -108,7 +109,7 @@ def comparisons_content(comparisons: Sequence[Comparison]) -> list[dict[str, Any
             "only_first_right": one.only_first,
             "only_second_right": one.only_second,
             "mcnemar_p_value": one.p_value,
-            "f1_change": dict(zip(CLASS_NAMES, one.f1_change, strict=True)),
+            "f1_change": dict(zip(class_names, one.f1_change, strict=True)),
         }
         for one in comparisons
     ]

@@ -7,16 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASSES
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv
 
 SUM_TOLERANCE = 1e-3  # the sum of a float32 softmax is within 1e-6 of one
 
-PREDICTION_COLUMNS = ("index", "label", "predicted", *(f"p{i}" for i in range(CLASSES)))
-
 Labels = NDArray[np.uint8]  # [N]
-Probabilities = NDArray[np.floating[Any]]  # [N, 10]
+Probabilities = NDArray[np.floating[Any]]  # [N, classes]
 
 
 def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
@@ -24,7 +21,7 @@ def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
 
     Args:
         labels: true classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
 
     Raises:
         ValueError: there is no image, a type or shape is wrong, a label is not a class, or the
@@ -34,13 +31,13 @@ def check_probabilities(labels: Labels, probabilities: Probabilities) -> None:
         raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}, expected uint8 [N]")
     if not len(labels):
         raise ValueError("there are no images to score")
-    if labels.max() >= CLASSES:
-        raise ValueError(f"label {labels.max()} is outside 0–{CLASSES - 1}")
-    if probabilities.shape != (len(labels), CLASSES):
+    if probabilities.ndim != 2 or len(probabilities) != len(labels):
         raise ValueError(
             f"probabilities are {list(probabilities.shape)},"
-            f" expected [{len(labels)}, {CLASSES}] to match the labels"
+            f" expected [{len(labels)}, classes] to match the labels"
         )
+    if labels.max() >= (classes := probabilities.shape[1]):
+        raise ValueError(f"label {labels.max()} is outside 0–{classes - 1}")
     if not np.issubdtype(probabilities.dtype, np.floating):
         raise ValueError(f"probabilities are {probabilities.dtype}, expected floats")
     if not (finite := np.isfinite(probabilities).all(axis=1)).all():
@@ -64,7 +61,12 @@ class Predictions(NamedTuple):
     """The predictions of a model for each image of a split."""
 
     labels: Labels  # uint8 [N]
-    probabilities: NDArray[np.float32]  # [N, 10]
+    probabilities: NDArray[np.float32]  # [N, classes]
+
+
+def prediction_columns(classes: int) -> list[str]:
+    """Return the columns of the predictions for that number of classes."""
+    return ["index", "label", "predicted", *(f"p{label}" for label in range(classes))]
 
 
 def predictions_table(labels: Labels, probabilities: Probabilities) -> pd.DataFrame:
@@ -75,22 +77,26 @@ def predictions_table(labels: Labels, probabilities: Probabilities) -> pd.DataFr
 
     Args:
         labels: true classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
 
     Raises:
         ValueError: malformed input (see `check_probabilities`).
     """
     check_probabilities(labels, probabilities)
     exact = probabilities.astype(np.float32)
-    table = pd.DataFrame(exact, columns=list(PREDICTION_COLUMNS[3:]))
+    table = pd.DataFrame(exact, columns=prediction_columns(exact.shape[1])[3:])
     table.insert(0, "index", np.arange(len(labels)))
     table.insert(1, "label", labels)
     table.insert(2, "predicted", predicted_labels(exact))
     return table
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(path: Path, classes: int) -> Predictions:
     """Return the predictions in a file with the columns of `predictions_table`.
+
+    Args:
+        path: the file.
+        classes: number of classes of the data set.
 
     Raises:
         UserError: the file is missing, a column is missing or unknown, a row is malformed or
@@ -101,22 +107,21 @@ def read_predictions(path: Path) -> Predictions:
     rows = read_csv(path)
     if not rows:
         raise UserError(f"{path} has no rows")
-    if tuple(rows[0]) != PREDICTION_COLUMNS:
+    columns = prediction_columns(classes)
+    if list(rows[0]) != columns:
         raise UserError(
-            f"{path}: columns are {','.join(map(str, rows[0]))},"
-            f" expected {','.join(PREDICTION_COLUMNS)}"
+            f"{path}: columns are {','.join(map(str, rows[0]))}, expected {','.join(columns)}"
         )
-    table = np.empty((len(rows), len(PREDICTION_COLUMNS)))
+    table = np.empty((len(rows), len(columns)))
     for index, row in enumerate(rows):
         try:
             table[index] = [float(value) for value in row.values()]
         except ValueError:
-            columns = len(PREDICTION_COLUMNS)
-            raise UserError(f"{path}: row {index + 1} is not {columns} numbers") from None
+            raise UserError(f"{path}: row {index + 1} is not {len(columns)} numbers") from None
         if table[index, 0] != index:
             raise UserError(f"{path}: row {index + 1} has index {row['index']}, expected {index}")
-    if not np.isin(table[:, 1:3], np.arange(CLASSES)).all():
-        raise UserError(f"{path}: a label or predicted class is not one of 0–{CLASSES - 1}")
+    if not np.isin(table[:, 1:3], np.arange(classes)).all():
+        raise UserError(f"{path}: a label or predicted class is not one of 0–{classes - 1}")
     labels, predicted = table[:, 1:3].astype(np.uint8).T.copy()
     probabilities = table[:, 3:].astype(np.float32)
     try:

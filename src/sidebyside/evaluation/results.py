@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.calibration import Bin, calibration_bins
 from sidebyside.evaluation.intervals import Interval, wilson_interval
@@ -40,17 +39,23 @@ class ModelResult:
     scores: Mapping[str, float]  # METRICS
     accuracy_interval: Interval
     classes: tuple[ClassScores, ...]
-    confusion: NDArray[np.int64]  # [10, 10] images, row = true class, column = predicted class
+    confusion: NDArray[np.int64]  # images [classes, classes], row = true class
     calibration: tuple[Bin, ...]
     labels: Labels  # uint8 [N]
     predicted: Labels  # uint8 [N]
-    probabilities: Probabilities  # [N, 10]
+    probabilities: Probabilities  # [N, classes]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return tuple(one.name for one in self.classes)
 
 
 def evaluate_model(
     name: ModelName,
     labels: Labels,
     probabilities: Probabilities,
+    class_names: Sequence[str],
     *,
     val: Mapping[str, float],
     bins: int,
@@ -61,15 +66,22 @@ def evaluate_model(
     Args:
         name: the model.
         labels: true classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
+        class_names: names of the classes.
         val: at least VAL_METRICS, measured on the validation split.
         bins: number of calibration bins.
         confidence: level of the accuracy's interval, such as 0.95.
 
     Raises:
-        ValueError: malformed input (see `check_probabilities`), or a validation score is missing.
+        ValueError: malformed input (see `check_probabilities`), other classes than those named, or
+            a validation score is missing.
     """
     check_probabilities(labels, probabilities)
+    if probabilities.shape[1] != len(class_names):
+        raise ValueError(
+            f"there are probabilities of {probabilities.shape[1]} classes,"
+            f" expected {len(class_names)}"
+        )
     if missing := [metric for metric in VAL_METRICS if metric not in val]:
         raise ValueError(f"{name}: the validation scores lack {', '.join(missing)}")
     predicted = predicted_labels(probabilities)
@@ -80,8 +92,8 @@ def evaluate_model(
         accuracy_interval=wilson_interval(
             int((predicted == labels).sum()), len(labels), confidence
         ),
-        classes=class_scores(labels, predicted),
-        confusion=confusion_counts(labels, predicted),
+        classes=class_scores(labels, predicted, class_names),
+        confusion=confusion_counts(labels, predicted, len(class_names)),
         calibration=calibration_bins(labels, probabilities, bins),
         labels=labels,
         predicted=predicted,
@@ -117,8 +129,11 @@ def per_class_table(results: Sequence[ModelResult]) -> pd.DataFrame:
 def confusion_table(results: Sequence[ModelResult]) -> pd.DataFrame:
     """Return the confusion matrices, a row per model, true class and predicted class."""
     named = short_names(result.name for result in results)
-    models = [named[result.name] for result in results]
-    cells = itertools.product(models, CLASS_NAMES, CLASS_NAMES)
+    cells = [
+        (named[result.name], *pair)
+        for result in results
+        for pair in itertools.product(result.class_names, repeat=2)
+    ]
     table = pd.DataFrame(cells, columns=["model", "true", "predicted"])
     return table.assign(images=np.concatenate([result.confusion.ravel() for result in results]))
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.reporting.plot_style import (
     BLUE,
     COLOURS,
@@ -26,7 +25,7 @@ from sidebyside.reporting.plot_style import (
 
 FEWEST = 10  # images in a bin; the accuracy of fewer is not informative
 
-Probabilities = NDArray[np.floating[Any]]  # [N, 10]
+Probabilities = NDArray[np.floating[Any]]  # [N, classes]
 Bin = tuple[float, float, int, float, float]  # low, high, images, confidence, accuracy
 
 
@@ -66,11 +65,12 @@ def accuracy_intervals(
 
 
 @styled
-def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
+def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
     """Draw a confusion matrix: counts in the cells, coloured by their share of the row.
 
     Args:
-        counts: images [10, 10], row = true class, column = predicted class.
+        counts: images [classes, classes], row = true class, column = predicted class.
+        class_names: names of the classes.
         title: title of the figure.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -79,7 +79,7 @@ def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
     axes.grid(visible=False)
     # The square root keeps rare errors visible beside a diagonal close to one.
     picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(CLASSES, CLASSES):
+    for row, column in np.ndindex(counts.shape):
         axes.text(
             column,
             row,
@@ -89,8 +89,9 @@ def confusion_matrix(counts: NDArray[np.int64], title: str) -> Figure:
             color="white" if shares[row, column] > 0.4 else "black",
             fontweight="bold" if row == column else "normal",
         )
-    axes.set_xticks(range(CLASSES), CLASS_NAMES, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(CLASSES), CLASS_NAMES)
+    ticks = range(len(class_names))
+    axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, class_names)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     axes.set_title(title)
@@ -137,15 +138,16 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
 
 
 @styled
-def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
+def f1_change(changes: Mapping[str, Sequence[float]], class_names: Sequence[str]) -> Figure:
     """Draw the difference in the F1 of each class for every comparison.
 
     Args:
         changes: comparison → F1 of the second model minus F1 of the first, per class.
+        class_names: names of the classes.
     """
     figure = Figure(figsize=(6.6, 5.6))
     axes = figure.subplots()
-    rows = np.arange(CLASSES)
+    rows = np.arange(len(class_names))
     offsets = np.linspace(-0.27, 0.27, len(changes)) if len(changes) > 1 else [0.0]
     axes.axvline(0, color="#555555", linewidth=1)
     for (name, values), offset, colour, marker in zip(
@@ -153,8 +155,8 @@ def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
     ):
         axes.hlines(rows + offset, 0, values, color=colour, linewidth=1, alpha=0.6)
         axes.plot(values, rows + offset, marker, color=colour, label=name)
-    axes.set_yticks(rows, CLASS_NAMES)
-    axes.set_ylim(CLASSES - 0.5, -0.5)
+    axes.set_yticks(rows, class_names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.hlines(rows[:-1] + 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee")
     axes.set_xlabel("Difference in F1 (right of zero: the second model is better)")
@@ -165,15 +167,21 @@ def f1_change(changes: Mapping[str, Sequence[float]]) -> Figure:
 
 @styled
 def predictions(
-    images: Images, labels: Labels, predicted: Labels, probabilities: Probabilities, title: str
+    images: Images,
+    labels: Labels,
+    predicted: Labels,
+    probabilities: Probabilities,
+    class_names: Sequence[str],
+    title: str,
 ) -> Figure:
     """Draw images with the model's predictions: blue if correct, red if wrong.
 
     Args:
-        images: uint8 [N, 28, 28].
+        images: uint8 [N, height, width] or [N, height, width, 3].
         labels: true classes, uint8 [N].
         predicted: predicted classes, uint8 [N].
-        probabilities: predicted probability of each class, [N, 10].
+        probabilities: predicted probability of each class, [N, classes].
+        class_names: names of the classes.
         title: title of the figure.
     """
     columns = min(5, len(labels))
@@ -188,8 +196,8 @@ def predictions(
         share = probabilities[index, predicted[index]]
         show_image(axes, images[index])
         axes.set_xlabel(
-            f"{'✓' if correct else '✗'} {CLASS_NAMES[predicted[index]]} {share:.0%}\n"
-            f"true: {CLASS_NAMES[labels[index]]}",
+            f"{'✓' if correct else '✗'} {class_names[predicted[index]]} {share:.0%}\n"
+            f"true: {class_names[labels[index]]}",
             color=BLUE if correct else RED,
             fontweight="normal" if correct else "bold",
             fontsize=9,

@@ -49,7 +49,7 @@ STYLE: dict[str, Any] = {
 }
 ROUND_STEPS = (1, 2, 5, 10)  # between ticks, with their tenths: 0.5 % rather than 0.8 %
 
-Images = NDArray[np.uint8]  # [N, 28, 28]
+Images = NDArray[np.uint8]  # [N, height, width] or [N, height, width, 3]
 Labels = NDArray[np.uint8]  # [N]
 Arguments = ParamSpec("Arguments")
 
@@ -75,7 +75,7 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
 
 
 def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:
-    """Show a grey image, uint8 [H, W], without ticks and frame."""
+    """Show a grey or colour image, uint8 [H, W] or [H, W, 3], without ticks and frame."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])

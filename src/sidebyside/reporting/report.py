@@ -68,7 +68,7 @@ def values(content: Content) -> dict[str, Any]:
 
 def _errors(result: ModelResult) -> str:
     """Return a model's most frequent errors for the alternative text of a figure."""
-    pairs = most_confused(result.confusion, NAMED_ERRORS)
+    pairs = most_confused(result.confusion, result.class_names, NAMED_ERRORS)
     return ", ".join(f"{one.true} as {one.predicted} {one.images}" for one in pairs) or "none"
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import Interval, Spread, mean_with_interval
@@ -42,13 +43,14 @@ class SearchTable:
 class Content:
     """Everything that the report shows."""
 
+    dataset: Dataset
     results: Sequence[ModelResult]
     comparisons: Sequence[Comparison]
     hyperparameters: Mapping[str, Mapping[str, Any]]  # architecture → its record
     searches: Sequence[SearchTable]
     trial_images: int  # maximum of training images per trial; 0: the whole training split
     trial_epochs: int  # maximum of epochs per trial
-    counts: Mapping[str, Sequence[int]]  # split → images per class, in the order of CLASS_NAMES
+    counts: Mapping[str, Sequence[int]]  # split → images per class, in the order of the classes
     confidence: float  # level of all intervals
     samples: int  # number of bootstrap samples
     bins: int  # number of calibration bins
@@ -161,7 +163,7 @@ def weaknesses(content: Content, errors: int) -> list[Weakness]:
         Weakness(
             result.name,
             min(result.classes, key=lambda one: one.f1),
-            most_confused(result.confusion, errors),
+            most_confused(result.confusion, result.class_names, errors),
         )
         for result in content.rivals
     ]

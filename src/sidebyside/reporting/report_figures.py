@@ -16,6 +16,7 @@ SHOWN_PREDICTIONS = 30  # images
 
 
 def draw(
+    class_names: Sequence[str],
     results: Sequence[ModelResult],
     comparisons: Sequence[Comparison],
     histories: Mapping[ModelName, training_plots.History],
@@ -54,6 +55,7 @@ def draw(
             best.labels[:SHOWN_PREDICTIONS],
             best.predicted[:SHOWN_PREDICTIONS],
             best.probabilities[:SHOWN_PREDICTIONS],
+            class_names,
             f"Predictions of {names[best.name]} for the first test images",
         ),
         "figures/trials.png": training_plots.trials(
@@ -62,9 +64,13 @@ def draw(
         ),
     }
     if comparisons:
-        figures["figures/f1_change.png"] = evaluation_plots.f1_change(f1_changes(comparisons))
+        figures["figures/f1_change.png"] = evaluation_plots.f1_change(
+            f1_changes(comparisons), class_names
+        )
     for result in results:
         figures[f"figures/confusion/{names[result.name]}.png"] = evaluation_plots.confusion_matrix(
-            result.confusion, f"Confusion matrix of {names[result.name]} on the test split"
+            result.confusion,
+            class_names,
+            f"Confusion matrix of {names[result.name]} on the test split",
         )
     return figures

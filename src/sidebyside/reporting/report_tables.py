@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.evaluation.metrics import most_confused
 from sidebyside.evaluation.paired_tests import Comparison
@@ -125,7 +124,7 @@ def f1_differences(content: Content) -> Cells:
     changes = f1_changes(content.comparisons)
     rows = [
         (name, *(points(change[index]) for change in changes.values()))
-        for index, name in enumerate(CLASS_NAMES)
+        for index, name in enumerate(content.dataset.class_names)
     ]
     return Cells(("class", *changes), rows)
 
@@ -169,14 +168,16 @@ def _arrow(one: Comparison) -> str:
 def class_f1(content: Content) -> Cells:
     """Return the F1 of each class, a column per model; the hardest class is highlighted."""
     shown = content.shown
-    hardest = min(range(len(CLASS_NAMES)), key=lambda i: sum(one.classes[i].f1 for one in shown))
+    hardest = min(
+        range(content.dataset.classes), key=lambda i: sum(one.classes[i].f1 for one in shown)
+    )
     rows = [
         (
             name,
             count(shown[0].classes[index].support),
             *(score(result.classes[index].f1) for result in shown),
         )
-        for index, name in enumerate(CLASS_NAMES)
+        for index, name in enumerate(content.dataset.class_names)
     ]
     header = ("class", "images", *(content.names[result.name] for result in shown))
     return Cells(header, rows, marked=(hardest,))
@@ -200,10 +201,11 @@ def class_scores(content: Content) -> Cells:
 
 def errors(content: Content, number: int) -> Cells:
     """Return the best model's most frequent errors and their number in the other models."""
+    class_names = content.dataset.class_names
     others = [result for result in content.shown if result is not content.best]
     rows = []
-    for pair in most_confused(content.best.confusion, number):
-        cell = CLASS_NAMES.index(pair.true), CLASS_NAMES.index(pair.predicted)
+    for pair in most_confused(content.best.confusion, class_names, number):
+        cell = class_names.index(pair.true), class_names.index(pair.predicted)
         of_best = (str(pair.images), percent(pair.share, 1))
         of_others = (str(result.confusion[cell]) for result in others)
         rows.append((pair.true, pair.predicted, *of_best, *of_others))
@@ -259,7 +261,7 @@ def class_counts(content: Content) -> Cells:
     counts: Mapping[str, Sequence[int]] = content.counts
     rows = [
         (name, *(count(split[index]) for split in counts.values()))
-        for index, name in enumerate(CLASS_NAMES)
+        for index, name in enumerate(content.dataset.class_names)
     ]
     total = ("all", *(count(sum(split)) for split in counts.values()))
     return Cells(("class", *counts), [*rows, total])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import CLASS_NAMES, read_dataset
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -277,7 +277,8 @@ def ensure_responding(root: Path) -> None:
 
 def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:
     """Return a model's result, computed from its predictions."""
-    predictions = read_predictions(paths.predictions(name))
+    class_names = read_dataset(paths.dataset).class_names
+    predictions = read_predictions(paths.predictions(name), len(class_names))
     trained = result_files.read_record(
         paths.training(name) / "metrics.json", result_files.TrainingScores
     )
@@ -285,6 +286,7 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
         name,
         predictions.labels,
         predictions.probabilities,
+        class_names,
         val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
         bins=settings.calibration_bins,
         confidence=settings.confidence,
@@ -293,11 +295,12 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
 
 def class_counts(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
     """Return the number of images per class in a model's training data and in val."""
+    class_names = read_dataset(paths.dataset).class_names
     counts = result_files.read_class_counts(
-        paths.report("preprocess") / "classes.csv", ("train", "val")
+        paths.report("preprocess") / "classes.csv", ("train", "val"), class_names
     )
     by_class = {
-        split: dict(zip(CLASS_NAMES, images, strict=True)) for split, images in counts.items()
+        split: dict(zip(class_names, images, strict=True)) for split, images in counts.items()
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"

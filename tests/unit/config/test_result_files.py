@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
+from tests.support.datasets import CLASS_NAMES
 
 SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
 MODEL = {"file_sha256": "a" * 64, "parameters": 10}
@@ -73,7 +73,7 @@ def test_the_scores_of_a_failed_trial_may_be_empty(tmp_path: Path) -> None:
 
 def test_class_counts_are_integers_in_the_order_of_the_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "classes.csv", COUNTS)
-    assert result_files.read_class_counts(path, ("train", "val")) == {
+    assert result_files.read_class_counts(path, ("train", "val"), CLASS_NAMES) == {
         "train": [4] * 10,
         "val": [2] * 10,
     }
@@ -88,7 +88,7 @@ def trials(path: Path) -> object:
 
 
 def counts(path: Path) -> object:
-    return result_files.read_class_counts(path, ("train", "val"))
+    return result_files.read_class_counts(path, ("train", "val"), CLASS_NAMES)
 
 
 @pytest.mark.parametrize(

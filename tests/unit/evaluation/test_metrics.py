@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.evaluation.metrics import (
     METRICS,
     brier_score,
@@ -14,6 +13,7 @@ from sidebyside.evaluation.metrics import (
     log_loss,
     most_confused,
 )
+from tests.support.datasets import CLASS_NAMES
 from tests.support.results import one_hot, random_case
 
 
@@ -72,7 +72,7 @@ def test_a_true_class_with_probability_zero_gives_a_finite_log_loss() -> None:
 
 
 def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
-    counts = confusion_counts(np.array([6, 6, 0], np.uint8), np.array([0, 6, 0], np.uint8))
+    counts = confusion_counts(np.array([6, 6, 0], np.uint8), np.array([0, 6, 0], np.uint8), 10)
     assert counts.shape == (10, 10)
     assert (counts[6, 0], counts[6, 6], counts[0, 0], counts.sum()) == (1, 1, 1, 3)
 
@@ -80,13 +80,13 @@ def test_the_confusion_matrix_has_true_classes_in_rows() -> None:
 def test_the_most_frequent_confusions_come_first() -> None:
     labels = np.array([6, 6, 6, 6, 2, 2], np.uint8)
     predicted = np.array([0, 0, 6, 4, 4, 2], np.uint8)
-    pairs = most_confused(confusion_counts(labels, predicted), 2)
+    pairs = most_confused(confusion_counts(labels, predicted, 10), CLASS_NAMES, 2)
     assert pairs == [("Shirt", "T-shirt/top", 2, 0.5), ("Pullover", "Coat", 1, 0.5)]
 
 
 def test_every_class_has_scores_and_support() -> None:
     labels = np.array([0, 0, 1], np.uint8)
-    rows = class_scores(labels, np.array([0, 1, 1], np.uint8))
+    rows = class_scores(labels, np.array([0, 1, 1], np.uint8), CLASS_NAMES)
     assert [row.name for row in rows] == list(CLASS_NAMES)
     assert rows[0][1:] == pytest.approx((1, 0.5, 2 / 3, 2))
     assert rows[9] == ("Ankle boot", 0, 0, 0, 0)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.paired_tests import (
     Comparison,
@@ -17,6 +16,7 @@ from sidebyside.evaluation.paired_tests import (
 from sidebyside.evaluation.results import (
     ModelResult,
 )
+from tests.support.datasets import CLASS_NAMES
 from tests.support.results import CNN, MLP, one_hot, random_case, some_result
 
 
@@ -77,7 +77,9 @@ def test_compared_models_differ_in_architecture_or_data_alone() -> None:
 
 
 def test_the_content_of_a_comparison_has_names_and_all_classes() -> None:
-    (content,) = comparisons_content([compared(some_result(MLP), some_result(CNN, seed=2))])
+    (content,) = comparisons_content(
+        [compared(some_result(MLP), some_result(CNN, seed=2))], CLASS_NAMES
+    )
     assert (content["first"], content["second"]) == ("mlp-original", "cnn-original")
     assert list(content["f1_change"]) == list(CLASS_NAMES)
     json.dumps(content, allow_nan=False)
@@ -88,7 +90,7 @@ def test_the_content_of_a_comparison_has_its_counts_and_interval() -> None:
     first = some_result(MLP, labels, one_hot([0, 9, 9, 9]))
     second = some_result(CNN, labels, one_hot([9, 1, 2, 3]))
     found = compared(first, second)
-    (content,) = comparisons_content([found])
+    (content,) = comparisons_content([found], CLASS_NAMES)
     assert (content["only_first_right"], content["only_second_right"]) == (1, 3)
     assert content["interval"] == [found.interval.low, found.interval.high]
     assert content["interval"][0] < content["interval"][1]

@@ -11,9 +11,9 @@ from sidebyside.evaluation.metrics import (
     compute_scores,
 )
 from sidebyside.evaluation.predictions import (
-    PREDICTION_COLUMNS,
     Labels,
     check_probabilities,
+    prediction_columns,
     predictions_table,
     read_predictions,
 )
@@ -36,7 +36,7 @@ def test_an_empty_split_is_refused() -> None:
 
 
 def test_probabilities_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"probabilities are \[2, 10\], expected \[1, 10\]"):
+    with pytest.raises(ValueError, match=r"probabilities are \[2, 10\], expected \[1, classes\]"):
         compute_scores(np.zeros(1, np.uint8), one_hot([0, 0]), 5)
 
 
@@ -74,7 +74,7 @@ def written(path: Path) -> tuple[Labels, NDArray[np.float32]]:
 
 def test_predictions_are_read_back_bit_for_bit(tmp_path: Path) -> None:
     labels, probabilities = written(tmp_path / "p.csv")
-    found = read_predictions(tmp_path / "p.csv")
+    found = read_predictions(tmp_path / "p.csv", 10)
     assert np.array_equal(found.labels, labels)
     assert found.probabilities.dtype == np.float32
     assert np.array_equal(found.probabilities, probabilities)
@@ -108,7 +108,7 @@ def test_malformed_predictions_are_refused(
     rows[line][column] = value
     path.write_text("\n".join(map(",".join, rows)))
     with pytest.raises(UserError, match=message):
-        read_predictions(path)
+        read_predictions(path, 10)
 
 
 @pytest.mark.parametrize("tail", ["2,0,0,1,0,0", "2" + ",0" * 13], ids=["short", "long"])
@@ -119,15 +119,15 @@ def test_a_row_of_another_length_is_refused(tmp_path: Path, tail: str) -> None:
     lines[3] = tail
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"row 3 has (6|14) cells, expected 13"):
-        read_predictions(path)
+        read_predictions(path, 10)
 
 
 def test_missing_or_empty_predictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv is missing"):
-        read_predictions(tmp_path / "none.csv")
-    write_csv(tmp_path / "empty.csv", PREDICTION_COLUMNS, [])
+        read_predictions(tmp_path / "none.csv", 10)
+    write_csv(tmp_path / "empty.csv", prediction_columns(10), [])
     with pytest.raises(UserError, match=r"empty\.csv has no rows"):
-        read_predictions(tmp_path / "empty.csv")
+        read_predictions(tmp_path / "empty.csv", 10)
 
 
 def test_a_sum_slightly_off_one_is_refused() -> None:

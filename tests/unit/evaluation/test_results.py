@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import (
     wilson_interval,
@@ -22,13 +21,16 @@ from sidebyside.evaluation.results import (
     per_class_table,
     short_names,
 )
+from tests.support.datasets import CLASS_NAMES
 from tests.support.results import CNN, MLP, one_hot, random_case, some_result
 
 
 def test_a_missing_validation_score_is_refused() -> None:
     labels, probabilities = random_case()
     with pytest.raises(ValueError, match=r"mlp-original-1.* lack log_loss"):
-        evaluate_model(MLP, labels, probabilities, val={"accuracy": 1}, bins=5, confidence=0.95)
+        evaluate_model(
+            MLP, labels, probabilities, CLASS_NAMES, val={"accuracy": 1}, bins=5, confidence=0.95
+        )
 
 
 def test_a_result_has_validation_and_test_scores() -> None:
@@ -80,7 +82,12 @@ def test_a_higher_confidence_widens_the_interval_of_the_accuracy() -> None:
     assert 0.28 < low < 81 / 263 < high < 0.33
     asked = [
         evaluate_model(
-            MLP, *random_case(), val={"accuracy": 1, "log_loss": 0}, bins=5, confidence=share
+            MLP,
+            *random_case(),
+            CLASS_NAMES,
+            val={"accuracy": 1, "log_loss": 0},
+            bins=5,
+            confidence=share,
         ).accuracy_interval
         for share in (0.5, 0.99)
     ]

@@ -3,20 +3,27 @@ import pytest
 
 from sidebyside.data.splits import Split
 from sidebyside.reporting import data_plots
+from tests.support.datasets import CLASS_NAMES
 from tests.support.figures import pixels, random_split, undecorated
 
 
 def test_samples_follow_their_seed() -> None:
     split = random_split(20)
-    assert data_plots.samples(split, 3, 1) == data_plots.samples(split, 3, 1)
-    assert data_plots.samples(split, 3, 1) != data_plots.samples(split, 3, 2)
+    assert data_plots.samples(split, CLASS_NAMES, 3, 1) == data_plots.samples(
+        split, CLASS_NAMES, 3, 1
+    )
+    assert data_plots.samples(split, CLASS_NAMES, 3, 1) != data_plots.samples(
+        split, CLASS_NAMES, 3, 2
+    )
 
 
 def test_cells_of_a_class_with_few_images_stay_empty() -> None:
     split = random_split(2)
     split.images[...] = 0  # black
     fewer = Split(split.images[1:], split.labels[1:])  # one image of class 0
-    full, found = (pixels(data_plots.samples(one, 2, 1))[..., :3] for one in (split, fewer))
+    full, found = (
+        pixels(data_plots.samples(one, CLASS_NAMES, 2, 1))[..., :3] for one in (split, fewer)
+    )
     assert found.shape == full.shape
     changed = (found != full).any(axis=-1)
     rows, columns = changed.any(axis=1), changed.any(axis=0)
@@ -27,7 +34,7 @@ def test_cells_of_a_class_with_few_images_stay_empty() -> None:
 
 def test_a_training_image_is_left_of_the_new_image() -> None:
     old, new = np.zeros((1, 28, 28), np.uint8), np.full((1, 28, 28), 200, np.uint8)
-    axes = undecorated(data_plots.before_after, old, new, np.array([0])).axes[0]
+    axes = undecorated(data_plots.before_after, old, new, np.array([0]), CLASS_NAMES).axes[0]
     shown = axes.images[0]
     assert (shown.get_array()[0, 0], shown.get_array()[0, -1]) == (0, 200)
     assert shown.get_clim() == (0, 255)  # grey values mean the same in every image

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.reporting import evaluation_plots, plot_style
+from tests.support.datasets import CLASS_NAMES
 from tests.support.figures import BINS, COUNTS, draw_predictions, pixels, random_split, undecorated
 
 
@@ -26,7 +26,7 @@ def test_a_prediction_is_shown_with_its_own_probability() -> None:
     split = random_split(1)
     probabilities = np.zeros((1, 10))
     probabilities[0, 0], probabilities[0, 6] = 0.3, 0.7
-    arguments = (split.images[:1], np.array([0]), np.array([6]), probabilities, "x")
+    arguments = (split.images[:1], np.array([0]), np.array([6]), probabilities, CLASS_NAMES, "x")
     (axes,) = undecorated(evaluation_plots.predictions, *arguments).axes
     assert axes.get_xlabel() == "✗ Shirt 70%\ntrue: T-shirt/top"
 
@@ -34,13 +34,15 @@ def test_a_prediction_is_shown_with_its_own_probability() -> None:
 def test_a_confusion_matrix_may_have_a_class_without_images() -> None:
     counts = COUNTS.copy()
     counts[4] = 0
-    assert evaluation_plots.confusion_matrix(counts, "some model").startswith(b"\x89PNG")
+    assert evaluation_plots.confusion_matrix(counts, CLASS_NAMES, "some model").startswith(
+        b"\x89PNG"
+    )
 
 
 def test_a_confusion_matrix_has_true_classes_in_rows_and_shares_of_rows() -> None:
     counts = np.zeros((10, 10), np.int64)
     counts[0, 6], counts[0, 0], counts[6, 6] = 1, 3, 8
-    axes = undecorated(evaluation_plots.confusion_matrix, counts, "x").axes[0]
+    axes = undecorated(evaluation_plots.confusion_matrix, counts, CLASS_NAMES, "x").axes[0]
     (text,) = [text for text in axes.texts if text.get_text() == "1"]
     assert text.get_position() == (6, 0)  # x is the predicted class, y the true one
     assert axes.get_ylabel() == "True class"
@@ -74,7 +76,7 @@ def test_accuracies_are_drawn_with_their_names_and_intervals() -> None:
 
 def test_differences_of_f1_are_drawn_with_their_classes() -> None:
     changes = {"a": [0.01 * n for n in range(10)], "b": [0.0] * 10}
-    axes = undecorated(evaluation_plots.f1_change, changes).axes[0]
+    axes = undecorated(evaluation_plots.f1_change, changes, CLASS_NAMES).axes[0]
     places = axes.lines[1].get_ydata()
     assert np.allclose(places, np.arange(10), atol=0.5)
     assert (places < np.arange(10)).all()  # the first above the second, as in the legend

@@ -9,15 +9,21 @@ import matplotlib as mpl
 import pytest
 
 from sidebyside.reporting import data_plots, evaluation_plots, plot_style, training_plots
+from tests.support.datasets import CLASS_NAMES
 from tests.support.figures import BINS, COUNTS, HISTORY, draw_predictions, pixels, random_split
 
 MODELS = ("mlp-original", "cnn-original")
 DRAWINGS: dict[str, Callable[[], bytes]] = {
-    "samples": lambda: data_plots.samples(random_split(4), 3, 1),
+    "samples": lambda: data_plots.samples(random_split(4), CLASS_NAMES, 3, 1),
     "before_after": lambda: data_plots.before_after(
-        random_split(1).images[:7], random_split(1).images[3:10], random_split(1).labels[:7]
+        random_split(1).images[:7],
+        random_split(1).images[3:10],
+        random_split(1).labels[:7],
+        CLASS_NAMES,
     ),
-    "confusion_matrix": lambda: evaluation_plots.confusion_matrix(COUNTS, "some model"),
+    "confusion_matrix": lambda: evaluation_plots.confusion_matrix(
+        COUNTS, CLASS_NAMES, "some model"
+    ),
     "curves": lambda: training_plots.curves(dict.fromkeys(MODELS, HISTORY)),
     "reliability": lambda: evaluation_plots.reliability(
         {"mlp-original": BINS, "cnn-original": BINS}
@@ -26,7 +32,9 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
     "trials": lambda: training_plots.trials(
         {"mlp": [0.8, math.nan, 0.9], "cnn": [0.9]}, "val_accuracy"
     ),
-    "f1_change": lambda: evaluation_plots.f1_change({"a → b": [0.01] * 10, "c → d": [-0.01] * 10}),
+    "f1_change": lambda: evaluation_plots.f1_change(
+        {"a → b": [0.01] * 10, "c → d": [-0.01] * 10}, CLASS_NAMES
+    ),
     "accuracy_intervals": lambda: evaluation_plots.accuracy_intervals(
         ["a", "b"], [0.9, 0.91], [0.89, 0.9], [0.91, 0.92], [0.9, 0.9]
     ),

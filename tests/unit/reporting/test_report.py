@@ -10,6 +10,7 @@ from sidebyside.evaluation.metrics import METRICS, most_confused
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import report
 from sidebyside.reporting.report_content import Content
+from tests.support.datasets import CLASS_NAMES
 from tests.support.reports import made_up_content, plain
 
 
@@ -64,7 +65,7 @@ def test_the_summary_has_the_most_frequent_and_the_shared_errors(
     text = summary(markdown)
     both = "both the augmented CNN and the augmented MLP"
     assert f"{wrong} images are misclassified by {both}." in text
-    (pair,) = most_confused(shown[1].confusion, 1)
+    (pair,) = most_confused(shown[1].confusion, CLASS_NAMES, 1)
     assert f"{pair.true} predicted as {pair.predicted} ({pair.images} image" in text
 
 

@@ -1,10 +1,10 @@
 import re
 from dataclasses import replace
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.evaluation.metrics import METRICS
 from sidebyside.reporting import report
 from sidebyside.reporting.report_content import Content, SearchTable
+from tests.support.datasets import CLASS_NAMES
 from tests.support.reports import made_up_content, plain, table_rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidebyside.config.dataset import CLASS_NAMES, read_dataset
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -16,6 +16,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.picture import LIGHT
 from sidebyside.serving.predict import best_models, probability_table
+from tests.support.datasets import CLASS_NAMES
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -96,7 +97,7 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
     assert done.stderr == ""
     for column, name in enumerate(header.split()):
         model, data, seed = name.split("-")
-        expected = read_predictions(paths.predictions(ModelName(model, data, int(seed))))
+        expected = read_predictions(paths.predictions(ModelName(model, data, int(seed))), 10)
         for label, class_name in enumerate(CLASS_NAMES):
             (row,) = (row for row in rows if row.startswith(class_name))
             shown = [float(cell[:-1]) for cell in row.split() if cell.endswith("%")][column]

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Evaluate
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
@@ -27,6 +26,7 @@ from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import tuning
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import SEARCH
+from tests.support.datasets import CLASS_NAMES, dataset
 from tests.support.stores import runs_of
 
 
@@ -102,6 +102,7 @@ def test_scores_that_differ_from_the_recorded_ones_are_not_logged(
         ModelName("mlp", "original", 1),
         labels,
         np.eye(10)[labels],
+        CLASS_NAMES,
         val={"accuracy": 0.9, "log_loss": 0.3},
         bins=15,
         confidence=0.95,
@@ -203,6 +204,7 @@ def test_class_counts_follow_the_training_data(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     rows = [[name, 5, 2] for name in CLASS_NAMES]
     write_csv(paths.report("preprocess") / "classes.csv", ["class", "train", "val"], rows)
+    write_json(paths.dataset, dataset().model_dump(mode="json"))
     more = dict.fromkeys(CLASS_NAMES, 9)
     write_json(paths.report("augment") / "summary.json", {"classes": more})
     original, augmented = (

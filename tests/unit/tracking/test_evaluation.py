@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import Interval
 from sidebyside.evaluation.metrics import METRICS, ClassScores
 from sidebyside.evaluation.results import evaluate_model
 from sidebyside.tracking.evaluation import card
+from tests.support.datasets import CLASS_NAMES
 
 
 def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
@@ -17,6 +17,7 @@ def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() ->
         ModelName("cnn", "augmented", 3),
         labels,
         np.eye(10)[labels],
+        CLASS_NAMES,
         val={"accuracy": 0.95, "log_loss": 0.3},
         bins=5,
         confidence=0.95,

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.reporting.plot_style import (
     BLUE,
     COLOURS,
@@ -16,6 +15,7 @@ from sidebyside.reporting.plot_style import (
     PercentFormatter,
     styled,
 )
+from study.plan import CLASS_NAMES
 
 ORANGE = COLOURS[1]
 FEW = 10  # maximum number of values with a tick each
@@ -138,15 +138,15 @@ def class_f1(
     grid = figure.subplots((len(measured) + 1) // 2, 2, squeeze=False, sharey=True, sharex=True)
     for axes, (name, values) in zip(grid.flat, measured.items(), strict=False):
         for seed in values:
-            axes.plot(seed, range(CLASSES), "o", color=BLUE, alpha=0.6, markersize=4)
-        axes.plot(published[name], range(CLASSES), "D", color=ORANGE, fillstyle="none")
-        axes.set_yticks(range(CLASSES), CLASS_NAMES)
+            axes.plot(seed, range(len(CLASS_NAMES)), "o", color=BLUE, alpha=0.6, markersize=4)
+        axes.plot(published[name], range(len(CLASS_NAMES)), "D", color=ORANGE, fillstyle="none")
+        axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
         axes.set_title(name, fontsize="medium")
         axes.set_xlabel("F1")
         axes.tick_params(labelbottom=True)  # there may be no panel below to show them
     for axes in grid.flat[len(measured) :]:
         axes.set_visible(False)
-    grid.flat[0].set_ylim(CLASSES - 0.5, -0.5)
+    grid.flat[0].set_ylim(len(CLASS_NAMES) - 0.5, -0.5)
     axes = grid.flat[0]
     axes.plot([], [], "o", color=BLUE, label="measured (one point per seed)")
     axes.plot([], [], "D", color=ORANGE, fillstyle="none", label="published")

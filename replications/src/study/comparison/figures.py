@@ -12,7 +12,7 @@ from study.comparison import charts
 from study.comparison.charts import Curve
 from study.comparison.findings import Models, is_row, printed
 from study.comparison.results import WARM_UP, SearchResult
-from study.plan import Plan
+from study.plan import CLASS_NAMES, Plan
 
 Figures = dict[str, bytes]  # path beside the page → PNG
 SWEPT = {  # hyperparameter → label of the axis
@@ -137,7 +137,7 @@ def _confusion(plan: Plan, models: Models) -> Figures:
     """Return the confusion matrices of systems 2 and 3, which print four each."""
     return {
         f"figures/confusion-{name}.png": evaluation_plots.confusion_matrix(
-            models[name].confusion, f"{part.title}, seed {part.seeds[0]}"
+            models[name].confusion, CLASS_NAMES, f"{part.title}, seed {part.seeds[0]}"
         )
         for name, part in plan.models.items()
         if part.system in ("2", "3")
@@ -156,6 +156,7 @@ def _predictions(plan: Plan, models: Models, test: Split) -> Figures:
             shown.labels,
             predicted_labels(shown.probabilities),
             shown.probabilities,
+            CLASS_NAMES,
             f"First test images: {plan.models[cnns[-1]].title}",
         )
     }

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.core.errors import UserError
 from study.comparison import hypothesis_tests
 from study.comparison.hypothesis_tests import CONTRADICTED, INCONCLUSIVE, SUPPORTED, WITHIN
 from study.comparison.results import ModelResult
-from study.plan import MACRO, PER_CLASS, Claim, Lowest, Plan, SystemModel
+from study.plan import CLASS_NAMES, MACRO, PER_CLASS, Claim, Lowest, Plan, SystemModel
 
 RATINGS = (WITHIN, "better", "worse")  # of a published number, relative to ours
 OUTCOMES = (SUPPORTED, INCONCLUSIVE, CONTRADICTED)  # of a claim

@@ -5,10 +5,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.hyperparameters import per_layer
 from study.comparison.findings import Number
-from study.plan import PER_CLASS, PrintedModel
+from study.plan import CLASS_NAMES, PER_CLASS, PrintedModel
 
 NOTHING = "–"
 # Lists of hyperparameters with one value per layer → the hyperparameter that sets the layers.

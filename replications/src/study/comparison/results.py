@@ -11,13 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import CLASS_NAMES, CLASSES
 from sidebyside.config.hyperparameters import read_hyperparameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
-from study.plan import PER_CLASS, SCORES, Plan, SystemSearch
+from study.plan import CLASS_NAMES, PER_CLASS, SCORES, Plan, SystemSearch
 
 WARM_UP = 5  # first epochs, left out of the mean step size because losses fall steeply there
 
@@ -153,7 +152,7 @@ def read_model(folder: Path) -> ModelResult:
         for seed, table in _by_seed(folder / "histories.csv", HISTORY_COLUMNS).items()
     }
     metrics: dict[str, list[float]] = {name: scores[name].to_list() for name in SCORES}
-    if any(len(table) != CLASSES for table in classes.values()):
+    if any(len(table) != len(CLASS_NAMES) for table in classes.values()):
         raise UserError(f"{folder / 'classes.csv'}: expected a row per class and seed")
     for metric in PER_CLASS:
         values = [table[metric].to_list() for table in classes.values()]
@@ -164,7 +163,7 @@ def read_model(folder: Path) -> ModelResult:
         }
     metrics["gap"] = (scores["train_accuracy"] - scores["val_accuracy"]).to_list()
     metrics["val_loss_changes"] = [mean_step(one["val_loss"]) for one in histories.values()]
-    confusion = read_csv(folder / "confusion.csv", ("seed", "true", *CLASS_NAMES))[:CLASSES]
+    confusion = read_csv(folder / "confusion.csv", ("seed", "true", *CLASS_NAMES))
     predictions = read_csv(folder / "predictions.csv", ("true", *CLASS_NAMES))
     try:
         return ModelResult(
@@ -172,7 +171,9 @@ def read_model(folder: Path) -> ModelResult:
             metrics,
             [int(epoch) for epoch in scores["best_epoch"]],
             histories,
-            np.array([[int(row[name]) for name in CLASS_NAMES] for row in confusion]),
+            np.array(
+                [[int(row[name]) for name in CLASS_NAMES] for row in confusion[: len(CLASS_NAMES)]]
+            ),
             np.array([CLASS_NAMES.index(row["true"]) for row in predictions], np.uint8),
             np.array([[float(row[name]) for name in CLASS_NAMES] for row in predictions]),
         )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.search_space import searched_hyperparameters
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.reporting.formatting import level
@@ -14,7 +13,15 @@ from study.comparison import findings, formats
 from study.comparison.findings import Models, Number, Tested, is_row
 from study.comparison.formats import CLASS_METRICS, METRICS, NOTHING
 from study.comparison.results import ModelResult, SearchResult
-from study.plan import PER_CLASS, Claim, Plan, PrintedModel, Published, SystemModel
+from study.plan import (
+    CLASS_NAMES,
+    PER_CLASS,
+    Claim,
+    Plan,
+    PrintedModel,
+    Published,
+    SystemModel,
+)
 
 
 @dataclass(frozen=True)

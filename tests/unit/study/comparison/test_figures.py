@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.data.splits import Split
 from sidebyside.reporting import evaluation_plots, training_plots
 from study.comparison import charts
 from study.comparison.figures import figures
 from study.comparison.results import History, ModelResult, SearchResult
-from study.plan import Plan, read_plan
+from study.plan import CLASS_NAMES, Plan, read_plan
 
 PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 TEST = Split(np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.uint8))
@@ -194,15 +193,15 @@ def test_a_confusion_matrix_shows_the_first_seed_of_its_model(page: Page) -> Non
     first, second = page.calls["confusion_matrix"]
     assert first[0] is tyler.confusion
     assert second[0] is jackson.confusion
-    assert first[1] == "Tyler, 5 × 128, seed 1"
+    assert first[1:] == (CLASS_NAMES, "Tyler, 5 × 128, seed 1")
 
 
 def test_predictions_are_those_of_the_last_cnn_of_system_4(page: Page) -> None:
     last = measured()
     page.draw({"4-cnn-sgd": measured(), "4-cnn-adam-dropout": last})
-    ((images, labels, predicted, probabilities, title),) = page.calls["predictions"]
+    ((images, labels, predicted, probabilities, class_names, title),) = page.calls["predictions"]
     assert len(images) == 2
     assert labels is last.labels
     assert predicted.tolist() == [1, 1]
     assert probabilities is last.probabilities
-    assert title == "First test images: CNN, Adam with dropout"
+    assert (class_names, title) == (CLASS_NAMES, "First test images: CNN, Adam with dropout")

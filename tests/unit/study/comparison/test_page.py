@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.parameters import Transforms
 from sidebyside.config.paths import CHECKOUT
 from study.comparison.formats import METRICS
 from study.comparison.page import Content, render, summary
 from study.comparison.results import History, ModelResult, SearchResult
-from study.plan import DERIVED, MACRO, PER_CLASS, SCORES, Claim, Plan, read_plan
+from study.plan import CLASS_NAMES, DERIVED, MACRO, PER_CLASS, SCORES, Claim, Plan, read_plan
 
 PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 PNG = bytes(24)  # only its size is read, 0 by 0 pixels

@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
@@ -17,7 +16,7 @@ from study.comparison.results import (
     read_runs,
     read_search,
 )
-from study.plan import PER_CLASS, SCORES, read_plan, stage_names
+from study.plan import CLASS_NAMES, PER_CLASS, SCORES, read_plan, stage_names
 
 PLAN = read_plan(CHECKOUT / "replications/params.yaml")
 SEEDS = (1, 2)
