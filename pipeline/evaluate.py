@@ -30,7 +30,7 @@ from sidebyside.core.files import (
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.evaluation.dropped_models import remove_dropped_models
-from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models, comparisons_content
+from sidebyside.evaluation.paired_tests import compare_all, comparisons_content
 from sidebyside.evaluation.predictions import predictions_table
 from sidebyside.evaluation.results import (
     ModelResult,
@@ -93,16 +93,12 @@ def main() -> None:
     scored = [
         score(paths, parameters.evaluate, name, trained[name], test, dataset) for name in names
     ]
-    comparisons = [
-        compare_models(
-            first,
-            second,
-            samples=parameters.evaluate.bootstrap_samples,
-            confidence=parameters.evaluate.confidence,
-            seed=parameters.seed,
-        )
-        for first, second in comparable_pairs(scored)
-    ]
+    comparisons = compare_all(
+        scored,
+        samples=parameters.evaluate.bootstrap_samples,
+        confidence=parameters.evaluate.confidence,
+        seed=parameters.seed,
+    )
     figures = report_figures.draw(
         dataset.class_names, scored, comparisons, histories, searches, test
     )

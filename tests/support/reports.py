@@ -9,22 +9,26 @@ import numpy as np
 
 from sidebyside.config.paths import ModelName
 from sidebyside.data.splits import Split
-from sidebyside.evaluation.paired_tests import comparable_pairs, compare_models
+from sidebyside.evaluation.paired_tests import compare_all
 from sidebyside.evaluation.results import ModelResult, evaluate_model
 from sidebyside.reporting import report_figures
 from sidebyside.reporting.report_content import Content, SearchTable
 from tests.support.datasets import CLASS_NAMES, dataset
 
 IMAGES = 400
-SKILL = {"mlp": 2.0, "cnn": 4.0}  # logit of the true class
+SKILL = {"mlp": 2.0, "cnn": 4.0}  # logit of the true class; of other architectures 3
 CHANGES = {"flip": False, "shift": 0, "cutout": 0, "label_smoothing": 0.0}
+HYPERPARAMETERS = {
+    "mlp": {"hidden_units": [32, 16], "dropout": 0.1, **CHANGES},
+    "cnn": {"filters": [8], "dropout": 0.2, **CHANGES, "flip": True, "shift": 1},
+}
 
 
 def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
     """Return the results of a model for random predictions."""
     labels = (np.arange(IMAGES) % 10).astype(np.uint8)
     random = np.random.default_rng([name.seed, len(name.data), len(name.model)])
-    scores = random.normal(size=(IMAGES, 10)) + SKILL[name.model] * np.eye(10)[labels]
+    scores = random.normal(size=(IMAGES, 10)) + SKILL.get(name.model, 3) * np.eye(10)[labels]
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     return evaluate_model(
         name,
@@ -47,10 +51,7 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
         for seed in seeds
     ]
     results = [made_up_result(name, 0.8 + 0.01 * place) for place, name in enumerate(names)]
-    comparisons = [
-        compare_models(first, second, samples=500, confidence=0.95, seed=1)
-        for first, second in comparable_pairs(results)
-    ]
+    comparisons = compare_all(results, samples=500, confidence=0.95, seed=1)
     scores = ["0.81", "", "0.83"]
     searches = [
         SearchTable(
@@ -72,10 +73,7 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
         dataset=dataset(),
         results=results,
         comparisons=comparisons,
-        hyperparameters={
-            "mlp": {"hidden_units": [32, 16], "dropout": 0.1, **CHANGES},
-            "cnn": {"filters": [8], "dropout": 0.2, **CHANGES, "flip": True, "shift": 1},
-        },
+        hyperparameters={model: HYPERPARAMETERS.get(model, CHANGES) for model in models},
         searches=searches,
         trial_images=10_000,
         trial_epochs=3,

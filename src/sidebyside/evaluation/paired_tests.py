@@ -1,8 +1,8 @@
-"""Compare two models on the same test images."""
+"""Compare models in pairs on the same test images."""
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,33 @@ class Comparison:
     only_first: int  # number of images that only the first classifies correctly
     only_second: int  # number of images that only the second classifies correctly
     p_value: float  # McNemar's exact test
+    adjusted_p_value: float  # p_value, corrected for the number of comparisons
     f1_change: tuple[float, ...]  # difference in F1 per class
+
+
+def compare_all(
+    results: Sequence[ModelResult], *, samples: int, confidence: float, seed: int
+) -> list[Comparison]:
+    """Compare all pairs of `comparable_pairs`, with p-values corrected for their number.
+
+    Args:
+        results: the results of every model.
+        samples: number of bootstrap samples.
+        confidence: level of the differences' intervals, such as 0.95.
+        seed: `seed` of params.yaml.
+
+    Raises:
+        ValueError: the models were not scored on the same labels.
+    """
+    single = [
+        compare_models(first, second, samples=samples, confidence=confidence, seed=seed)
+        for first, second in comparable_pairs(results)
+    ]
+    adjusted = holm([one.p_value for one in single])
+    return [
+        replace(one, adjusted_p_value=p_value)
+        for one, p_value in zip(single, adjusted, strict=True)
+    ]
 
 
 def compare_models(
@@ -48,6 +74,7 @@ def compare_models(
     second_correct = second.predicted == second.labels
     only_first = int((first_correct & ~second_correct).sum())
     only_second = int((second_correct & ~first_correct).sum())
+    p_value = mcnemar_p_value(only_first, only_second)
     total = len(first.labels)
     return Comparison(
         first=first.name,
@@ -58,7 +85,8 @@ def compare_models(
         ),
         only_first=only_first,
         only_second=only_second,
-        p_value=mcnemar_p_value(only_first, only_second),
+        p_value=p_value,
+        adjusted_p_value=p_value,
         f1_change=tuple(
             after.f1 - before.f1
             for before, after in zip(first.classes, second.classes, strict=True)
@@ -75,6 +103,20 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """
     discordant = only_first + only_second
     return float(stats.binomtest(only_second, discordant).pvalue) if discordant else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm, 1979).
+
+    The probability that at least one of them is below a level although no models differ is at most
+    this level. The smallest p-value is multiplied by the number of tests, the next by one less, and
+    so on; none becomes smaller than the one before it, or greater than 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * factors)
+    return [min(float(value), 1.0) for value in adjusted]
 
 
 def comparable_pairs(results: Sequence[ModelResult]) -> list[tuple[ModelResult, ModelResult]]:
@@ -109,6 +151,7 @@ def comparisons_content(
             "only_first_right": one.only_first,
             "only_second_right": one.only_second,
             "mcnemar_p_value": one.p_value,
+            "adjusted_p_value": one.adjusted_p_value,
             "f1_change": dict(zip(class_names, one.f1_change, strict=True)),
         }
         for one in comparisons

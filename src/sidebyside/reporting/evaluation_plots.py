@@ -19,6 +19,7 @@ from sidebyside.reporting.plot_style import (
     Labels,
     MaxNLocator,
     PercentFormatter,
+    legend_below,
     show_image,
     styled,
 )
@@ -161,7 +162,7 @@ def f1_change(changes: Mapping[str, Sequence[float]], class_names: Sequence[str]
     axes.hlines(rows[:-1] + 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee")
     axes.set_xlabel("Difference in F1 (right of zero: the second model is better)")
     axes.set_title("Difference in the F1 of each class")
-    figure.legend(loc="outside lower center", ncols=1 if len(changes) < 2 else 2)
+    legend_below(figure, axes, columns=2)
     return figure
 
 

@@ -8,6 +8,7 @@ Other modules import matplotlib's classes from here, so that its backend is set 
 """
 
 import io
+import math
 import os
 from collections.abc import Callable
 from functools import wraps
@@ -49,6 +50,10 @@ STYLE: dict[str, Any] = {
 }
 ROUND_STEPS = (1, 2, 5, 10)  # between ticks, with their tenths: 0.5 % rather than 0.8 %
 
+LEGEND_WIDTH = 84  # characters beside each other below a figure 6.6 inches wide
+LEGEND_MARK = 4  # characters that take as much room as a mark and its margins
+LEGEND_ROWS, ROW_HEIGHT = 2, 0.21  # rows that a figure has room for, inches for each further one
+
 Images = NDArray[np.uint8]  # [N, height, width] or [N, height, width, 3]
 Labels = NDArray[np.uint8]  # [N]
 Arguments = ParamSpec("Arguments")
@@ -72,6 +77,22 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
         return result.getvalue()
 
     return png
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Add a legend below a figure 6.6 inches wide, which grows if the legend has many rows.
+
+    Args:
+        figure: the figure.
+        axes: axes whose lines the legend names.
+        columns: maximum number of columns; long names get fewer.
+    """
+    handles, names = axes.get_legend_handles_labels()
+    fitting = LEGEND_WIDTH // (max(map(len, names)) + LEGEND_MARK)
+    columns = max(1, min(columns, len(names), fitting))
+    rows = math.ceil(len(names) / columns)
+    figure.set_figheight(figure.get_figheight() + ROW_HEIGHT * max(0, rows - LEGEND_ROWS))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
 def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:

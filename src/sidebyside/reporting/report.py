@@ -7,12 +7,13 @@ from sidebyside.evaluation.metrics import most_confused
 from sidebyside.evaluation.results import ModelResult
 from sidebyside.reporting import report_content, report_tables, template
 from sidebyside.reporting.formatting import architecture, level, percent
-from sidebyside.reporting.page import TEMPLATES
-from sidebyside.reporting.report_content import Content
+from sidebyside.reporting.page import TEMPLATES, Cells
+from sidebyside.reporting.report_content import Content, shown_comparisons
 from sidebyside.reporting.report_figures import SHOWN_PREDICTIONS
 
 CONFUSED_PAIRS = 10  # rows in the table of errors
 NAMED_ERRORS = 3  # per model in sentences
+MATRIX_ARCHITECTURES = 3  # from as many on, their differences are shown as a matrix too
 
 
 def render(content: Content) -> tuple[str, str]:
@@ -35,9 +36,11 @@ def values(content: Content) -> dict[str, Any]:
     return {
         "report": content,
         "level": level(content.confidence),
-        "models": list(dict.fromkeys(result.name.model for result in content.results)),
+        "architectures": [*map(architecture, content.architectures)],
         "tables": report_tables.tables(content, CONFUSED_PAIRS),
         "trials": report_tables.trials,
+        "difference_matrices": _difference_matrices(content),
+        "shown_comparisons": shown_comparisons(content.comparisons, content.best.name),
         "gains": report_content.gains(content),
         "augmentations": report_content.augmentations(content),
         "weaknesses": report_content.weaknesses(content, NAMED_ERRORS),
@@ -63,6 +66,16 @@ def values(content: Content) -> dict[str, Any]:
             for search in content.searches
         ],
         "trial_images": _trial_images(content.trial_images, content.counts["train"]),
+    }
+
+
+def _difference_matrices(content: Content) -> dict[str, Cells]:
+    """Return training data → differences between all architectures; none if a list is as short."""
+    if len(content.architectures) < MATRIX_ARCHITECTURES:
+        return {}
+    return {
+        data: report_tables.difference_matrix(content, data)
+        for data in dict.fromkeys(result.name.data for result in content.results)
     }
 
 

@@ -18,6 +18,10 @@ from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting.formatting import architecture
 
+# Limits of figures and tables that have a line or a column for each.
+SHOWN_MODELS = 8  # as many as there are colours
+SHOWN_COMPARISONS = 6
+
 
 @dataclass(frozen=True)
 class SearchTable:
@@ -68,14 +72,19 @@ class Content:
 
     @functools.cached_property
     def shown(self) -> list[ModelResult]:
-        """The models with the best model's seed."""
-        return [result for result in self.results if result.name.seed == self.best.name.seed]
+        """The models in figures and tables that have a line or a column per model."""
+        return shown_models(self.results)
 
     @functools.cached_property
     def rivals(self) -> list[ModelResult]:
-        """The best model, then the other architectures trained on its data with its seed."""
-        same = [result for result in self.shown if result.name.data == self.best.name.data]
-        return [self.best, *(result for result in same if result is not self.best)]
+        """The models with the best model's data and seed, by descending validation accuracy."""
+        same = [one for one in self.results if one.name[1:] == self.best.name[1:]]
+        return sorted(same, key=_val_accuracy, reverse=True)
+
+    @functools.cached_property
+    def architectures(self) -> list[str]:
+        """The architectures, in the order of the models."""
+        return list(dict.fromkeys(result.name.model for result in self.results))
 
     @functools.cached_property
     def seeds(self) -> int:
@@ -89,7 +98,7 @@ class Content:
 
     def significant(self, comparison: Comparison) -> bool:
         """Tell whether a difference is significant at the level of the intervals."""
-        return comparison.p_value < 1 - self.confidence
+        return comparison.adjusted_p_value < 1 - self.confidence
 
     def over_seeds(self, comparison: Comparison) -> Spread:
         """Return the difference in accuracy over all seeds of a comparison, either way round."""
@@ -102,6 +111,32 @@ class Content:
             ],
             self.confidence,
         )
+
+
+def _val_accuracy(result: ModelResult) -> float:
+    return result.val["accuracy"]
+
+
+def shown_models(results: Sequence[ModelResult]) -> list[ModelResult]:
+    """Return the models with the best model's seed, at most SHOWN_MODELS, in their order.
+
+    Of more models, those with the highest validation accuracy.
+    """
+    seed = best_model(results).name.seed
+    same = [result for result in results if result.name.seed == seed]
+    chosen = sorted(same, key=_val_accuracy, reverse=True)[:SHOWN_MODELS]
+    return [result for result in same if result in chosen]
+
+
+def shown_comparisons(comparisons: Sequence[Comparison], best: ModelName) -> list[Comparison]:
+    """Return the comparisons in figures and tables that have a line or a column per comparison.
+
+    All of them, or if more than SHOWN_COMPARISONS differ in more than their seed, those of the best
+    model, whatever the seed.
+    """
+    if len({configurations(one) for one in comparisons}) <= SHOWN_COMPARISONS:
+        return list(comparisons)
+    return [one for one in comparisons if f"{best.model}-{best.data}" in configurations(one)]
 
 
 def configurations(comparison: Comparison) -> tuple[str, str]:
@@ -153,7 +188,7 @@ class Weakness(NamedTuple):
 
 
 def weaknesses(content: Content, errors: int) -> list[Weakness]:
-    """Return where the best model and its rivals fail; models without an error are left out.
+    """Return where the best model and the next best of its rivals fail, if they make errors.
 
     Args:
         content: content of the report.
@@ -165,7 +200,7 @@ def weaknesses(content: Content, errors: int) -> list[Weakness]:
             min(result.classes, key=lambda one: one.f1),
             most_confused(result.confusion, result.class_names, errors),
         )
-        for result in content.rivals
+        for result in content.rivals[:2]
     ]
     return [weakness for weakness in found if weakness.errors]
 
@@ -176,24 +211,24 @@ def shared_errors(results: Sequence[ModelResult]) -> int:
 
 
 class ImageChanges(NamedTuple):
-    """The random transforms of an architecture's training images, drawn again in each epoch."""
+    """Random transforms of training images, drawn again in each epoch."""
 
-    model: str
     flip: bool
     shift: int  # pixels
     cutout: int  # pixels
 
 
-def image_changes(content: Content) -> list[ImageChanges]:
-    """Return the random image changes of each architecture that has any."""
-    changes = [
-        ImageChanges(model, record["flip"], record["shift"], record["cutout"])
-        for model, record in content.hyperparameters.items()
-    ]
-    return [one for one in changes if one.flip or one.shift or one.cutout]
+def image_changes(content: Content) -> dict[ImageChanges, list[str]]:
+    """Return random image changes → the architectures whose training images have them."""
+    changes: dict[ImageChanges, list[str]] = {}
+    for model, record in content.hyperparameters.items():
+        one = ImageChanges(record["flip"], record["shift"], record["cutout"])
+        if any(one):
+            changes.setdefault(one, []).append(architecture(model))
+    return changes
 
 
 def long_names(content: Content) -> dict[str, str]:
     """Return architecture → its name written out, for architectures that are an acronym."""
-    models = dict.fromkeys(result.name.model for result in content.results)
-    return {model: RECORDS[model].long_name for model in models if RECORDS[model].long_name}
+    names = {model: RECORDS[model].long_name for model in content.architectures}
+    return {model: name for model, name in names.items() if name}

@@ -9,7 +9,7 @@ from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import evaluation_plots, training_plots
 from sidebyside.reporting.formatting import architecture
-from sidebyside.reporting.report_content import SearchTable
+from sidebyside.reporting.report_content import SearchTable, shown_comparisons, shown_models
 from sidebyside.reporting.report_tables import f1_changes
 
 SHOWN_PREDICTIONS = 30  # images
@@ -27,10 +27,13 @@ def draw(
 
     With several seeds, the curves and accuracies show every seed, each model has its confusion
     matrix, the differences of F1 are means over the seeds, and the other figures show the best
-    model's seed.
+    model's seed. Figures with a line per model or comparison show those that the report shows.
     """
     names = short_names(result.name for result in results)
     best = best_model(results)
+    shown = shown_models(results)
+    drawn = {one.name[:2] for one in shown}  # architecture and data
+    curves = {name: history for name, history in histories.items() if name[:2] in drawn}
     figures = {
         "figures/accuracy.png": evaluation_plots.accuracy_intervals(
             [names[result.name] for result in results],
@@ -40,15 +43,11 @@ def draw(
             [result.val["accuracy"] for result in results],
         ),
         "figures/reliability.png": evaluation_plots.reliability(
-            {
-                names[result.name]: result.calibration
-                for result in results
-                if result.name.seed == best.name.seed
-            }
+            {names[result.name]: result.calibration for result in shown}
         ),
         "figures/curves.png": training_plots.curves(
-            {names[name]: history for name, history in histories.items()},
-            {names[name]: f"{name.model}-{name.data}" for name in histories},
+            {names[name]: history for name, history in curves.items()},
+            {names[name]: f"{name.model}-{name.data}" for name in curves},
         ),
         "figures/predictions.png": evaluation_plots.predictions(
             test.images[:SHOWN_PREDICTIONS],
@@ -65,7 +64,7 @@ def draw(
     }
     if comparisons:
         figures["figures/f1_change.png"] = evaluation_plots.f1_change(
-            f1_changes(comparisons), class_names
+            f1_changes(shown_comparisons(comparisons, best.name)), class_names
         )
     for result in results:
         figures[f"figures/confusion/{names[result.name]}.png"] = evaluation_plots.confusion_matrix(

@@ -22,7 +22,13 @@ from sidebyside.reporting.formatting import (
     score_range,
 )
 from sidebyside.reporting.page import Cells
-from sidebyside.reporting.report_content import Content, SearchTable, configurations
+from sidebyside.reporting.report_content import (
+    Content,
+    SearchTable,
+    configurations,
+    reverse,
+    shown_comparisons,
+)
 
 MISSING = "–"
 AVERAGES = tuple(
@@ -94,7 +100,7 @@ def differences(content: Content) -> Cells:
     """Return the difference in test accuracy of every comparison."""
     header = (
         *("first", "second", "difference", "interval"),
-        *("only first correct", "only second correct", "p", "significant"),
+        *("only first correct", "only second correct", "p", "adjusted p", "significant"),
     )
     rows = [
         (
@@ -105,11 +111,39 @@ def differences(content: Content) -> Cells:
             count(one.only_first),
             count(one.only_second),
             p_value(one.p_value),
+            p_value(one.adjusted_p_value),
             "yes" if content.significant(one) else "no",
         )
         for one in content.comparisons
     ]
     return Cells(header, rows, text_columns=2)
+
+
+def difference_matrix(content: Content, data: str) -> Cells:
+    """Return the differences between the architectures trained on one data set.
+
+    Each cell is the row's test accuracy minus the column's, with the best model's seed.
+
+    Args:
+        content: content of the report.
+        data: "original" or "augmented".
+    """
+    found = {
+        (one.first.model, one.second.model): one
+        for pair in content.comparisons
+        for one in (pair, reverse(pair))
+        if one.first[1:] == one.second[1:] == (data, content.best.name.seed)
+    }
+
+    def cell(row: str, column: str) -> str:
+        if row == column:
+            return MISSING
+        one = found[column, row]
+        return points(one.difference) + " n. s." * (not content.significant(one))
+
+    models = content.architectures
+    rows = [(architecture(row), *(cell(row, column) for column in models)) for row in models]
+    return Cells(("architecture", *map(architecture, models)), rows)
 
 
 def f1_changes(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
@@ -121,7 +155,7 @@ def f1_changes(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
 
 def f1_differences(content: Content) -> Cells:
     """Return the difference of each class's F1 in every comparison, mean over the seeds."""
-    changes = f1_changes(content.comparisons)
+    changes = f1_changes(shown_comparisons(content.comparisons, content.best.name))
     rows = [
         (name, *(points(change[index]) for change in changes.values()))
         for index, name in enumerate(content.dataset.class_names)

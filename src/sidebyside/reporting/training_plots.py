@@ -1,11 +1,19 @@
 """Plots of training and search: learning curves and trials."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sidebyside.reporting.plot_style import COLOURS, Figure, MaxNLocator, PercentFormatter, styled
+from sidebyside.reporting.plot_style import (
+    COLOURS,
+    Figure,
+    MaxNLocator,
+    PercentFormatter,
+    legend_below,
+    styled,
+)
 
 History = Mapping[str, Sequence[float]]  # column, such as val_loss → value per epoch
 
@@ -50,20 +58,22 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
     panels[1].yaxis.set_major_formatter(PercentFormatter(1))
     for line, label in (("-", "validation"), ("--", "training")):
         panels[0].plot([], [], line, color="#555555", label=label)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, panels[0], columns=3)
     return figure
 
 
 @styled
 def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
-    """Draw the objective of every trial and the best so far, a panel per architecture.
+    """Draw the objective of every trial and the best so far, a panel per architecture, two a row.
 
     Args:
         objectives: architecture → objective of each trial in order, NaN for a failed trial.
         objective: name of the objective; lower is better if it ends in "loss".
     """
-    figure = Figure(figsize=(max(4.5, 3.4 * len(objectives)), 3.1))
-    panels = figure.subplots(1, len(objectives), squeeze=False).flat
+    columns = min(2, len(objectives))
+    rows = math.ceil(len(objectives) / columns)
+    figure = Figure(figsize=(max(4.5, 3.4 * columns), 3.1 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).flat
     best_of = np.fmin if objective.endswith("loss") else np.fmax
     for axes, (model, values), colour in zip(
         panels, objectives.items(), itertools.cycle(COLOURS), strict=False
@@ -79,4 +89,6 @@ def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
         axes.set_ylabel(objective)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
+    for axes in panels[len(objectives) :]:
+        axes.set_axis_off()
     return figure

@@ -9,8 +9,10 @@ from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.paired_tests import (
     Comparison,
     comparable_pairs,
+    compare_all,
     compare_models,
     comparisons_content,
+    holm,
     mcnemar_p_value,
 )
 from sidebyside.evaluation.results import (
@@ -94,3 +96,23 @@ def test_the_content_of_a_comparison_has_its_counts_and_interval() -> None:
     assert (content["only_first_right"], content["only_second_right"]) == (1, 3)
     assert content["interval"] == [found.interval.low, found.interval.high]
     assert content["interval"][0] < content["interval"][1]
+
+
+def test_p_values_are_corrected_by_holms_method() -> None:
+    # Example of Holm 1979: the smallest times 4, the next times 3, and so on, without decreasing.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_a_comparison_is_corrected_for_the_number_of_comparisons() -> None:
+    results = [
+        some_result(ModelName(model, "original", 1), seed=seed)
+        for seed, model in enumerate(("mlp", "cnn", "linear"), 1)
+    ]
+    found = compare_all(results, samples=200, confidence=0.95, seed=1)
+    assert [one.p_value for one in found] == [
+        compared(first, second).p_value for first, second in comparable_pairs(results)
+    ]
+    assert [one.adjusted_p_value for one in found] == holm([one.p_value for one in found])
+    assert compare_all(results[:1], samples=200, confidence=0.95, seed=1) == []

@@ -61,12 +61,15 @@ def test_a_comparison_has_both_models_and_their_counts(content: Content, markdow
         assert row["only second correct"] == str(one.only_second)
 
 
-def test_a_difference_is_significant_if_its_p_value_is_below_the_level(content: Content) -> None:
-    one = replace(content.comparisons[0], p_value=0.051)
+def test_a_difference_is_significant_if_its_adjusted_p_value_is_below_the_level(
+    content: Content,
+) -> None:
+    one = replace(content.comparisons[0], p_value=0.02, adjusted_p_value=0.051)
     page = report.render(replace(content, comparisons=[one]))[1]
-    assert "| 0.051 | no |" in page
-    page = report.render(replace(content, comparisons=[replace(one, p_value=0.049)]))[1]
-    assert "| 0.049 | yes |" in page
+    assert "| 0.020 | 0.051 | no |" in page
+    one = replace(one, adjusted_p_value=0.049)
+    page = report.render(replace(content, comparisons=[one]))[1]
+    assert "| 0.020 | 0.049 | yes |" in page
 
 
 def test_the_best_model_and_the_best_trials_are_highlighted(html: str, markdown: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from sidebyside.evaluation.intervals import Interval
+from sidebyside.evaluation.paired_tests import holm
 
 WITHIN = "within range"
 SUPPORTED, INCONCLUSIVE, CONTRADICTED = "supported", "inconclusive", "contradicted"
@@ -132,21 +133,19 @@ def lowest(
 def corrected(tests: Sequence[Difference], confidence: float) -> list[str]:
     """Return the outcomes of several tests, corrected for their number by Holm's method (1979).
 
-    In the order of their p-values, tests stay significant while p < (1 - confidence) / (number of
-    tests left). The probability of one or more false positives then stays below 1 - confidence.
-    Tests without a p-value are inconclusive and not counted.
+    The probability of one or more false positives then stays below 1 - confidence. Tests
+    without a p-value are inconclusive and not counted.
 
     Args:
         tests: single tests.
         confidence: family-wise confidence level.
     """
     outcomes = [INCONCLUSIVE] * len(tests)
-    ranked = [index for index, one in enumerate(tests) if not math.isnan(one.p_value)]
-    ranked.sort(key=lambda index: tests[index].p_value)
-    for significant, index in enumerate(ranked):
-        if tests[index].p_value * (len(ranked) - significant) >= 1 - confidence:
-            break
-        outcomes[index] = tests[index].outcome
+    tested = [index for index, one in enumerate(tests) if not math.isnan(one.p_value)]
+    adjusted = holm([tests[index].p_value for index in tested])
+    for index, p_value in zip(tested, adjusted, strict=True):
+        if p_value < 1 - confidence:
+            outcomes[index] = tests[index].outcome
     return outcomes
 
 
