@@ -1,5 +1,6 @@
 """Values of environment variables that would change results or redirect programs if they acted."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sidebyside.core import environment
@@ -77,6 +78,10 @@ UNUSUAL = {
 }
 
 
+# Kept, because users have reasons to set them, although they may change bits.
+OTHER_MACHINE = {"ONEDNN_MAX_CPU_ISA": "SSE41", "CUDA_VISIBLE_DEVICES": "0"}
+
+
 def hostile(folder: Path) -> dict[str, str]:
     """Return hostile values for every variable of the table that is cleared or pinned.
 
@@ -85,10 +90,15 @@ def hostile(folder: Path) -> dict[str, str]:
     """
     (folder / "keras.json").write_text('{"floatx": "float16", "image_data_format": "odd"}')
     (folder / "matplotlibrc").write_text("figure.dpi: 30\nimage.cmap: hot\n")
-    values = {**LISTED, "KERAS_HOME": str(folder), "MATPLOTLIBRC": str(folder / "matplotlibrc")}
+    named = {"KERAS_HOME": str(folder), "MATPLOTLIBRC": str(folder / "matplotlibrc")}
+    return {name: LISTED.get(name, ELSEWHERE) for name in HOSTILE} | named
+
+
+def _names() -> Iterator[str]:
+    yield from LISTED
     for entry in environment.TABLE:
         if entry.treatment in (environment.CLEARED, environment.PINNED):
-            for pattern in entry.names.split():
-                if "*" not in pattern:
-                    values.setdefault(pattern, ELSEWHERE)
-    return values
+            yield from (name for name in entry.names.split() if "*" not in name)
+
+
+HOSTILE = tuple(dict.fromkeys(_names()))  # cleared or pinned

@@ -1,19 +1,23 @@
 """The pipeline in hostile environments: the same bytes, or other bytes under another fingerprint.
 
-All variables are hostile at once: one that acted would change a byte or stop a stage.
+All variables are hostile at once, then each alone: one that acted would change a byte or stop a
+stage.
 """
 
+import functools
+import shutil
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from sidebyside.core import environment
 from sidebyside.core.files import read_json
 from tests.support.checkout import Checkout
-from tests.support.hostile_environment import UNUSUAL, hostile
+from tests.support.environment_probes import Probe, probe_of
+from tests.support.hostile_environment import HOSTILE, OTHER_MACHINE, UNUSUAL, hostile
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -89,3 +93,42 @@ def test_make_repro_gives_the_same_bytes_with_every_hostile_variable(
 
 def test_kept_variables_change_no_byte(usual: Outcome, new: Callable[[], Checkout]) -> None:
     assert outcome(new(), UNUSUAL) == usual
+
+
+@pytest.fixture(scope="module")
+def prepared(new: Callable[[], Checkout]) -> Checkout:
+    """A checkout in which every stage has run; its store lacks the training of the MLP."""
+    checkout = new()
+    for script, *arguments in STAGES:
+        if (script, *arguments[:1]) == ("train", "mlp"):
+            shutil.copy(checkout.root / "mlflow.db", checkout.root / ".state/before.db")
+        checkout.stage(script, *arguments)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def usually(prepared: Checkout) -> Callable[[Probe], Any]:
+    """Return a function that returns what a probe makes in the tests' own environment."""
+    return functools.cache(lambda probe: probe(prepared, {}))
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of settings files that hostile variables name."""
+    return tmp_path_factory.mktemp("settings")
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *UNUSUAL])
+def test_no_variable_alone_changes_a_result(
+    name: str, prepared: Checkout, usually: Callable[[Probe], Any], settings: Path
+) -> None:
+    probe, value = probe_of(name), {**UNUSUAL, **hostile(settings)}[name]
+    assert probe(prepared, {name: value}) == usually(probe)
+
+
+@pytest.mark.parametrize("name", OTHER_MACHINE)
+def test_a_variable_that_may_change_bits_is_part_of_the_fingerprint(
+    name: str, prepared: Checkout, usually: Callable[[Probe], Any]
+) -> None:
+    probe = probe_of(name)
+    assert probe(prepared, {name: OTHER_MACHINE[name]})[1] != usually(probe)[1]
