@@ -305,7 +305,7 @@ def _best(store: Store, work: _RunKey, runs: Sequence[Any]) -> Any:
 
 def _tags(store: Store, work: _RunKey) -> dict[str, str]:
     """Return all tags of a new run: the caller's, its origin, and those that the UI shows."""
-    code = {} if "git.commit" in work.tags else commit_tags(provenance.source(work.root))
+    code = {} if "git.commit" in work.tags else commit_tags(provenance.loaded_source(work.root))
     script = Path(sys.argv[0])
     given = any(name.startswith("machine.") for name in work.tags)
     machine = {} if given else provenance.machine()  # never a mixture of two machines

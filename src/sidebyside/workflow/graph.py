@@ -234,16 +234,14 @@ def code(root: Path, stage: str) -> dict[str, str]:
     for name in entry(root, stage)["deps"]:
         path = root / name
         inside = path.rglob("*") if path.is_dir() else [path]
-        files += [
-            file
-            for file in inside
-            if file.suffix in CODE and not _is_ignored(file.relative_to(root))
-        ]
+        files += [file for file in inside if file.suffix in CODE and not is_ignored(file, root)]
     return {file.relative_to(root).as_posix(): _digest(file) for file in sorted(files)}
 
 
-def _is_ignored(path: Path) -> bool:
-    return any(fnmatchcase(part, pattern) for part in path.parts for pattern in IGNORED)
+def is_ignored(path: Path, root: Path) -> bool:
+    """Return whether a path below a root is no part of an output, as listed in .dvcignore."""
+    parts = Path(os.path.relpath(path, root)).parts
+    return any(fnmatchcase(part, pattern) for part in parts for pattern in IGNORED)
 
 
 def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:

@@ -18,10 +18,12 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import IGNORED, path_digest, read_json
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import (
+    CODE,
     LOCK,
     committed_outputs,
     inputs,
     is_committed,
+    is_ignored,
     recorded_outputs,
     recorded_stages,
     shell_path,
@@ -58,6 +60,20 @@ def require_inputs(root: Path, stage: str, arguments: Sequence[str]) -> None:
             patterns.setdefault(project, []).append(path.relative_to(project).as_posix())
     for project, names in patterns.items():
         require_unchanged(project, names)
+
+
+def input_digests(root: Path, stage: str, arguments: Sequence[str]) -> dict[str, str]:
+    """Return path → MD5 of the present files among a stage's inputs that are not code.
+
+    Args:
+        root: folder of dvc.yaml.
+        stage: the stage's name, without the item.
+        arguments: arguments of the script, which select the item of the stage's matrix.
+    """
+    listed = [path for pattern in inputs(root, stage, arguments) for path in root.glob(pattern)]
+    files = [file for path in listed for file in (path, *path.rglob("*")) if file.is_file()]
+    kept = [file for file in files if file.suffix not in CODE and not is_ignored(file, root)]
+    return {os.path.relpath(file, root): digest for file, digest in _digests(kept).items()}
 
 
 def require_unchanged(root: Path, patterns: Collection[str]) -> None:

@@ -73,7 +73,7 @@ def write(
         outputs: the stage's files and folders below the root.
         seconds: computing time.
     """
-    entry = Provenance(key, facts, source(root), digests(root, outputs), seconds)
+    entry = Provenance(key, facts, loaded_source(root), digests(root, outputs), seconds)
     write_json(root / FOLDER / f"{stage}.json", entry.content())
     name = _digest(json.dumps(entry.outputs, sort_keys=True))
     write_json(copies.original(root) / ARCHIVE / stage / f"{name}.json", entry.content())
@@ -185,6 +185,15 @@ def source(root: Path) -> Source:
     status = ("status", "--porcelain", "--untracked-files=no", "--", ".")
     dirty = bool(git.ask(top, *status, *excluded))
     return Source(commit, dirty, os.environ.get("DVC_EXP_NAME"))
+
+
+@functools.cache
+def loaded_source(root: Path) -> Source:
+    """Return the source as of the first call in this process: the code that it has loaded.
+
+    A stage calls it at its start, because another branch may be checked out while the stage runs.
+    """
+    return source(root)
 
 
 @functools.cache

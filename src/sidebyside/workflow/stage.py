@@ -2,8 +2,9 @@
 
 A stage does not use inputs that were changed or damaged after DVC recorded them.
 
-DVC hashes a stage's code and parameters after the stage has ended. If they were edited during the
-run, DVC would record the new ones with the results of the old ones. Therefore such a stage fails.
+DVC hashes a stage's code, parameters and inputs after the stage has ended. If they were changed
+during the run, by an edit or by checking out another branch, DVC would record the new ones with the
+results of the old ones. Therefore such a stage fails.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from sidebyside.workflow import command, git, graph, integrity, provenance, resu
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
-    """Call `main` as a command that fails if the stage's code or parameters change during the run.
+    """Call `main` as a command that fails if the stage's dependencies change during the run.
 
     Args:
         main: the stage's work.
@@ -30,8 +31,10 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
 
     def watched() -> None:
         git.check(root)
+        provenance.loaded_source(root)
         before = graph.dependencies(root, name, arguments)
         integrity.require_inputs(root, name, arguments)
+        read = integrity.input_digests(root, name, arguments)
         for line in integrity.restorable_outputs(root, item):
             print(f"note: {line}", flush=True)
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
@@ -41,11 +44,14 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         with contextlib.nullcontext() if arguments else resume.alone(root, name):
             main()
         after = graph.dependencies(root, name, arguments)
-        changed = sorted(name for name in before if before[name] != after.get(name))
+        changed = [name for name in before if before[name] != after.get(name)]
+        # An input may be gone: `evaluate` deletes those of dropped models.
+        present = integrity.input_digests(root, name, arguments)
+        changed += [name for name in present if present[name] != read.get(name)]
         if changed:
             raise UserError(
-                f"{', '.join(changed)} changed while the stage ran, so its result is not recorded:"
-                " run the same command again"
+                f"{', '.join(sorted(changed))} changed while the stage ran, so its result is not"
+                " recorded: run the same command again"
             )
         ensure_provenance(root, name)
         unfinished.unlink(missing_ok=True)

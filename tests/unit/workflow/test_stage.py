@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sidebyside.workflow import git as workflow_git
 from sidebyside.workflow import provenance, stage
+from tests.support.dvc_project import commit, git
 
 SOURCES = Path(__file__).parents[3] / "src"
 SCRIPT = """
@@ -105,6 +107,42 @@ def test_an_edit_of_what_a_stage_is_made_from_is_refused_in_one_line(
         f"tune: error: {named} changed while the stage ran, so its result is not recorded:"
         " run the same command again\n"
     )
+
+
+@pytest.mark.parametrize("name", ["data/x.npz", "data/folder/y.json", "data/folder/new.json"])
+def test_an_input_of_another_branch_is_refused_in_one_line(checkout: Path, name: str) -> None:
+    graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    graph["stages"]["tune"]["deps"].append("data/folder")
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    (checkout / "data/folder").mkdir(parents=True)
+    for file in ("data/x.npz", "data/folder/y.json"):
+        (checkout / file).write_text("of this branch")
+    done = run(checkout, "data/folder/.DS_Store=ignored", f"{name}=of another branch")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"tune: error: {name} changed while the stage ran, so its result is not recorded:"
+        " run the same command again\n"
+    )
+
+
+def test_the_recorded_commit_is_that_of_the_start(checkout: Path) -> None:
+    graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    graph["stages"]["tune"] |= {"cmd": "python pipeline/tune.py", "outs": ["result"]}
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    script = checkout / "pipeline/tune.py"
+    commits = "import subprocess; subprocess.run(['git', 'reset', '--quiet', '--soft', 'HEAD~1'])"
+    script.write_text(script.read_text().replace("def main():", f"def main():\n    {commits}"))
+    (checkout / "data").mkdir()
+    (checkout / "data/x.npz").touch()
+    git(checkout, "init", "--quiet")
+    for _ in range(2):
+        commit(checkout)
+    head = workflow_git.commit(checkout)
+    assert run(checkout).returncode == 0
+    assert workflow_git.commit(checkout) != head
+    found = provenance.find(checkout, "tune", [checkout / "result"])
+    assert found is not None
+    assert found.source.commit == head
 
 
 @pytest.mark.parametrize(
