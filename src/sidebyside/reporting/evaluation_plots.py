@@ -24,6 +24,7 @@ from sidebyside.reporting.plot_style import (
     styled,
 )
 
+FEW = 4  # models whose names have room inside a reliability diagram
 FEWEST = 10  # images in a bin; the accuracy of fewer is not informative
 
 Probabilities = NDArray[np.floating[Any]]  # [N, classes]
@@ -125,7 +126,10 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
     upper.set_ylabel("Accuracy")
     upper.set_title("Reliability (above the dotted line: underconfident)")
     upper.set_ylim(0, 1.02)
-    upper.legend(loc="upper left")
+    if len(tables) <= FEW:
+        upper.legend(loc="upper left")
+    else:
+        legend_below(figure, upper, columns=3)
     lower.set_ylabel("Share of images")
     lower.set_ylim(bottom=0)
     lower.set_xlabel(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
-from sidebyside.reporting import report, report_figures, training_plots
+from sidebyside.reporting import evaluation_plots, report, report_figures, training_plots
 from sidebyside.reporting.report_content import Content, shown_comparisons, shown_models
 from sidebyside.reporting.report_tables import f1_changes
 from tests.support.reports import made_up_content, plain, table_rows
@@ -158,4 +158,6 @@ def test_figures_of_seven_architectures_fit_their_size() -> None:
     history = {name: [0.5, 0.6] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
     long = [f"a_long_name_{number}-augmented" for number in range(8)]
     training_plots.curves(dict.fromkeys(long, history))
+    bins = [(0.0, 1.0, 100, 0.9, 0.9)]
+    evaluation_plots.reliability(dict.fromkeys(long, bins))
     training_plots.trials({name: [0.1, 0.2] for name in long}, "val_accuracy")
