@@ -12,10 +12,9 @@ import numpy as np
 from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_bytes, write_json
 from sidebyside.core.seeding import generator
-from sidebyside.data.augmentation import augment
+from sidebyside.data.augmentation import allowed_transforms, augment, chosen_classes
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
@@ -35,13 +34,12 @@ def main() -> None:
     dataset = read_dataset(paths.dataset)
     train = read_split(paths.split("train"), dataset)
 
-    sources = np.flatnonzero(np.isin(train.labels, settings.classes))
-    if not len(sources):
-        raise UserError(
-            f"augment.classes: the train split has no images of classes {list(settings.classes)}"
-        )
+    classes = chosen_classes(settings.classes, dataset)
+    transforms = allowed_transforms(settings.transforms, dataset)
+    if transforms != settings.transforms:
+        print("no flips: the data set has `mirror: false`")
 
-    augmented = augment(train, settings.classes, settings.copies, settings.transforms, seed)
+    augmented = augment(train, classes, settings.copies, transforms, seed)
 
     summary = {
         "images": len(augmented),
@@ -49,6 +47,7 @@ def main() -> None:
         "sha256": split_digest(augmented),
         "classes": class_counts(augmented, dataset.class_names),
     }
+    sources = np.flatnonzero(np.isin(train.labels, classes))
     shown = np.sort(generator(seed, "before and after").permutation(len(sources))[:SHOWN])
     figure = data_plots.before_after(
         train.images[sources[shown]],

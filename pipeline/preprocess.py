@@ -8,16 +8,14 @@ Writes: data/processed/{train,val,test}.npz, data/processed/dataset.json,
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import CLASS_NAMES, IMAGE_SIZE, Dataset, SplitSummary
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
 from sidebyside.data import near_duplicates
-from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from sidebyside.data.idx import read_raw
 from sidebyside.data.npz import write_split
+from sidebyside.data.raw_data import describe, read_raw
 from sidebyside.data.splits import split_digest
-from sidebyside.data.splitting import stratified_split
+from sidebyside.data.splitting import assign_splits
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
 from sidebyside.reporting import data_plots
 from sidebyside.workflow import command, stage
@@ -31,28 +29,10 @@ def main() -> None:
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
 
-    published = read_raw(paths.raw, TRAIN_IMAGES, TRAIN_LABELS)
-    test = read_raw(paths.raw, TEST_IMAGES, TEST_LABELS)
-
-    train, val = stratified_split(
-        published, parameters.preprocess.val_fraction, parameters.seed, CLASS_NAMES
-    )
-    splits = {"train": train, "val": val, "test": test}
-
-    dataset = Dataset(
-        name="fashion-mnist",
-        title="Fashion-MNIST",
-        height=IMAGE_SIZE,
-        width=IMAGE_SIZE,
-        channels=1,
-        class_names=CLASS_NAMES,
-        mirror=True,
-        preparation="trim",
-        splits={
-            name: SplitSummary(images=len(split), sha256=split_digest(split))
-            for name, split in splits.items()
-        },
-    )
+    description, fraction = parameters.dataset, parameters.preprocess.val_fraction
+    raw = read_raw(paths.raw, description)
+    splits = assign_splits(raw, fraction, description.test, parameters.seed)
+    dataset = describe(description, raw.class_names, splits)
     near = near_duplicates.find(splits)
     summary = {
         "splits": {
@@ -70,14 +50,16 @@ def main() -> None:
         },
     }
     counts = [class_counts(split, dataset.class_names) for split in splits.values()]
-    classes = [[name, *(count[name] for count in counts)] for name in CLASS_NAMES]
-    samples = data_plots.samples(train, dataset.class_names, SAMPLES_PER_CLASS, parameters.seed)
+    classes = [[name, *(count[name] for count in counts)] for name in dataset.class_names]
+    samples = data_plots.samples(
+        splits["train"], dataset.class_names, SAMPLES_PER_CLASS, parameters.seed
+    )
 
     report = paths.report("preprocess")
     with write_atomically():
         for name, split in splits.items():
             write_split(paths.split(name), split)
-        write_split(paths.training_data("original"), train)
+        write_split(paths.training_data("original"), splits["train"])
         write_json(paths.dataset, dataset.model_dump(mode="json"))
         write_json(report / "summary.json", summary)
         write_csv(report / "classes.csv", ["class", *splits], classes)

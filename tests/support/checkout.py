@@ -34,7 +34,6 @@ TIMEOUT = 900  # seconds for one command; the whole pipeline takes 60 on two idl
 
 # The real params.yaml with less to do: key → value.
 SMALL: Mapping[str, Any] = {
-    "download.sources": [{"folder": "data/local"}],
     "tune.search.trials": 2,
     "tune.search.epochs": 1,
     "tune.search.patience": 1,

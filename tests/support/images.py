@@ -3,12 +3,14 @@
 import gzip
 import hashlib
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
-from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from sidebyside.config.dataset_description import builtin
 from sidebyside.data.idx import IMAGES_MAGIC, LABELS_MAGIC
 from sidebyside.data.splits import Split
 
@@ -36,22 +38,37 @@ def idx_labels(split: Split) -> bytes:
 
 
 def replace_fashion_mnist(root: Path) -> None:
-    """Write made-up data to data/local, and their sizes and checksums into `download`'s code."""
+    """Write made-up data to data/local, and their sizes and checksums into the description."""
     train, test = made_up(TRAIN, 1), made_up(TEST, 2)
-    contents = {
-        "TRAIN_IMAGES": (TRAIN_IMAGES.name, idx_images(train)),
-        "TRAIN_LABELS": (TRAIN_LABELS.name, idx_labels(train)),
-        "TEST_IMAGES": (TEST_IMAGES.name, idx_images(test)),
-        "TEST_LABELS": (TEST_LABELS.name, idx_labels(test)),
-    }
+    contents = (idx_images(train), idx_labels(train), idx_images(test), idx_labels(test))
+    names = [file.name for file in builtin("fashion-mnist").files]
+    replace_files(root, dict(zip(names, contents, strict=True)))
     folder = root / "data/local"
-    folder.mkdir(parents=True)
-    with (root / "src/sidebyside/data/fashion_mnist.py").open("a") as module:
-        for constant, (name, content) in contents.items():
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
-            digest = hashlib.sha256(content).hexdigest()
-            module.write(f'{constant} = RawFile("{name}", {len(content)}, "{digest}")\n')
-        module.write(f"RAW_FILES = ({', '.join(contents)})\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in zip(names, contents, strict=True):
+        (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
+
+
+def replace_files(
+    root: Path,
+    contents: Mapping[str, bytes],
+    sources: Sequence[Mapping[str, str]] = ({"folder": "data/local"},),
+) -> None:
+    """Write sizes and checksums of other files into the description of Fashion-MNIST.
+
+    Args:
+        root: a checkout.
+        contents: name → content of the files.
+        sources: where to get them.
+    """
+    path = root / "src/sidebyside/config/datasets/fashion-mnist.yaml"
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    description["files"] = [
+        {"name": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in contents.items()
+    ]
+    description["sources"] = [dict(source) for source in sources]
+    path.write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
 
 
 def noisy_split(images: int) -> Split:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from sidebyside.data.fashion_mnist import RAW_FILES, RawFile
+from sidebyside.config.dataset_description import RawFile, builtin
 
-NAMES = tuple(file.name for file in RAW_FILES)
+NAMES = tuple(file.name for file in builtin("fashion-mnist").files)
 CONTENTS = {
     name: random.Random(number).randbytes(2000 + 500 * number)  # noqa: S311 (not a secret)
     for number, name in enumerate(NAMES)
 }
 FILES = tuple(
-    RawFile(name, len(content), hashlib.sha256(content).hexdigest())
+    RawFile(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
     for name, content in CONTENTS.items()
 )
 ARCHIVES = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}

@@ -6,9 +6,9 @@ Every later stage takes shapes and class names from this record; nothing else kn
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from sidebyside.config.validation import StrictModel, explain
+from sidebyside.config.validation import StrictModel, Text, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 
@@ -16,6 +16,26 @@ from sidebyside.core.files import read_json
 # background: trim it, scale, centre, and invert to light on dark. The others are rules of resizing.
 Preparation = Literal["trim", "stretch", "pad", "crop"]
 Side = Annotated[int, Field(ge=8, le=128)]  # pixels
+
+
+# Part of MLflow's names, such as fashion-mnist.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    for index, name in enumerate(names):
+        if not name.strip():
+            raise ValueError(f"class {index} has an empty name")
+        if name in names[:index]:
+            raise ValueError(f"class_names must be distinct, but {name!r} occurs twice")
+    return names
+
+
+ClassNames = Annotated[
+    tuple[Text, ...],
+    Field(strict=False, min_length=2, max_length=200),
+    AfterValidator(_distinct),
+]
 
 
 class SplitSummary(StrictModel):
@@ -28,14 +48,16 @@ class SplitSummary(StrictModel):
 class Dataset(StrictModel):
     """data/processed/dataset.json: shape, class names and splits of the data set."""
 
-    name: str  # part of MLflow's names, such as fashion-mnist
+    name: Name
     title: str  # as prose writes it, such as Fashion-MNIST
     height: Side
     width: Side
     channels: Literal[1, 3]  # grey, or red, green and blue
-    class_names: Annotated[tuple[str, ...], Field(strict=False, min_length=2, max_length=200)]
+    class_names: ClassNames
     mirror: bool  # whether the mirror image of an image belongs to the same class
     preparation: Preparation  # of picture files
+    # Default of augment.classes; all classes if empty.
+    augmented_classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
     licence: str = ""
     source: str = ""  # where the data come from
     citation: str = ""

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from sidebyside.config.dataset import CLASSES
+from sidebyside.config.dataset_description import DatasetDescription
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.search_space import parse_search_space
-from sidebyside.config.validation import StrictModel, explain
+from sidebyside.config.validation import ONE_VALUE, VALUE_PER_LAYER, StrictModel, Text, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml
 
@@ -18,34 +18,7 @@ Metric = Literal["val_accuracy", "val_loss"]
 Keep = Literal["best", "last"]  # epoch whose weights become the model
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable text")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_printable)]
-
-
-class Source(StrictModel):
-    """Where to get the data set: exactly one of a folder, a URL or a Debian package."""
-
-    folder: Text | None = None  # contains the four files, unpacked or as .gz
-    url: Text | None = None  # URL of the directory that contains the four .gz files
-    debian: Text | None = None  # name of a package, downloaded with apt-get
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [name for name, value in self if value]
-        if len(given) != 1:
-            raise ValueError("give exactly one of folder, url, debian")
-        if self.url and not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url must begin with http:// or https://, not {self.url!r}")
-        return self
-
-
 class Download(StrictModel):
-    sources: Annotated[tuple[Source, ...], Field(strict=False, min_length=1)]
     timeout: Annotated[float, Field(gt=0, le=3600)]  # seconds without a response or a byte
 
 
@@ -58,20 +31,22 @@ class Transforms(StrictModel):
 
     rotation: Annotated[float, Field(ge=0, le=180)]  # degrees, in either direction
     zoom: Annotated[float, Field(ge=0, lt=1)]  # 0.1: scale between 0.9 and 1.1
-    shift: Annotated[float, Field(ge=0, le=14)]  # pixels, in each direction
+    shift: Annotated[float, Field(ge=0, le=64)]  # pixels, in each direction; at most half a side
     flip: Annotated[float, Field(ge=0, le=1)]  # probability of a horizontal flip
 
 
 class Augment(StrictModel):
     classes: Annotated[
-        tuple[Annotated[int, Field(ge=0, lt=CLASSES)], ...], Field(strict=False, min_length=1)
-    ]
+        Annotated[Literal["default"], Tag(ONE_VALUE)]
+        | Annotated[tuple[Text, ...], Field(strict=False, min_length=1), Tag(VALUE_PER_LAYER)],
+        Discriminator(lambda value: ONE_VALUE if isinstance(value, str) else VALUE_PER_LAYER),
+    ]  # names; `default` is the data set's own choice, or all classes
     copies: Annotated[int, Field(ge=1, le=100)]
     transforms: Transforms
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len(set(self.classes)) != len(self.classes):
+        if self.classes != "default" and len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes must be distinct, not {list(self.classes)}")
         return self
 
@@ -128,6 +103,7 @@ class Evaluate(StrictModel):
 class Parameters(StrictModel):
     """All sections of `params.yaml`."""
 
+    dataset: DatasetDescription
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=256)]
     download: Download

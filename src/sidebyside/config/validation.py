@@ -1,12 +1,26 @@
 """Base class of everything that is read from a file and checked, and its one-line errors."""
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Annotated
 
-# Tags with which a union tells "one value" from "one value per layer". They are part of the
-# location of an error, but not of the key that a user wrote.
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+# Tags with which a union tells "one value" from "one value per layer", and a built-in data set
+# from the user's own. They are part of the location of an error, but not of the key that a user
+# wrote.
 ONE_VALUE, VALUE_PER_LAYER = "<one>", "<list>"
+BUILT_IN, OWN = "<built-in>", "<own>"
+TAGS = (ONE_VALUE, VALUE_PER_LAYER, BUILT_IN, OWN)
 MAX_SHOWN = 80  # characters of a key or a value in an error message
 MAX_PROBLEMS = 10  # in an error message
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
 
 
 class StrictModel(BaseModel):
@@ -28,7 +42,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
     for problem in problems:
         if problem["type"] == "too_short" and problem["loc"] in parents:
             continue  # invalid items do not count, and they have errors of their own
-        loc = [part for part in problem["loc"] if part not in (ONE_VALUE, VALUE_PER_LAYER)]
+        loc = [part for part in problem["loc"] if part not in TAGS]
         key = ".".join(_shortened(part) for part in loc)
         key = ".".join(part for part in (prefix, key) if part)
         message = problem["msg"].removeprefix("Value error, ")

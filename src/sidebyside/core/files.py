@@ -291,13 +291,14 @@ def path_digest(path: Path) -> str:
     if not path.is_dir():
         return md5(path)
     files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-    names = sorted(file.as_posix() for file in files if not any(map(_is_ignored, file.parts)))
+    names = sorted(file.as_posix() for file in files if not any(map(is_ignored, file.parts)))
     listing = [{"md5": md5(path / name), "relpath": name} for name in names]
     text = json.dumps(listing, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder of this name is not part of an output."""
     return any(fnmatchcase(name, pattern) for pattern in IGNORED)
 
 
@@ -317,7 +318,11 @@ def _repro(path: Path) -> str:
 
 
 def keep_only(folder: Path, kept: Collection[Path]) -> None:
-    """Delete all files below a folder except some; a missing folder counts as an empty one."""
-    for path in folder.rglob("*"):
-        if path.is_file() and path not in kept:
+    """Delete all files below a folder except some, and empty folders; a missing folder is empty."""
+    # From the inside out, so that folders are empty when their turn comes.
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
             path.unlink()

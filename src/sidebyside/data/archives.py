@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from sidebyside.data.fashion_mnist import RawFile
+from sidebyside.config.dataset_description import RawFile
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -21,7 +21,7 @@ class SourceNotFoundError(SourceError):
 
 
 def verify(content: bytes, name: str, file: RawFile, files: Sequence[RawFile]) -> bytes:
-    """Return the unpacked bytes of a published file after checking them.
+    """Return the bytes of a published file, unpacked if it is published so, after checking them.
 
     Args:
         content: the file, or a gzip archive of it.
@@ -32,8 +32,8 @@ def verify(content: bytes, name: str, file: RawFile, files: Sequence[RawFile]) -
     Raises:
         SourceError: the archive is damaged, or the bytes are not the published ones.
     """
-    if content[:2] == GZIP_MAGIC:
-        content = _unpack(content, name, file.size)
+    if content[:2] == GZIP_MAGIC and not file.name.endswith(".gz"):
+        content = unpack(content, name, file.size)
     digest = _digest(content)
     if digest == file.sha256:
         return content
@@ -62,7 +62,17 @@ def max_archive_size(file: RawFile) -> int:
     return file.size + file.size // 1000 + (1 << 16)
 
 
-def _unpack(content: bytes, name: str, size: int) -> bytes:
+def unpack(content: bytes, name: str, size: int) -> bytes:
+    """Return the content of a gzip archive.
+
+    Args:
+        content: the archive.
+        name: prefix of error messages.
+        size: maximum size of the content in bytes.
+
+    Raises:
+        SourceError: the archive is damaged, or unpacks to more than `size` bytes.
+    """
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as archive:
             # One more byte than expected is enough to detect an archive bomb.

@@ -1,14 +1,19 @@
 """Augment training images: rotate, zoom, shift and flip them at random."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.parameters import Transforms
+from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
+
+MAX_SHOWN = 20  # class names in an error message
 
 
 class Transform(NamedTuple):
@@ -59,6 +64,44 @@ def _moved(
         channel.astype(np.float64), matrix, offset, order=1, mode="grid-constant"
     )
     return np.rint(moved).astype(np.uint8)
+
+
+def chosen_classes(choice: Sequence[str], dataset: Dataset) -> tuple[int, ...]:
+    """Return the labels of the classes to augment.
+
+    Args:
+        choice: names of classes, or `default`: the data set's own choice, or all classes.
+        dataset: the data set.
+
+    Raises:
+        UserError: a name is not one of the data set.
+    """
+    if choice == "default":
+        choice = dataset.augmented_classes or dataset.class_names
+    for name in choice:
+        if name not in dataset.class_names:
+            names = dataset.class_names
+            shown = ", ".join(names[:MAX_SHOWN]) + (", …" if len(names) > MAX_SHOWN else "")
+            raise UserError(
+                f"params.yaml: augment.classes: {dataset.title} has no class {name!r}: choose from"
+                f" {shown}, or default"
+            )
+    return tuple(dataset.class_names.index(name) for name in choice)
+
+
+def allowed_transforms(limits: Transforms, dataset: Dataset) -> Transforms:
+    """Return the limits without flips if a mirror image may belong to another class.
+
+    Raises:
+        UserError: images could be shifted out of sight.
+    """
+    largest = min(dataset.height, dataset.width) // 2
+    if limits.shift > largest:
+        raise UserError(
+            f"params.yaml: augment.transforms.shift: {limits.shift:g} is more than half of the"
+            f" {dataset.height}×{dataset.width} pixels: at most {largest}"
+        )
+    return limits if dataset.mirror else limits.model_copy(update={"flip": 0.0})
 
 
 def augment(

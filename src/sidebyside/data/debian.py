@@ -3,22 +3,16 @@
 import io
 import os
 import shutil
-import signal
 import subprocess
-import tarfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
-from sidebyside.core.progress_bar import transfer_bar
-from sidebyside.data.archives import SourceError, max_archive_size
-from sidebyside.data.fashion_mnist import RawFile
+from sidebyside.config.dataset_description import RawFile
+from sidebyside.data.archives import SourceError
+from sidebyside.data.packages import max_package_size, read_tar, run_client
 
-APT_TIMEOUT = 900  # seconds per call of apt-get; the package is 31 MB, a distribution's index 9 MB
-MAX_TRANSFER = 1 << 30  # bytes that a call of apt-get may write
 CHUNK = 1 << 20  # bytes per read
-POLL_INTERVAL = 0.2  # seconds between updates of the progress bar
 
 
 def download_package(package: str, timeout: float) -> bytes:
@@ -32,7 +26,7 @@ def download_package(package: str, timeout: float) -> bytes:
         timeout: seconds that apt-get waits for a mirror.
 
     Raises:
-        SourceError: apt-get is not installed, fails, or runs longer than APT_TIMEOUT.
+        SourceError: apt-get is not installed, fails, or exceeds the limits of `run_client`.
     """
     if shutil.which("apt-get") is None:
         raise SourceError("apt-get is not installed")
@@ -53,8 +47,10 @@ def download_package(package: str, timeout: float) -> bytes:
         }
         options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
         # If one of several repositories is unreachable, the update fails, but the download may not.
-        problems = [_apt_get([*options, "update"], state)]
-        problems.append(_apt_get([*options, "download", package], state))
+        problems = [
+            run_client(["apt-get", *options, *action], state, "E: ")
+            for action in (["update"], ["download", package])
+        ]
         packages = list(state.glob("*.deb"))
         if problems[-1] or not packages:
             raise SourceError("; ".join(filter(None, problems)) or "apt-get downloaded no package")
@@ -64,34 +60,10 @@ def download_package(package: str, timeout: float) -> bytes:
 def read_members(package: bytes, files: Sequence[RawFile]) -> dict[str, bytes]:
     """Return name → content of the members of a .deb that are named like a file or its archive.
 
-    Only the last part of a member's path is used and nothing is extracted to disk, so a path such
-    as ../../etc cannot do harm.
-
     Raises:
         SourceError: the package cannot be unpacked, or it or a member is too large.
     """
-    wanted = {name: file for file in files for name in (file.name, f"{file.name}.gz")}
-    members: dict[str, bytes] = {}
-    # A package contains the files, packed or unpacked, and little else.
-    content = _unpack(package, limit=2 * sum(map(max_archive_size, files)))
-    try:
-        # As a stream, because a header with a negative size would move back to itself for ever.
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r|") as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if not member.isfile() or name not in wanted or name in members:
-                    continue
-                limit = max_archive_size(wanted[name])
-                if member.size > limit:
-                    raise SourceError(f"{name}: {member.size:,} bytes, expected at most {limit:,}")
-                extracted = archive.extractfile(member)
-                if extracted is not None:
-                    members[name] = extracted.read()
-    except SourceError:
-        raise
-    except Exception as error:  # a damaged archive raises errors of many types
-        raise SourceError(f"the package is damaged ({error})") from None
-    return members
+    return read_tar(_unpack(package, max_package_size(files)), files)
 
 
 def _unpack(package: bytes, limit: int) -> bytes:
@@ -127,54 +99,3 @@ def _unpack(package: bytes, limit: int) -> bytes:
             reason = errors.readline(CHUNK).decode(errors="replace").strip()
             raise SourceError(f"the package is damaged ({reason})")
     return content.getvalue()
-
-
-def _apt_get(arguments: list[str], folder: Path) -> str | None:
-    """Run apt-get in a folder; return None, or its last error."""
-    log = folder / "apt-get.log"
-    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
-    deadline, before = time.monotonic() + APT_TIMEOUT, _size_of(folder)
-    with log.open("wb") as errors, transfer_bar("apt-get", None) as bar:
-        process = subprocess.Popen(
-            ["apt-get", *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,  # apt-get's transports are processes of the same group
-        )
-        try:
-            while True:
-                try:
-                    status = process.wait(POLL_INTERVAL)
-                    break
-                except subprocess.TimeoutExpired:
-                    written = _size_of(folder) - before
-                    bar.update(written - bar.n)
-                if written > MAX_TRANSFER:
-                    raise SourceError(
-                        f"apt-get {arguments[-1]}: wrote more than {MAX_TRANSFER:,} bytes"
-                    )
-                if time.monotonic() > deadline:
-                    raise SourceError(f"apt-get {arguments[-1]}: timed out after {APT_TIMEOUT:,} s")
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if status == 0:
-        return None
-    lines = log.read_text(errors="replace").splitlines()
-    messages = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")]
-    return messages[-1] if messages else f"apt-get exited with status {status}"
-
-
-def _size_of(folder: Path) -> int:
-    """Return the total size in bytes of the files below a folder."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # apt-get renames files when they are complete
-            continue
-    return total

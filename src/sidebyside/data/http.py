@@ -6,9 +6,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from sidebyside.config.dataset_description import RawFile
 from sidebyside.core.progress_bar import transfer_bar
 from sidebyside.data.archives import SourceError, max_archive_size
-from sidebyside.data.fashion_mnist import RawFile
 
 if TYPE_CHECKING:
     from requests import Response
@@ -33,7 +33,7 @@ def download(url: str, file: RawFile, timeout: float) -> bytes:
         SourceError: no response, a status other than 200, an HTML page, or a body that is
             truncated, too large or too slow.
     """
-    name = f"{file.name}.gz"
+    name = url.rpartition("/")[2]
     channel: queue.SimpleQueue[Any] = queue.SimpleQueue()
     stop = threading.Event()
     threading.Thread(target=_receive, args=(url, timeout, channel, stop), daemon=True).start()

@@ -1,21 +1,23 @@
-"""Get the four published files from the first source that provides them intact."""
+"""Get the published files from the first source that provides them intact."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sidebyside.config.parameters import Source
+from sidebyside.config.dataset_description import RawFile, Source
 from sidebyside.core.errors import UserError, printable
 from sidebyside.core.files import open_regular, write_atomically, write_bytes
+from sidebyside.data import debian, npm
 from sidebyside.data.archives import (
     SourceError,
     SourceNotFoundError,
     is_intact,
     max_archive_size,
+    unpack,
     verify,
 )
-from sidebyside.data.debian import download_package, read_members
-from sidebyside.data.fashion_mnist import RAW_FILES, RawFile
 from sidebyside.data.http import download
+from sidebyside.data.packages import max_package_size, read_tar
 
 
 def _print(line: str) -> None:
@@ -23,25 +25,25 @@ def _print(line: str) -> None:
 
 
 def fetch(
+    files: Sequence[RawFile],
     sources: Sequence[Source],
     timeout: float,
     folder: Path,
     root: Path,
     *,
-    files: Sequence[RawFile] = RAW_FILES,
     report: Callable[[str], None] = _print,
 ) -> str | None:
-    """Fill `folder` with the four files, unpacked and verified; return the source used.
+    """Fill `folder` with the published files, verified; return the source used.
 
     Sources are tried in order. Nothing is written to `folder` before all files are verified. If
     they are already in `folder`, nothing is downloaded and None is returned.
 
     Args:
+        files: names, sizes and checksums.
         sources: where to look.
         timeout: seconds without a connection or a byte before a server is abandoned.
         folder: destination; receives all files or none.
         root: base of relative source folders.
-        files: names, sizes and checksums.
         report: called with each line of progress; prints it by default.
 
     Raises:
@@ -54,7 +56,7 @@ def fetch(
     folder.parent.mkdir(parents=True, exist_ok=True)
     damaged = []  # folders that the user has filled, with the reason why they were not used
     for source in sources:
-        if not source.folder:
+        if not (source.folder or source.python):
             report(f"{describe(source)}: downloading")
         try:
             contents = _get(source, timeout, root, files)
@@ -82,13 +84,12 @@ def _relative(path: Path, root: Path) -> Path:
 
 def _advice(sources: Sequence[Source], files: Sequence[RawFile], damaged: Sequence[str]) -> str:
     folder = next((source.folder for source in sources if source.folder), None)
-    target = (
-        f"into {folder}" if folder else "into a folder listed in download.sources of params.yaml"
-    )
+    target = f"into {folder}" if folder else "into a folder listed in its description"
+    packed = all(file.name.endswith(".gz") for file in files)
     reasons = f" ({'; '.join(damaged)})" if damaged else ""
     return (
         f"no source provides the data set{reasons}; put {', '.join(file.name for file in files)}"
-        f" (or the same names with .gz) {target} and run the command again"
+        f"{'' if packed else ' (or the same names with .gz)'} {target} and run the command again"
     )
 
 
@@ -107,9 +108,29 @@ def _get(
             file.name: _from_server(source.url, file, files, timeout)
             for file in sorted(files, key=lambda file: file.size)
         }
-    assert source.debian is not None  # noqa: S101 (parameters.Source ensures one of three)
-    members = read_members(download_package(source.debian, timeout), files)
+    if source.python:
+        folder = _python_folder(source.python)
+        return {file.name: _from_folder(folder, file, files) for file in files}
+    if source.debian:
+        members = debian.read_members(debian.download_package(source.debian, timeout), files)
+    else:
+        assert source.npm is not None  # noqa: S101 (Source ensures one of five)
+        archive = npm.download_package(source.npm, timeout)
+        members = read_tar(unpack(archive, source.npm, max_package_size(files)), files)
     return {file.name: _from_package(members, file, files) for file in files}
+
+
+def _python_folder(location: str) -> Path:
+    """Return a folder below an installed package, which is not imported.
+
+    Raises:
+        SourceNotFoundError: the package is not installed.
+    """
+    package, _, below = location.partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceNotFoundError(f"the Python package {package} is not installed")
+    return Path(spec.submodule_search_locations[0]) / below
 
 
 def _from_folder(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes:
@@ -134,7 +155,7 @@ def _from_folder(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes
 
 
 def _from_server(url: str, file: RawFile, files: Sequence[RawFile], timeout: float) -> bytes:
-    name = f"{file.name}.gz"
+    name = file.name if file.name.endswith(".gz") else f"{file.name}.gz"
     return verify(download(f"{url.rstrip('/')}/{name}", file, timeout), name, file, files)
 
 

@@ -1,46 +1,79 @@
-"""Split the training images into train and val, and draw subsamples."""
-
-from collections.abc import Sequence
+"""Split images into train, val and test, and draw subsamples."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sidebyside.config.dataset_description import TEST_FRACTION
 from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
+from sidebyside.data.raw_data import RawData
 from sidebyside.data.splits import Split
 
+Groups = NDArray[np.int64] | None  # [N], the group of each image
 
-def stratified_split(
-    split: Split, val_fraction: float, seed: int, class_names: Sequence[str]
-) -> tuple[Split, Split]:
-    """Return (train, val), stratified by class; both keep the order of `split`.
+
+def assign_splits(
+    raw: RawData, val_fraction: float, test_fraction: float | None, seed: int
+) -> dict[str, Split]:
+    """Return train, val and test; each keeps the order of its images.
+
+    Args:
+        raw: the images, perhaps with a test split.
+        val_fraction: share of each class that goes to val.
+        test_fraction: share of each class that goes to test before that, if the data have no test
+            split; None: TEST_FRACTION.
+        seed: seed for the draws.
+
+    Raises:
+        UserError: the groups leave a split without images of a class.
+    """
+    train, groups, test = raw.train, raw.groups, raw.test
+    if test is None:
+        fraction = TEST_FRACTION if test_fraction is None else test_fraction
+        chosen = draw(train.labels, groups, fraction, seed, "test split")
+        test, train = select(train, chosen), select(train, ~chosen)
+        groups = None if groups is None else groups[~chosen]
+    chosen = draw(train.labels, groups, val_fraction, seed, "split")
+    splits = {"train": select(train, ~chosen), "val": select(train, chosen), "test": test}
+    for name, split in splits.items():
+        absent = set(range(len(raw.class_names))) - set(split.labels.tolist())
+        if absent:
+            raise UserError(
+                f"{name} has no image of class {raw.class_names[min(absent)]!r}, because the images"
+                " of a group stay together: dataset.group must make more groups of this class"
+            )
+    return splits
+
+
+def draw(
+    labels: NDArray[np.uint8], groups: Groups, fraction: float, seed: int, purpose: str
+) -> NDArray[np.bool_]:
+    """Return which images to hold out: about `fraction` of each class, and at least one image.
 
     scikit-learn's `train_test_split` would draw other images for the same seed, and importing it
     takes longer than the rest of the stage.
 
     Args:
-        split: the images to distribute.
-        val_fraction: share of each class that goes to val.
+        labels: the class of each image.
+        groups: the group of each image; a group is held out as a whole or not at all.
+        fraction: share of each class.
         seed: seed for the draw.
-        class_names: names of the classes.
-
-    Raises:
-        UserError: train or val would have no images of a class.
+        purpose: distinguishes draws with the same seed.
     """
-    in_val = np.zeros(len(split), bool)
-    for label in np.unique(split.labels):
-        members = np.flatnonzero(split.labels == label)
-        count = round(len(members) * val_fraction)
-        if not 0 < count < len(members):
-            raise UserError(
-                f"preprocess.val_fraction: {val_fraction} of the {len(members)} images of class"
-                f" {label} ({class_names[label]}) leaves train or val without images of this class"
-            )
-        chosen = generator(seed, "split", int(label)).choice(members, count, replace=False)
-        in_val[chosen] = True
-    return (
-        Split(split.images[~in_val], split.labels[~in_val]),
-        Split(split.images[in_val], split.labels[in_val]),
-    )
+    if groups is not None:
+        return _draw_groups(labels, groups, fraction, seed, purpose)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = _share(len(members), fraction)
+        drawn = generator(seed, purpose, int(label)).choice(members, count, replace=False)
+        chosen[drawn] = True
+    return chosen
+
+
+def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
+    """Return the chosen images in their order."""
+    return Split(split.images[chosen], split.labels[chosen])
 
 
 def subsample(split: Split, images: int, random: np.random.Generator) -> Split:
@@ -49,3 +82,36 @@ def subsample(split: Split, images: int, random: np.random.Generator) -> Split:
         return split
     chosen = np.sort(random.choice(len(split), images, replace=False))
     return Split(split.images[chosen], split.labels[chosen])
+
+
+def _share(images: int, fraction: float) -> int:
+    """Return `fraction` of a number of images, but at least one, and not all of them."""
+    return max(0, min(max(round(images * fraction), 1), images - 1))
+
+
+def _draw_groups(
+    labels: NDArray[np.uint8],
+    groups: NDArray[np.int64],
+    fraction: float,
+    seed: int,
+    purpose: str,
+) -> NDArray[np.bool_]:
+    """Draw groups class by class until the class has its share; small classes come first.
+
+    A group with images of several classes counts for each of them.
+    """
+    chosen = np.zeros(len(labels), bool)
+    counts = np.bincount(labels)
+    for label in sorted(np.unique(labels).tolist(), key=lambda label: (counts[label], label)):
+        wanted = _share(int(counts[label]), fraction)
+        names = np.unique(groups[labels == label])
+        for group in generator(seed, purpose, int(label)).permutation(names):
+            members = groups == group
+            taken = int(np.sum(chosen & (labels == label)))
+            added = int(np.sum(members & ~chosen & (labels == label)))
+            remaining = int(counts[label]) - taken - added
+            # Not a group that misses the share by more than leaving it out would.
+            closer = abs(taken + added - wanted) < abs(taken - wanted) or not taken
+            if taken < wanted and remaining and closer:
+                chosen |= members
+    return chosen

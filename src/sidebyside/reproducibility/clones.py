@@ -43,7 +43,7 @@ def clone(root: Path, target: Path) -> Path:
     done = subprocess.run(["git", *NO_HOOKS, "clone", "--quiet", top or root, target], check=False)
     if done.returncode:
         raise UserError(f"{root} cannot be cloned: see the lines above")
-    copies.link_sources(root, target / prefix)
+    copies.link_local_data(root, target / prefix)
     return target / prefix
 
 
@@ -71,7 +71,7 @@ def copy(root: Path, target: Path) -> None:
             shutil.copy2(file, copied, follow_symlinks=False)
     if (raw := Paths(root).raw).is_dir():
         shutil.copytree(raw, Paths(target).raw, dirs_exist_ok=True)
-    copies.link_sources(root, target)
+    copies.link_local_data(root, target)
     subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
     commit_all(target, "copy")
 

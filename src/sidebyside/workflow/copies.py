@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-from sidebyside.config.parameters import read_parameters
-from sidebyside.config.paths import Paths
+from sidebyside.config.dataset_description import FOLDER
 
 
 def original(root: Path) -> Path:
@@ -21,23 +20,18 @@ def original(root: Path) -> Path:
     return root.resolve()
 
 
-def link_sources(checkout: Path, copy: Path) -> None:
-    """Link the folders of download.sources that git ignores, such as data/local, into a copy.
-
-    Absolute folders are the same in both; folders that git tracks are in the copy already.
+def link_local_data(checkout: Path, copy: Path) -> None:
+    """Link the content of data/local that git ignores into a copy.
 
     Args:
-        checkout: the checkout with the folders.
+        checkout: the checkout with the data.
         copy: a clone or copy of it.
-
-    Raises:
-        UserError: params.yaml of the copy is not valid.
     """
-    for source in read_parameters(Paths(copy).params).download.sources:
-        if not source.folder:
-            continue
-        folder, link = checkout / source.folder, copy / source.folder
-        inside = link.resolve().is_relative_to(copy.resolve())
-        if inside and folder.is_dir() and not link.exists():
+    folder, target = checkout / FOLDER, copy / FOLDER
+    if folder.resolve() == target.resolve():
+        return
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
+        link = target / entry.name
+        if not os.path.lexists(link):
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(folder.resolve())
+            link.symlink_to(entry.resolve())

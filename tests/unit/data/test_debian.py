@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidebyside.config.parameters import Source
+from sidebyside.config.dataset_description import LabelColumn, Source, builtin
 from sidebyside.core.errors import UserError
-from sidebyside.data import debian
+from sidebyside.data import packages
 from sidebyside.data.archives import SourceError
 from sidebyside.data.debian import download_package, read_members
-from sidebyside.data.fashion_mnist import TEST_IMAGES, TEST_LABELS
-from sidebyside.data.idx import read_raw
+from sidebyside.data.idx import read_labels
 from sidebyside.data.sources import fetch
 from tests.support.published_files import (
     ARCHIVES,
@@ -88,7 +87,7 @@ def test_a_machine_without_apt_get_is_reported(
 def test_a_hanging_apt_get_is_killed_with_its_children(
     tmp_path: Path, apt_get: AptGet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(debian, "APT_TIMEOUT", 1)
+    monkeypatch.setattr(packages, "CLIENT_TIMEOUT", 1)
     child = "child = subprocess.Popen(['sleep', '60']); (here / 'child').write_text(str(child.pid))"
     apt_get(update=f"{child}; time.sleep(60)")
     assert refusal() == "apt-get update: timed out after 1 s"
@@ -199,7 +198,7 @@ def test_a_machine_without_dpkg_deb_is_reported(
 def test_an_apt_get_that_downloads_without_end_is_killed(
     apt_get: AptGet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(debian, "MAX_TRANSFER", 10**6)
+    monkeypatch.setattr(packages, "MAX_TRANSFER", 10**6)
     apt_get(b"", "open('x', 'wb').write(bytes(2 * 10**6)); time.sleep(60)")
     assert refusal() == f"apt-get {PACKAGE}: wrote more than 1,000,000 bytes"
 
@@ -211,10 +210,11 @@ def test_the_real_package_contains_the_published_files(tmp_path: Path) -> None:
     root = tmp_path / "with a space"
     lines: list[str] = []
     try:
-        fetch([Source(debian=PACKAGE)], 20, root / "data/raw", root, report=lines.append)
+        files = builtin("fashion-mnist").files
+        fetch(files, [Source(debian=PACKAGE)], 20, root / "data/raw", root, report=lines.append)
     except UserError:
         pytest.skip(f"no Debian mirror provides the package: {lines[-1]}")
     assert sorted(contents_of(root / "data/raw")) == sorted(NAMES)
-    split = read_raw(root / "data/raw", TEST_IMAGES, TEST_LABELS)
-    assert np.bincount(split.labels).tolist() == [1000] * 10
+    labels = read_labels(root / "data/raw/t10k-labels-idx1-ubyte", LabelColumn())
+    assert np.bincount(labels).tolist() == [1000] * 10
     assert [path.name for path in (root / "data").iterdir()] == ["raw"]

@@ -1,5 +1,4 @@
 import gzip
-import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -7,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.config.parameters import Source
+from sidebyside.config.dataset_description import Source
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_bytes
 from sidebyside.data import sources
-from sidebyside.data.fashion_mnist import RAW_FILES
 from sidebyside.data.sources import fetch
 from tests.support.published_files import (
     ARCHIVES,
@@ -32,7 +30,7 @@ IMAGES = NAMES[0]
 def get(root: Path, *listed: Source, timeout: float = 5) -> tuple[str | None, list[str]]:
     """Return the source used and the reported lines."""
     lines: list[str] = []
-    used = fetch(listed, timeout, root / "data/raw", root, files=FILES, report=lines.append)
+    used = fetch(FILES, listed, timeout, root / "data/raw", root, report=lines.append)
     return used, lines
 
 
@@ -40,7 +38,7 @@ def refusal(root: Path, source: Source) -> str:
     """Return why the only source fails, after checking that it leaves no files behind."""
     lines: list[str] = []
     with pytest.raises(UserError, match="no source provides the data set"):
-        fetch([source], 5, root / "data/raw", root, files=FILES, report=lines.append)
+        fetch(FILES, [source], 5, root / "data/raw", root, report=lines.append)
     assert not list((root / "data").iterdir())
     *_, line = lines
     prefix = f"{sources.describe(source)}: "
@@ -77,10 +75,6 @@ def test_a_folder_in_place_of_a_raw_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "data/raw" / IMAGES).mkdir(parents=True)
     with pytest.raises(OSError, match=IMAGES):
         get(tmp_path, Source(folder=str(fill(tmp_path / "good", ARCHIVES))))
-
-
-def test_the_published_files_are_the_default() -> None:
-    assert inspect.signature(fetch).parameters["files"].default is RAW_FILES
 
 
 # Folders
@@ -244,7 +238,7 @@ def test_the_error_tells_the_user_where_to_put_the_files(tmp_path: Path) -> None
 
 
 def test_without_a_folder_among_the_sources_the_error_names_the_parameter(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a folder listed in download\.sources of params\.yaml"):
+    with pytest.raises(UserError, match=r"a folder listed in its description"):
         get(tmp_path, Source(url="http://x.invalid"))
 
 

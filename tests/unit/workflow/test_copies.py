@@ -2,42 +2,31 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.config.paths import Paths
-from sidebyside.reproducibility.clones import set_parameters
 from sidebyside.workflow import copies
-
-PARAMETERS = Path(__file__).parents[3] / "params.yaml"
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with data of its own in several folders, and an empty copy of it."""
+    """A checkout with data of its own, and a copy with the file that git tracks."""
     for root in (tmp_path / "checkout", tmp_path / "copy"):
-        root.mkdir()
-        Paths(root).params.write_bytes(PARAMETERS.read_bytes())
-        folders = ("data/local", "own/images", "../beside", "missing", str(tmp_path))
-        sources = [{"folder": folder} for folder in folders]
-        set_parameters(root, {"download.sources": [*sources, {"url": "https://example.com"}]})
-    for folder in ("data/local", "own/images", "../beside"):
-        (tmp_path / "checkout" / folder).mkdir(parents=True)
-        (tmp_path / "checkout" / folder / "file").touch()
+        (root / "data/local").mkdir(parents=True)
+        (root / "data/local/README.md").touch()
+    (tmp_path / "checkout/data/local/icons").mkdir()
+    (tmp_path / "checkout/data/local/icons/a.png").touch()
     return tmp_path / "checkout"
 
 
 def test_a_copy_finds_the_users_own_data(checkout: Path) -> None:
     copy = checkout.parent / "copy"
-    (copy / "own/images").mkdir(parents=True)  # tracked by git, so it is in the copy
     for _ in range(2):  # a copy may be updated
-        copies.link_sources(checkout, copy)
-    assert (copy / "data/local/file").is_file()
-    assert not (copy / "own/images/file").exists()
-    assert not (copy / "missing").is_symlink()
-    assert {entry.name for entry in checkout.parent.iterdir()} == {"checkout", "copy", "beside"}
+        copies.link_local_data(checkout, copy)
+    assert (copy / "data/local/icons/a.png").is_file()
+    assert not (copy / "data/local/README.md").is_symlink()
 
 
 def test_a_checkout_is_not_linked_to_itself(checkout: Path) -> None:
-    copies.link_sources(checkout, checkout)
-    assert not (checkout / "data/local").is_symlink()
+    copies.link_local_data(checkout, checkout)
+    assert not (checkout / "data/local/icons").is_symlink()
 
 
 def test_the_original_of_an_experiment_is_the_folder_that_dvc_names(

@@ -1,0 +1,284 @@
+"""Read data/raw, in any format, as images to distribute over the splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from sidebyside.config.dataset import ClassNames, Dataset, SplitSummary
+from sidebyside.config.dataset_description import BuiltIn, Description, OwnData
+from sidebyside.config.validation import explain
+from sidebyside.core.errors import UserError
+from sidebyside.data import idx, npz_arrays
+from sidebyside.data.memory import require_memory
+from sidebyside.data.splits import Split, split_digest
+
+MAX_CLASSES = 200
+MAX_NAMES_BYTES = 1 << 20  # of a file of class names
+
+
+@dataclass(frozen=True, eq=False)
+class RawData:
+    """The images of a data set before they are split."""
+
+    train: Split  # to distribute over train and val, and test if there is none
+    test: Split | None
+    class_names: tuple[str, ...]
+    groups: NDArray[np.int64] | None = None  # [N] of `train`: a group stays within one split
+
+
+def read_raw(folder: Path, description: BuiltIn | OwnData) -> RawData:
+    """Return the content of data/raw.
+
+    Raises:
+        UserError: a file is missing, damaged or too large for the memory, or its content does not
+            match the description.
+    """
+    if isinstance(description, BuiltIn):
+        try:
+            return _checked(_read(folder, description), description)
+        except UserError as error:
+            raise UserError(f"{error}: run `dvc repro download`") from None
+    return _checked(_read(folder, description), description)
+
+
+def describe(
+    description: BuiltIn | OwnData, class_names: tuple[str, ...], splits: dict[str, Split]
+) -> Dataset:
+    """Return the record of a data set.
+
+    Raises:
+        UserError: its images are too small or too large, or differ between splits.
+    """
+    _, height, width, *channels = splits["train"].images.shape
+    for name, split in splits.items():
+        if split.images.shape[1:] != splits["train"].images.shape[1:]:
+            raise UserError(
+                f"images of {name} are {_shape(split)}, but those of train are"
+                f" {_shape(splits['train'])}"
+            )
+    if channels and description.preparation == "trim":
+        raise UserError(
+            "params.yaml: dataset.resize: trim is for grey images, but these have colour: choose"
+            " stretch, pad or crop"
+        )
+    try:
+        return Dataset(
+            name=description.name,
+            title=description.title,
+            height=height,
+            width=width,
+            channels=3 if channels else 1,
+            class_names=class_names,
+            mirror=description.mirror,
+            preparation=description.preparation,
+            augmented_classes=description.augmented_classes,
+            licence=description.licence,
+            source=description.source,
+            citation=description.citation,
+            splits={
+                name: SplitSummary(images=len(split), sha256=split_digest(split))
+                for name, split in splits.items()
+            },
+        )
+    except ValidationError as error:
+        raise UserError(f"{description.title}: {explain(error)}") from None
+
+
+def _shape(split: Split) -> str:
+    return "×".join(map(str, split.images.shape[1:]))
+
+
+def _read(folder: Path, description: BuiltIn | OwnData) -> RawData:
+    if description.format == "csv":
+        assert isinstance(description, BuiltIn)  # noqa: S101 (own data have no such format)
+        return _read_csv(folder, description)
+    if description.format == "idx":
+        return _read_idx(folder, description)
+    if description.format == "npz":
+        return _read_npz(folder, description)
+    raise UserError("params.yaml: dataset.format: pictures are not read yet")
+
+
+def _read_csv(folder: Path, description: BuiltIn) -> RawData:
+    """Read rows of pixels and the label, as in scikit-learn's digits."""
+    path = folder / description.files[0].name
+    try:
+        table = np.loadtxt(path, np.int64, delimiter=",", ndmin=2)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    pixels = (table[:, :-1] * 255 + description.maximum // 2) // description.maximum
+    images = pixels.reshape(-1, description.height, description.width).astype(np.uint8)
+    labels = _labels(table[:, -1], description.class_names, path.name)
+    return RawData(Split(images, labels), None, description.class_names)
+
+
+def _read_idx(folder: Path, description: BuiltIn | OwnData) -> RawData:
+    files = _idx_files(folder)
+    arrays = {}
+    for split in ("train", "test"):
+        given = {kind: files.get((split, kind), []) for kind in ("images", "labels")}
+        if split == "test" and not any(given.values()):
+            continue
+        for kind, paths in given.items():
+            if len(paths) != 1:
+                found = f"several: {', '.join(path.name for path in paths)}" if paths else "none"
+                raise UserError(
+                    f"{_place(folder, description)} must have one IDX file of {split} {kind} (a"
+                    f" name with “{split}”{' or “t10k”' if split == 'test' else ''} and “{kind}”),"
+                    f" but has {found}"
+                )
+        (images,), (labels,) = given["images"], given["labels"]
+        arrays[split] = (
+            idx.read_images(images, transposed=description.transposed),
+            idx.read_labels(labels, description.labels),
+            images.name,
+            labels.name,
+        )
+    every = [part[1] for part in arrays.values()]
+    names = _class_names(folder, description, every, description.labels.first)
+    return _from_arrays(arrays, names)
+
+
+def _read_npz(folder: Path, description: BuiltIn | OwnData) -> RawData:
+    files = sorted(folder.glob("*.npz"))
+    if len(files) != 1:
+        raise UserError(
+            f"{_place(folder, description)} must have one .npz file, but has"
+            f" {', '.join(file.name for file in files) or 'none'}"
+        )
+    read = npz_arrays.read_arrays(files[0])
+    arrays = {
+        split: (read[f"x_{split}"], read[f"y_{split}"], f"x_{split}", f"y_{split}")
+        for split in ("train", "test")
+        if f"x_{split}" in read
+    }
+    names = _class_names(folder, description, [part[1] for part in arrays.values()], 0)
+    return _from_arrays(arrays, names)
+
+
+def _idx_files(folder: Path) -> dict[tuple[str, str], list[Path]]:
+    """Return (train or test, images or labels) → the files whose names say so."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        name = path.name.lower()
+        kind = next((kind for kind in ("images", "labels") if kind in name), None)
+        if kind is not None and path.is_file():
+            split = "test" if "t10k" in name or "test" in name else "train"
+            found.setdefault((split, kind), []).append(path)
+    return found
+
+
+def _from_arrays(
+    arrays: dict[str, tuple[NDArray[Any], NDArray[np.int64], str, str]], names: tuple[str, ...]
+) -> RawData:
+    splits = {}
+    for split, (images, labels, images_name, labels_name) in arrays.items():
+        if len(images) != len(labels):
+            raise UserError(
+                f"{images_name} contains {len(images)} images,"
+                f" but {labels_name} contains {len(labels)} labels"
+            )
+        if not len(images):
+            raise UserError(f"{images_name} contains no images")
+        splits[split] = Split(images, _labels(labels, names, labels_name))
+    require_memory(sum(split.images.nbytes for split in splits.values()), "the data set")
+    return RawData(splits["train"], splits.get("test"), names)
+
+
+def _labels(labels: NDArray[np.int64], names: Sequence[str], file: str) -> NDArray[np.uint8]:
+    outside = (labels < 0) | (labels >= len(names))
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise UserError(
+            f"{file}: label {labels[first]} at {first} is outside 0–{len(names) - 1}, the"
+            f" {len(names)} classes"
+        )
+    return labels.astype(np.uint8)
+
+
+def _class_names(
+    folder: Path, description: BuiltIn | OwnData, labels: Sequence[NDArray[np.int64]], first: int
+) -> tuple[str, ...]:
+    """Return the names given in the description or in a file, or else the labels themselves."""
+    given = description.class_names
+    if isinstance(given, tuple):
+        return given
+    if given is not None:
+        return read_class_names(folder / given)
+    largest = max((int(part.max()) for part in labels if len(part)), default=0)
+    if largest >= MAX_CLASSES:
+        raise UserError(
+            f"{_place(folder, description)}: label {largest + first} is too large: at most"
+            f" {MAX_CLASSES} classes, counted from dataset.labels.first"
+        )
+    return tuple(str(label + first) for label in range(max(largest + 1, 2)))
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names in a text file, one per line, in the order of the labels.
+
+    Raises:
+        UserError: the file is missing or not UTF-8, or a name is empty or occurs twice.
+    """
+    try:
+        if path.stat().st_size > MAX_NAMES_BYTES:
+            raise UserError(f"{path.name}: larger than any list of {MAX_CLASSES} names")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(
+            f"params.yaml: dataset.class_names: no file {path.name} in dataset.path"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path.name} is not text in UTF-8") from None
+    try:
+        names = tuple(line.strip() for line in lines)
+        while names and not names[-1]:
+            names = names[:-1]
+        return TypeAdapter(ClassNames).validate_python(names)
+    except ValidationError as error:
+        raise UserError(f"{path.name}: {explain(error)}") from None
+
+
+def _place(folder: Path, description: Description) -> str:
+    return description.path if isinstance(description, OwnData) else folder.name
+
+
+def _checked(raw: RawData, description: BuiltIn | OwnData) -> RawData:
+    """Return the data after checking the shape of the images and that each class has some."""
+    shape = raw.train.images.shape[1:]
+    if isinstance(description, BuiltIn) and shape != (description.height, description.width):
+        raise UserError(
+            f"images are {_shape(raw.train)} pixels, expected"
+            f" {description.height}×{description.width}"
+        )
+    if raw.test is not None and description.test is not None:
+        raise UserError(
+            "params.yaml: dataset.test: the data have a test split already: remove the key"
+        )
+    needed = 2 if raw.test is not None else 3
+    count = np.bincount(raw.train.labels, minlength=len(raw.class_names))
+    for name, images in zip(raw.class_names, count.tolist(), strict=True):
+        if images < needed:
+            wanted = "train, val and test" if needed == 3 else "train and val"
+            hint = ""
+            if not images and description.format == "idx" and name == "0":
+                hint = " (if labels start at 1, set dataset.labels.first)"
+            raise UserError(
+                f"class {name!r} has {images or 'no'} image{'s' * (images != 1)}, needs at least"
+                f" {needed} for {wanted}: add images or remove the class{hint}"
+            )
+    if raw.test is not None:
+        absent = set(range(len(raw.class_names))) - set(raw.test.labels.tolist())
+        if absent:
+            raise UserError(
+                f"the test split has no image of class {raw.class_names[min(absent)]!r}: add some,"
+                " or remove the class"
+            )
+    return raw
