@@ -121,7 +121,7 @@ def test_the_experiments_change_parameters_that_exist(target: str) -> None:
 
 
 def test_the_header_of_params_yaml_names_the_command_and_the_expected_results() -> None:
-    header = (PROJECT / "params.yaml").read_text().split("\nseed:")[0].splitlines()
+    header = (PROJECT / "params.yaml").read_text().split("\ndataset:")[0].splitlines()
     assert all(line.startswith("#") for line in header if line)
     for words in ("dvc repro", "dvc exp run --temp -S ", "# expected"):
         assert words in "\n".join(header), f"the header of params.yaml does not name {words!r}"

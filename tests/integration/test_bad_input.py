@@ -252,7 +252,7 @@ def test_every_script_refuses_invalid_parameters(own: "Checkout", script: str) -
         ("augment.transforms.rotation", 400, "less than or equal to 180, not 400"),
         ("augment.transforms", {"rotation": 1}, "augment.transforms.zoom: is missing"),
         ("augment.classes", [], "augment.classes"),
-        ("download.sources", [{"ftp": "x"}], "download.sources.0.ftp: unknown key"),
+        ("dataset", "fashion", "dataset: unknown data set: choose from digits, fashion-mnist"),
         ("threads", 0, "threads: Input should be greater than or equal to 1, not 0"),
         ("evaluate", None, "evaluate"),
     ],
