@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -13,6 +14,7 @@ class Answer(NamedTuple):
     status: int
     body: str = ""
     headers: Mapping[str, str] = {}
+    pause: float = 0.0  # seconds between two bytes of the body
 
 
 @contextlib.contextmanager
@@ -32,7 +34,9 @@ def answering(answer: Answer | Callable[[str, str], Answer]) -> Iterator[str]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(given.body.encode())))
             self.end_headers()
-            self.wfile.write(given.body.encode())
+            for byte in given.body if given.pause else [given.body]:
+                self.wfile.write(byte.encode())
+                time.sleep(given.pause)
 
         do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 (the base's)
 

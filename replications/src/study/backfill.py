@@ -13,7 +13,6 @@ from sidebyside.tracking.backfill import (
     backfill_search,
     ensure_opened,
     ensure_started,
-    print_status,
     search_outputs,
     status_of,
 )
@@ -46,9 +45,9 @@ def backfill(root: Path) -> None:
         read_plan(folder / "params.yaml"), folder / "results", read_digests(Paths(root))
     )
     for name, part in plan.searches.items():
-        print_status(root, f"{name}-search", backfill_system_search(root, name, part.model))
+        print(f"{name}-search: {backfill_system_search(root, name, part.model)}", flush=True)
     for name, model in plan.trained.items():
-        print_status(root, name, backfill_model(root, name, model))
+        print(f"{name}: {backfill_model(root, name, model)}", flush=True)
 
 
 def backfill_system_search(root: Path, name: str, model: str) -> str:

@@ -9,7 +9,6 @@ to be present: run `dvc repro`, or `dvc pull`.
 """
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,21 +59,11 @@ def main() -> None:
     evaluation = read_evaluation(paths, parameters.evaluate, names)
     ensure_started(paths.root)
     for model in settings.models:
-        print_status(paths.root, f"search-{model}", backfill_tuning(paths, model))
+        print(f"search-{model}: {backfill_tuning(paths, model)}", flush=True)
     for name in names:
-        print_status(paths.root, str(name), backfill_training(paths, name))
+        print(f"{name}: {backfill_training(paths, name)}", flush=True)
     status = backfill_evaluation(paths, parameters, names, evaluation)
-    print_status(paths.root, COMPARISON, f"{status}, champions registered")
-
-
-def print_status(root: Path, run: str, status: str) -> None:
-    """Print the status of a run, if MLflow still responds.
-
-    Raises:
-        UserError: MLflow no longer responds.
-    """
-    ensure_responding(root)
-    print(f"{run}: {status}", flush=True)
+    print(f"{COMPARISON}: {status}, champions registered", flush=True)
 
 
 def status_of(runs: Sequence[Run]) -> str:
@@ -87,8 +76,7 @@ def status_of(runs: Sequence[Run]) -> str:
     for run in runs:
         ensure_opened(run)
         if run.missed:
-            incomplete = "MLflow has not stored all entries: run the same command again"
-            raise UserError(run.store.failure or incomplete)
+            raise UserError("MLflow has not stored all entries: run the same command again")
         added += run.added
     if not all(run.marked for run in runs):
         return LOGGED
@@ -243,18 +231,18 @@ def rerun(output: Path) -> str:
 
 
 def ensure_started(root: Path) -> None:
-    """Read the runs that are in MLflow.
+    """Read the runs that are in MLflow; from now on, a call that fails is an error.
 
     Raises:
         UserError: MLflow cannot be reached.
     """
     store = open_store(store_root(root))
-    store.guard.patience = math.inf
+    store.guard.required = True
     store.index = Index(store)
 
 
 def ensure_opened(run: Run) -> None:
-    """Stop if a run could not be opened: a training continues without MLflow, a backfill cannot.
+    """Stop if a run could not be opened: a stage continues without MLflow, a backfill cannot.
 
     Raises:
         UserError: the run could not be opened.
@@ -262,17 +250,7 @@ def ensure_opened(run: Run) -> None:
     if run.holder is not None:
         raise UserError(f"{run.holder} is logging a run: wait for it to end")
     if run.run_id is None:
-        raise UserError(run.store.failure or "MLflow has no run for these results")
-
-
-def ensure_responding(root: Path) -> None:
-    """Stop if the last call to MLflow failed, so that no incomplete run is reported as logged.
-
-    Raises:
-        UserError: MLflow no longer responds.
-    """
-    if failure := open_store(store_root(root)).failure:
-        raise UserError(failure)
+        raise UserError("MLflow has no run for these results: run the same command again")
 
 
 def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:

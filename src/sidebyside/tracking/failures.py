@@ -19,6 +19,7 @@ NOT_ALLOWED = {401, 403, 407}  # HTTP statuses
 STATUS = re.compile(r"(?:failed with error code|too many) (\d{3})\b")
 SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)")
 NOT_JSON = "not in a valid JSON format"
+NOT_MLFLOW = "its answers are not those of an MLflow server"
 CHECKS = {  # part of a message → what to check
     re.compile("(?i:ProxyError|connect to proxy)"): "HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
     re.compile(r"TLS CA certificate|CERTIFICATE_VERIFY_FAILED"): (
@@ -27,11 +28,14 @@ CHECKS = {  # part of a message → what to check
     re.compile("in header value"): (
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     ),
-    re.compile(rf"{NOT_JSON}|redirects|Invalid url|Failed to parse|\[SSL"): "MLFLOW_TRACKING_URI",
+    re.compile(rf"{NOT_JSON}|{NOT_MLFLOW}|redirects|Invalid url|Failed to parse|\[SSL"): (
+        "MLFLOW_TRACKING_URI"
+    ),
 }
 # Root cause in a message → its description.
 CAUSES = {
     re.compile(NOT_JSON): "its answer is not JSON: it is not an MLflow server, or asks for a login",
+    re.compile(rf"{NOT_MLFLOW}|Failed to parse \S+ field"): NOT_MLFLOW,
     re.compile("(?i:ProxyError|connect to proxy)"): "its proxy does not answer",
     re.compile("in header value"): "user name, password or token cannot be sent in a header",
     re.compile(r"\[SSL: \w+\] ([^('\"]+)"): r"\1",
@@ -42,6 +46,14 @@ CAUSES = {
 }
 # What SQLite reports about a file that need not be replaced.
 NOT_DAMAGED = re.compile("locked|readonly|disk is full|disk I/O")
+
+
+class NotMLflowError(Exception):
+    """A server answers with JSON, but not as MLflow's does."""
+
+    def __init__(self) -> None:
+        """Describe the server."""
+        super().__init__(NOT_MLFLOW)
 
 
 def reason(error: BaseException) -> str:

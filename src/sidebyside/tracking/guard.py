@@ -21,7 +21,7 @@ from sidebyside.workflow import command
 
 # A process waits for its store for at most PATIENCE seconds and a SHARE of its duration.
 PATIENCE, SHARE = 60.0, 0.05
-REQUIRED_PATIENCE = 300.0  # seconds that a command which needs its store waits for an answer
+CALL_LIMIT = 300.0  # seconds that a command which needs its store waits for an answer
 # Seconds without a call after one that took longer than SLOW to fail: detecting a dead server takes
 # up to 15 s. The pause doubles after each further failure.
 SLOW, RETRY_AFTER, LONGEST_PAUSE = 1.0, 30.0, 600.0
@@ -61,19 +61,14 @@ class Guard:
         self.name = name
         self.folder = folder
         self.database = database
-        self.patience = PATIENCE  # math.inf for a command that cannot do without the store
+        self.patience = PATIENCE
+        self.required = False  # whether the command fails with the first call that fails
         self._worker = Worker()
         self._started, self._waited = time.monotonic(), 0.0  # seconds
-        self._given_up = False
-        self._failures: dict[str, str] = {}  # part → message with advice, if its last call failed
+        self._given_up: str | None = None  # message with the reason
         self._warned: set[tuple[str, str]] = set()
         self._warned_last: set[str] = set()  # parts whose last message was a warning
         self._outages: dict[str, Outage] = {}
-
-    @property
-    def failure(self) -> str | None:
-        """Message about a part whose last call failed, with advice; None if there is none."""
-        return next(iter(self._failures.values()), None)
 
     def attempt(
         self, action: Callable[[], Any], part: str | None = None, limit: float = math.inf
@@ -83,11 +78,15 @@ class Guard:
         Args:
             action: the call.
             part: name of the artifact store or the registry, if one is called.
-            limit: maximum number of seconds to wait, if it is less than the patience left.
+            limit: maximum number of seconds to wait, if it is less than the patience left; a call
+                with a limit is never required.
 
         Raises:
             InvalidAddressError: raised by `action`.
+            UserError: the store is required, and `action` or an earlier call fails.
         """
+        if self.required and limit == math.inf:
+            return self.require(action, part)
         part = part or self.name
         if self._is_skipped(part):
             return UNREACHABLE
@@ -104,25 +103,32 @@ class Guard:
         finally:
             self._waited += time.monotonic() - before
         if self._patience_left() <= 0 and not self._given_up:
-            self._give_up()
+            self._give_up(f"{self.name} is too slow: run the same command again")
             warn(f"warning: {self.name} is too slow: nothing more is logged to it")
         return result
 
-    def require(self, action: Callable[[], Any]) -> Any:
+    def require(self, action: Callable[[], Any], part: str | None = None) -> Any:
         """Return the result of `action`, for a command that needs the store.
 
+        Args:
+            action: the call.
+            part: as for `attempt`.
+
         Raises:
-            UserError: `action` fails.
+            UserError: `action` fails, or the store has been given up.
         """
+        if self._given_up:
+            raise UserError(self._given_up)
         try:
-            return self._worker.call(action, REQUIRED_PATIENCE)
+            return self._worker.call(action, CALL_LIMIT)
         except UserError:
             raise
         except Exception as error:
             self._keep_traceback(error)
-            if isinstance(error, NoAnswerError):
-                self._give_up()
-            raise UserError(failures.message(self.name, error, self.database)) from None
+            message = failures.message(part or self.name, error, self.database)
+            if self.required or isinstance(error, NoAnswerError):
+                self._give_up(message)
+            raise UserError(message) from None
 
     def retry(self) -> None:
         """End the pauses after failures: the next attempt calls the store."""
@@ -132,14 +138,13 @@ class Guard:
     def _is_skipped(self, part: str) -> bool:
         outages = (self._outages.get(name) for name in (self.name, part))
         now = time.monotonic()
-        return self._given_up or any(outage and now < outage.until for outage in outages)
+        return bool(self._given_up) or any(outage and now < outage.until for outage in outages)
 
     def _patience_left(self) -> float:
         return self.patience + SHARE * (time.monotonic() - self._started) - self._waited
 
     def _note_failure(self, part: str, error: Exception, seconds: float) -> None:
         reason, cure = failures.reason(error), failures.cure(error, self.database)
-        self._failures[part] = failures.message(part, error, self.database)
         if not {(part, reason), (self.name, reason)} & self._warned:
             self._warned.add((part, reason))
             self._warned_last.add(part)
@@ -147,23 +152,21 @@ class Guard:
             advice = f"; {cure}" if cure else ""
             warn(f"warning: {part} fails ({reason}): continuing without it{advice}")
         if isinstance(error, NoAnswerError):
-            self._give_up()
+            self._give_up(failures.message(part, error, self.database))
         elif seconds > SLOW:
             outage = self._outages.setdefault(part, Outage())
             outage.until = time.monotonic() + outage.pause
             outage.pause = min(2 * outage.pause, LONGEST_PAUSE)
 
     def _note_success(self, part: str) -> None:
-        self._failures.pop(part, None)
         self._outages.pop(part, None)
         if part in self._warned_last:
             self._warned_last.remove(part)
             warn(f"{part} responds again")
 
-    def _give_up(self) -> None:
+    def _give_up(self, message: str) -> None:
         """Call the store no more in this process; libraries may have threads that still wait."""
-        self._given_up = True
-        self._failures.setdefault(self.name, f"{self.name} is too slow: run the same command again")
+        self._given_up = message
         command.leave_at_once()
 
     def _keep_traceback(self, error: BaseException) -> None:

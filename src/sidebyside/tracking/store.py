@@ -26,7 +26,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.execution.exclusive import exclusive
 from sidebyside.tracking import failures, local_store
 from sidebyside.tracking.conflicts import repeated
-from sidebyside.tracking.failures import without_password
+from sidebyside.tracking.failures import NotMLflowError, without_password
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
 from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
 from sidebyside.workflow import copies
@@ -83,7 +83,8 @@ class Store:
         self.guard = Guard(f"MLflow at {self.address}", folder, _database(uri))
         self._mlflow = _import_mlflow()
         self._experiments: dict[str, str] = {}
-        self.attempt(lambda: None)
+        self._recognized = not uri.startswith(("http:", "https:"))
+        self.guard.attempt(self._open)
 
     @property
     def registry(self) -> str:
@@ -96,11 +97,6 @@ class Store:
         if address.scheme in ("", "file", "mlflow-artifacts"):
             return f"the artifact store of {self.guard.name}"
         return f"the artifact store {address.scheme}://{address.hostname}"
-
-    @property
-    def failure(self) -> str | None:
-        """Message about a part whose last call failed, with advice; None if there is none."""
-        return self.guard.failure
 
     def entity(self, name: str) -> Any:
         """Return a class of `mlflow.entities`."""
@@ -126,13 +122,37 @@ class Store:
 
     def _call(self, action: Callable[[], Any]) -> Any:
         """Return the result of `action`, called with a connected client."""
+        self._open()
+        with self._settings():
+            if not self._recognized:
+                self._recognize()
+            return repeated(action)
+
+    def _open(self) -> None:
+        """Connect the client; this does not call a server."""
+        if self.client is None:
+            with self._settings():
+                repeated(self._connect)
+
+    @contextlib.contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Let MLflow use this store, without its warnings about its own internals, in a block."""
         with (
             _environment("MLFLOW_TRACKING_URI", self.uri),  # the registry reads the address there
-            warnings.catch_warnings(action="ignore"),  # MLflow's, about its internals
+            warnings.catch_warnings(action="ignore"),
         ):
-            if self.client is None:
-                repeated(self._connect)
-            return repeated(action)
+            yield
+
+    def _recognize(self) -> None:
+        """Check that the server is MLflow's: any JSON object would pass for an empty store.
+
+        Raises:
+            NotMLflowError: it is not.
+        """
+        with contextlib.suppress(self._mlflow.exceptions.RestException):  # an answer of MLflow
+            if self.client.get_experiment(DEFAULT).experiment_id != DEFAULT:
+                raise NotMLflowError
+        self._recognized = True
 
     def experiment(self, experiment: Experiment) -> str:
         """Return the id of an experiment, created if it is missing."""
@@ -263,8 +283,11 @@ def _is_database(uri: str) -> bool:
 
 @contextlib.contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable during a block."""
+    """Set an environment variable during a block, unless it has this value already."""
     before = os.environ.get(name)
+    if before == value:
+        yield
+        return
     os.environ[name] = value
     try:
         yield

@@ -1,3 +1,5 @@
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_csv, write_json
 from sidebyside.evaluation.results import evaluate_model, metrics_content
+from sidebyside.tracking import guard
 from sidebyside.tracking.backfill import (
     backfill_search,
     checked_results,
     class_counts,
     ensure_opened,
-    ensure_responding,
+    ensure_started,
     first_executions,
     parse_table,
     read_evaluation,
@@ -26,20 +29,38 @@ from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import tuning
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import SEARCH
+from tests.support.bad_servers import Answer, answering
 from tests.support.datasets import CLASS_NAMES, dataset
 from tests.support.stores import runs_of
 
 
-def test_an_outage_during_the_backfill_is_an_error(
+def test_an_outage_during_the_backfill_is_an_error_of_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ensure_started(root)
+    shutil.copy(root / "mlflow.db", root / "kept.db")
+    with (
+        pytest.raises(UserError, match=r"mlflow\.db fails \("),
+        open_run(root, SEARCH, "search-mlp", "k") as run,
+    ):
+        (root / "mlflow.db").write_bytes(bytes(10_000))
+        run.log_text("a.txt", "a")
+    (root / "kept.db").rename(root / "mlflow.db")
+    with pytest.raises(UserError, match=r"mlflow\.db fails \("):  # not called again
+        open_store(root).attempt(lambda: None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_drips_holds_a_backfill_no_longer_than_stated(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ensure_responding(root)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9/backfill")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    store = open_store(root)
-    store.attempt(store.client.search_experiments)
-    with pytest.raises(UserError, match="/backfill cannot be reached"):
-        ensure_responding(root)
+    monkeypatch.setattr(guard, "CALL_LIMIT", 0.2)
+    with answering(Answer(200, " " * 100, pause=0.05)) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        before = time.monotonic()
+        with pytest.raises(UserError, match=r"cannot be reached \(no answer within 0 s\)"):
+            ensure_started(root)
+        assert time.monotonic() - before < 3
 
 
 def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
@@ -184,7 +205,7 @@ def test_a_run_that_could_not_be_opened_is_an_error(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with (
         open_run(tmp_path, SEARCH, "search-mlp", "k") as run,
-        pytest.raises(UserError, match="cannot be reached"),
+        pytest.raises(UserError, match=r"^MLflow has no run for these results: run"),
     ):
         ensure_opened(run)
 

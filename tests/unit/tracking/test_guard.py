@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -66,9 +67,7 @@ def test_the_same_failure_is_reported_once(
     guarded = Guard("the store", tmp_path, None)
     for _ in range(2):
         guarded.attempt(fail)
-        assert guarded.failure
         guarded.attempt(lambda: None)
-        assert guarded.failure is None
     assert len(capsys.readouterr().err.splitlines()) == 2  # a warning and "responds again"
 
 
@@ -149,11 +148,33 @@ def test_a_call_that_hangs_is_the_last_one(
 def test_a_command_that_needs_a_store_waits_for_an_answer_for_a_stated_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "REQUIRED_PATIENCE", 0.1)
+    monkeypatch.setattr(guard, "CALL_LIMIT", 0.1)
     guarded, before = Guard("the store", tmp_path, None), time.monotonic()
     with pytest.raises(UserError, match=r"^the store cannot be reached \(no answer within 0 s\)"):
         guarded.require(threading.Event().wait)
     assert time.monotonic() - before < 5
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [(threading.Event().wait, "no answer within 0 s"), (fail, "CloudError: no credentials found")],
+)
+def test_a_required_store_fails_with_its_first_call_and_is_not_called_again(
+    action: Callable[[], None],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(guard, "CALL_LIMIT", 0.1)
+    guarded, before = Guard("the store", tmp_path, None), time.monotonic()
+    guarded.required = True
+    for _ in range(100):
+        with pytest.raises(UserError, match=rf"^its artifacts cannot be reached \({reason}\)"):
+            guarded.attempt(action, "its artifacts")
+    assert guarded.attempt(lambda: None, limit=2.0) is UNREACHABLE  # at Ctrl-C
+    assert time.monotonic() - before < 5
+    assert capsys.readouterr().err == ""
 
 
 def test_a_store_that_responds_slowly_is_given_up_in_the_stated_time(
