@@ -88,10 +88,14 @@ def main() -> None:
         for model in named.models
     }
     counts = read_counts(paths, dataset)
+    near_duplicates = result_files.read_near_duplicates(
+        paths.report("preprocess") / "near_duplicates.csv", len(test)
+    )
 
     configure(parameters.threads)
     scored = [
-        score(paths, parameters.evaluate, name, trained[name], test, dataset) for name in names
+        score(paths, parameters.evaluate, name, trained[name], test, dataset, near_duplicates)
+        for name in names
     ]
     comparisons = compare_all(
         scored,
@@ -199,6 +203,7 @@ def score(
     trained: result_files.TrainingScores,
     test: Split,
     dataset: Dataset,
+    near_duplicates: Sequence[int],
 ) -> ModelResult:
     """Predict the test split with a model and evaluate the predictions.
 
@@ -216,6 +221,7 @@ def score(
             probabilities,
             dataset.class_names,
             val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
+            near_duplicates=near_duplicates,
             bins=settings.calibration_bins,
             confidence=settings.confidence,
         )

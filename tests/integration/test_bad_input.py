@@ -431,7 +431,7 @@ def test_a_model_that_does_not_return_probabilities_is_named(
     settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=5)
     trained = TrainingScores(val_accuracy=0.9, val_loss=0.3, best_epoch=1, epochs=1)
     with pytest.raises(UserError, match=rf"/{NAME}\.keras: ") as caught:
-        score(paths, settings, name, trained, splits["test"], dataset())
+        score(paths, settings, name, trained, splits["test"], dataset(), [])
     assert "\n" not in str(caught.value)
 
 

@@ -133,11 +133,12 @@ def test_the_metrics_are_keyed_by_model_and_data(reproduced: Checkout) -> None:
     metrics = json.loads((reproduced.root / "reports/evaluate/metrics.json").read_text())
     assert list(metrics) == KEYS
     for scores in metrics.values():
-        assert set(scores) == {"val", "test"}
+        assert set(scores) == {"val", "test", "test_deduplicated"}
         assert set(scores["val"]) == {"accuracy", "log_loss"}
-        assert {"accuracy", "precision_macro", "recall_macro", "f1_macro", "precision_weighted",
-                "recall_weighted", "f1_weighted", "log_loss", "brier_score",
-                "expected_calibration_error"} == set(scores["test"])  # fmt: skip
+        assert {"accuracy", "balanced_accuracy", "largest_class_share", "precision_macro",
+                "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
+                "log_loss", "brier_score", "expected_calibration_error"
+                } == set(scores["test"])  # fmt: skip
 
 
 def test_the_summary_has_the_accuracies_of_metrics_json(reproduced: Checkout) -> None:

@@ -36,6 +36,7 @@ def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
         probabilities,
         CLASS_NAMES,
         val={"accuracy": val_accuracy, "log_loss": 0.3},
+        near_duplicates=[0, 1],
         bins=5,
         confidence=0.95,
     )

@@ -43,6 +43,7 @@ def some_result(
         probabilities,
         CLASS_NAMES,
         val={"accuracy": 0.9, "log_loss": 0.3, "epochs": 3},
+        near_duplicates=[0],
         bins=5,
         confidence=0.95,
     )

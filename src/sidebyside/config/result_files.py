@@ -101,6 +101,30 @@ def read_class_counts(
     return {split: [int(_number(path, row, split)) for row in rows] for split in splits}
 
 
+def read_near_duplicates(path: Path, images: int) -> list[int]:
+    """Return the indices of the test images that have a near duplicate in train or val, ascending.
+
+    Args:
+        path: near_duplicates.csv, as `preprocess` writes it.
+        images: number of test images.
+
+    Raises:
+        UserError: the file is missing, or is not a valid table of near duplicates.
+    """
+    rows = read_csv(path, ("split", "image", "with"))
+    indices = {
+        _number(path, row, "image")
+        for row in rows
+        if row["split"] == "test" and row["with"] in ("train", "val")
+    }
+    if unknown := indices - set(range(images)):
+        raise UserError(
+            f"{path}: test image {min(unknown):g} is not one of the {images} test images:"
+            " run `dvc repro --force --single-item preprocess`"
+        )
+    return sorted(map(int, indices))
+
+
 def _number(path: Path, row: dict[str, Any], column: str) -> float:
     try:
         value = float(row[column])

@@ -11,6 +11,7 @@ from sklearn.metrics import (
     brier_score_loss,
     confusion_matrix,
     precision_recall_fscore_support,
+    recall_score,
 )
 
 from sidebyside.evaluation.calibration import calibration_bins, expected_calibration_error
@@ -24,6 +25,8 @@ from sidebyside.evaluation.predictions import (
 # In the order of metrics.json; the report's template defines each of them.
 METRICS = (
     "accuracy",
+    "balanced_accuracy",
+    "largest_class_share",
     "precision_macro",
     "recall_macro",
     "f1_macro",
@@ -70,7 +73,14 @@ def compute_scores(labels: Labels, probabilities: Probabilities, bins: int) -> d
     check_probabilities(labels, probabilities)
     predicted = predicted_labels(probabilities)
     classes = range(probabilities.shape[1])
-    values = {"accuracy": float((predicted == labels).mean())}
+    values = {
+        "accuracy": float((predicted == labels).mean()),
+        # As balanced_accuracy_score, which warns if a class is predicted that has no image.
+        "balanced_accuracy": float(
+            recall_score(labels, predicted, labels=np.unique(labels), average="macro")
+        ),
+        "largest_class_share": float(np.bincount(labels).max() / len(labels)),
+    }
     for average in ("macro", "weighted"):
         precision, recall, f1, _ = precision_recall_fscore_support(
             labels, predicted, labels=classes, average=average, zero_division=0

@@ -7,6 +7,7 @@ that `evaluate` writes gives the same numbers.
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,14 @@ from sidebyside.evaluation.predictions import (
 )
 
 
+class Subset(NamedTuple):
+    """The accuracy on some of the test images."""
+
+    images: int
+    accuracy: float
+    interval: Interval  # of the accuracy
+
+
 @dataclass(frozen=True, eq=False)
 class ModelResult:
     """The results of one trained model on the test split."""
@@ -38,6 +47,7 @@ class ModelResult:
     val: Mapping[str, float]  # VAL_METRICS on the validation split, measured by train
     scores: Mapping[str, float]  # METRICS
     accuracy_interval: Interval
+    deduplicated: Subset | None  # images without a near duplicate in train or val; None: no image
     classes: tuple[ClassScores, ...]
     confusion: NDArray[np.int64]  # images [classes, classes], row = true class
     calibration: tuple[Bin, ...]
@@ -58,6 +68,7 @@ def evaluate_model(
     class_names: Sequence[str],
     *,
     val: Mapping[str, float],
+    near_duplicates: Sequence[int],
     bins: int,
     confidence: float,
 ) -> ModelResult:
@@ -69,6 +80,7 @@ def evaluate_model(
         probabilities: predicted probability of each class, [N, classes].
         class_names: names of the classes.
         val: at least VAL_METRICS, measured on the validation split.
+        near_duplicates: indices of the images that have a near duplicate in train or val.
         bins: number of calibration bins.
         confidence: level of the accuracy's interval, such as 0.95.
 
@@ -85,13 +97,13 @@ def evaluate_model(
     if missing := [metric for metric in VAL_METRICS if metric not in val]:
         raise ValueError(f"{name}: the validation scores lack {', '.join(missing)}")
     predicted = predicted_labels(probabilities)
+    correct = predicted == labels
     return ModelResult(
         name=name,
         val={metric: float(val[metric]) for metric in VAL_METRICS},
         scores=compute_scores(labels, probabilities, bins),
-        accuracy_interval=wilson_interval(
-            int((predicted == labels).sum()), len(labels), confidence
-        ),
+        accuracy_interval=wilson_interval(int(correct.sum()), len(labels), confidence),
+        deduplicated=_subset(np.delete(correct, near_duplicates), confidence),
         classes=class_scores(labels, predicted, class_names),
         confusion=confusion_counts(labels, predicted, len(class_names)),
         calibration=calibration_bins(labels, probabilities, bins),
@@ -101,6 +113,13 @@ def evaluate_model(
     )
 
 
+def _subset(correct: NDArray[np.bool_], confidence: float) -> Subset | None:
+    if not len(correct):
+        return None
+    interval = wilson_interval(int(correct.sum()), len(correct), confidence)
+    return Subset(len(correct), float(correct.mean()), interval)
+
+
 def short_names(names: Iterable[ModelName]) -> dict[ModelName, str]:
     """Return the short name of each model: `<model>-<data>`, plus `-<seed>` if seeds differ."""
     names = list(names)
@@ -108,11 +127,19 @@ def short_names(names: Iterable[ModelName]) -> dict[ModelName, str]:
     return {name: str(name) if several else f"{name.model}-{name.data}" for name in names}
 
 
-def metrics_content(results: Sequence[ModelResult]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the content of metrics.json: model → {"val": VAL_METRICS, "test": METRICS}."""
+def metrics_content(results: Sequence[ModelResult]) -> dict[str, dict[str, Any]]:
+    """Return the content of metrics.json.
+
+    It is model → {"val": VAL_METRICS, "test": METRICS, "test_deduplicated": Subset}, the last null
+    if every test image has a near duplicate.
+    """
     named = short_names(result.name for result in results)
     return {
-        named[result.name]: {"val": dict(result.val), "test": dict(result.scores)}
+        named[result.name]: {
+            "val": dict(result.val),
+            "test": dict(result.scores),
+            "test_deduplicated": result.deduplicated and result.deduplicated._asdict(),
+        }
         for result in results
     }
 

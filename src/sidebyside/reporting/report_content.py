@@ -91,6 +91,17 @@ class Content:
         """Number of seeds."""
         return len({result.name.seed for result in self.results})
 
+    @functools.cached_property
+    def largest_class(self) -> ClassScores:
+        """The class with the most test images, the first of equal ones."""
+        return max(self.best.classes, key=lambda one: one.support)
+
+    @functools.cached_property
+    def near_duplicates(self) -> int:
+        """Number of test images with a near duplicate in the training or validation split."""
+        without = self.best.deduplicated
+        return len(self.best.labels) - (without.images if without else 0)
+
     def prose_name(self, name: ModelName) -> str:
         """Return a model's name as it stands in a sentence, such as "augmented CNN"."""
         seed = f" (seed {name.seed})" if self.seeds > 1 else ""

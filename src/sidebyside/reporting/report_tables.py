@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
     """
     return {
         "accuracies": accuracies(content),
+        "deduplicated": deduplicated(content),
         "averages": averages(content),
         "differences": differences(content),
         "f1_differences": f1_differences(content),
@@ -61,16 +63,20 @@ def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
 
 
 def accuracies(content: Content) -> Cells:
-    """Return validation and test accuracy, log loss and calibration of every model."""
+    """Return validation and test accuracy, log loss and calibration of every model.
+
+    The last row has the test accuracy of always predicting the largest class.
+    """
     header = (
-        *("model", "val accuracy", "test accuracy", "interval", "val log_loss"),
-        *("test log_loss", "brier_score", "expected_calibration_error"),
+        *("model", "val accuracy", "test accuracy", "interval", "balanced_accuracy"),
+        *("val log_loss", "test log_loss", "brier_score", "expected_calibration_error"),
     )
     rows = [
         (
             score(result.val["accuracy"]),
             score(result.scores["accuracy"]),
             score_range(result.accuracy_interval),
+            score(result.scores["balanced_accuracy"]),
             score(result.val["log_loss"]),
             score(result.scores["log_loss"]),
             score(result.scores["brier_score"]),
@@ -78,7 +84,26 @@ def accuracies(content: Content) -> Cells:
         )
         for result in content.results
     ]
-    return _by_model(content, header, rows)
+    by_model = _by_model(content, header, rows)
+    share = score(content.best.scores["largest_class_share"])
+    baseline = (f"always {content.largest_class.name}", MISSING, share, *(MISSING,) * 6)
+    return replace(by_model, rows=[*by_model.rows, baseline])
+
+
+def deduplicated(content: Content) -> Cells:
+    """Return every model's accuracy on all test images and on those without near duplicates."""
+    header = ("model", "all images", "without near duplicates", "interval", "difference")
+    rows = [
+        (
+            score(result.scores["accuracy"]),
+            score(result.deduplicated.accuracy),
+            score_range(result.deduplicated.interval),
+            points(result.deduplicated.accuracy - result.scores["accuracy"]),
+        )
+        for result in content.results
+        if result.deduplicated
+    ]
+    return _by_model(content, header, rows) if rows else Cells(header, rows)
 
 
 def averages(content: Content) -> Cells:

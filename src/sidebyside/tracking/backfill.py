@@ -266,6 +266,9 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
         predictions.probabilities,
         class_names,
         val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
+        near_duplicates=result_files.read_near_duplicates(
+            paths.report("preprocess") / "near_duplicates.csv", len(predictions.labels)
+        ),
         bins=settings.calibration_bins,
         confidence=settings.confidence,
     )

@@ -79,6 +79,22 @@ def test_class_counts_are_integers_in_the_order_of_the_classes(tmp_path: Path) -
     }
 
 
+NEAR_DUPLICATES = (
+    "split,image,with,other,distance,same_label\n"
+    "val,1,test,5,0.1,True\ntest,5,val,1,0.1,True\ntest,3,test,4,0.1,False\n"
+    "test,3,train,70,0.12,True\ntest,5,train,8,0.09,True\n"
+)
+
+
+def test_test_images_with_a_near_duplicate_in_train_or_val_are_read_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "near_duplicates.csv", NEAR_DUPLICATES)
+    assert result_files.read_near_duplicates(path, 6) == [3, 5]
+
+
+def near_duplicates(path: Path) -> object:
+    return result_files.read_near_duplicates(path, 6)
+
+
 def history(path: Path) -> object:
     return result_files.read_history(path)
 
@@ -116,6 +132,17 @@ def counts(path: Path) -> object:
         (counts, COUNTS.replace("Bag", "Hat"), "expected a row for each of T-shirt/top, "),
         (counts, COUNTS.replace("Bag,4", "Bag,four"), "column train contains 'four'"),
         (counts, COUNTS.replace("val", "test"), "has no column val"),
+        (near_duplicates, "split,image\n", "has no column with"),
+        (
+            near_duplicates,
+            NEAR_DUPLICATES.replace("test,5,t", "test,6,t"),
+            "test image 6 is not one of the 6 test images: run `dvc repro --force",
+        ),
+        (
+            near_duplicates,
+            NEAR_DUPLICATES.replace("test,5,t", "test,1.5,t"),
+            "test image 1.5 is not one of the 6 test images",
+        ),
     ],
 )
 def test_a_damaged_table_is_reported_in_one_line(

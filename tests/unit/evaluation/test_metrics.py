@@ -5,7 +5,6 @@ import pytest
 from sklearn import metrics as reference
 
 from sidebyside.evaluation.metrics import (
-    METRICS,
     brier_score,
     class_scores,
     compute_scores,
@@ -20,6 +19,8 @@ from tests.support.results import one_hot, random_case
 def test_all_metrics_are_computed_in_their_order() -> None:
     assert tuple(compute_scores(*random_case(), bins=5)) == (
         "accuracy",
+        "balanced_accuracy",
+        "largest_class_share",
         "precision_macro",
         "recall_macro",
         "f1_macro",
@@ -34,9 +35,18 @@ def test_all_metrics_are_computed_in_their_order() -> None:
 
 def test_scores_agree_with_scikit_learn() -> None:
     labels, probabilities = random_case(333)
+    labels[labels > 6] = 6  # classes of unequal size
+    probabilities = probabilities[:, :7] / probabilities[:, :7].sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
     found = compute_scores(labels, probabilities, bins=5)
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
+    balanced = reference.balanced_accuracy_score(labels, predicted)
+    assert found["balanced_accuracy"] == pytest.approx(balanced)
+    assert found["balanced_accuracy"] == pytest.approx(found["recall_macro"])
+    assert abs(found["balanced_accuracy"] - found["accuracy"]) > 0.01
+    assert found["brier_score"] == pytest.approx(
+        reference.brier_score_loss(labels, probabilities, scale_by_half=False)
+    )
     assert found["log_loss"] == pytest.approx(reference.log_loss(labels, probabilities))
     for average in ("macro", "weighted"):
         expected = reference.precision_recall_fscore_support(labels, predicted, average=average)
@@ -47,8 +57,29 @@ def test_scores_agree_with_scikit_learn() -> None:
 def test_a_perfect_model_has_scores_of_one_and_losses_of_zero() -> None:
     labels = np.arange(10, dtype=np.uint8)
     found = compute_scores(labels, one_hot(labels.tolist()), bins=5)
-    assert all(found[metric] == 1 for metric in METRICS[:7])
-    assert all(found[metric] == 0 for metric in METRICS[7:])
+    assert found.pop("largest_class_share") == 0.1
+    losses = {"log_loss", "brier_score", "expected_calibration_error"}
+    assert {metric for metric, value in found.items() if value == 0} == losses
+    assert {found[metric] for metric in found.keys() - losses} == {1}
+
+
+def test_always_predicting_the_largest_class_has_an_accuracy_of_its_share() -> None:
+    labels = np.array([2, 2, 2, 0, 1], np.uint8)
+    found = compute_scores(labels, one_hot([2] * 5)[:, :3], bins=5)
+    assert found["accuracy"] == found["largest_class_share"] == 3 / 5
+    assert found["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert found["f1_weighted"] == pytest.approx(3 / 5 * 6 / 8)
+
+
+def test_two_classes_are_scored_as_any_other_number() -> None:
+    labels = np.array([0, 0, 0, 1], np.uint8)
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    found = compute_scores(labels, probabilities, bins=5)
+    assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
+    assert found["precision_macro"] == pytest.approx((1 + 1 / 2) / 2)
+    assert found["precision_weighted"] == pytest.approx((3 * 1 + 1 / 2) / 4)
+    assert found["brier_score"] == pytest.approx(2 * (0.1**2 + 0.2**2 + 0.6**2 + 0.3**2) / 4)
+    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.7]).mean())
 
 
 def test_a_class_without_images_counts_zero_in_the_macro_averages() -> None:

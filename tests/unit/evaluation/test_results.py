@@ -13,6 +13,7 @@ from sidebyside.evaluation.metrics import (
     METRICS,
 )
 from sidebyside.evaluation.results import (
+    ModelResult,
     calibration_table,
     confusion_table,
     curves_table,
@@ -29,7 +30,14 @@ def test_a_missing_validation_score_is_refused() -> None:
     labels, probabilities = random_case()
     with pytest.raises(ValueError, match=r"mlp-original-1.* lack log_loss"):
         evaluate_model(
-            MLP, labels, probabilities, CLASS_NAMES, val={"accuracy": 1}, bins=5, confidence=0.95
+            MLP,
+            labels,
+            probabilities,
+            CLASS_NAMES,
+            val={"accuracy": 1},
+            near_duplicates=[],
+            bins=5,
+            confidence=0.95,
         )
 
 
@@ -53,6 +61,55 @@ def test_the_content_of_metrics_has_validation_and_test_scores() -> None:
     assert content["mlp-original"]["val"] == {"accuracy": 0.9, "log_loss": 0.3}
     assert tuple(content["cnn-original"]["test"]) == METRICS
     json.dumps(content, allow_nan=False)
+
+
+def without_near_duplicates(near_duplicates: list[int]) -> ModelResult:
+    labels = np.array([0, 0, 1, 1], np.uint8)
+    return evaluate_model(
+        MLP,
+        labels,
+        one_hot([0, 1, 1, 1]),
+        CLASS_NAMES,
+        val={"accuracy": 1, "log_loss": 0},
+        near_duplicates=near_duplicates,
+        bins=5,
+        confidence=0.95,
+    )
+
+
+def test_the_deduplicated_accuracy_leaves_out_images_with_near_duplicates() -> None:
+    result = without_near_duplicates([2, 3])
+    assert result.scores["accuracy"] == 0.75
+    assert result.deduplicated == (2, 0.5, wilson_interval(1, 2, 0.95))
+    content = metrics_content([result])["mlp-original"]["test_deduplicated"]
+    low, high = wilson_interval(1, 2, 0.95)
+    assert json.loads(json.dumps(content)) == {
+        "images": 2, "accuracy": 0.5, "interval": [low, high]
+    }  # fmt: skip
+
+
+def test_without_near_duplicates_the_deduplicated_accuracy_is_the_accuracy() -> None:
+    result = without_near_duplicates([])
+    assert result.deduplicated == (4, 0.75, result.accuracy_interval)
+
+
+def test_a_test_split_of_near_duplicates_alone_has_no_deduplicated_accuracy() -> None:
+    result = without_near_duplicates([0, 1, 2, 3])
+    assert result.deduplicated is None
+    assert metrics_content([result])["mlp-original"]["test_deduplicated"] is None
+
+
+def test_predictions_of_other_classes_than_those_named_are_refused() -> None:
+    with pytest.raises(ValueError, match="probabilities of 10 classes, expected 3"):
+        evaluate_model(
+            MLP,
+            *random_case(),
+            CLASS_NAMES[:3],
+            val={"accuracy": 1, "log_loss": 0},
+            near_duplicates=[],
+            bins=5,
+            confidence=0.95,
+        )
 
 
 def test_tables_have_rows_of_every_model() -> None:
@@ -86,6 +143,7 @@ def test_a_higher_confidence_widens_the_interval_of_the_accuracy() -> None:
             *random_case(),
             CLASS_NAMES,
             val={"accuracy": 1, "log_loss": 0},
+            near_duplicates=[],
             bins=5,
             confidence=share,
         ).accuracy_interval

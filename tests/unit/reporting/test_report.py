@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from sidebyside.config.paths import ModelName
-from sidebyside.evaluation.intervals import mean_with_interval
+from sidebyside.evaluation.intervals import Interval, mean_with_interval
 from sidebyside.evaluation.metrics import METRICS, most_confused
+from sidebyside.evaluation.results import Subset
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import report
+from sidebyside.reporting.page import TEMPLATES
 from sidebyside.reporting.report_content import Content
 from tests.support.datasets import CLASS_NAMES
-from tests.support.reports import made_up_content, plain
+from tests.support.reports import made_up_content, plain, table_rows
 
 
 def summary(markdown: str) -> str:
@@ -28,8 +30,68 @@ def test_the_summary_names_the_best_model_and_its_test_accuracy(
     assert first == (
         "- The augmented CNN is the best model. Selected by its validation accuracy (83.00 %), it"
         f" classifies {100 * winner.scores['accuracy']:.2f} % of the 400 test images correctly"
-        f" (95 % confidence interval {100 * low:.2f} to {100 * high:.2f} %)."
+        f" (95 % confidence interval {100 * low:.2f} to {100 * high:.2f} %). Its balanced accuracy"
+        f" is {100 * winner.scores['balanced_accuracy']:.2f} %; the largest class, T-shirt/top, has"
+        " 10.00 % of the test images."
     )
+
+
+def test_the_report_compares_the_accuracy_with_that_on_images_without_near_duplicates(
+    content: Content, markdown: str
+) -> None:
+    assert content.best.deduplicated
+    stated = f"{100 * content.best.deduplicated.accuracy:.2f} %"
+    assert "On the 398 test images without a near duplicate" in summary(markdown)
+    assert f"its accuracy is {stated}" in summary(markdown)
+    assert "2 test images (0.50 %) have near duplicates in the training" in markdown
+    rows = table_rows(markdown, "Accuracy on all 400 test images and on the 398 without")
+    for result, row in zip(content.results, rows, strict=True):
+        assert result.deduplicated
+        low, high = result.deduplicated.interval
+        difference = 100 * (result.deduplicated.accuracy - result.scores["accuracy"])
+        assert row["all images"] == f"{result.scores['accuracy']:.4f}"
+        assert row["without near duplicates"] == f"{result.deduplicated.accuracy:.4f}"
+        assert row["interval"] == f"{low:.4f} to {high:.4f}"
+        assert float(row["difference"].replace("−", "-")) == pytest.approx(difference, abs=0.005)
+
+
+@pytest.mark.parametrize("near_duplicates", [0, 400])
+def test_a_test_split_without_or_of_near_duplicates_alone_is_reported_without_their_table(
+    content: Content, near_duplicates: int
+) -> None:
+    rest = 400 - near_duplicates
+    subset = Subset(rest, 0.5, Interval(0.4, 0.6)) if rest else None
+    results = [replace(result, deduplicated=subset) for result in content.results]
+    _, markdown = report.render(replace(content, results=results))
+    assert "Accuracy on all 400 test images" not in markdown
+    assert "without a near duplicate" not in summary(markdown)
+    nothing = "No test image has a near duplicate in the training or validation split."
+    assert (nothing in markdown) == (not near_duplicates)
+    assert ("400 test images (100.00 %) have near duplicates" in markdown) == bool(near_duplicates)
+
+
+def test_the_report_describes_its_own_data_set(content: Content) -> None:
+    described = content.dataset.model_copy(
+        update={"title": "Digits", "licence": "CC BY 4.0", "source": "scikit-learn"}
+    )
+    _, markdown = report.render(replace(content, dataset=described))
+    assert markdown.startswith("# Digits: MLP vs CNN\n")
+    data = markdown.partition("## Data")[2].partition("## ")[0]
+    assert "- Digits: 10 classes, grey images of 28×28 pixels.\n- Source: scikit-learn\n" in data
+    assert "- Licence: CC BY 4.0\n" in data
+    assert "Citation" not in data
+    assert "The data set is public" not in markdown
+
+
+def test_a_published_test_split_is_a_limitation(content: Content) -> None:
+    cited = content.dataset.model_copy(update={"citation": "Somebody 2017"})
+    _, markdown = report.render(replace(content, dataset=cited))
+    assert "The data set is public, so its test split has influenced" in markdown
+
+
+def test_the_templates_name_no_data_set() -> None:
+    for path in TEMPLATES.iterdir():
+        assert not re.search(r"mnist|cloth|garment|shirt", path.read_text(), re.I), path
 
 
 def test_the_summary_has_the_difference_to_the_other_architecture(

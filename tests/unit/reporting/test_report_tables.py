@@ -31,10 +31,14 @@ def test_scores_are_in_the_columns_of_their_names(content: Content) -> None:
             "Precision, recall and F1 on the test split",
         )
     )
+    *first, baseline = first
+    assert baseline["model"] == "always T-shirt/top"
+    assert baseline["test accuracy"] == f"{told_apart['largest_class_share']:.4f}"
     for one, row, others in zip(results, first, second, strict=True):
         expected = {
             "val accuracy": one.val["accuracy"],
             "test accuracy": one.scores["accuracy"],
+            "balanced_accuracy": one.scores["balanced_accuracy"],
             "val log_loss": one.val["log_loss"],
             "test log_loss": one.scores["log_loss"],
             **{metric: one.scores[metric] for metric in alone},
@@ -75,7 +79,7 @@ def test_a_difference_is_significant_if_its_adjusted_p_value_is_below_the_level(
 def test_the_best_model_and_the_best_trials_are_highlighted(html: str, markdown: str) -> None:
     assert "| **cnn-augmented (best)** |" in markdown
     assert "| **3** | **0.1** | **0.83** |" in markdown
-    assert html.count('<tr class="marked">') == 2 + 1 + 2
+    assert html.count('<tr class="marked">') == 3 + 1 + 2
 
 
 def test_a_failed_trial_has_no_score(markdown: str) -> None:

@@ -125,6 +125,7 @@ def test_scores_that_differ_from_the_recorded_ones_are_not_logged(
         np.eye(10)[labels],
         CLASS_NAMES,
         val={"accuracy": 0.9, "log_loss": 0.3},
+        near_duplicates=[],
         bins=15,
         confidence=0.95,
     )
