@@ -18,14 +18,13 @@ from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.evaluation.intervals import mean_with_interval
+from sidebyside.reproducibility.scores import Metrics, read_scores
 from sidebyside.workflow import command
 
 FOLDER = "reference"  # in reports/: the results of `make reference`
 CONFIDENCE = 0.95  # level of the interval of a mean over seeds
 INPUTS = "made_from"  # key beside a model's scores: digests of its data, its settings
 STANDARD_ERRORS = 3  # binomial; the tolerance of an accuracy between different machines
-
-Metrics = Mapping[str, Any]  # the content of reports/evaluate/metrics.json
 
 
 def main() -> None:
@@ -90,7 +89,7 @@ def collect_scores(paths: Paths) -> dict[str, Any]:
         UserError: a model of params.yaml was not trained or not evaluated.
     """
     path = paths.report("evaluate") / "metrics.json"
-    scores = _read_scores(path, "dvc repro")
+    scores = read_scores(path)
     collected = {}
     for name in map(str, _configured_models(paths)):
         shown = name if name in scores else without_seed(name)  # a single seed is left out
@@ -115,21 +114,9 @@ def read_other_seeds(paths: Paths) -> Metrics:
     recorded = {without_seed(name): _inputs(paths, name) for name in names}
     return {
         name: scores
-        for name, scores in _read_scores(path, "make reference").items()
+        for name, scores in read_scores(path, "make reference").items()
         if scores.get(INPUTS) == recorded.get(without_seed(name)) and name not in names
     }
-
-
-def _read_scores(path: Path, cure: str) -> dict[str, dict[str, Any]]:
-    """Return model → scores.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(x, dict) for x in content.values()):
-        raise UserError(f"{path} is damaged: run `{cure}` to write it again")
-    return content
 
 
 def _configured_models(paths: Paths) -> Iterator[ModelName]:

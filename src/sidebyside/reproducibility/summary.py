@@ -5,11 +5,9 @@ The recorded outputs are those of dvc.lock in the last commit. `make repro` ends
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sidebyside.config.paths import CHECKOUT, Paths
-from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_json
+from sidebyside.reproducibility.scores import Metrics, read_scores
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import LOCK, committed_outputs, recorded_outputs
 
@@ -26,26 +24,21 @@ def summary(root: Path) -> str:
     """Return the summary of a checkout's results.
 
     Raises:
-        UserError: the pipeline has not been run.
+        UserError: the pipeline has not been run, or its scores are damaged.
     """
-    file = Paths(root).report("evaluate") / "metrics.json"
-    metrics = read_json(file)
-    try:
-        table, best = score_table(metrics), best_model(metrics)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{file} is damaged: run `dvc repro` to write it again") from None
+    metrics = read_scores(Paths(root).report("evaluate") / "metrics.json")
     return "\n".join(
         [
-            table,
+            score_table(metrics),
             "",
-            f"Best validation accuracy: {best}.",
+            f"Best validation accuracy: {best_model(metrics)}.",
             "Report: reports/evaluate/report.html. Runs: `make ui`.",
             comparison(committed_outputs(root), recorded_outputs(root)),
         ]
     )
 
 
-def score_table(metrics: Mapping[str, Any]) -> str:
+def score_table(metrics: Metrics) -> str:
     """Return an aligned table with a row per model: its validation and test accuracy.
 
     Args:
@@ -59,7 +52,7 @@ def score_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(f"{model:{width}}  {val:>12}  {test:>13}" for model, val, test in rows)
 
 
-def best_model(metrics: Mapping[str, Any]) -> str:
+def best_model(metrics: Metrics) -> str:
     """Return the model with the highest validation accuracy; the first one in case of a tie."""
     return max(metrics, key=lambda model: metrics[model]["val"]["accuracy"])
 

@@ -12,6 +12,7 @@ from sidebyside.reporting.page import Section, Table, Text
 from sidebyside.reproducibility import seed_variance
 from sidebyside.reproducibility.compare import first_difference_below
 from sidebyside.reproducibility.gather_provenance import Machine, training_machine
+from sidebyside.reproducibility.scores import read_scores
 from sidebyside.workflow.graph import LOCK, recorded_outputs
 
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within tolerance", "different"
@@ -59,7 +60,7 @@ def verify(recorded: Path, again: Path) -> Verification:
     have to be within their tolerances, and outputs without rounding have to be equal.
     """
     expected, new = (
-        read_json(Paths(checkout).report("evaluate") / "metrics.json")
+        read_scores(Paths(checkout).report("evaluate") / "metrics.json")
         for checkout in (recorded, again)
     )
     others = seed_variance.read_other_seeds(Paths(recorded))

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,11 +95,33 @@ def test_before_the_first_run_the_missing_file_is_named(tmp_path: Path) -> None:
         summary(tmp_path)
 
 
-@pytest.mark.parametrize("content", [{}, [1], {"mlp": {"val": {}}}])
-def test_damaged_scores_are_named(root: Path, content: object) -> None:
-    write_json(root / "reports/evaluate/metrics.json", content)
-    with pytest.raises(UserError, match=r"metrics\.json is damaged: run `dvc repro`"):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("{}", "there are no models"),
+        ("[1]", "should be a valid dictionary"),
+        ('{"mlp": {"val": {"accuracy": 0.9}}}', "mlp.test: is missing"),
+        (
+            '{"mlp": {"val": {"accuracy": 0.9}, "test": {"accuracy": NaN}}}',
+            "mlp.test.accuracy: Input should be",
+        ),
+        (
+            '{"mlp": {"val": {"accuracy": 2}, "test": {"accuracy": 0.9}}}',
+            "mlp.val.accuracy: Input should be less than or equal to 1, not 2",
+        ),
+        (
+            '{"mlp": {"val": {"accuracy": 0.9, "log_loss": Infinity}, "test": {"accuracy": 0}}}',
+            "mlp.val.log_loss: Input should be a finite number, not inf",
+        ),
+    ],
+)
+def test_damaged_scores_are_named(root: Path, content: str, fault: str) -> None:
+    (root / "reports/evaluate/metrics.json").write_text(content)
+    with pytest.raises(UserError) as caught:
         summary(root)
+    message = str(caught.value)
+    assert re.search(r"metrics\.json is damaged: .*: run `dvc repro`$", message)
+    assert fault in message
 
 
 def test_a_damaged_lock_in_the_last_commit_is_named(root: Path) -> None:
