@@ -33,6 +33,7 @@ from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import Split
 from sidebyside.data.splitting import subsample
 from sidebyside.models.tensorflow_setup import configure
+from sidebyside.tracking.views import Experiment, training_experiment
 from sidebyside.workflow import command
 from sidebyside.workflow.progress import step_bar
 
@@ -131,20 +132,20 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
 def stores() -> dict[str, Any]:
     """Return the seconds that a training's logging takes in an empty and in a full store."""
     from sidebyside.tracking import runs
-    from sidebyside.tracking.views import TRAINING
 
+    experiment = training()
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # or the runs would go to the user's server
     with tempfile.TemporaryDirectory() as name:
         roots = {state: Path(name) / state for state in ("empty", "full")}
         for root in roots.values():
             root.mkdir()
-            with runs.open_run(root, TRAINING, "first", "first"):
+            with runs.open_run(root, experiment, "first", "first"):
                 pass
-        fill(roots["full"])
+        fill(roots["full"], experiment.name)
         found: dict[str, dict[str, list[float]]] = {state: {} for state in roots}
         for turn in range(2 * ROUNDS):
             for state, root in roots.items():
-                for step, seconds in logged(root, f"key-{turn}").items():
+                for step, seconds in logged(root, experiment, f"key-{turn}").items():
                     found[state].setdefault(step, []).append(seconds)
     return {
         "runs": RUNS,
@@ -155,13 +156,12 @@ def stores() -> dict[str, Any]:
     }
 
 
-def logged(root: Path, key: str) -> dict[str, float]:
+def logged(root: Path, experiment: Experiment, key: str) -> dict[str, float]:
     """Log a run as a training does and return the seconds of each step."""
     from sidebyside.tracking import runs
-    from sidebyside.tracking.views import TRAINING
 
     times = [time.perf_counter()]
-    with runs.open_run(root, TRAINING, "run", key) as run:
+    with runs.open_run(root, experiment, "run", key) as run:
         times.append(time.perf_counter())
         for epoch in range(EPOCHS):
             run.log_metrics(dict.fromkeys(HISTORY_COLUMNS, 0.5), step=epoch)
@@ -171,20 +171,23 @@ def logged(root: Path, key: str) -> dict[str, float]:
     return {"open a run": opened, "log an epoch": epochs / EPOCHS, "close the run": closed}
 
 
-def fill(root: Path) -> None:
-    """Add RUNS runs to a project's store."""
+def training() -> Experiment:
+    """Return the experiment of the models trained on the checkout's data set."""
+    return training_experiment(read_dataset(Paths(ROOT).dataset))
+
+
+def fill(root: Path, name: str) -> None:
+    """Add RUNS runs to an experiment in a project's store."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
-    from sidebyside.tracking.views import TRAINING
-
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    (found,) = client.search_experiments(filter_string=f"name = '{TRAINING.name}'")
+    (found,) = client.search_experiments(filter_string=f"name = '{name}'")
     experiment = found.experiment_id
     with step_bar("filling the store") as bar:
         for number in range(1, RUNS + 1):
-            name = f"run-{number}"
-            run = client.create_run(experiment, run_name=name, tags={"key": name}).info.run_id
+            key = f"run-{number}"
+            run = client.create_run(experiment, run_name=key, tags={"key": key}).info.run_id
             metrics = [Metric(metric, number / RUNS, 0, 1) for metric in HISTORY_COLUMNS]
             client.log_batch(run, metrics, [Param(str(i), str(number)) for i in range(PARAMETERS)])
             client.set_terminated(run)

@@ -154,6 +154,7 @@ def main() -> None:
 
     log_evaluation(
         paths.root,
+        dataset,
         made,
         Origin("evaluate", key, machine),
         {name: training_key(paths, name) for name in names},

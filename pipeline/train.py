@@ -75,7 +75,7 @@ def main() -> None:
     }
     with (
         resume.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
-        training.open_training(paths.root, name, made, origin) as run,
+        training.open_training(paths.root, dataset, name, made, origin) as run,
         progress.step_bar(str(name)) as on_steps,
     ):
         training.log_training_inputs(run, name, made, counts)
@@ -130,7 +130,7 @@ def main() -> None:
 
         # Epochs that an earlier, killed process trained but could not log are logged here.
         training.log_training(
-            run, name, made, counts, trained.history, scores, model, val.images[:1]
+            run, dataset, name, made, counts, trained.history, scores, model, val.images[:1]
         )
 
 

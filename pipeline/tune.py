@@ -52,7 +52,7 @@ def main() -> None:
     key = resume.work_key(
         paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
     )
-    search = tracking.tuning(model, Origin(f"tune@{model}", key, machine), task.record)
+    search = tracking.tuning(dataset, model, Origin(f"tune@{model}", key, machine), task.record)
 
     report = paths.hyperparameters(model).parent
     trials, record = report / "trials.csv", report / "search.json"

@@ -20,7 +20,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.reproducibility import clones
 from sidebyside.serving.serve import champion
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH, TRAINING, VIEW, registered_model
+from sidebyside.tracking.views import VIEW, registered_model, search_experiment, training_experiment
 from tools.browser import DESKTOP, PHONE
 
 EXPERIMENT = ("train.budget.mlp.epochs=5",)  # run in a clone, so that DVC has two runs to compare
@@ -60,6 +60,8 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         UserError: the store cannot be reached, or lacks a run.
     """
     store = open_store(root)
+    dataset = read_dataset(Paths(root).dataset)
+    experiments = training_experiment(dataset), search_experiment(dataset)
     found = store.require(
         lambda: {
             experiment.name: {
@@ -68,19 +70,19 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
                     [store.experiment(experiment)], order_by=["attributes.start_time ASC"]
                 )
             }
-            for experiment in (TRAINING, SEARCH)
+            for experiment in experiments
         }
     )
-    numbers = [store.experiment(experiment) for experiment in (TRAINING, SEARCH)]
-    runs = found[TRAINING.name]
+    numbers = [store.experiment(experiment) for experiment in experiments]
+    runs, searches = (found[experiment.name] for experiment in experiments)
     pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
     if len(pair) < 2:
         raise UserError(
             "MLflow lacks the runs mlp-original-1 and cnn-original-1: run `make backfill`"
         )
-    if not found[SEARCH.name]:
+    if not searches:
         raise UserError("MLflow lacks the searches: run `make backfill`")
-    registered = registered_model("cnn")
+    registered = registered_model(dataset.name, "cnn")
     _, version, _ = champion(root, registered)
     best = store.client.get_run(store.client.get_model_version(registered, version).run_id)
     model = best.outputs.model_outputs[0].model_id
@@ -93,7 +95,7 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
             "The experiments",
             "Each has a description.",
             f"{address}/#/experiments",
-            TRAINING.name,
+            dataset.name,
         ),
         Page(
             "runs",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sidebyside.tracking.views import SEARCH
 from tests.support.pipeline import MODELS, TRAINING
-from tests.support.stores import client_of, own_store, runs_of
+from tests.support.stores import SEARCH, client_of, own_store, runs_of
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout

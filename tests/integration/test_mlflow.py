@@ -26,6 +26,7 @@ from tests.support.pipeline import (
     store,
 )
 from tests.support.reproductions import Reproductions
+from tests.support.stores import REGISTERED
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -150,7 +151,7 @@ def test_the_best_model_of_each_architecture_is_the_champion(reproduced: Checkou
     found = by_name(reproduced, TRAINING)
     for model in MODELS:
         with store(reproduced) as client:
-            version = client.get_model_version_by_alias(f"fashion-mnist-{model}", "champion")
+            version = client.get_model_version_by_alias(REGISTERED[model], "champion")
         names = {run.info.run_id: name for name, run in found.items()}
         best = max(metrics[f"{model}-{data}"]["val"]["accuracy"] for data in DATA)
         chosen = names[version.run_id].removesuffix("-1")

@@ -13,19 +13,26 @@ def dataset(
     width: int = 28,
     channels: int = 1,
     class_names: tuple[str, ...] = CLASS_NAMES,
+    *,
+    name: str = "made-up",
+    title: str = "Made up",
+    preparation: str = "trim",
 ) -> Dataset:
     """Return a data set of that shape with those classes."""
     split = SplitSummary(images=1, sha256="0" * 64)
     return Dataset.model_validate(
         {
-            "name": "made-up",
-            "title": "Made up",
+            "name": name,
+            "title": title,
             "height": height,
             "width": width,
             "channels": channels,
             "class_names": class_names,
             "mirror": True,
-            "preparation": "trim",
+            "preparation": preparation,
             "splits": dict.fromkeys(("train", "val", "test"), split.model_dump()),
         }
     )
+
+
+FASHION_MNIST = dataset(name="fashion-mnist", title="Fashion-MNIST")  # its names and its shape

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.checkout import Checkout
+from tests.support.datasets import FASHION_MNIST
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,7 +20,7 @@ NAMES = [f"{model}-{data}-1" for model, data in itertools.product(MODELS, DATA)]
 KEYS = [name.removesuffix("-1") for name in NAMES]  # of metrics.json
 STAGES = ["download", "preprocess", "augment", "evaluate"]
 STAGES += [f"tune@{model}" for model in MODELS] + [f"train@{name}" for name in NAMES]
-TRAINING, SEARCH = "fashion-mnist", "fashion-mnist-search"  # MLflow's experiments
+TRAINING, SEARCH = FASHION_MNIST.name, f"{FASHION_MNIST.name}-search"  # MLflow's experiments
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 

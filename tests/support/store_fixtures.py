@@ -11,8 +11,8 @@ import pytest
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH, TRAINING
-from tests.support.stores import DIGEST
+from tests.support.datasets import FASHION_MNIST
+from tests.support.stores import DIGESTS, REGISTERED, SEARCH, TRAINING
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +60,10 @@ def with_model(
         run.log_dataset("val", "ab" * 32, "validation", {"images": 12000})
         for epoch in range(3):
             run.log_metrics({"val_accuracy": epoch / 10}, step=epoch)
-        run.log_model(model, pixels[:1], step=1)
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=1)
     with reopen_run(root, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         run.log_dataset("test", "cd" * 32, "test", {"images": 10000})
         run.log_metrics({"test_accuracy": 0.9})
         for _ in range(2):
-            run.register("fashion-mnist-mlp", 0.9, DIGEST, "0.9 on validation")
+            run.register(REGISTERED["mlp"], 0.9, DIGESTS, "0.9 on validation")
     return root

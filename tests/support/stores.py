@@ -6,13 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 
+from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
 from sidebyside.tracking.store import PROJECT, PROJECT_TAG
-from sidebyside.tracking.views import TRAINING, Experiment
+from sidebyside.tracking.views import (
+    Experiment,
+    registered_model,
+    search_experiment,
+    training_experiment,
+)
+from tests.support.datasets import FASHION_MNIST
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
 
-DIGEST = "ab" * 32  # of the file of a registered model
+TRAINING, SEARCH = training_experiment(FASHION_MNIST), search_experiment(FASHION_MNIST)
+REGISTERED = {model: registered_model(FASHION_MNIST.name, model) for model in ("mlp", "cnn")}
+DIGESTS = {FILE_TAG: "ab" * 32, DATASET_TAG: "cd" * 32}  # of the files of a registered model
 
 
 def client_of(root: Path) -> MlflowClient:

@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[2] / "src"
+PROJECT = Path(__file__).parents[2]
 PRELUDE = """
     import signal, sys, time
     from pathlib import Path
     from sidebyside.tracking.runs import open_run
-    from sidebyside.tracking.views import TRAINING
     from sidebyside.workflow import command
+    from tests.support.stores import TRAINING
     root = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
     def ready(): print("ready", flush=True)
@@ -28,7 +28,7 @@ def start(
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env={**clean, "PYTHONPATH": str(SOURCES), **(environment or {})},
+        env={**clean, "PYTHONPATH": f"{PROJECT / 'src'}:{PROJECT}", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -49,9 +49,9 @@ def forget_runs(checkout: "Checkout") -> None:
 
 
 def forget_champion(checkout: "Checkout") -> None:
-    from tests.support.stores import client_of
+    from tests.support.stores import REGISTERED, client_of
 
-    client_of(checkout.root).delete_registered_model_alias("fashion-mnist-cnn", "champion")
+    client_of(checkout.root).delete_registered_model_alias(REGISTERED["cnn"], "champion")
 
 
 def change_parameter(checkout: "Checkout") -> None:

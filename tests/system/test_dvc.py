@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from sidebyside.tracking.views import SEARCH, TRAINING
 from tests.support.checkout import Checkout
 from tests.support.pipeline import NAMES, stages_run
-from tests.support.stores import runs_of
+from tests.support.stores import SEARCH, TRAINING, runs_of
 
 
 def test_dvc_answers_the_queries_of_the_vs_code_extension(experiment: Checkout) -> None:

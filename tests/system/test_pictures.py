@@ -17,6 +17,7 @@ from sidebyside.serving import confined_picture
 from sidebyside.serving.confined_picture import read_confined
 from sidebyside.serving.picture import read_picture
 from tests.support import pictures
+from tests.support.datasets import FASHION_MNIST
 
 SIDE = int(MAX_PIXELS**0.5)
 
@@ -32,7 +33,7 @@ def slowest_mutation(path: Path, name: str) -> float:
         path.write_bytes(content)
         began = time.monotonic()
         try:
-            assert read_picture(path).pixels.shape == (28, 28)
+            assert read_picture(path, FASHION_MNIST).pixels.shape == (28, 28)
         except UserError as error:
             assert str(error).startswith(str(path))
             assert "\n" not in str(error)
@@ -65,7 +66,7 @@ def test_a_picture_that_would_be_decoded_for_hours_is_refused(
     monkeypatch.setattr(confined_picture, "SECONDS", 10)
     began = time.monotonic()
     with pytest.raises(UserError, match=r"/x\.jpg: reading it takes more than 10 s$"):
-        read_confined(tmp_path / "x.jpg")
+        read_confined(tmp_path / "x.jpg", FASHION_MNIST)
     assert time.monotonic() - began < 15
 
 
@@ -81,7 +82,7 @@ def test_a_picture_of_the_largest_size_is_read_within_the_limits(
     image.paste("red", (200, 100, SIDE // 2, SIDE // 2))
     options = {"progressive": True} if kind == "JPEG" else {}
     image.save(tmp_path / "x", kind, **options)
-    assert read_confined(tmp_path / "x").pixels.any()
+    assert read_confined(tmp_path / "x", FASHION_MNIST).pixels.any()
 
 
 def test_the_command_refuses_a_file_of_any_name_in_one_line(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.scoring_server import STOP_SECONDS
 from tests.support.ports import free_port
-from tests.support.stores import client_of
+from tests.support.stores import REGISTERED, client_of
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -147,7 +147,7 @@ def test_an_unregistered_model_is_named(own: "Checkout") -> None:
         environment={"PYTHONPATH": "src"},
         fails=True,
     )
-    assert done.stderr.startswith("serve: error: fashion-mnist-mlp has no champion: run")
+    assert done.stderr.startswith(f"serve: error: {REGISTERED['mlp']} has no champion: run")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_the_evaluated_one_is_served_after_a_backfill(own: "
     serve = ("python", "-m", "sidebyside.serving.serve", "mlp", "--port", str(port))
     backfill = ("python", "-m", "sidebyside.tracking.backfill")
     client = client_of(own.root)
-    version = client.get_model_version_by_alias("fashion-mnist-mlp", "champion")
+    version = client.get_model_version_by_alias(REGISTERED["mlp"], "champion")
 
     client.delete_model_version_tag(version.name, version.version, "file_sha256")
     line = own.run(*serve, environment=environment, fails=True).stderr

@@ -10,10 +10,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from sidebyside.tracking.views import TRAINING
 from tests.support.ports import free_port
 from tests.support.servers import START, postgresql, serving
-from tests.support.stores import content, own_store
+from tests.support.stores import TRAINING, content, own_store
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout

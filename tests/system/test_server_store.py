@@ -17,9 +17,9 @@ import requests
 
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import TRAINING
+from tests.support.datasets import FASHION_MNIST
 from tests.support.ports import free_port
-from tests.support.stores import DIGEST
+from tests.support.stores import DIGESTS, REGISTERED, TRAINING
 
 
 @contextlib.contextmanager
@@ -72,9 +72,9 @@ def test_a_server_gets_everything_and_may_die(
         with open_run(project, TRAINING, "run", "k") as run:
             run.log_metrics({"loss": 1.0}, step=0)
             run.log_table("confusion", ["actual"], [["Bag"]])
-            run.log_model(model, pixels[:1], step=0)
-            run.register("fashion-mnist-mlp", 0.9, DIGEST)
-        loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
+            run.log_model(model, FASHION_MNIST, pixels[:1], step=0)
+            run.register(REGISTERED["mlp"], 0.9, DIGESTS)
+        loaded = mlflow.pyfunc.load_model(f"models:/{REGISTERED['mlp']}@champion")
         expected = model.predict(pixels, batch_size=32, verbose=0)
         assert (loaded.predict(pixels) == expected).all()
         assert list((folder / "artifacts").rglob("confusion.json"))
@@ -86,7 +86,7 @@ def test_a_server_gets_everything_and_may_die(
             process.wait()
             before = time.monotonic()
             run.log_metrics({"loss": 1.0}, step=1)
-            run.log_model(model, pixels[:1], step=1)
+            run.log_model(model, FASHION_MNIST, pixels[:1], step=1)
             assert time.monotonic() - before < 15
     warning, lost = capfd.readouterr().err.splitlines()
     # The reason depends on the state of the connection when the server died.

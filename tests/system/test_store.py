@@ -16,8 +16,7 @@ import pytest
 
 from sidebyside.tracking import guard
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import runs_of
+from tests.support.stores import TRAINING, runs_of
 from tests.support.tracking_process import start
 
 

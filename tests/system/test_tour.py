@@ -10,8 +10,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from selenium.webdriver.support.wait import WebDriverWait
 
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import files
+from tests.support.stores import TRAINING, files
 from tools import browser
 from tools.browser import DESKTOP, PHONE
 from tools.tour import ui

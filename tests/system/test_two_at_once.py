@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from sidebyside.tracking.views import TRAINING
 from tests.support.pipeline import stages_run
 from tests.support.ports import free_port
 from tests.support.servers import postgresql, serving
-from tests.support.stores import content, own_store
+from tests.support.stores import TRAINING, content, own_store
 from tests.support.tracking_process import start
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ REGISTER = """
         name = f"other-{score}"
         run = store.client.create_run(store.experiment(TRAINING), run_name=name).info
         model = store.client.create_logged_model(run.experiment_id, source_run_id=run.run_id)
-        register(store.client, "champions", model.model_id, run.run_id, score, "", "")
+        register(store.client, "champions", model.model_id, run.run_id, score, {}, "")
     store.require(register_one)
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidebyside.config.dataset import IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.serving.picture import Picture, read_picture
 
@@ -23,8 +23,8 @@ MEMORY = 2 << 30  # bytes of address space
 SECONDS = 60  # of wall time; the largest pictures take about 10
 
 
-def read_confined(path: Path) -> Picture:
-    """Return the picture in a file, prepared for a classifier.
+def read_confined(path: Path, dataset: Dataset) -> Picture:
+    """Return the picture in a file, prepared for a classifier of a data set.
 
     Raises:
         UserError: the file is not a picture that can be read within the limits.
@@ -33,7 +33,7 @@ def read_confined(path: Path) -> Picture:
         done = subprocess.run(
             [sys.executable, "-m", __name__, os.fsencode(path), str(MEMORY)],
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread takes address space
-            stdin=subprocess.DEVNULL,
+            input=dataset.model_dump_json().encode(),
             capture_output=True,
             timeout=SECONDS,
             check=False,
@@ -46,16 +46,17 @@ def read_confined(path: Path) -> Picture:
     if "error" in answer:
         raise UserError(answer["error"])
     pixels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8)
-    return Picture(pixels.reshape(IMAGE_SIZE, IMAGE_SIZE), tuple(answer["steps"]))
+    return Picture(pixels.reshape(dataset.shape), tuple(answer["steps"]))
 
 
 def main() -> None:
-    """Print the picture in a file, or why it cannot be read, as JSON."""
+    """Print the picture in a file, or why it cannot be read, as JSON; stdin has the data set."""
     path, memory = Path(sys.argv[1]), int(sys.argv[2])
+    dataset = Dataset.model_validate_json(sys.stdin.buffer.read())
     with contextlib.suppress(ValueError, OSError):  # a lower limit is in force; not on macOS
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     try:
-        picture = read_picture(path)
+        picture = read_picture(path, dataset)
     except UserError as error:
         print(json.dumps({"error": str(error)}))
     except MemoryError:

@@ -1,9 +1,10 @@
-"""Convert a picture file of any size and colour to an image like those of Fashion-MNIST.
+"""Convert a picture file of any size and colour to an image like those of a data set.
 
-The steps are those that made the data set from shop photographs (Xiao, Rasul & Vollgraf 2017,
-section 2): trim the background, scale the longer edge to 28 pixels, centre, and invert to light on
-black. Two steps differ: scaling averages over all pixels instead of skipping some, and nothing is
-sharpened.
+Data sets of pictures are resized by the rule that made their images. The others (`trim`) show an
+object or a character light on black. The steps are those that made Fashion-MNIST from shop
+photographs (Xiao, Rasul & Vollgraf 2017, section 2): trim the background, scale until a side of the
+image is filled, centre, and invert to light on black. Two steps differ: scaling averages over all
+pixels instead of skipping some, and nothing is sharpened.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sidebyside.config.dataset import IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
-from sidebyside.data.picture import decode, read_content
+from sidebyside.data.picture import decode, read_content, resized
 
 LIGHT = 128  # lowest grey value of a light background
 NOISE = 16  # maximum difference in grey value between a background pixel and the background
@@ -26,23 +27,29 @@ NOISE = 16  # maximum difference in grey value between a background pixel and th
 class Picture:
     """An image prepared for a classifier."""
 
-    pixels: NDArray[np.uint8]  # [28, 28], 0 is background
+    pixels: NDArray[np.uint8]  # of the shape of the data set's images
     steps: tuple[str, ...]  # steps of the preparation, for display
 
 
-def read_picture(path: Path) -> Picture:
-    """Return the picture in a file, prepared for a classifier.
+def read_picture(path: Path, dataset: Dataset) -> Picture:
+    """Return the picture in a file, prepared for a classifier of a data set.
 
     Raises:
         UserError: the file is missing, damaged, too large or not in one of FORMATS, or its image
-            is of a single colour.
+            is to be trimmed but of a single colour.
     """
-    image, steps, _ = decode(read_content(path), str(path), channels=1)
-    return prepare(np.asarray(image), steps, str(path))
+    image, steps, _ = decode(read_content(path), str(path), dataset.channels)
+    if dataset.preparation == "trim":
+        return trimmed(np.asarray(image), steps, str(path), dataset)
+    pixels = resized(image, dataset.height, dataset.width, dataset.preparation)
+    if image.size == (dataset.width, dataset.height):
+        return Picture(pixels, steps)
+    rule = {"stretch": "stretched", "pad": "padded", "crop": "cropped"}[dataset.preparation]
+    return Picture(pixels, (*steps, f"{rule} to {_size(pixels)} pixels"))
 
 
-def prepare(grey: NDArray[np.uint8], steps: Sequence[str], name: str) -> Picture:
-    """Return an image of 28×28 pixels, light on black and centred.
+def trimmed(grey: NDArray[np.uint8], steps: Sequence[str], name: str, dataset: Dataset) -> Picture:
+    """Return an image of the size of a data set's, light on black and centred.
 
     Pictures of that size are neither trimmed nor scaled.
 
@@ -50,6 +57,7 @@ def prepare(grey: NDArray[np.uint8], steps: Sequence[str], name: str) -> Picture
         grey: grey values of the picture, [height, width].
         steps: steps of the preparation so far.
         name: name of the picture, for error messages.
+        dataset: the data set, of one channel.
 
     Raises:
         UserError: the picture is of a single colour, or nearly so.
@@ -67,20 +75,20 @@ def prepare(grey: NDArray[np.uint8], steps: Sequence[str], name: str) -> Picture
         grey, background = 255 - grey, 255 - background
     background_kind = "light" if light else "dark"
     steps = [*steps, f"{background_kind} background: {'' if inverted else 'not '}inverted"]
-    if grey.shape == (IMAGE_SIZE, IMAGE_SIZE):
+    if grey.shape == dataset.shape:
         return Picture(grey, tuple(steps))
     rows, columns = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
-    trimmed = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if trimmed.shape != grey.shape:
-        steps.append(f"trimmed to {_size(trimmed)} pixels")
-    trimmed = np.where(trimmed > background, trimmed - background, 0).astype(np.uint8)
-    height, width = trimmed.shape
-    scale = IMAGE_SIZE / max(height, width)
+    cut = grey[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if cut.shape != grey.shape:
+        steps.append(f"trimmed to {_size(cut)} pixels")
+    cut = np.where(cut > background, cut - background, 0).astype(np.uint8)
+    height, width = cut.shape
+    scale = min(dataset.height / height, dataset.width / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    scaled = np.asarray(Image.fromarray(trimmed).resize(size, Image.Resampling.LANCZOS))
+    scaled = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.LANCZOS))
     steps.append(f"scaled to {_size(scaled)} pixels and centred")
-    top, left = (IMAGE_SIZE - size[1]) // 2, (IMAGE_SIZE - size[0]) // 2
-    pixels = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    top, left = (dataset.height - size[1]) // 2, (dataset.width - size[0]) // 2
+    pixels = np.zeros(dataset.shape, np.uint8)
     pixels[top : top + size[1], left : left + size[0]] = scaled
     return Picture(pixels, tuple(steps))
 

@@ -1,28 +1,33 @@
 """Classify a picture file with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
 
-The picture is a PNG, JPEG, GIF, BMP or WebP file of at most 100 MB and 89 million pixels, of any
-colours, on a light or dark background; the steps of its preparation are printed. The best model is
+The picture is a PNG, JPEG, GIF, BMP or WebP file of at most 100 MB and 89 million pixels. It is
+prepared like the images that the models were trained on; the steps are printed. The best model is
 the one with the highest validation accuracy.
 """
 
 import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
-from sidebyside.core.errors import printable
+from sidebyside.config.validation import StrictModel
+from sidebyside.core.errors import UserError, printable
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.confined_picture import read_confined
 from sidebyside.workflow import command
 from sidebyside.workflow.integrity import require_unchanged
 
 BAR = 20  # characters of the bar for probability 1
+SHOWN = 10  # maximum number of classes that have a row
+NAME = 30  # maximum width of a class name, in columns of a terminal
 
 
 def main() -> None:
@@ -32,10 +37,14 @@ def main() -> None:
     image = parser.parse_args().image
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
-    picture = read_confined(image)
+    dataset = read_dataset(paths.dataset)
+    picture = read_confined(image, dataset)
     names = best_models(paths, parameters.train)
     used = [file for name in names for file in (paths.model(name), paths.training(name))]
-    require_unchanged(paths.root, [file.relative_to(paths.root).as_posix() for file in used])
+    files = [file.relative_to(paths.root).as_posix() for file in (paths.dataset, *used)]
+    require_unchanged(paths.root, files)
+    for name in names:
+        require_same_data(paths, name, dataset)
 
     configure(parameters.threads)
     # Imported last, because loading TensorFlow takes seconds.
@@ -47,8 +56,31 @@ def main() -> None:
         for name in names
     }
     print(
-        f"{printable(str(image))}: {'; '.join(picture.steps)}\n\n{probability_table(probabilities)}"
+        f"{printable(str(image))}: {'; '.join(picture.steps) or 'unchanged'}\n\n"
+        f"{probability_table(probabilities, dataset.class_names)}"
     )
+
+
+class TrainingData(StrictModel):
+    """reports/train/<name>/model.json: the data that the model was trained on."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    data_sha256: dict[str, str]  # train and val
+
+
+def require_same_data(paths: Paths, name: ModelName, dataset: Dataset) -> None:
+    """Check that a model was trained on the data set of the checkout, whose names it is to get.
+
+    Raises:
+        UserError: it was trained on another one, or its record is missing or damaged.
+    """
+    record = result_files.read_record(paths.training(name) / "model.json", TrainingData)
+    if record.data_sha256.get("val") != dataset.splits["val"].sha256:
+        raise UserError(
+            f"{name} was not trained on the present {dataset.name} (data/processed): run"
+            " `dvc repro`"
+        )
 
 
 def best_models(paths: Paths, trained: Train) -> list[ModelName]:
@@ -73,23 +105,56 @@ def best_models(paths: Paths, trained: Train) -> list[ModelName]:
     ]  # fmt: skip
 
 
-def probability_table(probabilities: Mapping[str, NDArray[np.float32]]) -> str:
+def probability_table(
+    probabilities: Mapping[str, NDArray[np.float32]], class_names: Sequence[str]
+) -> str:
     """Return a table as text: a row per class, the most probable first, and the predicted class.
+
+    Of more than SHOWN classes, the least probable ones share a row.
 
     Args:
         probabilities: model → class probabilities, [classes].
+        class_names: name of each class.
     """
     order = np.argsort(-np.mean(list(probabilities.values()), axis=0), kind="stable")
+    shown = SHOWN if len(order) > SHOWN + 1 else len(order)
+    named, rest = order[:shown], order[shown:]
+    names = [_shortened(printable(name)) for name in class_names]
     rows = [
-        _cells(CLASS_NAMES[label], [_bar(float(row[label])) for row in probabilities.values()])
-        for label in order
+        [names[label], *(_bar(float(row[label])) for row in probabilities.values())]
+        for label in named
     ]
-    predictions = [CLASS_NAMES[int(row.argmax())] for row in probabilities.values()]
-    return "\n".join([_cells("", list(probabilities)), *rows, _cells("prediction", predictions)])
+    if len(rest):
+        others = [_bar(float(row[rest].sum())) for row in probabilities.values()]
+        rows.append([f"{len(rest)} others", *others])
+    predictions = [names[int(row.argmax())] for row in probabilities.values()]
+    table = [["", *probabilities], *rows, ["prediction", *predictions]]
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in table)
 
 
-def _cells(first: str, others: Sequence[str]) -> str:
-    return "  ".join([f"{first:12}", *(f"{cell:{BAR + 8}}" for cell in others)]).rstrip()
+def _shortened(text: str) -> str:
+    """Return a text of at most NAME columns."""
+    if _width(text) <= NAME:
+        return text
+    while _width(text) > NAME - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _bar(probability: float) -> str:

@@ -19,29 +19,30 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sidebyside.serving.request_body import CSV, JSON, InvalidRequestError, read_images
+from sidebyside.config.dataset import Dataset
+from sidebyside.serving.request_body import CSV, JSON, MAXIMUM_SIZE, BodyReader, InvalidRequestError
 
-MAXIMUM_SIZE = 50_000_000  # bytes of a body; the test split's 10,000 images are 31 MB of JSON
 MAXIMUM_HEADER = 16_384  # bytes of a request's header
 MAXIMUM_REQUESTS = 8  # read or waiting at a time, each up to MAXIMUM_SIZE
 HEADER_SECONDS, BODY_SECONDS = 10.0, 60.0  # in which the header and the body must arrive
 STOP_SECONDS = 10  # after Ctrl-C, for requests that are being answered
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, 28, 28] → [N, 10]
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, *shape] → [N, classes]
 
 
 def create_server(
-    predict: Predict, version: str, body_seconds: float = BODY_SECONDS
+    predict: Predict, dataset: Dataset, version: str, body_seconds: float = BODY_SECONDS
 ) -> uvicorn.Server:
     """Return uvicorn's server of a model.
 
     Args:
         predict: returns the class probabilities of images.
+        dataset: the model's data set, with the shape of the images and the names of the classes.
         version: MLflow's version, the answer to /version.
         body_seconds: in which a body must arrive.
     """
     config = uvicorn.Config(
-        create_application(predict, version, body_seconds),
+        create_application(predict, dataset, version, body_seconds),
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -52,14 +53,15 @@ def create_server(
 
 
 def create_application(
-    predict: Predict, version: str, body_seconds: float = BODY_SECONDS
+    predict: Predict, dataset: Dataset, version: str, body_seconds: float = BODY_SECONDS
 ) -> FastAPI:
-    """Return the application: /invocations, and /ping, /health and /version.
+    """Return the application: /invocations, /classes, and /ping, /health and /version.
 
     One request at a time is checked and predicted, in a thread, so that the server answers the
     others meanwhile.
     """
     application = FastAPI(openapi_url=None, redirect_slashes=False)
+    reader = BodyReader(dataset.shape)
     one = asyncio.Semaphore()
     requests = asyncio.Semaphore(MAXIMUM_REQUESTS)
 
@@ -72,15 +74,19 @@ def create_application(
     async def show_version() -> Response:
         return Response(version, media_type=JSON)
 
+    @application.get("/classes")
+    async def show_classes() -> Response:
+        return JSONResponse(list(dataset.class_names))
+
     @application.post("/invocations")
     async def invocations(request: Request) -> Response:
         kind = content_type(request)
         if requests.locked():
             raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
         async with requests:
-            body = await read_body(request, body_seconds)
+            body = await read_body(request, reader.maximum_images, body_seconds)
             async with one:
-                return await asyncio.to_thread(answer, predict, kind, body)
+                return await asyncio.to_thread(answer, predict, reader, kind, body)
 
     @application.exception_handler(StarletteHTTPException)
     async def refuse(_: Request, error: StarletteHTTPException) -> Response:
@@ -96,14 +102,14 @@ def create_application(
     return application
 
 
-def answer(predict: Predict, kind: str, body: bytes) -> Response:
+def answer(predict: Predict, reader: BodyReader, kind: str, body: bytes) -> Response:
     """Return the predictions for a body.
 
     Raises:
         HTTPException: the body has no valid images.
     """
     try:
-        images = read_images(kind, body)
+        images = reader.read(kind, body)
     except InvalidRequestError as error:
         raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
     return JSONResponse({"predictions": predict(images).tolist()})
@@ -125,8 +131,13 @@ def content_type(request: Request) -> str:
     return kind
 
 
-async def read_body(request: Request, seconds: float) -> bytes:
+async def read_body(request: Request, images: int, seconds: float) -> bytes:
     """Return the body of a request.
+
+    Args:
+        request: the request.
+        images: number of images that a body may have, for messages.
+        seconds: in which the body must arrive.
 
     Raises:
         HTTPException: it is too large, or does not arrive within the given time.
@@ -136,11 +147,11 @@ async def read_body(request: Request, seconds: float) -> bytes:
         async with asyncio.timeout(seconds):
             announced = request.headers.get("content-length", "0")
             if len(announced) > len(str(MAXIMUM_SIZE)) or int(announced) > MAXIMUM_SIZE:
-                raise _too_large()
+                raise _too_large(images)
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAXIMUM_SIZE:
-                    raise _too_large()
+                    raise _too_large(images)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise refusal(HTTPStatus.REQUEST_TIMEOUT, message) from None
@@ -149,8 +160,8 @@ async def read_body(request: Request, seconds: float) -> bytes:
     return bytes(body)
 
 
-def _too_large() -> HTTPException:
-    message = f"the body exceeds {MAXIMUM_SIZE} bytes: send fewer images per request"
+def _too_large(images: int) -> HTTPException:
+    message = f"the body exceeds {MAXIMUM_SIZE} bytes: send at most {images} images per request"
     return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 

@@ -4,11 +4,12 @@ POST /invocations returns class probabilities of raw pixels:
 
     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"inputs": …}'
 
-`inputs` is a list of images, each 28 rows of 28 integers from 0 (background) to 255. The other
-forms of MLflow's scoring server are `instances`, and tables with a row per image and 784 columns:
-`dataframe_split`, `dataframe_records` and CSV. An invalid request gets a 4xx status and a reason as
-JSON. Ctrl-C stops the server after it has answered the requests that it has, at most ten seconds
-later.
+`inputs` is a list of images of the shape of the model's data set: rows of pixels, each an integer
+from 0 to 255, or three of them (red, green, blue). The other forms of MLflow's scoring server are
+`instances`, and tables with a row per image: `dataframe_split`, `dataframe_records` and CSV.
+GET /classes returns the names of the classes, in the order of the probabilities. An invalid request
+gets a 4xx status and a reason as JSON. Ctrl-C stops the server after it has answered the requests
+that it has, at most ten seconds later.
 """
 
 import functools
@@ -16,13 +17,15 @@ import os
 import socket
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.tracking.registry import CHAMPION, DIGEST_TAG
+from sidebyside.tracking.registry import CHAMPION, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import registered_model
 from sidebyside.workflow import command
@@ -41,12 +44,12 @@ def main() -> None:
     arguments = parser.parse_args()
     root = CHECKOUT
     threads = read_parameters(Paths(root).params).threads
-    name = registered_model(arguments.model)
     listener = bind(arguments.host, arguments.port)
-    store, version, digest = champion(root, name)
+    name = registered_model(read_dataset(Paths(root).dataset).name, arguments.model)
+    best = champion(root, name)
     url = address(arguments.host, listener.getsockname()[1])  # of port 0, the one in use
-    print(f"{name}, version {version}: POST {url}; Ctrl-C stops the server", flush=True)
-    os.environ["MLFLOW_TRACKING_URI"] = store
+    print(f"{name}, version {best.version}: POST {url}; Ctrl-C stops the server", flush=True)
+    os.environ["MLFLOW_TRACKING_URI"] = best.store
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure(threads)
@@ -55,9 +58,18 @@ def main() -> None:
     from sidebyside.serving.registered_model import load_registered  # noqa: PLC0415
     from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415
 
-    model = load_registered(f"models:/{name}/{version}", digest)
+    model, dataset = load_registered(f"models:/{name}/{best.version}", best.digests)
     predict = functools.partial(model.predict, batch_size=PREDICTION_BATCH, verbose=0)
-    create_server(predict, metadata.version("mlflow")).run(sockets=[listener])
+    server = create_server(predict, dataset, metadata.version("mlflow"))
+    server.run(sockets=[listener])
+
+
+class Champion(NamedTuple):
+    """The best version of a registered model."""
+
+    store: str  # URI of the registry
+    version: str
+    digests: dict[str, str]  # FILE_TAG, DATASET_TAG → SHA-256 of what was evaluated
 
 
 def address(host: str, port: int) -> str:
@@ -85,14 +97,11 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def champion(root: Path, name: str) -> tuple[str, str, str]:
-    """Return the URI of the registry, and the version of a registered model's champion.
-
-    Returns:
-        The URI, the version, and the SHA-256 of the model's file that was evaluated.
+def champion(root: Path, name: str) -> Champion:
+    """Return the champion of a registered model.
 
     Raises:
-        UserError: there is no champion, its digest is unknown, or the store cannot be reached.
+        UserError: there is no champion, a digest is unknown, or the store cannot be reached.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / "mlflow.db").exists():
         raise UserError("no model is registered yet: run `make repro backfill`")
@@ -102,9 +111,10 @@ def champion(root: Path, name: str) -> tuple[str, str, str]:
     if version is None:
         raise UserError(f"{name} has no {CHAMPION}: run `make repro backfill`")
     tags = store.require(lambda: store.client.get_model_version(name, version)).tags
-    if DIGEST_TAG not in tags:
-        raise UserError(f"{name}, version {version}, has no tag {DIGEST_TAG}: run `make backfill`")
-    return store.uri, str(version), tags[DIGEST_TAG]
+    for tag in (FILE_TAG, DATASET_TAG):
+        if tag not in tags:
+            raise UserError(f"{name}, version {version}, has no tag {tag}: run `make backfill`")
+    return Champion(store.uri, str(version), {tag: tags[tag] for tag in (FILE_TAG, DATASET_TAG)})
 
 
 if __name__ == "__main__":

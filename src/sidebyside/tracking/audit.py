@@ -2,8 +2,9 @@
 
 A complete run records its work, its commit (of an unchanged checkout, or of a DVC experiment, which
 keeps the changes), dvc.lock, requirements.lock, the machine, the data and the seed; the run of a
-trained model also has the model, its data sets and its test scores. Interrupted runs are listed
-too: running the stage's command again resumes them. Failed trials count as complete.
+trained model also has the model, its data sets and its test scores. The runs of all data sets in
+the store are checked. Interrupted runs are listed too: running the stage's command again resumes
+them. Failed trials count as complete.
 """
 
 from collections.abc import Iterator
@@ -13,11 +14,12 @@ from typing import Any
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.tracking import index
+from sidebyside.tracking.origin import DATASET_TAG
 from sidebyside.tracking.store import open_store, store_root
-from sidebyside.tracking.views import COMPARISON, TRAINING
+from sidebyside.tracking.views import COMPARISON
 from sidebyside.workflow import command
 
-ORIGIN_TAGS = ("key", "git.commit", "machine.fingerprint", "seed")
+ORIGIN_TAGS = ("key", "git.commit", "machine.fingerprint", DATASET_TAG, "seed")
 LOCK_TAGS = ("dvc.lock", "requirements.lock")
 DATA_TAGS = ("data.train", "data.val")
 TEST_TAGS = ("data.test",)  # of the comparison instead of DATA_TAGS
@@ -58,7 +60,7 @@ def find_faults(experiment: str, run: Any) -> list[str]:
         run: MLflow's entity of the run.
     """
     tags, name = run.data.tags, run.info.run_name
-    is_model = experiment == TRAINING.name and name != COMPARISON
+    is_model = experiment == tags.get(DATASET_TAG) and name != COMPARISON
     data = TEST_TAGS if name == COMPARISON else DATA_TAGS
     faults = [f"no {tag}" for tag in (*ORIGIN_TAGS, *LOCK_TAGS, *data) if not tags.get(tag)]
     faults += [f"{tag} unknown" for tag in ORIGIN_TAGS if tags.get(tag) == "unknown"]

@@ -1,11 +1,11 @@
 """Log all results of a checkout that are missing in MLflow.
 
 Use this if the store is new, was deleted, or could not be reached during a run. Every search,
-training and evaluation in reports/ is logged with its curves, figures and models, and the champions
-are registered. Runs that are already in MLflow are compared with the results: parameters, values of
-metrics by epoch, data sets, and files by their content (the files of a model on a server by their
-size). Only missing entries are logged, so a second call changes nothing. The data and models have
-to be present: run `dvc repro`, or `dvc pull`.
+training and evaluation in reports/ is logged with its curves, figures and models, to the
+experiments of its data set, and the champions are registered. Runs that are already in MLflow are
+compared with the results: parameters, values of metrics by epoch, data sets, and files by their
+content (the files of a model on a server by their size). Only missing entries are logged, so a
+second call changes nothing. The data and models have to be present: run `dvc repro`, or `dvc pull`.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import read_dataset
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -49,6 +49,7 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
+    dataset = read_dataset(paths.dataset)
     settings = parameters.train
     names = [
         ModelName(*parts)
@@ -59,10 +60,10 @@ def main() -> None:
     evaluation = read_evaluation(paths, parameters.evaluate, names)
     ensure_started(paths.root)
     for model in settings.models:
-        print(f"search-{model}: {backfill_tuning(paths, model)}", flush=True)
+        print(f"search-{model}: {backfill_tuning(paths, dataset, model)}", flush=True)
     for name in names:
-        print(f"{name}: {backfill_training(paths, name)}", flush=True)
-    status = backfill_evaluation(paths, parameters, names, evaluation)
+        print(f"{name}: {backfill_training(paths, dataset, name)}", flush=True)
+    status = backfill_evaluation(paths, dataset, parameters, names, evaluation)
     print(f"{COMPARISON}: {status}, champions registered", flush=True)
 
 
@@ -84,11 +85,11 @@ def status_of(runs: Sequence[Run]) -> str:
     return f"{LOGGED} again: {lost}" if lost else PRESENT
 
 
-def backfill_tuning(paths: Paths, model: str) -> str:
+def backfill_tuning(paths: Paths, dataset: Dataset, model: str) -> str:
     """Log the search of the tune stage for an architecture; return its status."""
     folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
     origin = find_origin(paths.root, f"tune@{model}", search_outputs(folder, histories))
-    search = tuning(model, origin, read_json(folder / "search.json"))
+    search = tuning(dataset, model, origin, read_json(folder / "search.json"))
     return backfill_search(paths.root, search, folder, histories)
 
 
@@ -120,7 +121,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
         ensure_opened(run)
         complete = {trial["number"] for trial in record["trials"] if trial["scores"] is not None}
         if missing := sorted(complete - curves.keys()):
-            raise UserError(f"{histories} lacks trial {missing[0]}: {rerun(histories)}")
+            raise UserError(f"{histories} lacks trial {missing[0]}: {integrity.rerun(histories)}")
         objective = record["settings"]["objective"]
         header, *rows = parse_table(result_files.read_trials(folder / "trials.csv", objective))
         chosen = read_json(folder / "hyperparameters.json")
@@ -128,7 +129,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
     return status_of([run])
 
 
-def backfill_training(paths: Paths, name: ModelName) -> str:
+def backfill_training(paths: Paths, dataset: Dataset, name: ModelName) -> str:
     """Log a trained model; return its status."""
     folder = paths.training(name)
     record: Record = read_json(folder / "model.json")
@@ -136,22 +137,28 @@ def backfill_training(paths: Paths, name: ModelName) -> str:
     rows = [
         dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
-    with open_training(paths.root, name, record, training_origin(paths, name)) as run:
+    origin = training_origin(paths, name)
+    with open_training(paths.root, dataset, name, record, origin) as run:
         ensure_opened(run)
-        example = read_split(paths.split("val"), read_dataset(paths.dataset)).images[:1]
+        example = read_split(paths.split("val"), dataset).images[:1]
         scores = read_json(folder / "metrics.json")
-        counts = class_counts(paths, name)
-        log_training(run, name, record, counts, rows, scores, paths.model(name), example)
+        counts = class_counts(paths, dataset, name)
+        log_training(run, dataset, name, record, counts, rows, scores, paths.model(name), example)
     return status_of([run])
 
 
 def backfill_evaluation(
-    paths: Paths, parameters: Parameters, names: Sequence[ModelName], record: Record
+    paths: Paths,
+    dataset: Dataset,
+    parameters: Parameters,
+    names: Sequence[ModelName],
+    record: Record,
 ) -> str:
     """Log the test scores, the comparison and the champions; return the status.
 
     Args:
         paths: paths of the checkout.
+        dataset: the data set.
         parameters: the content of params.yaml.
         names: the trained models.
         record: the content of reports/evaluate/evaluation.json.
@@ -163,12 +170,13 @@ def backfill_evaluation(
     outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
     runs = log_evaluation(
         paths.root,
+        dataset,
         record,
         find_origin(paths.root, "evaluate", outputs),
         {name: training_origin(paths, name).key for name in names},
         checked_results(
             folder / "metrics.json",
-            [read_result(paths, parameters.evaluate, name) for name in names],
+            [read_result(paths, dataset, parameters.evaluate, name) for name in names],
         ),
         read_json(folder / "comparisons.json"),
         {
@@ -210,24 +218,13 @@ def read_evaluation(paths: Paths, settings: Evaluate, names: Sequence[ModelName]
     recorded: dict[str, Any] = read_json(folder / "evaluation.json")
     if not isinstance(recorded, dict) or "settings" not in recorded:
         file = folder / "evaluation.json"
-        raise UserError(f"{file} is damaged: {rerun(file)}")
+        raise UserError(f"{file} is damaged: {integrity.rerun(file)}")
     models, expected = set(read_json(folder / "metrics.json")), set(short_names(names).values())
     if recorded["settings"] != settings.model_dump(mode="json") or models != expected:
         raise UserError(
             "reports/evaluate has other settings or models than params.yaml: run `dvc repro`"
         )
     return recorded
-
-
-def rerun(output: Path) -> str:
-    """Return the instruction to run the stage of an output again, though DVC finds it unchanged."""
-    folders = (folder for folder in output.parents if (folder / graph.GRAPH).is_file())
-    root = next(folders, output.parent)
-    name = output.relative_to(root)
-    for stage, outputs in graph.recorded_stages(root).items():
-        if any(name.is_relative_to(each) for each in outputs):
-            return f"run `{integrity.dvc(root)} repro --force --single-item {stage}`"
-    return f"run `{integrity.dvc(root)} repro`"
 
 
 def ensure_started(root: Path) -> None:
@@ -253,10 +250,9 @@ def ensure_opened(run: Run) -> None:
         raise UserError("MLflow has no run for these results: run the same command again")
 
 
-def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResult:
+def read_result(paths: Paths, dataset: Dataset, settings: Evaluate, name: ModelName) -> ModelResult:
     """Return a model's result, computed from its predictions."""
-    class_names = read_dataset(paths.dataset).class_names
-    predictions = read_predictions(paths.predictions(name), len(class_names))
+    predictions = read_predictions(paths.predictions(name), dataset.classes)
     trained = result_files.read_record(
         paths.training(name) / "metrics.json", result_files.TrainingScores
     )
@@ -264,7 +260,7 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
         name,
         predictions.labels,
         predictions.probabilities,
-        class_names,
+        dataset.class_names,
         val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
         near_duplicates=result_files.read_near_duplicates(
             paths.report("preprocess") / "near_duplicates.csv", len(predictions.labels)
@@ -274,14 +270,14 @@ def read_result(paths: Paths, settings: Evaluate, name: ModelName) -> ModelResul
     )
 
 
-def class_counts(paths: Paths, name: ModelName) -> dict[str, dict[str, int]]:
+def class_counts(paths: Paths, dataset: Dataset, name: ModelName) -> dict[str, dict[str, int]]:
     """Return the number of images per class in a model's training data and in val."""
-    class_names = read_dataset(paths.dataset).class_names
     counts = result_files.read_class_counts(
-        paths.report("preprocess") / "classes.csv", ("train", "val"), class_names
+        paths.report("preprocess") / "classes.csv", ("train", "val"), dataset.class_names
     )
     by_class = {
-        split: dict(zip(class_names, images, strict=True)) for split, images in counts.items()
+        split: dict(zip(dataset.class_names, images, strict=True))
+        for split, images in counts.items()
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"
@@ -304,7 +300,8 @@ def first_executions(path: Path) -> Histories:
                 epoch = {column: float(row[column]) for column in result_files.HISTORY_COLUMNS}
                 curves.setdefault(int(row["trial"]), []).append(epoch)
             except ValueError:
-                raise UserError(f"{path}: a cell is not a number: {rerun(path)}") from None
+                advice = integrity.rerun(path)
+                raise UserError(f"{path}: a cell is not a number: {advice}") from None
     return curves
 
 

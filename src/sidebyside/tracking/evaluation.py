@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.result_files import TrainedModel, read_record
 from sidebyside.evaluation.results import (
@@ -16,14 +17,22 @@ from sidebyside.evaluation.results import (
     short_names,
 )
 from sidebyside.evaluation.selection import best_model
+from sidebyside.tracking.logged_models import dataset_digest
 from sidebyside.tracking.origin import Origin, Record, origin_tags
+from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run, reopen_run
-from sidebyside.tracking.views import COMPARISON, TRAINING, registered_model
+from sidebyside.tracking.views import (
+    COMPARISON,
+    markdown,
+    registered_model,
+    training_experiment,
+)
 
 
 def log_evaluation(
     root: Path,
+    dataset: Dataset,
     record: Record,
     origin: Origin,
     training_keys: Mapping[ModelName, str],
@@ -36,6 +45,7 @@ def log_evaluation(
 
     Args:
         root: root of the checkout.
+        dataset: the data set.
         record: the content of reports/evaluate/evaluation.json.
         origin: origin of the evaluation.
         training_keys: key of each model's training.
@@ -48,6 +58,7 @@ def log_evaluation(
         The runs.
     """
     runs = []
+    experiment = training_experiment(dataset)
     short = short_names(result.name for result in scored)
     counts = {one.name: one.support for one in scored[0].classes}
     families = dict.fromkeys(result.name.model for result in scored)
@@ -57,7 +68,7 @@ def log_evaluation(
     for result in scored:
         name = result.name
         with reopen_run(
-            root, TRAINING, str(name), training_keys[name], evaluated=origin.key
+            root, experiment, str(name), training_keys[name], evaluated=origin.key
         ) as run:
             runs.append(run)
             run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
@@ -68,19 +79,22 @@ def log_evaluation(
             run.log_table("calibration", *_cells(calibration_table([result])))
             if champions[name.model] is result:
                 run.register(
-                    registered_model(name.model),
+                    registered_model(dataset.name, name.model),
                     result.val["accuracy"],
-                    read_record(
-                        Paths(root).training(name) / "model.json", TrainedModel
-                    ).file_sha256,
-                    card(result),
+                    {
+                        FILE_TAG: read_record(
+                            Paths(root).training(name) / "model.json", TrainedModel
+                        ).file_sha256,
+                        DATASET_TAG: dataset_digest(dataset),
+                    },
+                    card(result, dataset),
                 )
     with open_run(
         root,
-        TRAINING,
+        experiment,
         COMPARISON,
         origin.key,
-        tags={"seed": record["seed"], **origin_tags(origin, record["data_sha256"])},
+        tags={"seed": record["seed"], **origin_tags(origin, dataset.name, record["data_sha256"])},
         description="All models on the test split, side by side; the whole report is `report.html`",
     ) as run:
         run.log_parameters({**record["settings"], "models": sorted(map(str, training_keys))})
@@ -111,28 +125,30 @@ def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
     return list(table.columns), rows
 
 
-def card(result: ModelResult) -> str:
+def card(result: ModelResult, dataset: Dataset) -> str:
     """Return the model card of an architecture's best model, in Markdown.
 
     After Mitchell et al. 2019, Model Cards for Model Reporting, as far as it applies.
     """
     low, high = result.accuracy_interval
     hardest = sorted(result.classes, key=lambda one: one.f1)[:2]
+    title = markdown(dataset.title)
+    channels = {1: "greyscale", 3: "in colour (red, green, blue)"}[dataset.channels]
+    lowest = " and ".join(f"{markdown(one.name)} ({one.f1:.2f})" for one in hardest)
     return "\n\n".join(
         [
-            "**Intended use**: classify images of clothes like those of Fashion-MNIST: 28×28"
-            " pixels, greyscale, raw values from 0 (background) to 255. For teaching and for"
-            " comparing methods.",
-            f"**Data**: the {result.name.data} training data of Fashion-MNIST, seed"
+            f"**Intended use**: classify images like those of {title}: {dataset.height}×"
+            f"{dataset.width} pixels (height × width), {channels}, raw values from 0 to 255."
+            " For teaching and for comparing methods.",
+            f"**Data**: the {result.name.data} training data of {title}, seed"
             f" {result.name.seed}; the best of its architecture by validation accuracy"
             f" ({result.val['accuracy']:.4f}).",
             f"**Scores** on {len(result.labels):,} test images: accuracy"
             f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"
             f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; lowest"
-            f" F1 for {hardest[0].name} ({hardest[0].f1:.2f}) and {hardest[1].name}"
-            f" ({hardest[1].f1:.2f}).",
-            "**Limitations**: trained only on centred products on an empty background; every image"
-            " gets one of the ten classes, clothes or not. Not intended for photographs, nor for"
-            " decisions about people.",
+            f" F1 for {lowest}.",
+            f"**Limitations**: every image gets one of the {dataset.classes} classes, whatever it"
+            f" shows. The scores hold for images that are made like those of {title}. Not intended"
+            " for decisions about people.",
         ]
     )

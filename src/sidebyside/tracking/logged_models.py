@@ -2,13 +2,16 @@
 
 The model's file is the one that was evaluated, byte for byte. Sizes and digests of all files are
 stored in a tag, so that a missing, truncated or altered file is found without loading the model.
+Beside the model lies the record of its data set: without it, nobody could tell which class a
+probability belongs to.
 """
 
 import contextlib
+import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.core import imports
 from sidebyside.core.files import sha256
 from sidebyside.tracking.store import Store
@@ -25,29 +29,34 @@ from sidebyside.tracking.views import NOTE_TAG
 REQUIREMENTS = ("tensorflow", "keras", "numpy")  # installed with a served model
 FILES_TAG = "files"  # of a logged model: path → size and SHA-256, as JSON
 KERAS_FILE = "data/model.keras"  # the model among its files
+DATASET_FILE = "data/dataset.json"  # the record of its data set
 
 Images = NDArray[np.uint8]
 
 
 def log_model(
-    store: Store, run: Any, model: Any, input_example: Images, step: int
+    store: Store, run: Any, model: Any, dataset: Dataset, input_example: Images, step: int
 ) -> tuple[Any, bool]:
     """Log a model, or repair it; return MLflow's entity, and whether anything was missing.
 
     Args:
         store: the store; its errors are raised, not handled as an outage.
         run: MLflow's entity of the run.
-        model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10], or the path of
-            its file.
-        input_example: uint8 [1, 28, 28].
+        model: Keras model from raw pixels, uint8 [N, *shape], to float32 [N, classes], or the path
+            of its file.
+        dataset: the data set, which has the shape and the classes.
+        input_example: uint8 [1, *shape].
         step: the epoch of the weights.
     """
     logged = _complete_model(store, run)
-    changed = logged is None or not _has_files(store, logged, model)
+    digests = {DATASET_FILE: dataset_digest(dataset)}
+    if isinstance(model, Path):
+        digests[KERAS_FILE] = sha256(model)
+    changed = logged is None or not _has_files(store, logged, digests)
     if logged is None:
         logged = _create(store, run)
     if changed:
-        _upload(store, run, logged, model, input_example)
+        _upload(store, run, logged, model, dataset, input_example)
         logged = store.client.finalize_logged_model(logged.model_id, "READY")
     linked = run.outputs.model_outputs if run.outputs else ()
     if all(output.model_id != logged.model_id for output in linked):
@@ -58,20 +67,30 @@ def log_model(
     return logged, changed
 
 
-def signature() -> Any:
+def signature(dataset: Dataset) -> Any:
     """Return the signature of a model: raw pixels to class probabilities."""
     with imports.fast_imports():
         models = importlib.import_module("mlflow.models")
         types = importlib.import_module("mlflow.types")
     return models.ModelSignature(
-        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, 28, 28))]),
-        outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, 10))]),
+        inputs=types.Schema([types.TensorSpec(np.dtype(np.uint8), (-1, *dataset.shape))]),
+        outputs=types.Schema([types.TensorSpec(np.dtype(np.float32), (-1, dataset.classes))]),
     )
+
+
+def dataset_record(dataset: Dataset) -> bytes:
+    """Return the content of DATASET_FILE."""
+    return dataset.model_dump_json(indent=2).encode()
+
+
+def dataset_digest(dataset: Dataset) -> str:
+    """Return the SHA-256 of DATASET_FILE."""
+    return hashlib.sha256(dataset_record(dataset)).hexdigest()
 
 
 def is_intact(store: Store, model_id: str) -> bool:
     """Return whether all files of a logged model are in the store as they were logged."""
-    return _has_files(store, store.client.get_logged_model(model_id), None)
+    return _has_files(store, store.client.get_logged_model(model_id), {})
 
 
 def existing_models(store: Store, run: Any) -> dict[str, Any]:
@@ -97,15 +116,20 @@ def _complete_model(store: Store, run: Any) -> Any:
     return complete
 
 
-def _has_files(store: Store, logged: Any, model: Any) -> bool:
-    """Return whether the store has all files of a logged model, and of this one if it is a path.
+def _has_files(store: Store, logged: Any, digests: Mapping[str, str]) -> bool:
+    """Return whether the store has all files of a logged model.
 
     Files on a server are compared by size; their digests are not computed.
+
+    Args:
+        store: the store.
+        logged: MLflow's entity of the model.
+        digests: path → SHA-256 of files whose content is known.
     """
     recorded = _recorded(logged)
-    if KERAS_FILE not in recorded:
+    if not {KERAS_FILE, DATASET_FILE} <= recorded.keys():
         return False
-    if isinstance(model, Path) and recorded[KERAS_FILE]["sha256"] != sha256(model):
+    if any(recorded[path]["sha256"] != digest for path, digest in digests.items()):
         return False
     if store.local:
         location = Path(logged.artifact_location)
@@ -168,7 +192,9 @@ def _without_custom_objects() -> Iterator[None]:
         registered.update(hidden)
 
 
-def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Images) -> None:
+def _upload(
+    store: Store, run: Any, logged: Any, model: Any, dataset: Dataset, input_example: Images
+) -> None:
     """Store the files of a model, and their sizes and digests.
 
     The steps are those of MLflow's own log_model, which works only on a global, active run.
@@ -189,7 +215,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
                 model_uuid=logged.model_id,
                 model_id=logged.model_id,
             ),
-            signature=signature(),
+            signature=signature(dataset),
             input_example=input_example,
             # Without them MLflow would start a process of several seconds to infer them.
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in REQUIREMENTS],
@@ -198,6 +224,7 @@ def _upload(store: Store, run: Any, logged: Any, model: Any, input_example: Imag
             shutil.copyfile(model, folder / KERAS_FILE)
         else:
             saving.save_model(folder / KERAS_FILE, model)
+        (folder / DATASET_FILE).write_bytes(dataset_record(dataset))
         names = sorted(
             file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
         )

@@ -8,6 +8,8 @@ from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import Tag, commit_tags
 from sidebyside.workflow import provenance
 
+DATASET_TAG = "dataset"  # name of the data set of a run, which is that of its experiment
+
 Record = Mapping[str, Any]  # a stage's JSON output, with its settings and data_sha256
 Counts = Mapping[str, Mapping[str, int]]  # split → class name → images
 
@@ -44,15 +46,17 @@ def find_origin(root: Path, stage: str, outputs: Sequence[Path]) -> Origin:
     return Origin(stage, found.key, found.machine, found.source)
 
 
-def origin_tags(origin: Origin, data: Mapping[str, str]) -> dict[str, Tag]:
+def origin_tags(origin: Origin, dataset: str, data: Mapping[str, str]) -> dict[str, Tag]:
     """Return the tags of a run that record its origin.
 
     Args:
         origin: the origin.
+        dataset: name of the data set.
         data: split → SHA-256 of its images and labels.
     """
     tags: dict[str, Tag] = {
         "stage": origin.stage,
+        DATASET_TAG: dataset,
         "mlflow.source.name": f"{origin.stage.partition('@')[0]}.py",
         **{f"data.{split}": digest for split, digest in data.items()},
         **{f"machine.{fact}": value for fact, value in origin.machine.items()},

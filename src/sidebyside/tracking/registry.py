@@ -9,11 +9,13 @@ import contextlib
 import importlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # tag of a version; champions are selected by it
-DIGEST_TAG = "file_sha256"  # tag of a version: SHA-256 of the evaluated model's file
+# Tags of a version: SHA-256 of the evaluated model's file, and of the record of its data set.
+FILE_TAG, DATASET_TAG = "file_sha256", "dataset_sha256"
 ATTEMPTS = 10  # number of times that another process may change a name's versions meanwhile
 VERSIONS_TAG = "mlflow.modelVersions"  # links the page of a model to its registered version
 
@@ -24,7 +26,7 @@ def register(
     model_id: str,
     run_id: str,
     val_accuracy: float,
-    file_sha256: str,
+    digests: Mapping[str, str],
     description: str,
 ) -> None:
     """Register a logged model; the best version of its name becomes the champion.
@@ -33,11 +35,11 @@ def register(
 
     Args:
         client: MLflow's client.
-        name: name of the registered model, such as "fashion-mnist-mlp".
+        name: name of the registered model, such as "digits-mlp".
         model_id: id of the logged model.
         run_id: id of its run.
         val_accuracy: validation accuracy, a fraction.
-        file_sha256: SHA-256 of the model's file that was evaluated.
+        digests: FILE_TAG and DATASET_TAG → SHA-256.
         description: model card, in Markdown.
     """
     exceptions = importlib.import_module("mlflow.exceptions")
@@ -47,7 +49,7 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"models:/{model_id}"
-    tags = {SCORE_TAG: repr(val_accuracy), DIGEST_TAG: file_sha256}
+    tags = {SCORE_TAG: repr(val_accuracy), **digests}
     registered = _versions(client, name).get(source)
     if registered is None:
         created = client.create_model_version(

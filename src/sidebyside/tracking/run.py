@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.tracking import registry
 from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
 from sidebyside.tracking.guard import UNREACHABLE
@@ -151,13 +152,14 @@ class Run:
         )
         self._log(Entries(data_sets={data: dataset}))
 
-    def log_model(self, model: Any, input_example: Images, step: int) -> None:
+    def log_model(self, model: Any, dataset: Dataset, input_example: Images, step: int) -> None:
         """Log a Keras model, or those of its files that the store lacks.
 
         Args:
-            model: Keras model from raw pixels, uint8 [N, 28, 28], to float32 [N, 10], or the path
-                of its file, which is loaded only if something is missing.
-            input_example: uint8 [1, 28, 28].
+            model: Keras model from raw pixels, uint8 [N, *shape], to float32 [N, classes], or the
+                path of its file, which is loaded only if something is missing.
+            dataset: the data set, whose record is logged with the model.
+            input_example: uint8 [1, *shape].
             step: the epoch of the weights; the model shows the run's metrics of that epoch.
         """
         if self.complete:
@@ -165,7 +167,9 @@ class Run:
         self.flush()  # MLflow copies the run's parameters to the model
 
         def log() -> bool:
-            logged, changed = log_model(self.store, self._entity, model, input_example, step)
+            logged, changed = log_model(
+                self.store, self._entity, model, dataset, input_example, step
+            )
             self._model = (logged.model_id, step)
             self._attach_metrics(logged, step)
             return changed
@@ -214,7 +218,7 @@ class Run:
         self.missed.clear()
 
     def register(
-        self, name: str, val_accuracy: float, file_sha256: str, description: str = ""
+        self, name: str, val_accuracy: float, digests: Mapping[str, str], description: str = ""
     ) -> None:
         """Register the logged model, as `registry.register` does, even if the run is complete.
 
@@ -229,7 +233,7 @@ class Run:
                 model[0],
                 self.run_id,
                 val_accuracy,
-                file_sha256,
+                digests,
                 description,
             )
             done = self.store.attempt(action, self.store.registry)

@@ -4,10 +4,10 @@ MLflow is a log, not an output: no stage reads it, and everything in it can be l
 DVC's files. Therefore a failure to log never stops a training: it causes a warning, and a run is
 marked as complete only after everything that was logged has been read back.
 
-    with open_run(root, TRAINING, "mlp-original-1", key, tags={…}) as run:
+    with open_run(root, experiment, "mlp-original-1", key, tags={…}) as run:
         run.log_parameters({"dropout": 0.2})
         run.log_metrics({"loss": 0.4, "val_accuracy": 0.89}, step=epoch)
-        run.log_model(model, images[:1], step=epoch)
+        run.log_model(model, dataset, images[:1], step=epoch)
 
 Logging is idempotent by key: a stage that runs again finds its run complete and adds nothing; a
 stage that was killed resumes its run.

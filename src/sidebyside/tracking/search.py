@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.runs import Tag, open_child, open_run
-from sidebyside.tracking.views import SEARCH, Experiment
+from sidebyside.tracking.views import Experiment, search_experiment
 from sidebyside.training.trial import trial_identity
 
 
@@ -24,6 +25,7 @@ class TrackedSearch:
     """A search in MLflow."""
 
     experiment: Experiment
+    dataset: str  # name of the data set
     run_name: str
     model: str  # the architecture
     origin: Origin
@@ -32,7 +34,7 @@ class TrackedSearch:
     @property
     def tags(self) -> dict[str, Tag]:
         """Tags of the search's run and of those of its trials."""
-        origin = origin_tags(self.origin, self.record["data_sha256"])
+        origin = origin_tags(self.origin, self.dataset, self.record["data_sha256"])
         return {"model": self.model, "seed": self.record["seed"], **origin}
 
     def trial_name(self, number: int) -> str:
@@ -40,9 +42,11 @@ class TrackedSearch:
         return f"{self.origin.item}-trial-{number}"
 
 
-def tuning(model: str, origin: Origin, record: Record) -> TrackedSearch:
+def tuning(dataset: Dataset, model: str, origin: Origin, record: Record) -> TrackedSearch:
     """Return the search of the tune stage for an architecture."""
-    return TrackedSearch(SEARCH, f"search-{model}", model, origin, record)
+    return TrackedSearch(
+        search_experiment(dataset), dataset.name, f"search-{model}", model, origin, record
+    )
 
 
 def open_search(root: Path, search: TrackedSearch) -> AbstractContextManager[Run]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
@@ -26,7 +27,7 @@ from sidebyside.tracking.origin import (
 )
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import TRAINING
+from sidebyside.tracking.views import training_experiment
 
 # The UI draws a run in the colour of this tag, or else in one derived from its id. A hue for each
 # architecture, darker for the original data, from a palette for colour-blind readers (Okabe & Ito
@@ -63,25 +64,26 @@ def training_key(paths: Paths, name: ModelName) -> str:
 
 
 def open_training(
-    root: Path, name: ModelName, record: Record, origin: Origin
+    root: Path, dataset: Dataset, name: ModelName, record: Record, origin: Origin
 ) -> AbstractContextManager[Run]:
     """Open the run of a trained model.
 
     Args:
         root: root of the checkout.
+        dataset: the data set.
         name: the model.
         record: settings and data_sha256, such as the content of model.json.
         origin: origin of the model.
     """
     return open_run(
         root,
-        TRAINING,
+        training_experiment(dataset),
         str(name),
         origin.key,
         tags={
             **name._asdict(),
             COLOUR_TAG: colour(name),
-            **origin_tags(origin, record["data_sha256"]),
+            **origin_tags(origin, dataset.name, record["data_sha256"]),
         },
         description=f"{name.model.upper()} trained on the {name.data} training data",
     )
@@ -94,6 +96,7 @@ def log_training_inputs(run: Run, name: ModelName, record: Record, counts: Count
 
 def log_training(
     run: Run,
+    dataset: Dataset,
     name: ModelName,
     record: Record,
     counts: Counts,
@@ -106,18 +109,19 @@ def log_training(
 
     Args:
         run: the run, from `open_training`.
+        dataset: the data set.
         name: the model.
         record: the content of reports/train/<name>/model.json.
         counts: images per class of the training data and of val.
         history: a row per epoch.
         scores: the content of reports/train/<name>/metrics.json.
         model: the Keras model, or the path of its file.
-        example: an input image, uint8 [1, 28, 28].
+        example: an input image, uint8 [1, *shape].
     """
     run.retry()
     log_training_inputs(run, name, record, counts)
     run.log_epochs(history)
-    run.log_model(model, example, int(scores["best_epoch"]))
+    run.log_model(model, dataset, example, int(scores["best_epoch"]))
     run.log_parameters({name: record[name] for name in ("parameters", "flops_per_image")})
     run.log_metrics(
         {

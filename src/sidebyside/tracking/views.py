@@ -1,9 +1,12 @@
-"""The experiments of the pipeline, and how MLflow's UI shows an experiment."""
+"""The experiments of a data set, and how MLflow's UI shows an experiment."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from sidebyside.config.dataset import Dataset
 
 CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")  # learning curves that have a chart
 VIEW = "columns"  # the name of an experiment's view in its address
@@ -30,31 +33,51 @@ MODEL_SCORES = (
     *("test_accuracy", "test_f1_macro", "test_log_loss"),
     *("best_val_accuracy", "best_epoch"),
 )
-TRAINING = Experiment(
-    name="fashion-mnist",
-    description="One run per trained model, with its curves, test scores and the model itself, and"
-    " one run that compares them. [Scores side by side]({view}), [curves]({charts}). Select an MLP"
-    " and a CNN and press *Compare*.",
-    scores=MODEL_SCORES,
-    parameters=("model", "data", "seed", "learning_rate", "dropout", "parameters"),
-)
-SEARCH = Experiment(
-    name="fashion-mnist-search",
-    description="One run per hyperparameter search, with a child run per trial."
-    " [Trials with their scores]({view}), [as parallel coordinates]({charts}).",
-    scores=("best_val_accuracy", "best_val_loss", "best_epochs"),
-    parameters=("learning_rate", "dropout", "hidden_units", "filters", "epochs"),
-    parallel_coordinates={
-        "MLP trials": ("hidden_units", "dropout", "learning_rate"),
-        "CNN trials": ("filters", "dropout", "learning_rate"),
-    },
-)
-COMPARISON = "comparison"  # the run of TRAINING that compares all models
+COMPARISON = "comparison"  # the run of a training experiment that compares all models
 
 
-def registered_model(architecture: str) -> str:
-    """Return the name under which the models of an architecture are registered."""
-    return f"{TRAINING.name}-{architecture}"
+def training_experiment(dataset: Dataset) -> Experiment:
+    """Return the experiment of the models trained on a data set, which has the data set's name."""
+    return Experiment(
+        name=dataset.name,
+        description=f"Models trained on {_markdown(dataset.title)}: one run per model, with its"
+        " curves, test scores and the model itself, and one run that compares them."
+        " [Scores side by side]({view}), [curves]({charts}). Select two or more models and press"
+        " *Compare*.",
+        scores=MODEL_SCORES,
+        parameters=("model", "data", "seed", "learning_rate", "dropout", "parameters"),
+    )
+
+
+def search_experiment(dataset: Dataset) -> Experiment:
+    """Return the experiment of the hyperparameter searches on a data set."""
+    return Experiment(
+        name=f"{dataset.name}-search",
+        description=f"Hyperparameter searches on {_markdown(dataset.title)}: one run per search,"
+        " with a child run per trial. [Trials with their scores]({view}),"
+        " [as parallel coordinates]({charts}).",
+        scores=("best_val_accuracy", "best_val_loss", "best_epochs"),
+        parameters=("learning_rate", "dropout", "hidden_units", "filters", "epochs"),
+        parallel_coordinates={
+            "MLP trials": ("hidden_units", "dropout", "learning_rate"),
+            "CNN trials": ("filters", "dropout", "learning_rate"),
+        },
+    )
+
+
+def registered_model(dataset: str, architecture: str) -> str:
+    """Return the name under which the models of an architecture for a data set are registered."""
+    return f"{dataset}-{architecture}"
+
+
+def markdown(text: str) -> str:
+    """Return a text of the user's as Markdown that shows it literally, on one line."""
+    return re.sub(r"([\\`*_\[\]<>&#|~])", r"\\\1", " ".join(text.split()))
+
+
+def _markdown(text: str) -> str:
+    """Return a text for a description, in which braces are places of addresses."""
+    return markdown(text).replace("{", "{{").replace("}", "}}")
 
 
 def view_tags(experiment: Experiment, experiment_id: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import IGNORED, path_digest, read_json
-from sidebyside.workflow import provenance
+from sidebyside.workflow import graph, provenance
 from sidebyside.workflow.graph import (
     CODE,
     LOCK,
@@ -291,3 +291,14 @@ def cache_folder(root: Path) -> Path:
     from dvc.repo import Repo  # noqa: PLC0415 (takes 0.4 s)
 
     return Path(Repo(root).cache.local.path)
+
+
+def rerun(output: Path) -> str:
+    """Return the instruction to run the stage of an output again, though DVC finds it unchanged."""
+    folders = (folder for folder in output.parents if (folder / graph.GRAPH).is_file())
+    root = next(folders, output.parent)
+    name = output.relative_to(root)
+    for stage, outputs in graph.recorded_stages(root).items():
+        if any(name.is_relative_to(each) for each in outputs):
+            return f"run `{dvc(root)} repro --force --single-item {stage}`"
+    return f"run `{dvc(root)} repro`"

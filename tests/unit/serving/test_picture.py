@@ -12,11 +12,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.data import picture
-from sidebyside.data.picture import FORMATS
-from sidebyside.serving.picture import prepare, read_picture
+from sidebyside.data.picture import FORMATS, Resize, decode, resized
+from sidebyside.serving.picture import Picture, read_picture, trimmed
 from tests.support import pictures
+from tests.support.datasets import FASHION_MNIST, dataset
 
 
 def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.uint8]:
@@ -28,19 +30,23 @@ def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.
     return pixels
 
 
+def read(path: Path, dataset: Dataset = FASHION_MNIST) -> Picture:
+    return read_picture(path, dataset)
+
+
 def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
 
 def test_an_image_like_those_of_the_data_set_stays_unchanged(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(shirt())))
+    found = read(saved(tmp_path / "x.png", Image.fromarray(shirt())))
     assert np.array_equal(found.pixels, shirt())
     assert found.steps == ("dark background: not inverted",)
 
 
 def test_a_light_background_is_inverted(tmp_path: Path) -> None:
-    found = read_picture(saved(tmp_path / "x.png", Image.fromarray(255 - shirt())))
+    found = read(saved(tmp_path / "x.png", Image.fromarray(255 - shirt())))
     assert np.array_equal(found.pixels, shirt())
     assert found.steps == ("light background: inverted",)
 
@@ -59,14 +65,14 @@ def test_light_on_light_and_dark_on_dark_objects_are_detected(
 ) -> None:
     grey = np.full((60, 60), background, np.uint8)
     grey[20:40, 20:40] = value
-    found = prepare(grey, [], "x")
+    found = trimmed(grey, [], "x", FASHION_MNIST)
     assert found.steps[:2] == (step, "trimmed to 20×20 pixels")
     assert (found.pixels > 0).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 200), (200, 400), (56, 56), (9, 14)])
 def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width: int) -> None:
-    found = prepare(shirt(height, width, background=7), [], "x")
+    found = trimmed(shirt(height, width, background=7), [], "x", FASHION_MNIST)
     assert found.pixels.shape == (28, 28)
     assert found.pixels.dtype == np.uint8
     inside = np.argwhere(found.pixels)
@@ -86,34 +92,34 @@ def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_all_formats_give_the_same_pixels(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(shirt(280, 280)).convert("RGB")
-    found = read_picture(saved(tmp_path / "x", image, format=kind))
-    expected = prepare(shirt(280, 280), [], "x").pixels.astype(int)
+    found = read(saved(tmp_path / "x", image, format=kind))
+    expected = trimmed(shirt(280, 280), [], "x", FASHION_MNIST).pixels.astype(int)
     assert np.abs(found.pixels - expected).mean() < 6
 
 
 def test_colour_transparency_and_orientation_are_normalised(tmp_path: Path) -> None:
     colour = Image.merge("RGB", [Image.fromarray(shirt() // k) for k in (1, 2, 3)])
-    assert "colour: converted to grey" in read_picture(saved(tmp_path / "c.png", colour)).steps
+    assert "colour: converted to grey" in read(saved(tmp_path / "c.png", colour)).steps
     clear = Image.new("RGBA", (28, 28), (0, 0, 0, 0))
     clear.paste((0, 0, 0, 255), (8, 8, 20, 20))
-    found = read_picture(saved(tmp_path / "t.png", clear))
+    found = read(saved(tmp_path / "t.png", clear))
     assert found.steps == ("transparency: replaced by white", "light background: inverted")
     assert found.pixels[14, 14] == 255
     assert found.pixels[0, 0] == 0
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90°
     lying = Image.fromarray(np.rot90(shirt()))
-    turned = read_picture(saved(tmp_path / "e.png", lying, exif=exif))
+    turned = read(saved(tmp_path / "e.png", lying, exif=exif))
     assert np.array_equal(turned.pixels, shirt())
 
 
 def test_other_bit_depths_give_the_same_pixels(tmp_path: Path) -> None:
     deep = Image.fromarray(shirt().astype(np.uint16) * 257)
-    found = read_picture(saved(tmp_path / "x.png", deep))
+    found = read(saved(tmp_path / "x.png", deep))
     assert np.array_equal(found.pixels, shirt())
     assert "16 bits" in found.steps[0]
     black_and_white = Image.fromarray(shirt()).point(lambda value: 255 * (value > 0), "1")
-    assert read_picture(saved(tmp_path / "b.png", black_and_white)).pixels.max() == 255
+    assert read(saved(tmp_path / "b.png", black_and_white)).pixels.max() == 255
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "MPO"])
@@ -123,7 +129,7 @@ def test_the_first_of_several_frames_is_used(tmp_path: Path, kind: str) -> None:
     path = saved(
         tmp_path / "x", first, format=kind, save_all=True, append_images=[second], **options
     )
-    found = read_picture(path)
+    found = read(path)
     assert found.steps[0] == "first of several frames"
     assert np.abs(found.pixels.astype(int) - shirt()).max() < (9 if kind == "MPO" else 1)
 
@@ -149,7 +155,7 @@ def test_a_file_that_is_not_an_image_is_refused(
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        read_picture(path)
+        read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -158,7 +164,7 @@ def test_a_file_that_is_not_an_image_is_refused(
 def test_other_formats_of_pillow_are_refused(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(shirt(60, 60)).convert("RGB")
     with pytest.raises(UserError, match=r"x is not a PNG, JPEG, GIF, BMP or WebP picture$"):
-        read_picture(saved(tmp_path / "x", image, format=kind))
+        read(saved(tmp_path / "x", image, format=kind))
 
 
 def test_no_program_is_started_for_a_postscript_file(
@@ -170,35 +176,35 @@ def test_no_program_is_started_for_a_postscript_file(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     path = saved(tmp_path / "shirt.png", Image.new("RGB", (30, 30)), format="EPS")
     with pytest.raises(UserError, match="is not a PNG"):
-        read_picture(path)
+        read(path)
     assert not (tmp_path / "started").exists()
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"x\.png is missing"):
-        read_picture(tmp_path / "x.png")
+        read(tmp_path / "x.png")
     with pytest.raises(UserError, match="is a folder"):
-        read_picture(tmp_path)
+        read(tmp_path)
 
 
 def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(UserError, match=f"^{path}: Not a regular file$"):
-            read_picture(path)
+            read(path)
 
 
 def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").symlink_to("x.png")
     with pytest.raises(UserError, match=r"/x\.png: Too many levels of symbolic links$"):
-        read_picture(tmp_path / "x.png")
+        read(tmp_path / "x.png")
 
 
 def test_a_file_of_a_terabyte_is_not_read_whole(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.png", Image.fromarray(shirt()))
     os.truncate(path, 1 << 40)  # sparse: on no disk
     with pytest.raises(UserError, match="more than 100,000,000 bytes"):
-        read_picture(path)
+        read(path)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -208,7 +214,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(
     path = saved(tmp_path / "x", Image.fromarray(shirt(30, 30)), format=kind)
     monkeypatch.setattr(picture, "MAX_PIXELS", 899)
     with pytest.raises(UserError, match=r"x: more than 899 pixels$"):
-        read_picture(path)
+        read(path)
 
 
 def test_a_header_that_announces_gigabytes_is_refused(tmp_path: Path) -> None:
@@ -217,7 +223,7 @@ def test_a_header_that_announces_gigabytes_is_refused(tmp_path: Path) -> None:
     content[18:26] = struct.pack("<ii", 60_000, 60_000)
     path.write_bytes(content)
     with pytest.raises(UserError, match="more than 89,478,485 pixels"):
-        read_picture(path)
+        read(path)
 
 
 def test_only_the_first_of_thousands_of_frames_is_decoded(tmp_path: Path) -> None:
@@ -228,7 +234,7 @@ def test_only_the_first_of_thousands_of_frames_is_decoded(tmp_path: Path) -> Non
     start = content.index(b"\x21\xf9", content.index(b"\x21\xf9") + 1)
     path.write_bytes(content[:start] + content[start:-1] * 50_000 + b";")
     began = time.process_time()
-    assert read_picture(path).steps[0] == "first of several frames"
+    assert read(path).steps[0] == "first of several frames"
     assert time.process_time() - began < 0.5
 
 
@@ -242,7 +248,7 @@ def test_a_compressed_text_of_a_gigabyte_is_not_unpacked(tmp_path: Path) -> None
         + struct.pack(">I", zlib.crc32(chunk)) + content[33:]
     )  # fmt: skip
     with pytest.raises(UserError, match="is damaged: Decompressed data too large"):
-        read_picture(path)
+        read(path)
 
 
 @pytest.mark.parametrize("name", pictures.SAMPLES)
@@ -253,7 +259,7 @@ def test_a_mutated_picture_gives_pixels_or_one_line(
     for content in itertools.islice(pictures.mutations(name), 25):
         path.write_bytes(content)
         try:
-            assert read_picture(path).pixels.shape == (28, 28)
+            assert read(path).pixels.shape == (28, 28)
         except UserError as error:
             assert str(error).startswith(str(path))
             assert "\n" not in str(error)
@@ -263,22 +269,22 @@ def test_a_mutated_picture_gives_pixels_or_one_line(
 @pytest.mark.parametrize("value", [0, 100, 255])
 def test_a_single_colour_is_refused(tmp_path: Path, value: int) -> None:
     with pytest.raises(UserError, match="nothing stands out"):
-        read_picture(saved(tmp_path / "x.png", Image.new("L", (50, 50), value)))
+        read(saved(tmp_path / "x.png", Image.new("L", (50, 50), value)))
 
 
 def test_an_object_that_touches_the_border_is_not_mistaken_for_the_background() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[30:, 5:55] = 250  # over 110 of the 240 pixels of the border
-    assert prepare(grey, [], "x").steps[0] == "dark background: not inverted"
+    assert trimmed(grey, [], "x", FASHION_MNIST).steps[0] == "dark background: not inverted"
     grey = np.full((60, 60), 100, np.uint8)
     grey[30:, 5:55] = 250  # the mean of the border is light, its median is not
-    assert prepare(grey, [], "x").steps[0] == "dark background: not inverted"
+    assert trimmed(grey, [], "x", FASHION_MNIST).steps[0] == "dark background: not inverted"
 
 
 def test_an_object_from_edge_to_edge_has_its_background_at_the_sides() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[:, 10:50] = 250
-    found = prepare(grey, [], "x")
+    found = trimmed(grey, [], "x", FASHION_MNIST)
     assert found.steps[:2] == ("dark background: not inverted", "trimmed to 40×60 pixels")
 
 
@@ -286,7 +292,7 @@ def test_the_background_becomes_black() -> None:
     grey = np.full((60, 60), 40, np.uint8)
     grey[10:50, 10:20] = grey[40:50, 10:50] = 240  # an L
     grey[20, 40] = 30  # noise, darker than the background
-    found = prepare(grey, [], "x")
+    found = trimmed(grey, [], "x", FASHION_MNIST)
     assert (found.pixels[:15, 12:] == 0).all()
     assert found.pixels.max() < 210
 
@@ -294,11 +300,49 @@ def test_the_background_becomes_black() -> None:
 def test_a_thin_object_keeps_one_pixel() -> None:
     grey = np.zeros((100, 100), np.uint8)
     grey[:, 50] = 250
-    assert prepare(grey, [], "x").pixels.any(0).sum() == 1
+    assert trimmed(grey, [], "x", FASHION_MNIST).pixels.any(0).sum() == 1
 
 
 def test_a_fine_pattern_becomes_grey_when_scaled_down() -> None:
     grey = np.zeros((132, 132), np.uint8)
     grey[10:122, 10:122] = np.indices((112, 112)).sum(0) % 2 * 200
-    inside = prepare(grey, [], "x").pixels[2:-2, 2:-2]
+    inside = trimmed(grey, [], "x", FASHION_MNIST).pixels[2:-2, 2:-2]
     assert np.abs(inside.astype(int) - 100).max() < 20
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 48), (48, 16), (128, 128)])
+def test_an_object_is_centred_in_images_of_any_size(height: int, width: int) -> None:
+    grey = np.full((90, 60), 255, np.uint8)
+    grey[20:60, 20:40] = 0  # twice as high as wide
+    found = trimmed(grey, [], "x", dataset(height, width)).pixels
+    assert found.shape == (height, width)
+    rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
+    scale = min(height / 40, width / 20)
+    assert (len(rows), len(columns)) == (round(40 * scale), round(20 * scale))
+    assert abs(rows[0] - (height - 1 - rows[-1])) <= 1
+    assert abs(columns[0] - (width - 1 - columns[-1])) <= 1
+
+
+@pytest.mark.parametrize("rule", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_a_data_set_of_pictures_are_resized_by_its_rule(
+    tmp_path: Path, rule: Resize, channels: int
+) -> None:
+    colours = np.full((30, 60, 3), (10, 90, 250), np.uint8)
+    colours[:, :30] = (200, 40, 20)
+    path = saved(tmp_path / "x.png", Image.fromarray(colours))
+    pictures = dataset(16, 24, channels, preparation=rule)
+    found = read(path, pictures)
+    image, _, _ = decode(path.read_bytes(), "x", pictures.channels)
+    assert np.array_equal(found.pixels, resized(image, 16, 24, rule))
+    assert found.pixels.shape == pictures.shape
+    name = {"stretch": "stretched", "pad": "padded", "crop": "cropped"}[rule]
+    assert found.steps[-1] == f"{name} to 24×16 pixels"
+    assert ("colour: converted to grey" in found.steps) == (channels == 1)
+
+
+def test_a_picture_of_the_right_size_and_a_single_colour_stays_unchanged(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.png", Image.new("RGB", (24, 16), "red"))
+    found = read(path, dataset(16, 24, 3, preparation="pad"))
+    assert (found.pixels == (255, 0, 0)).all()
+    assert found.steps == ()

@@ -12,11 +12,12 @@ from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
+from sidebyside.core.files import write_json
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.picture import LIGHT
-from sidebyside.serving.predict import best_models, probability_table
-from tests.support.datasets import CLASS_NAMES
+from sidebyside.serving.predict import best_models, probability_table, require_same_data
+from tests.support.datasets import CLASS_NAMES, dataset
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -28,11 +29,50 @@ def test_the_most_probable_class_over_all_models_comes_first() -> None:
     mlp, cnn = np.full(10, 0.05, np.float32), np.full(10, 0.02, np.float32)
     mlp[3], mlp[6], cnn[6] = 0.35, 0.3, 0.82
     header, first, *_, last = probability_table(
-        {"mlp-original-1": mlp, "cnn-augmented-1": cnn}
+        {"mlp-original-1": mlp, "cnn-augmented-1": cnn}, CLASS_NAMES
     ).splitlines()
     assert header.split() == ["mlp-original-1", "cnn-augmented-1"]
     assert first.split() == ["Shirt", "30.0%", "██████", "82.0%", "█" * 16]
     assert last.split() == ["prediction", "Dress", "Shirt"]
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(2, 2), (11, 11), (12, 11), (200, 11)])
+def test_the_table_is_short_for_any_number_of_classes(classes: int, rows: int) -> None:
+    probabilities = np.arange(classes, dtype=np.float32)
+    probabilities /= probabilities.sum()
+    names = [f"class {label}" for label in range(classes)]
+    lines = probability_table({"cnn-original-1": probabilities}, names).splitlines()
+    assert len(lines) == rows + 2
+    assert lines[1].startswith(f"class {classes - 1} ")
+    if classes > rows:
+        rest = probabilities[: classes - 10].sum()
+        assert lines[-2].split()[:3] == [f"{classes - 10}", "others", f"{rest:.1%}"]
+    assert lines[-1].split() == ["prediction", "class", f"{classes - 1}"]
+
+
+def test_class_names_of_any_script_are_escaped_shortened_and_aligned() -> None:
+    names = ("\u732b", "a\x1b[2J\nb", "n" * 200, "\u202ecat", "e\u0301t\u00e9")
+    probabilities = np.array([0.4, 0.3, 0.1, 0.1, 0.1], np.float32)
+    _, *lines, _ = probability_table({"mlp-original-1": probabilities}, names).splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        *("\u732b", r"a\x1b[2J\nb", "n" * 29 + "\u2026", r"\u202ecat", names[4]),
+    ]
+    # The first name is one character of two columns, the last has one without a column.
+    assert [line.index("%") for line in lines] == [
+        lines[1].index("%") + shift for shift in (-1, 0, 0, 0, 1)
+    ]
+
+
+def test_a_model_of_another_data_set_is_named(tmp_path: Path) -> None:
+    name = ModelName("mlp", "original", 1)
+    paths = Paths(tmp_path)
+    here = dataset(name="digits")
+    for digest, good in ((here.splits["val"].sha256, True), ("ab" * 32, False)):
+        write_json(paths.training(name) / "model.json", {"data_sha256": {"val": digest}})
+        if good:
+            require_same_data(paths, name, here)
+    with pytest.raises(UserError, match=r"^mlp-original-1 was not trained on the present digits "):
+        require_same_data(paths, name, here)
 
 
 def test_the_model_with_the_best_validation_accuracy_represents_its_architecture(

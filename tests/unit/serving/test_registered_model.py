@@ -12,6 +12,9 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import sha256
+from sidebyside.tracking.logged_models import dataset_record
+from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
+from tests.support.datasets import FASHION_MNIST
 
 IMPORTED = pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # by MLflow
 
@@ -48,6 +51,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Without the objects that keras-tuner registers: MLflow would pickle them.
     with patch.dict(keras.saving.get_custom_objects(), clear=True):
         mlflow.tensorflow.save_model(keras.Sequential(layers), folder, pip_requirements=[])
+    (folder / "data/dataset.json").write_bytes(dataset_record(FASHION_MNIST))
     return folder
 
 
@@ -56,19 +60,23 @@ def saved(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "saved"))
 
 
-def load(folder: Path, digest: str | None = None) -> None:
-    """Load a saved model, whose file has a digest; by default, the right one."""
+def load(folder: Path, **digests: str) -> None:
+    """Load a saved model, whose files have digests; by default, the right ones."""
     from sidebyside.serving.registered_model import load_registered
 
-    digest = digest or sha256(folder / "data/model.keras")
-    images = np.zeros((2, 28, 28), np.uint8)
-    assert load_registered(str(folder), digest).predict(images, verbose=0).shape == (2, 10)
+    for tag, file in ((FILE_TAG, "data/model.keras"), (DATASET_TAG, "data/dataset.json")):
+        if tag not in digests:
+            digests[tag] = sha256(folder / file)
+    model, dataset = load_registered(str(folder), digests)
+    images = np.zeros((2, *dataset.shape), np.uint8)
+    assert dataset == FASHION_MNIST
+    assert model.predict(images, verbose=0).shape == (2, 10)
 
 
-def refusal(folder: Path, digest: str | None = None) -> str:
+def refusal(folder: Path, **digests: str) -> str:
     """Return why a saved model is not served, in one line."""
     with pytest.raises(UserError) as caught:
-        load(folder, digest)
+        load(folder, **digests)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"{folder} cannot be served: ")
@@ -95,7 +103,7 @@ def test_only_the_keras_file_of_a_model_is_loaded(saved: Path, tmp_path: Path) -
 @IMPORTED
 @pytest.mark.usefixtures("_own_setting")
 def test_another_model_than_the_evaluated_one_is_refused(saved: Path) -> None:
-    message = refusal(saved, "0" * 64)
+    message = refusal(saved, file_sha256="0" * 64)
     assert message.startswith("data/model.keras is not the file that was evaluated: run `make ba")
 
 
@@ -112,8 +120,28 @@ def test_a_file_that_is_not_a_model_is_refused(saved: Path) -> None:
 @pytest.mark.usefixtures("_own_setting")
 def test_a_model_without_its_file_is_refused(saved: Path) -> None:
     (saved / "data/model.keras").unlink()
-    message = refusal(saved, "0" * 64)
+    message = refusal(saved, file_sha256="0" * 64)
     assert message.startswith("it has no file data/model.keras: run `make backfill`; if that")
+
+
+@pytest.mark.slow
+@IMPORTED
+@pytest.mark.usefixtures("_own_setting")
+def test_a_model_without_the_evaluated_record_of_its_data_set_is_refused(saved: Path) -> None:
+    record = saved / "data/dataset.json"
+    names = record.read_text()
+    record.write_text(names.replace("Shirt", "Trousers"))
+    message = refusal(saved, dataset_sha256="0" * 64)
+    assert message.startswith("data/dataset.json is not the file that was evaluated: run `make ba")
+    record.write_text(names.replace("height", "size"))
+    assert refusal(saved).startswith("data/dataset.json: height: is missing; size: unknown")
+    with record.open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    message = refusal(saved, dataset_sha256="0" * 64)
+    assert message == "data/dataset.json is larger than 1 MiB"
+    record.unlink()
+    message = refusal(saved, dataset_sha256="0" * 64)
+    assert message.startswith("it has no file data/dataset.json: run `make backfill`")
 
 
 @pytest.mark.slow
@@ -122,7 +150,7 @@ def test_a_model_without_its_file_is_refused(saved: Path) -> None:
 def test_a_file_larger_than_any_model_is_not_downloaded(saved: Path) -> None:
     with (saved / "data/model.keras").open("wb") as file:
         file.truncate(1 << 40)  # sparse
-    assert refusal(saved, "0" * 64) == "data/model.keras is larger than 4 GiB"
+    assert refusal(saved, file_sha256="0" * 64) == "data/model.keras is larger than 4,096 MiB"
 
 
 @pytest.mark.slow
@@ -137,4 +165,4 @@ def test_a_missing_model_is_named(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(UserError, match=f"^{uri} cannot be served: [^\n]*$"):
-        load_registered(uri, "0" * 64)
+        load_registered(uri, dict.fromkeys((FILE_TAG, DATASET_TAG), "0" * 64))

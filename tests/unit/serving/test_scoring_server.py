@@ -15,7 +15,9 @@ import uvicorn
 from numpy.typing import NDArray
 
 from sidebyside.serving import scoring_server
-from sidebyside.serving.scoring_server import MAXIMUM_REQUESTS, MAXIMUM_SIZE, create_server
+from sidebyside.serving.request_body import MAXIMUM_SIZE
+from sidebyside.serving.scoring_server import MAXIMUM_REQUESTS, create_server
+from tests.support.datasets import FASHION_MNIST
 
 BLACK = [[[0] * 28] * 28]
 JSON = {"Content-Type": "application/json"}
@@ -62,7 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         raise RuntimeError("a secret of the server")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = create_server(predict, "1.2.3", body_seconds=LIMIT)
+        running = create_server(predict, FASHION_MNIST, "1.2.3", body_seconds=LIMIT)
         made = Server(running, listener.getsockname(), allowed)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -94,6 +96,13 @@ def test_health_and_version_are_answered(server: Server) -> None:
     for path, text in (("ping", "\n"), ("health", "\n"), ("version", "1.2.3")):
         answer = requests.get(f"{server.url}/{path}", timeout=20)
         assert (answer.status_code, answer.text) == (200, text)
+
+
+def test_the_names_of_the_classes_are_answered_in_the_order_of_the_probabilities(
+    server: Server,
+) -> None:
+    answer = requests.get(f"{server.url}/classes", timeout=20)
+    assert tuple(answer.json()) == FASHION_MNIST.class_names
 
 
 def test_every_error_is_json_with_a_reason(server: Server) -> None:

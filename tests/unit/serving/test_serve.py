@@ -12,6 +12,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.serving import serve
 from sidebyside.serving.serve import address, bind, champion
 from tests.support.ports import free_port
+from tests.support.stores import REGISTERED
 
 if TYPE_CHECKING:
     pass
@@ -47,7 +48,7 @@ def test_a_port_out_of_range_is_refused_before_the_registry_is_asked(
 
 def test_serving_before_the_first_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model is registered yet: run `make repro backfill`"):
-        champion(tmp_path, "fashion-mnist-cnn")
+        champion(tmp_path, REGISTERED["cnn"])
     assert not list(tmp_path.iterdir())
 
 
@@ -56,4 +57,4 @@ def test_an_unreachable_registry_is_named_without_its_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     with pytest.raises(UserError, match=r"^MLflow at http://127\.0\.0\.1:9 cannot be reached \("):
-        champion(tmp_path, "fashion-mnist-cnn")
+        champion(tmp_path, REGISTERED["cnn"])

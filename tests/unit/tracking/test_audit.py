@@ -11,7 +11,9 @@ from sidebyside.core.errors import UserError
 from sidebyside.tracking import audit
 from sidebyside.tracking.audit import all_runs, find_faults
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH, TRAINING
+from sidebyside.tracking.views import training_experiment
+from tests.support.datasets import dataset
+from tests.support.stores import SEARCH, TRAINING
 
 TAGS = {
     "key": "k",
@@ -20,6 +22,7 @@ TAGS = {
     "dvc.lock": "d",
     "requirements.lock": "r",
     "machine.fingerprint": "f",
+    "dataset": TRAINING.name,
     "seed": "1",
     "data.train": "t",
     "data.val": "v",
@@ -54,6 +57,14 @@ def test_a_complete_run_has_no_faults() -> None:
 @pytest.mark.parametrize("tag", [tag for tag in TAGS if tag != "git.dirty"])
 def test_a_missing_tag_is_a_fault(tag: str) -> None:
     assert find_faults(TRAINING.name, run({tag: None})) == [f"no {tag}"]
+
+
+def test_the_models_of_every_data_set_are_checked() -> None:
+    other = training_experiment(dataset(name="icons")).name
+    bare = run({"dataset": other})
+    bare.outputs = None
+    assert find_faults(other, bare) == ["no model"]
+    assert find_faults(f"{other}-replications", bare) == []
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,15 @@ from sidebyside.tracking.backfill import (
     first_executions,
     parse_table,
     read_evaluation,
-    rerun,
     status_of,
 )
 from sidebyside.tracking.origin import Origin
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import tuning
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH
 from tests.support.bad_servers import Answer, answering
-from tests.support.datasets import CLASS_NAMES, dataset
-from tests.support.stores import runs_of
+from tests.support.datasets import CLASS_NAMES, FASHION_MNIST
+from tests.support.stores import SEARCH, runs_of
 
 
 def test_an_outage_during_the_backfill_is_an_error_of_one_line(
@@ -95,23 +93,6 @@ def test_an_evaluation_with_other_settings_than_params_yaml_is_not_logged(
     else:
         with pytest.raises(UserError, match="other settings or models than params"):
             read_evaluation(paths, asked, names)
-
-
-def test_advice_names_the_stage_of_a_file_that_its_record_contradicts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("", "replications"):
-        root = tmp_path / name
-        root.mkdir(exist_ok=True)
-        (root / "dvc.yaml").write_text("stages: {}\n")
-        assert rerun(root / "a/b.csv").endswith(" repro`")
-        (root / "dvc.lock").write_text(
-            "schema: '2.0'\nstages:\n  tune@mlp: {cmd: c, outs: [{path: a, md5: abc.dir}]}\n"
-        )
-    command = "repro --force --single-item tune@mlp`"
-    assert rerun(tmp_path / "a/b.csv") == f"run `dvc {command}"
-    assert rerun(tmp_path / "replications/a/b.csv") == f"run `dvc --cd replications {command}"
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -186,7 +167,7 @@ def test_a_search_is_logged_if_every_complete_trial_has_its_curves(
     write_csv(tmp_path / "trials.csv", header, [[1, 1, 1, 0.9, 0.4], [2, 1, 1, "", ""]])
     columns, histories = ["trial", "execution", *HISTORY_COLUMNS], tmp_path / "histories.csv"
     write_csv(histories, columns, [[1, 1, *[1] * len(HISTORY_COLUMNS)]])
-    search = tuning("mlp", Origin("tune@mlp", "k", {"fingerprint": "f"}), record)
+    search = tuning(FASHION_MNIST, "mlp", Origin("tune@mlp", "k", {"fingerprint": "f"}), record)
     if missing:
         with pytest.raises(UserError, match=r"histories\.csv lacks trial 2: run `dvc"):
             backfill_search(root, search, tmp_path, histories)
@@ -226,11 +207,11 @@ def test_class_counts_follow_the_training_data(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
     rows = [[name, 5, 2] for name in CLASS_NAMES]
     write_csv(paths.report("preprocess") / "classes.csv", ["class", "train", "val"], rows)
-    write_json(paths.dataset, dataset().model_dump(mode="json"))
     more = dict.fromkeys(CLASS_NAMES, 9)
     write_json(paths.report("augment") / "summary.json", {"classes": more})
     original, augmented = (
-        class_counts(paths, ModelName("mlp", data, 1)) for data in ("original", "augmented")
+        class_counts(paths, FASHION_MNIST, ModelName("mlp", data, 1))
+        for data in ("original", "augmented")
     )
     val = dict.fromkeys(CLASS_NAMES, 2)
     assert original == {"original": dict.fromkeys(CLASS_NAMES, 5), "val": val}

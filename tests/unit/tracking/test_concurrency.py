@@ -18,8 +18,8 @@ from sidebyside.tracking.index import Index
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import Store, open_store
-from sidebyside.tracking.views import SEARCH, TRAINING, Experiment
-from tests.support.stores import client_of, points_of, runs_of
+from sidebyside.tracking.views import Experiment
+from tests.support.stores import SEARCH, TRAINING, client_of, points_of, runs_of
 
 CURVE = [(epoch, epoch / 10) for epoch in range(1, 4)]
 

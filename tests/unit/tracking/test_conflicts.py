@@ -81,7 +81,7 @@ def test_a_conflict_that_stays_is_raised(
         "(sqlite3.OperationalError) table experiments already exists",
         "(psycopg2.errors.DeadlockDetected) deadlock detected",
         "BAD_REQUEST: (sqlite3.IntegrityError) UNIQUE constraint failed: inputs.source_id",
-        "Model Version creation error (name=fashion-mnist-cnn). Giving up after 3 attempts.",
+        "Model Version creation error (name=digits-cnn). Giving up after 3 attempts.",
     ],
 )
 def test_conflicts_are_known_by_the_messages_of_databases(message: str) -> None:

@@ -11,8 +11,7 @@ import pytest
 from sidebyside.tracking.index import Index
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import client_of, content, points_of, runs_of
+from tests.support.stores import TRAINING, client_of, content, points_of, runs_of
 
 HISTORY = [{"epoch": epoch, "loss": 1 / epoch, "accuracy": epoch / 9} for epoch in (1, 2, 3)]
 

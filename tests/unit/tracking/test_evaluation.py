@@ -7,7 +7,7 @@ from sidebyside.evaluation.intervals import Interval
 from sidebyside.evaluation.metrics import METRICS, ClassScores
 from sidebyside.evaluation.results import evaluate_model
 from sidebyside.tracking.evaluation import card
-from tests.support.datasets import CLASS_NAMES
+from tests.support.datasets import CLASS_NAMES, FASHION_MNIST
 
 
 def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
@@ -32,7 +32,8 @@ def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() ->
                 ClassScores(name, rank / 10, 1 - rank / 10, f1[name], 1)
                 for rank, name in enumerate(CLASS_NAMES)
             ),
-        )
+        ),
+        FASHION_MNIST,
     )
     assert (
         "the augmented training data of Fashion-MNIST, seed 3; the best of its architecture by"

@@ -14,9 +14,8 @@ from sidebyside.core.errors import UserError
 from sidebyside.tracking import failures, guard
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import TRAINING
 from tests.support.bad_servers import Answer, answering
-from tests.support.stores import runs_of
+from tests.support.stores import DIGESTS, REGISTERED, TRAINING, runs_of
 
 CREDENTIALS = (
     "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
@@ -198,7 +197,7 @@ def test_a_registry_at_another_address_that_fails_costs_only_the_champion(
     root = Path(shutil.copytree(with_model, tmp_path / "project"))
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry)
     with open_run(root, TRAINING, "mlp-original-1", "k") as run:
-        run.register("fashion-mnist-mlp", 0.9, "ab" * 32)
+        run.register(REGISTERED["mlp"], 0.9, DIGESTS)
     warning, lost = capsys.readouterr().err.splitlines()
     assert warning.startswith(f"warning: the model registry of MLflow at {registry} fails (")
     assert lost.startswith("not logged to MLflow: mlp-original-1: 1 champion;")

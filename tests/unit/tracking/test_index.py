@@ -6,7 +6,7 @@ import pytest
 from sidebyside.tracking.index import Index, all_runs
 from sidebyside.tracking.runs import open_child, open_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH, TRAINING
+from tests.support.stores import SEARCH, TRAINING
 
 
 def test_runs_are_found_by_key_and_parent(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,7 @@ from sidebyside.tracking import local_store
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import client_of, runs_of
+from tests.support.stores import REGISTERED, SEARCH, TRAINING, client_of, runs_of
 from tests.support.tracking_process import start
 
 # Creation.
@@ -127,7 +126,7 @@ def test_the_champion_loads_from_another_working_directory(
     notebooks.mkdir()
     monkeypatch.chdir(notebooks)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
-    loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
+    loaded = mlflow.pyfunc.load_model(f"models:/{REGISTERED['mlp']}@champion")
     expected = model.predict(pixels, batch_size=32, verbose=0)
     assert (loaded.predict(pixels) == expected).all()
     assert not list(notebooks.iterdir())
@@ -150,7 +149,7 @@ def test_locations_follow_the_project(project: Path, tmp_path: Path, how: str) -
         assert found
         assert all(Path(location).is_relative_to(target / "mlruns") for location in found)
     client = client_of(target)
-    version = client.get_model_version_by_alias("fashion-mnist-mlp", "champion")
+    version = client.get_model_version_by_alias(REGISTERED["mlp"], "champion")
     logged = client.get_logged_model(str(version.source).removeprefix("models:/"))
     assert (Path(logged.artifact_location) / "MLmodel").is_file()
     (new,) = [one for one in runs_of(target) if one.info.run_id == run.run_id]
@@ -181,7 +180,7 @@ def test_similar_names_of_experiments_are_not_confused(root: Path, tmp_path: Pat
     target = root.rename(tmp_path / "a project b")
     assert local_store.relocate(target)
     names = {Path(location).name for location in locations(target)["experiments"]}
-    assert names == {"0", "fashion-mnist", "fashion-mnist-search"}
+    assert names == {"0", TRAINING.name, SEARCH.name}
 
 
 def test_a_project_without_a_store_gets_none(tmp_path: Path) -> None:

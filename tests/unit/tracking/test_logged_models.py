@@ -12,8 +12,8 @@ from sidebyside.tracking.local_store import relocate
 from sidebyside.tracking.logged_models import KERAS_FILE, Images
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import client_of, points_of, runs_of
+from tests.support.datasets import FASHION_MNIST
+from tests.support.stores import DIGESTS, REGISTERED, TRAINING, client_of, points_of, runs_of
 
 
 @pytest.mark.slow
@@ -23,7 +23,7 @@ def test_a_model_has_its_signature_example_and_predictions(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{with_model / 'mlflow.db'}")
-    loaded = mlflow.pyfunc.load_model("models:/fashion-mnist-mlp@champion")
+    loaded = mlflow.pyfunc.load_model(f"models:/{REGISTERED['mlp']}@champion")
     predicted = loaded.predict(pixels)
     assert (predicted == model.predict(pixels, batch_size=32, verbose=0)).all()
     assert predicted.dtype == np.float32
@@ -62,7 +62,7 @@ def test_a_model_has_the_scores_of_its_epoch_and_of_the_test(with_model: Path) -
 def test_a_resumed_run_gets_no_second_model(root: Path, model: Any, pixels: Images) -> None:
     for _ in range(2):
         with contextlib.suppress(ZeroDivisionError), open_run(root, TRAINING, "run", "k") as run:
-            run.log_model(model, pixels[:1], step=0)
+            run.log_model(model, FASHION_MNIST, pixels[:1], step=0)
             raise ZeroDivisionError
     (found,) = runs_of(root)
     assert len(found.outputs.model_outputs) == 1
@@ -81,7 +81,7 @@ def test_an_incomplete_model_of_a_killed_process_is_replaced(
         Path(half.artifact_location).mkdir(parents=True)
         raise ZeroDivisionError
     with open_run(root, TRAINING, "run", "k") as run:
-        run.log_model(model, pixels[:1], step=0)
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=0)
     (found,) = runs_of(root)
     (output,) = found.outputs.model_outputs
     assert output.model_id != half.model_id
@@ -129,12 +129,12 @@ def test_lost_and_altered_files_of_a_model_are_logged_again(
     elif damage == "tag":
         client_of(copied).set_logged_model_tags(logged.parents[2].name, {"files": "[]"})
     with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
-        run.log_model(file, pixels[:1], step=1)
+        run.log_model(file, FASHION_MNIST, pixels[:1], step=1)
     assert run.added == ({} if damage == "nothing" else {"model": 1})
     assert not run.missed
     assert logged.read_bytes() == file.read_bytes()
     assert (logged.parents[1] / "MLmodel").is_file()
-    (version,) = client_of(copied).search_model_versions("name = 'fashion-mnist-mlp'")
+    (version,) = client_of(copied).search_model_versions(f"name = '{REGISTERED['mlp']}'")
     assert version.source == f"models:/{logged.parents[2].name}"
 
 
@@ -145,10 +145,10 @@ def test_a_deleted_model_is_logged_and_registered_again(
     (output,) = runs_of(copied)[0].outputs.model_outputs
     client_of(copied).delete_logged_model(output.model_id)
     with open_run(copied, TRAINING, "mlp-original-1", "k") as run:
-        run.log_model(model, pixels[:1], step=1)
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=1)
     with reopen_run(copied, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
-        run.register("fashion-mnist-mlp", 0.9, "ab" * 32)
-    version = client_of(copied).get_model_version_by_alias("fashion-mnist-mlp", "champion")
+        run.register(REGISTERED["mlp"], 0.9, DIGESTS)
+    version = client_of(copied).get_model_version_by_alias(REGISTERED["mlp"], "champion")
     assert version.source != f"models:/{output.model_id}"
     loaded = client_of(copied).get_logged_model(str(version.source).removeprefix("models:/"))
     assert {metric.key for metric in loaded.metrics or ()} >= {"val_accuracy"}

@@ -4,10 +4,9 @@ import pytest
 
 from sidebyside.tracking.origin import Origin, find_origin, log_inputs, origin_tags
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import TRAINING
 from sidebyside.workflow import provenance
 from sidebyside.workflow.provenance import Source
-from tests.support.stores import runs_of
+from tests.support.stores import TRAINING, runs_of
 
 STAGE = "train@mlp-original-1"
 
@@ -39,8 +38,9 @@ def test_outputs_without_provenance_are_identified_by_their_digests(
 def test_tags_have_the_commit_of_the_provenance() -> None:
     commit = "ab" * 20
     origin = Origin(STAGE, "k", {"threads": "2"}, Source(commit, dirty=True, experiment="probe"))
-    assert origin_tags(origin, {"val": "d"}) == {
+    assert origin_tags(origin, "digits", {"val": "d"}) == {
         "stage": STAGE,
+        "dataset": "digits",
         "mlflow.source.name": "train.py",
         "data.val": "d",
         "machine.threads": "2",
@@ -52,7 +52,7 @@ def test_tags_have_the_commit_of_the_provenance() -> None:
 
 
 def test_tags_of_a_run_in_progress_leave_the_commit_to_the_run() -> None:
-    assert "git.commit" not in origin_tags(Origin(STAGE, "k", {}), {})
+    assert "git.commit" not in origin_tags(Origin(STAGE, "k", {}), "digits", {})
 
 
 def test_parameters_and_data_sets_are_logged(root: Path) -> None:

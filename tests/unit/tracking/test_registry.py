@@ -8,30 +8,30 @@ from mlflow import MlflowClient
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.registry import register
 from sidebyside.tracking.runs import open_run, reopen_run
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import DIGEST, client_of
+from tests.support.datasets import FASHION_MNIST
+from tests.support.stores import DIGESTS, REGISTERED, TRAINING, client_of
 
 
 @pytest.mark.slow
 def test_a_champion_is_registered_once_and_replaced_only_by_a_model_as_good(
     with_model: Path, model: Any, pixels: Images
 ) -> None:
-    name = "fashion-mnist-mlp"
+    name = REGISTERED["mlp"]
     client = client_of(with_model)
     (version,) = client.search_model_versions(f"name = '{name}'")
     assert version.description == "0.9 on validation"
     with open_run(with_model, TRAINING, "mlp-original-2", "k2") as run:
-        run.log_model(model, pixels[:1], step=0)
-        run.register(name, 0.89, DIGEST)
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=0)
+        run.register(name, 0.89, DIGESTS)
         assert client.get_model_version_by_alias(name, "champion").version == version.version
-        run.register(name, 0.9, DIGEST)
+        run.register(name, 0.9, DIGESTS)
     second = client.get_model_version_by_alias(name, "champion")
     assert second.run_id == run.run_id
     # A score that somebody edited in the UI and that is not a number is below every score.
     client.set_model_version_tag(name, second.version, "val_accuracy", "90 %")
     with reopen_run(with_model, TRAINING, "mlp-original-1", "k", evaluated="e") as run:
         assert run.complete
-        run.register(name, 0.92, DIGEST, "again")  # works on a complete run too
+        run.register(name, 0.92, DIGESTS, "again")  # works on a complete run too
     assert client.get_model_version_by_alias(name, "champion").version == version.version
     assert len(client.search_model_versions(f"name = '{name}'")) == 2
     assert second.run_id
@@ -71,14 +71,14 @@ def test_a_registration_at_the_same_time_does_not_move_the_champion_back(
     models = [logged_model(other, run_id) for _ in scores]
 
     def meanwhile() -> None:
-        register(other, NAME, models[1], run_id, scores[1], DIGEST, "")
+        register(other, NAME, models[1], run_id, scores[1], DIGESTS, "")
 
     client = interrupted(root, "set_registered_model_alias", meanwhile)
-    register(client, NAME, models[0], run_id, scores[0], DIGEST, "")
+    register(client, NAME, models[0], run_id, scores[0], DIGESTS, "")
     champion = other.get_model_version_by_alias(NAME, "champion")
-    assert champion.tags == {"val_accuracy": "0.95", "file_sha256": DIGEST}
+    assert champion.tags == {"val_accuracy": "0.95", **DIGESTS}
     for model, score in zip(models, scores, strict=True):  # in the next run, in either order
-        register(other, NAME, model, run_id, score, DIGEST, "")
+        register(other, NAME, model, run_id, score, DIGESTS, "")
         assert other.get_model_version_by_alias(NAME, "champion").version == champion.version
 
 
@@ -91,10 +91,10 @@ def test_a_model_that_two_processes_register_at_the_same_time_has_one_version(
     model = logged_model(other, run_id)
 
     def meanwhile() -> None:
-        register(other, NAME, model, run_id, 0.9, DIGEST, "card")
+        register(other, NAME, model, run_id, 0.9, DIGESTS, "card")
 
     client = interrupted(root, "create_model_version", meanwhile)
-    register(client, NAME, model, run_id, 0.9, DIGEST, "card")
+    register(client, NAME, model, run_id, 0.9, DIGESTS, "card")
     (version,) = other.search_model_versions(f"name = '{NAME}'")
     champion = other.get_model_version_by_alias(NAME, "champion")
     assert champion.version == version.version
@@ -109,6 +109,6 @@ def test_an_older_model_as_good_as_the_champion_does_not_replace_it(
     run_id = client.create_run("1").info.run_id
     older, newer = (logged_model(client, run_id) for _ in range(2))
     for model in (older, newer, older):
-        register(client, NAME, model, run_id, 0.9, DIGEST, "")
+        register(client, NAME, model, run_id, 0.9, DIGESTS, "")
     champion = client.get_model_version_by_alias(NAME, "champion")
     assert champion.source == f"models:/{newer}"

@@ -8,8 +8,7 @@ import pytest
 
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import TRAINING
-from tests.support.stores import points_of, runs_of
+from tests.support.stores import TRAINING, points_of, runs_of
 
 
 def test_parameters_metrics_artifacts_and_data_are_logged(root: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import SEARCH, TRAINING
 from sidebyside.workflow import provenance
-from tests.support.stores import client_of, points_of, runs_of
-from tests.support.tracking_process import SOURCES, start, wait_until_ready
+from tests.support.datasets import FASHION_MNIST
+from tests.support.stores import SEARCH, TRAINING, client_of, points_of, runs_of
+from tests.support.tracking_process import PROJECT, start, wait_until_ready
 
 # Keys.
 
@@ -260,7 +260,7 @@ def test_a_lost_model_is_not_marked_as_complete(
     root: Path, model: Any, pixels: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_run(root, TRAINING, "run", "k") as run:
-        run.log_model(model, pixels[:1], step=1)
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=1)
         shutil.rmtree(root / "mlruns" / TRAINING.name / "models")
     assert "run: 1 model;" in capsys.readouterr().err
     assert not is_marked(root)
@@ -404,5 +404,5 @@ def test_the_store_of_the_environment_is_used(
 
 def test_importing_the_module_does_not_import_mlflow() -> None:
     code = "import sys, sidebyside.tracking.runs; sys.exit('mlflow' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

@@ -13,8 +13,7 @@ from sidebyside.tracking import local_store
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import open_store, store_root
-from sidebyside.tracking.views import SEARCH, TRAINING
-from tests.support.stores import DIGEST, client_of, runs_of
+from tests.support.stores import DIGESTS, REGISTERED, SEARCH, TRAINING, client_of, runs_of
 from tests.support.tracking_process import start
 
 # Experiments.
@@ -140,7 +139,7 @@ def test_an_unreachable_server_is_reported_once_and_delays_nothing(
     before = time.monotonic()
     with reopen_run(root, TRAINING, "run", "k2", evaluated="e") as run:
         run.log_parameters({"dropout": 1})
-        run.register("fashion-mnist-mlp", 0.9, DIGEST)
+        run.register(REGISTERED["mlp"], 0.9, DIGESTS)
     assert time.monotonic() - before < 0.5
     output = capfd.readouterr()
     assert output.out == ""

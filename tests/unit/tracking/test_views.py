@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.tracking.views import SEARCH, TRAINING, Experiment, view_tags
+from sidebyside.tracking.views import Experiment, view_tags
 from study.tracking import REPLICATIONS
-from tests.support.stores import client_of
+from tests.support.stores import SEARCH, TRAINING, client_of
 
 
 def test_the_description_links_to_a_view_of_the_main_columns(root: Path) -> None:

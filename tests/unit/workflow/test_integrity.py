@@ -8,7 +8,7 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.workflow import provenance
-from sidebyside.workflow.integrity import changed_outputs, require_inputs, require_unchanged
+from sidebyside.workflow.integrity import changed_outputs, require_inputs, require_unchanged, rerun
 from tests.support.dvc_project import COPY, MODEL, change, mend, new_project
 
 EVALUATE = {
@@ -88,3 +88,20 @@ def test_a_folder_stands_for_the_outputs_in_it(project: Path) -> None:
     with pytest.raises(UserError) as error:
         require_unchanged(project, ["models"])
     mend(str(error.value))
+
+
+def test_advice_names_the_stage_of_a_file_that_its_record_contradicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("", "replications"):
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        (root / "dvc.yaml").write_text("stages: {}\n")
+        assert rerun(root / "a/b.csv").endswith(" repro`")
+        (root / "dvc.lock").write_text(
+            "schema: '2.0'\nstages:\n  tune@mlp: {cmd: c, outs: [{path: a, md5: abc.dir}]}\n"
+        )
+    command = "repro --force --single-item tune@mlp`"
+    assert rerun(tmp_path / "a/b.csv") == f"run `dvc {command}"
+    assert rerun(tmp_path / "replications/a/b.csv") == f"run `dvc --cd replications {command}"
