@@ -13,7 +13,7 @@ from sidebyside.config.paths import Paths
 from sidebyside.core.files import keep_only
 from sidebyside.data.local_data import copy_local, unused_note
 from sidebyside.data.sources import fetch
-from sidebyside.workflow import command, copies, stage
+from sidebyside.workflow import command, stage
 
 
 def main() -> None:
@@ -21,7 +21,6 @@ def main() -> None:
     command.parser(__doc__).parse_args()
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
-    copies.link_local_data(copies.original(paths.root), paths.root)
     print(f"download: {fill(paths, parameters.dataset, parameters.download.timeout)}")
 
 

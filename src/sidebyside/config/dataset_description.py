@@ -13,7 +13,14 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from ruamel.yaml import YAML
 
 from sidebyside.config.dataset import ClassNames, Name, Preparation, Side
-from sidebyside.config.validation import BUILT_IN, OWN, StrictModel, Text
+from sidebyside.config.validation import (
+    BUILT_IN,
+    ONE_VALUE,
+    OWN,
+    VALUE_PER_LAYER,
+    StrictModel,
+    Text,
+)
 
 FOLDER = "data/local"  # of the user's own data
 TEST_FRACTION = 0.2  # share of each class, where a data set has no test split and `test` is missing
@@ -101,7 +108,14 @@ class OwnData(Description):
     size: Annotated[tuple[Side, Side], Field(strict=False)] | None = None  # height, width
     channels: Literal[1, 3] | None = None  # required for pictures
     resize: Preparation = "pad"
-    class_names: ClassNames | Text | None = None  # or a text file with a name per line
+    # In the order of the labels, or a text file with a name per line.
+    class_names: (
+        Annotated[
+            Annotated[Text, Tag(ONE_VALUE)] | Annotated[ClassNames, Tag(VALUE_PER_LAYER)],
+            Discriminator(lambda value: ONE_VALUE if isinstance(value, str) else VALUE_PER_LAYER),
+        ]
+        | None
+    ) = None
     group: Text | None = None  # pictures: regular expression on the path below the class's folder
     list: Text | None = None  # pictures: CSV with the columns file, label, split, group
     unreadable: Literal["refuse", "skip"] = "refuse"  # pictures

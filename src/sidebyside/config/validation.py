@@ -38,7 +38,7 @@ def explain(error: ValidationError, prefix: str = "") -> str:
     """
     parts = []
     problems = error.errors(include_url=False)
-    parents = {problem["loc"][:-1] for problem in problems}
+    parents = {problem["loc"][:-1] for problem in problems if problem["loc"]}
     for problem in problems:
         if problem["type"] == "too_short" and problem["loc"] in parents:
             continue  # invalid items do not count, and they have errors of their own

@@ -1,10 +1,11 @@
 """Get the published files from the first source that provides them intact."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sidebyside.config.dataset_description import RawFile, Source
+from sidebyside.config.dataset_description import FOLDER, RawFile, Source
 from sidebyside.core.errors import UserError, printable
 from sidebyside.core.files import open_regular, write_atomically, write_bytes
 from sidebyside.data import debian, npm
@@ -62,8 +63,10 @@ def fetch(
             contents = _get(source, timeout, root, files)
         except SourceError as reason:
             line = printable(f"{describe(source)}: {' '.join(str(reason).split())}")
-            report(line)
-            if source.folder and not isinstance(reason, SourceNotFoundError):
+            missing = isinstance(reason, SourceNotFoundError)
+            if not (missing and source.folder and source.folder.startswith(FOLDER)):
+                report(line)
+            if source.folder and not missing:
                 damaged.append(line)
             continue
         with write_atomically():
@@ -140,6 +143,10 @@ def _from_folder(folder: Path, file: RawFile, files: Sequence[RawFile]) -> bytes
         raise SourceError(str(error.strerror)) from None
     if not exists:
         raise SourceNotFoundError("no such folder")
+    if not any(
+        os.path.lexists(folder / f"{one.name}{end}") for one in files for end in ("", ".gz")
+    ):
+        raise SourceNotFoundError("has none of the files")
     for path in (folder / file.name, folder / f"{file.name}.gz"):
         try:
             with open_regular(path) as opened:
