@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from sidebyside.config.dataset_description import FOLDER
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, git, graph, integrity, provenance, resume
+from sidebyside.workflow import command, copies, git, graph, integrity, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -31,6 +32,8 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
 
     def watched() -> None:
         git.check(root)
+        if (root / FOLDER).is_dir():  # not in the pipeline of the replications
+            copies.link_local_data(copies.original(root), root)
         provenance.loaded_source(root)
         before = graph.dependencies(root, name, arguments)
         integrity.require_inputs(root, name, arguments)

@@ -8,7 +8,6 @@ import pytest
 
 from sidebyside.config.dataset_description import OwnData, builtin
 from sidebyside.core.errors import UserError
-from sidebyside.data import local_data
 from sidebyside.data.local_data import copy_local, unused_note
 from tests.support.images import idx_images, idx_labels, made_up
 
@@ -160,7 +159,7 @@ def test_a_folder_that_changes_while_it_is_copied_is_refused(
         else:
             source.write_text("longer than before")
 
-    monkeypatch.setattr(local_data.shutil, "copyfile", changing)
+    monkeypatch.setattr("sidebyside.data.local_data.shutil.copyfile", changing)
     assert refusal(tmp_path).startswith("data/local/icons changed while it was copied: run ")
 
 

@@ -1,5 +1,6 @@
 import gzip
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ def own(**changes: Any) -> OwnData:
     return OwnData.model_validate(content)
 
 
-def read(folder: Path, files: dict[str, bytes | None], description: Any = None) -> RawData:
+def read(folder: Path, files: Mapping[str, bytes | None], description: Any = None) -> RawData:
     for name, content in files.items():
         if content is not None:
             (folder / name).write_bytes(content)
     return read_raw(folder, own() if description is None else description)
 
 
-def refusal(folder: Path, files: dict[str, bytes | None], description: Any = None) -> str:
+def refusal(folder: Path, files: Mapping[str, bytes | None], description: Any = None) -> str:
     with pytest.raises(UserError) as caught:
         read(folder, files, description)
     assert "\n" not in str(caught.value)
