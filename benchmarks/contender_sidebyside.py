@@ -11,6 +11,7 @@ from benchmarks.workloads import (
     LEARNING_RATE,
     Workload,
 )
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.data.splits import Split
 from sidebyside.models.tensorflow_setup import configure
@@ -54,6 +55,22 @@ def record_of(work: Workload) -> Hyperparameters:
     return parse_hyperparameters(work.model, values, "benchmark")
 
 
+def dataset_of(work: Workload) -> Dataset:
+    """Return the shape and the classes of a workload's images."""
+    _, height, width = work.images.shape
+    return Dataset(
+        name="workload",
+        title="Workload",
+        height=height,
+        width=width,
+        channels=1,
+        class_names=tuple(map(str, range(workloads.CLASSES))),
+        mirror=True,
+        preparation="trim",
+        splits={},
+    )
+
+
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
     configure(workloads.THREADS)
@@ -63,7 +80,7 @@ def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     record = record_of(work)
     split = Split(work.images, work.labels)
     loop.train(
-        architectures.build(work.model, record, 1),
+        architectures.build(work.model, record, dataset_of(work), 1),
         record,
         split,
         Split(work.images[:1], work.labels[:1]),  # the other contenders do not validate

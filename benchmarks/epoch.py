@@ -41,7 +41,7 @@ def seconds(
     change()
     taken: list[float] = []
     loop.train(
-        architectures.build(model, record, 1),
+        architectures.build(model, record, read_dataset(paths.dataset), 1),
         record,
         train,
         subsample(train, validated, generator(1, "benchmark")),

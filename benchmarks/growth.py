@@ -116,7 +116,7 @@ def train(model: str, path: Path, epochs: int) -> tuple[float, float]:
 
     taken: list[float] = []
     loop.train(
-        architectures.build(model, record, 1),
+        architectures.build(model, record, read_dataset(paths.dataset), 1),
         record,
         split,
         subsample(split, VAL_IMAGES, generator(1, "benchmark")),

@@ -72,7 +72,7 @@ def train(model: str, precision: str) -> dict[str, float]:
     seed, budget = parameters.train.seeds[0], parameters.train.budget[model]
     taken: list[float] = []
     progress = loop.train(
-        architectures.build(model, record, derive_seed(seed, "weights")),
+        architectures.build(model, record, dataset, derive_seed(seed, "weights")),
         record,
         *splits,
         seed=seed,

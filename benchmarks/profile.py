@@ -147,7 +147,9 @@ def layers(
 
     from sidebyside.models import architectures
 
-    model = architectures.build(work.model, contender_sidebyside.record_of(work), 1)
+    record = contender_sidebyside.record_of(work)
+    dataset = contender_sidebyside.dataset_of(work)
+    model = architectures.build(work.model, record, dataset, 1)
     operations = {
         layer.name: len(work.images) * architectures.flops(keras.Model(layer.input, layer.output))
         for layer in model.layers

@@ -214,7 +214,7 @@ def score(
     from sidebyside.models.inference import predict_probabilities
     from sidebyside.models.loading import load_model
 
-    probabilities = predict_probabilities(load_model(paths.model(name)), test.images)
+    probabilities = predict_probabilities(load_model(paths.model(name), dataset), test.images)
     try:
         result = evaluate_model(
             name,

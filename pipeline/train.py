@@ -89,6 +89,7 @@ def main() -> None:
         model, trained = train_model(
             name.model,
             record,
+            dataset,
             train,
             val,
             seed=name.seed,

@@ -47,7 +47,7 @@ def main() -> None:
     from sidebyside.workflow.search_progress import trial_lines
 
     space = parameters.tune.models[model]
-    task = SearchTask(model, space, settings, parameters.seed, train, val)
+    task = SearchTask(model, space, settings, parameters.seed, dataset, train, val)
     machine = provenance.machine(threads)
     key = resume.work_key(
         paths.root, "tune", {"model": model, "threads": threads, "task": task.record}

@@ -1,6 +1,6 @@
 """Run one of the published searches or sweeps.
 
-Reads:  ../data/processed/{train,val}.npz
+Reads:  ../data/processed/dataset.json, ../data/processed/{train,val}.npz
 Writes: results/searches/<name>/, and .state/winner-<name>/ for the training of the winner
 """
 
@@ -41,7 +41,7 @@ def main() -> None:
     from sidebyside.workflow.search_progress import trial_lines
     from study.tracking import tracked_search
 
-    task = SearchTask(part.model, part.space, part.search, plan.seed, train, val)
+    task = SearchTask(part.model, part.space, part.search, plan.seed, dataset, train, val)
     machine = provenance.machine(plan.threads)
     inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
     key = resume.work_key(folder, "search", inputs)

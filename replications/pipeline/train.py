@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidebyside.config.dataset import read_dataset
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.stopwatch import Stopwatch
@@ -79,6 +79,7 @@ def main() -> None:
                     paths.root,
                     name,
                     plan,
+                    dataset,
                     splits,
                     seed,
                     record,
@@ -98,6 +99,7 @@ def train_seed(
     root: Path,
     name: str,
     plan: Plan,
+    dataset: Dataset,
     splits: Mapping[str, Split],
     seed: int,
     record: Mapping[str, Any],
@@ -111,6 +113,7 @@ def train_seed(
         root: root of the checkout, whose MLflow store gets the run.
         name: name of the model, a key of the plan.
         plan: the published systems.
+        dataset: the data set of the splits.
         splits: train, val and test.
         seed: one of the model's seeds.
         record: the model's record.
@@ -137,6 +140,7 @@ def train_seed(
         model_run = model_runs.train(
             part,
             hyperparameters,
+            dataset,
             splits,
             seed=seed,
             checkpoint=checkpoint,

@@ -14,6 +14,7 @@ from sidebyside.models import architectures
 from sidebyside.models.saving import weights_digest
 from sidebyside.training import loop
 from sidebyside.training.history import Epoch, Progress
+from tests.support.datasets import dataset
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
@@ -87,7 +88,7 @@ def record_of(model: str = "mlp", **changes: Any) -> Hyperparameters:
 
 def untrained(model: str = "mlp", *, seed: int = 1, **changes: Any) -> keras.Model:
     """Return a small model with its initial weights."""
-    return architectures.build(model, record_of(model, **changes), seed)
+    return architectures.build(model, record_of(model, **changes), dataset(), seed)
 
 
 def fit(
@@ -111,7 +112,7 @@ def fit(
         Interrupted: at the end of epoch `interrupt_at`, if it is computed.
     """
     record = record_of(model, **changes)
-    network = architectures.build(model, record, seed)
+    network = architectures.build(model, record, dataset(), seed)
 
     def after_epoch(row: Epoch, seconds: float) -> None:
         on_epoch(network, row)

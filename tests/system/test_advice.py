@@ -27,10 +27,12 @@ except UserError as error:
 
 LOAD = ("python", "-c", """
 from pathlib import Path
+from sidebyside.config.dataset import read_dataset
 from sidebyside.core.errors import UserError
 from sidebyside.models.loading import load_model
 try:
-    load_model(Path("models/mlp-original-1.keras"))
+    dataset = read_dataset(Path("data/processed/dataset.json"))
+    load_model(Path("models/mlp-original-1.keras"), dataset)
 except UserError as error:
     raise SystemExit(f"load: error: {error}")
 """)  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.files import write_atomically, write_csv, write_json
@@ -28,6 +29,7 @@ ModelRun = dict[str, Any]  # the results of one training, as JSON values
 def train(
     part: SystemModel,
     hyperparameters: Hyperparameters,
+    dataset: Dataset,
     splits: Mapping[str, Split],
     *,
     seed: int,
@@ -40,6 +42,7 @@ def train(
     Args:
         part: the model in the plan.
         hyperparameters: the model's record.
+        dataset: the data set of the splits.
         splits: train, val and test; the kept epoch follows from val alone.
         seed: as for `train_model`; so are `checkpoint`, `on_epoch` and `on_steps`.
 
@@ -49,6 +52,7 @@ def train(
     model, progress = train_model(
         part.model,
         hyperparameters,
+        dataset,
         splits["train"],
         splits["val"],
         seed=seed,

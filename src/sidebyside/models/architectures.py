@@ -1,7 +1,8 @@
 """Build untrained Keras models from hyperparameters.
 
-Every model takes raw pixels (uint8 [N, 28, 28]), scales them itself and ends in a layer `logits`
-followed by the softmax, both float32, so that a saved model returns probabilities.
+Every model takes raw pixels (uint8 [N, height, width], or [N, height, width, 3] of colour images),
+scales them itself and ends in a layer `logits` followed by the softmax, both float32, so that a
+saved model returns probabilities.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import (
     CnnHyperparameters,
     Hyperparameters,
@@ -56,7 +57,7 @@ def translate_memory_errors() -> Iterator[None]:
 
 
 @translate_memory_errors()
-def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Model:
+def build(model: str, hyperparameters: Hyperparameters, dataset: Dataset, seed: int) -> keras.Model:
     """Return an untrained model whose initial weights are a function of `seed`.
 
     Keras's global state is reset first, as its automatic names and seeds count per process, and
@@ -65,6 +66,7 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
     Args:
         model: the architecture, a key of BUILDERS.
         hyperparameters: the architecture's record.
+        dataset: gives the shape of an image and the number of classes.
         seed: seed for the initial weights.
 
     Raises:
@@ -74,7 +76,7 @@ def build(model: str, hyperparameters: Hyperparameters, seed: int) -> keras.Mode
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(POLICIES[hyperparameters.precision])
     try:
-        return BUILDERS[model](hyperparameters)
+        return BUILDERS[model](hyperparameters, dataset)
     finally:
         keras.config.set_dtype_policy(POLICIES["float32"])
 
@@ -94,27 +96,28 @@ def to_builtin_layers(model: keras.Model) -> keras.Model:
     return result
 
 
-def build_mlp(h: MlpHyperparameters) -> keras.Model:
+def build_mlp(h: MlpHyperparameters, dataset: Dataset) -> keras.Model:
     """Return an MLP: per hidden layer a dense layer, batch norm, activation and dropout."""
-    pixels, x = _scaled_input()
+    pixels, x = _scaled_input(dataset)
     x = layers.Flatten(name="flatten")(x)
     x = _dropout(x, h.input_dropout, "input_dropout")
     dropouts = per_layer(h.dropout, len(h.hidden_units))
     for number, (units, dropout) in enumerate(zip(h.hidden_units, dropouts, strict=True), 1):
         x = _dense(x, units, h, f"hidden_{number}")
         x = _dropout(x, dropout, f"hidden_{number}_dropout")
-    return _classifier(pixels, x, "mlp")
+    return _classifier(pixels, x, dataset, "mlp")
 
 
-def build_cnn(h: CnnHyperparameters) -> keras.Model:
+def build_cnn(h: CnnHyperparameters, dataset: Dataset) -> keras.Model:
     """Return a CNN: blocks of convolutions, flatten or global average pooling, dense layers.
 
     After the last convolution of a block, max pooling comes before batch norm and activation, which
     then process a quarter of the values. Without batch norm this equals the usual order if the
     activation is monotone; otherwise pooling comes last.
     """
-    pixels, x = _scaled_input()
-    x = layers.Reshape((IMAGE_SIZE, IMAGE_SIZE, 1), name="channel")(x)
+    pixels, x = _scaled_input(dataset)
+    if dataset.channels == 1:
+        x = layers.Reshape((*dataset.shape, 1), name="channel")(x)
     blocks = len(h.filters)
     kernels, dropouts = per_layer(h.kernel_size, blocks), per_layer(h.block_dropout, blocks)
     for block, (filters, convolutions, kernel, dropout) in enumerate(
@@ -141,7 +144,7 @@ def build_cnn(h: CnnHyperparameters) -> keras.Model:
     if h.dense_units:
         x = _dense(x, h.dense_units, h, "hidden")
     x = _dropout(x, per_layer(h.dropout, 1)[0], "dropout")
-    return _classifier(pixels, x, "cnn")
+    return _classifier(pixels, x, dataset, "cnn")
 
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {"mlp": build_mlp, "cnn": build_cnn}
@@ -161,8 +164,8 @@ def flops(model: keras.Model) -> int:
     return total
 
 
-def _scaled_input() -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    pixels = keras.Input((IMAGE_SIZE, IMAGE_SIZE), dtype="uint8", name="pixels")
+def _scaled_input(dataset: Dataset) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    pixels = keras.Input(dataset.shape, dtype="uint8", name="pixels")
     return pixels, layers.Rescaling(1 / 255, name="scale")(pixels)
 
 
@@ -206,7 +209,9 @@ def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L2(h.l2) if h.l2 else None
 
 
-def _classifier(pixels: keras.KerasTensor, x: keras.KerasTensor, name: str) -> keras.Model:
-    logits = FusedDense(CLASSES, dtype="float32", name="logits")(x)
+def _classifier(
+    pixels: keras.KerasTensor, x: keras.KerasTensor, dataset: Dataset, name: str
+) -> keras.Model:
+    logits = FusedDense(dataset.classes, dtype="float32", name="logits")(x)
     probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(pixels, probabilities, name=name)

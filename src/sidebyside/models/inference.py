@@ -14,11 +14,11 @@ PREDICTION_BATCH = 500  # fixed, as the batch size changes the last bits of a pr
 
 
 def predict_probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the model's class probabilities, float32 [N, 10].
+    """Return the model's class probabilities, float32 [N, classes].
 
     Args:
-        model: maps uint8 [N, 28, 28] to probabilities.
-        images: uint8 [N, 28, 28].
+        model: maps images to probabilities.
+        images: uint8 [N, *image shape].
     """
     return predict_in_batches(prediction_function(model), images)
 
@@ -32,11 +32,11 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def predict_in_batches(
     function: Callable[[tf.Tensor], tf.Tensor], images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return class probabilities, float32 [N, 10], computed PREDICTION_BATCH images at a time.
+    """Return class probabilities, float32 [N, classes], computed PREDICTION_BATCH images at a time.
 
     Args:
         function: as `prediction_function` returns it.
-        images: uint8 [N, 28, 28], at least one.
+        images: uint8 [N, *image shape], at least one.
     """
     return np.concatenate(
         [

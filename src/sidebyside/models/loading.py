@@ -17,7 +17,7 @@ import h5py
 import keras
 import numpy as np
 
-from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -49,12 +49,16 @@ OTHERS = {
 }
 
 
-def load_model(path: Path) -> keras.Model:
+def load_model(path: Path, dataset: Dataset) -> keras.Model:
     """Return a saved model, in memory proportional to the size of its file.
+
+    Args:
+        path: a .keras file.
+        dataset: the data set that the model must fit.
 
     Raises:
         UserError: the file is missing, is not a valid Keras model, has other layers than those in
-            LAYERS, other input or output than this data set's, or weights that are not finite.
+            LAYERS, other input or output than the data set's, or weights that are not finite.
     """
     if path.is_dir():
         raise UserError(f"{path} is a folder; expected a .keras file")
@@ -67,9 +71,9 @@ def load_model(path: Path) -> keras.Model:
         config, weights = _members(path)
         values = _check_weights(weights)
         del weights
-        _check_model(config, values)
+        _check_model(config, values, dataset)
         model = keras.saving.load_model(path, compile=False)
-        _check_probabilities(model)
+        _check_probabilities(model, dataset)
     except _OtherDataError as error:
         raise UserError(f"{path} is a model for other data: {error}") from None
     except Exception as error:
@@ -150,12 +154,13 @@ def _datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             yield name, file[name]
 
 
-def _check_model(config: dict[str, Any], values: int) -> None:
+def _check_model(config: dict[str, Any], values: int, dataset: Dataset) -> None:
     """Check a model's description by building the model without memory for its variables.
 
     Args:
         config: the model's configuration.
         values: number of values of its weights.
+        dataset: gives the shapes of its input and output.
 
     Raises:
         Exception: Keras cannot build it, or it has other layers, input, output or sizes.
@@ -164,8 +169,8 @@ def _check_model(config: dict[str, Any], values: int) -> None:
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(config)
-        images = ((None, IMAGE_SIZE, IMAGE_SIZE), "uint8")
-        probabilities = ((None, CLASSES), "float32")
+        images = ((None, *dataset.shape), "uint8")
+        probabilities = ((None, dataset.classes), "float32")
         for kind, tensors, expected in (
             ("input", model.inputs, images),
             ("output", model.outputs, probabilities),
@@ -215,13 +220,13 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _check_probabilities(model: keras.Model) -> None:
+def _check_probabilities(model: keras.Model, dataset: Dataset) -> None:
     """Check that a model's outputs are probabilities.
 
     Raises:
         ValueError: the outputs for a black image are not.
     """
-    image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    image = np.zeros((1, *dataset.shape), np.uint8)
     outputs = np.asarray(model(image, training=False))
     if not (outputs.min() >= 0 and abs(outputs.sum() - 1) < 1e-3):  # false for NaN
         raise ValueError("its outputs are not probabilities")

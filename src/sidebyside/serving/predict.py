@@ -52,7 +52,9 @@ def main() -> None:
     from sidebyside.models.loading import load_model  # noqa: PLC0415
 
     probabilities = {
-        str(name): predict_probabilities(load_model(paths.model(name)), picture.pixels[None])[0]
+        str(name): predict_probabilities(
+            load_model(paths.model(name), dataset), picture.pixels[None]
+        )[0]
         for name in names
     }
     print(

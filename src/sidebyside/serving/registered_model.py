@@ -44,7 +44,7 @@ def load_registered(uri: str, digests: Mapping[str, str]) -> tuple[Any, Dataset]
             record = _download(uri, DATASET_FILE, digests[DATASET_TAG], folder, MAX_RECORD_BYTES)
             model = _download(uri, KERAS_FILE, digests[FILE_TAG], folder, MAX_BYTES)
             dataset = _parse(record.read_bytes())
-            return load_model(model), dataset
+            return load_model(model, dataset), dataset
         except UserError as error:
             reason = str(error).replace(f"{folder}/", "data/")
             raise UserError(f"{uri} cannot be served: {reason}") from None

@@ -207,7 +207,7 @@ def _upload(
     with TemporaryDirectory() as temporary, _without_custom_objects():
         folder = Path(temporary) / "model"
         flavor.save_model(
-            loading.load_model(model) if isinstance(model, Path) else model,
+            loading.load_model(model, dataset) if isinstance(model, Path) else model,
             str(folder),
             mlflow_model=models.Model(
                 artifact_path=logged.artifact_location,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
@@ -16,6 +17,7 @@ from sidebyside.training.history import Epoch, Progress
 def train_model(
     architecture: str,
     hyperparameters: Hyperparameters,
+    dataset: Dataset,
     train_split: Split,
     val_split: Split,
     *,
@@ -33,6 +35,7 @@ def train_model(
     Args:
         architecture: a key of RECORDS.
         hyperparameters: the architecture's record.
+        dataset: gives the shape of an image and the number of classes.
         train_split: images to learn from.
         val_split: images that `monitor` is measured on.
         seed: seed for the weights, shuffling, random transforms and dropout.
@@ -43,7 +46,9 @@ def train_model(
         TrainingError: as `loop.train` raises it.
         UserError: as `loop.train` raises it.
     """
-    model = architectures.build(architecture, hyperparameters, derive_seed(seed, "weights"))
+    model = architectures.build(
+        architecture, hyperparameters, dataset, derive_seed(seed, "weights")
+    )
     progress = loop.train(
         model,
         hyperparameters,

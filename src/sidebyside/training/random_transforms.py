@@ -2,16 +2,14 @@
 
 import tensorflow as tf
 
-from sidebyside.config.dataset import IMAGE_SIZE
-
 
 def transform_randomly(
     images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: int, cutout: int
 ) -> tf.Tensor:
-    """Return a randomly transformed batch, uint8 [N, 28, 28]: a function of images and seed.
+    """Return a randomly transformed batch of the same shape: a function of images and seed.
 
     Args:
-        images: uint8 [N, 28, 28].
+        images: uint8 [N, height, width] or [N, height, width, channels].
         seed: two integers, different for every batch.
         flip: flip each image horizontally with probability 1/2.
         shift: maximum shift in pixels in each direction; the new border is 0.
@@ -19,21 +17,30 @@ def transform_randomly(
             2017); 0 for none.
     """
     count = tf.shape(images)[0]
+    height, width, *channels = images.shape[1:]
+    per_image = [1] * len(channels)  # further axes of a mask, over all channels
     flip_seed, shift_seed, cutout_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
-    pixels = tf.range(IMAGE_SIZE)
+    rows, columns = tf.range(height), tf.range(width)
     if flip:
-        flipped = tf.random.stateless_uniform([count, 1, 1], flip_seed) < 0.5
+        flipped = tf.random.stateless_uniform([count, 1, 1, *per_image], flip_seed) < 0.5
         images = tf.where(flipped, tf.reverse(images, [2]), images)
     if shift:
         shifts = tf.random.stateless_uniform([count, 2], shift_seed, 0, 2 * shift + 1, tf.int32)
-        padded = tf.pad(images, [[0, 0], [shift, shift], [shift, shift]])
-        rows = tf.gather(padded, shifts[:, :1] + pixels, axis=1, batch_dims=1)
-        images = tf.gather(rows, shifts[:, 1:] + pixels, axis=2, batch_dims=1)
-    if cutout:
-        corners = tf.random.stateless_uniform(
-            [count, 2], cutout_seed, 1 - cutout, IMAGE_SIZE, tf.int32
+        padded = tf.pad(
+            images, [[0, 0], [shift, shift], [shift, shift], *([[0, 0]] * len(channels))]
         )
-        inside = (pixels >= corners[:, :, None]) & (pixels < corners[:, :, None] + cutout)
-        square = inside[:, 0, :, None] & inside[:, 1, None, :]
+        moved = tf.gather(padded, shifts[:, :1] + rows, axis=1, batch_dims=1)
+        images = tf.gather(moved, shifts[:, 1:] + columns, axis=2, batch_dims=1)
+    if cutout:
+        bits = tf.random.stateless_uniform([count, 2], cutout_seed, None, None, tf.uint32)
+        positions = tf.constant([height + cutout - 1, width + cutout - 1], tf.uint32)
+        corners = tf.cast(bits % positions, tf.int32) + (1 - cutout)
+        in_rows, in_columns = (
+            (pixels >= corners[:, axis, None]) & (pixels < corners[:, axis, None] + cutout)
+            for axis, pixels in enumerate((rows, columns))
+        )
+        square = tf.reshape(
+            in_rows[:, :, None] & in_columns[:, None, :], [count, height, width, *per_image]
+        )
         images = tf.where(square, tf.zeros_like(images), images)
     return images

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters, parse_hyperparameters
 from sidebyside.config.parameters import Search
 from sidebyside.config.result_files import HISTORY_COLUMNS
@@ -51,6 +51,7 @@ class SearchTask:
     space: dict[str, Any]  # hyperparameter → value or range, as in params.yaml
     settings: Search
     seed: int
+    dataset: Dataset
     train: Split
     val: Split
 
@@ -73,6 +74,7 @@ class SearchTask:
     def record(self) -> Record:
         """The task as JSON values."""
         splits = {"train": self.train, "val": self.val}
+        names = self.dataset.class_names
         return {
             "seed": self.seed,
             "settings": self.settings.model_dump(mode="json"),
@@ -80,7 +82,7 @@ class SearchTask:
             "fixed": self.fixed,
             "searched": self.names,
             "data_sha256": {name: split_digest(split) for name, split in splits.items()},
-            "classes": {name: class_counts(split, CLASS_NAMES) for name, split in splits.items()},
+            "classes": {name: class_counts(split, names) for name, split in splits.items()},
         }
 
     def trial_seed(self, execution: int = 0) -> int:
@@ -207,7 +209,9 @@ def _execute(
             follower.on_epoch(row)
 
     return loop.train(
-        architectures.build(task.model, hyperparameters, derive_seed(seed, "weights")),
+        architectures.build(
+            task.model, hyperparameters, task.dataset, derive_seed(seed, "weights")
+        ),
         hyperparameters,
         task.train,
         task.val,

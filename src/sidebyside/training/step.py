@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from sidebyside.config.dataset import CLASSES
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import ALIGNMENT
@@ -38,6 +37,7 @@ def step_function(
         steps: steps in an epoch.
     """
     logits_model = keras.Model(model.inputs, model.get_layer("logits").output)
+    classes = logits_model.output.shape[-1]
     images, labels = _without_copy(split.images), tf.constant(split.labels)
     image_seed = derive_seed(seed, "image changes")
     variables = model.trainable_variables
@@ -67,8 +67,8 @@ def step_function(
                 cutout=h.cutout,
             )
             true = tf.gather(labels, batch)
-            target = tf.one_hot(true, CLASSES)
-            smooth = target * (1 - h.label_smoothing) + h.label_smoothing / CLASSES
+            target = tf.one_hot(true, classes)
+            smooth = target * (1 - h.label_smoothing) + h.label_smoothing / classes
             with tf.GradientTape() as tape:
                 logits = logits_model(pixels, training=True)
                 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))

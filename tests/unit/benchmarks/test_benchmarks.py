@@ -30,6 +30,7 @@ from sidebyside.models import architectures, inference, saving, tensorflow_setup
 from sidebyside.reporting import data_plots
 from sidebyside.tracking.run import Run
 from sidebyside.training import checkpoint, loop, step
+from tests.support.datasets import dataset
 
 MACHINE = {"cores": 2, "processor": "a processor"}
 PNG = b"\x89PNG\r\n"
@@ -38,7 +39,8 @@ PNG = b"\x89PNG\r\n"
 @pytest.mark.parametrize("model", workloads.FORWARD)
 def test_contenders_train_the_same_network(model: str) -> None:
     settings = contender_sidebyside.COMMON | contender_sidebyside.MODELS[model] | {"batch_size": 32}
-    own = architectures.build(model, parse_hyperparameters(model, settings, "benchmark"), 1)
+    record = parse_hyperparameters(model, settings, "benchmark")
+    own = architectures.build(model, record, dataset(), 1)
     other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
     assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
     dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]

@@ -7,8 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sidebyside.config import hyperparameters
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Activation, Hyperparameters, parse_hyperparameters
 from sidebyside.models import architectures
+from tests.support.datasets import dataset
 
 COMMON: dict[str, Any] = {
     "activation": "relu",
@@ -54,7 +56,7 @@ def built(model: str = "mlp", seed: int = 1, **changes: Any) -> keras.Model:
 
 def rebuilt(model: str, seed: int, **changes: Any) -> keras.Model:
     return architectures.build(
-        model, parse_hyperparameters(model, TINY[model] | changes, "test"), seed
+        model, parse_hyperparameters(model, TINY[model] | changes, "test"), dataset(), seed
     )
 
 
@@ -280,7 +282,7 @@ def test_a_new_architecture_needs_one_record_and_one_builder(
     class Linear(Hyperparameters):
         """Softmax regression."""
 
-    def build_linear(h: Linear) -> keras.Model:
+    def build_linear(h: Linear, dataset: Dataset) -> keras.Model:
         pixels = keras.Input((28, 28), dtype="uint8")
         x = keras.layers.Rescaling(1 / 255)(pixels)
         logits = keras.layers.Dense(10, name="logits")(keras.layers.Flatten()(x))
@@ -288,7 +290,8 @@ def test_a_new_architecture_needs_one_record_and_one_builder(
 
     monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
     monkeypatch.setitem(architectures.BUILDERS, "linear", build_linear)
-    network = architectures.build("linear", parse_hyperparameters("linear", COMMON, "test"), 1)
+    record = parse_hyperparameters("linear", COMMON, "test")
+    network = architectures.build("linear", record, dataset(), 1)
     assert network.count_params() == 7850
     assert architectures.flops(network) == 2 * 7840
 

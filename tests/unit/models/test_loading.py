@@ -25,6 +25,7 @@ from sidebyside.models.architectures import to_builtin_layers
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.loading import load_model
 from sidebyside.models.saving import save_model
+from tests.support.datasets import dataset
 from tests.support.training import VAL, untrained
 
 Config = dict[str, Any]
@@ -73,7 +74,7 @@ def layer(config: Config, name: str) -> Config:
 def refusal(path: Path) -> str:
     """Return why a model is refused, in one line that names the file."""
     with pytest.raises(UserError) as caught:
-        load_model(path)
+        load_model(path, dataset())
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 600
@@ -89,14 +90,14 @@ def path(tmp_path: Path) -> Path:
 def test_a_model_is_loaded_bit_for_bit(path: Path) -> None:
     written(path, members())
     expected = predict_probabilities(untrained(), VAL.images)
-    assert np.array_equal(predict_probabilities(load_model(path), VAL.images), expected)
+    assert np.array_equal(predict_probabilities(load_model(path, dataset()), VAL.images), expected)
 
 
 def test_a_compiled_model_is_loaded_without_its_optimizer(path: Path) -> None:
     model = to_builtin_layers(untrained())
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy")
     model.save(path)
-    assert not load_model(path).compiled
+    assert not load_model(path, dataset()).compiled
 
 
 # Files in place of a model
@@ -345,7 +346,7 @@ def many_paths_to_one_group(file: h5py.File) -> None:
 def test_a_group_with_several_names_is_read_once(
     path: Path, change: Callable[[h5py.File], object]
 ) -> None:
-    load_model(with_weights(path, change))
+    load_model(with_weights(path, change), dataset())
 
 
 def shorter(file: h5py.File) -> None:

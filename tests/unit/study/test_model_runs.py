@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from sidebyside.config.dataset import CLASS_NAMES
+from sidebyside.config.dataset import CLASS_NAMES, Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.seeding import derive_seed
@@ -26,6 +26,7 @@ from sidebyside.workflow import provenance
 from study import model_runs, tracking
 from study.comparison.results import read_model, read_runs
 from study.plan import SystemModel, read_plan
+from tests.support.datasets import dataset
 from tests.support.images import noisy_split
 
 NAME = "3-tyler"
@@ -69,9 +70,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         found.append(work(*arguments, **options))
         return found[-1]
 
-    def built(model: str, record: Hyperparameters, seed: int) -> keras.Model:
+    def built(model: str, record: Hyperparameters, dataset: Dataset, seed: int) -> keras.Model:
         seeds.append(seed)
-        return build(model, record, seed)
+        return build(model, record, dataset, seed)
 
     def watched(*arguments: Any, **options: Any) -> Progress:
         seeds.append(options["seed"])
@@ -82,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setattr(architectures, "build", built)
         patch.setattr(loop, "train", watched)
         model_run = model_runs.train(
-            *(PART, hyperparameters, splits), seed=2, checkpoint=root / "2.npz"
+            *(PART, hyperparameters, dataset(), splits), seed=2, checkpoint=root / "2.npz"
         )
     origin = Origin(f"train@{NAME}", "k", provenance.machine(1))
     with tracking.open_model_run(root, NAME, PART, 2, record, origin) as run:

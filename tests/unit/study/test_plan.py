@@ -14,6 +14,7 @@ from sidebyside.core.seeding import derive_seed
 from sidebyside.models.tensorflow_setup import configure
 from study.plan import Plan, predecessors, read_plan
 from tests.support import replicating
+from tests.support.datasets import dataset
 
 configure(threads=2)
 
@@ -56,7 +57,7 @@ def test_a_printed_number_of_parameters_is_that_of_the_model(name: str) -> None:
     part = PLAN.models[name]
     printed = {m: v for one in part.published for m, v in one.values.items()}.get("parameters")
     record = PLAN.record(name, Path("nowhere"))
-    model = architectures.build(part.model, record, seed=1)
+    model = architectures.build(part.model, record, dataset(), seed=1)
     assert isinstance(model, keras.Model)
     if printed:
         assert model.count_params() == int(printed)

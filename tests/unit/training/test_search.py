@@ -26,6 +26,7 @@ from sidebyside.training.search import (
     trial_checkpoint,
 )
 from sidebyside.training.trial import Trial
+from tests.support.datasets import dataset
 from tests.support.images import noisy_split
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -97,7 +98,8 @@ class Searched(NamedTuple):
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("search")
     settings = Search.model_validate(SETTINGS)
-    task = SearchTask("mlp", SPACE, settings, SEED, noisy_split(200), noisy_split(90))
+    data = (dataset(), noisy_split(200), noisy_split(90))
+    task = SearchTask("mlp", SPACE, settings, SEED, *data)
     train, followed = loop.train, Followed()
     trainings: list[tuple[dict[str, Any], Progress | None]] = []
 
@@ -206,7 +208,8 @@ def test_a_training_resumes_from_the_checkpoint_of_the_winner(
 
     def train(checkpoint: Path) -> tuple[str, Progress, int]:
         computed: list[Epoch] = []
-        model = architectures.build("mlp", result.chosen, derive_seed(task.trial_seed(), "weights"))
+        seed = derive_seed(task.trial_seed(), "weights")
+        model = architectures.build("mlp", result.chosen, task.dataset, seed)
         progress = loop.train(
             *(model, result.chosen, task.train, task.val),
             seed=task.trial_seed(),
