@@ -3,14 +3,18 @@ import pytest
 from numpy.typing import NDArray
 
 from sidebyside.config.parameters import Transforms
+from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
 from sidebyside.data.augmentation import (
     Transform,
+    allowed_transforms,
     apply_transform,
     augment,
+    chosen_classes,
     draw_transform,
 )
 from sidebyside.data.splits import Split
+from tests.support.datasets import dataset
 
 NO_CHANGE = Transforms(rotation=0, zoom=0, shift=0, flip=0)
 LIMITS = Transforms(rotation=20, zoom=0.2, shift=3, flip=0.5)
@@ -199,3 +203,64 @@ def test_copies_differ_from_each_other_and_between_seeds() -> None:
 def test_a_class_without_images_adds_nothing() -> None:
     split = some_split(5)
     assert len(augment(split, (9,), 1, LIMITS, seed=1)) == 5
+
+
+# Data sets of other shapes and classes
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 48), (128, 9)])
+def test_the_centre_is_that_of_the_images_shape(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    half_turn = apply_transform(IDENTITY._replace(angle=180), image)
+    assert np.array_equal(half_turn, image[::-1, ::-1])
+
+
+def test_each_channel_of_a_colour_image_is_transformed_alike() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    transform = Transform(angle=11, zoom=1.1, down=1, right=-2, flip=True)
+    moved = apply_transform(transform, image)
+    assert moved.shape == image.shape
+    for channel in range(3):
+        alone = apply_transform(transform, np.ascontiguousarray(image[..., channel]))
+        assert np.array_equal(moved[..., channel], alone)
+
+
+def test_colour_images_are_appended_like_grey_ones() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
+    split = Split(images, np.array([0, 1, 0, 1], np.uint8))
+    assert augment(split, (1,), 2, LIMITS, seed=1).images.shape == (8, 8, 9, 3)
+
+
+NAMED = dataset(class_names=("cat", "dog", "日本"))
+
+
+def test_classes_are_chosen_by_name() -> None:
+    assert chosen_classes(("日本", "cat"), NAMED) == (2, 0)
+
+
+def test_the_default_is_the_data_sets_choice_or_all_classes() -> None:
+    assert chosen_classes("default", NAMED) == (0, 1, 2)
+    own = NAMED.model_copy(update={"augmented_classes": ("dog",)})
+    assert chosen_classes("default", own) == (1,)
+
+
+def test_a_name_that_is_not_a_class_is_refused() -> None:
+    with pytest.raises(UserError) as caught:
+        chosen_classes(("cat", "Cat"), NAMED)
+    assert str(caught.value) == (
+        "params.yaml: augment.classes: Made up has no class 'Cat': choose from cat, dog, 日本,"
+        " or default"
+    )
+
+
+def test_images_are_not_flipped_where_a_mirror_image_is_of_another_class() -> None:
+    assert allowed_transforms(LIMITS, NAMED) == LIMITS
+    one_way = NAMED.model_copy(update={"mirror": False})
+    assert allowed_transforms(LIMITS, one_way) == LIMITS.model_copy(update={"flip": 0.0})
+
+
+def test_a_shift_by_more_than_half_the_image_is_refused() -> None:
+    limits = LIMITS.model_copy(update={"shift": 4.5})
+    assert allowed_transforms(limits, dataset(height=32, width=9 + 1)).shift == 4.5
+    with pytest.raises(UserError, match=r"augment\.transforms\.shift: 4\.5 is more than half of"):
+        allowed_transforms(limits, dataset(height=32, width=9))

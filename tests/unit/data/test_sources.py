@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.config.dataset_description import Source
+from sidebyside.config.dataset_description import RawFile, Source, builtin
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_bytes
 from sidebyside.data import sources
@@ -75,6 +76,42 @@ def test_a_folder_in_place_of_a_raw_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "data/raw" / IMAGES).mkdir(parents=True)
     with pytest.raises(OSError, match=IMAGES):
         get(tmp_path, Source(folder=str(fill(tmp_path / "good", ARCHIVES))))
+
+
+# Installed Python packages
+
+
+def test_files_are_found_in_an_installed_package_that_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "a_package/data", ARCHIVES)
+    (tmp_path / "a_package/__init__.py").write_text("raise RuntimeError")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert get(tmp_path, Source(python="a_package/data")) == ("python a_package/data", [])
+    assert contents_of(tmp_path / "data/raw") == CONTENTS
+
+
+def test_a_package_that_is_not_installed_is_reported(tmp_path: Path) -> None:
+    assert refusal(tmp_path, Source(python="missing_package/data")) == (
+        "the Python package missing_package is not installed"
+    )
+
+
+def test_the_digits_are_those_that_scikit_learn_installs(tmp_path: Path) -> None:
+    digits = builtin("digits")
+    fetch(digits.files, digits.sources, 5, tmp_path / "raw", tmp_path)
+    assert sorted(contents_of(tmp_path / "raw")) == ["digits.csv"]
+
+
+# Files that are published as archives
+
+
+def test_a_file_published_as_an_archive_is_kept_as_it_is(tmp_path: Path) -> None:
+    content = ARCHIVES[FIRST]
+    file = RawFile(name=FIRST, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    fill(tmp_path / "mine", {FIRST: content})
+    fetch([file], [Source(folder="mine")], 5, tmp_path / "raw", tmp_path)
+    assert contents_of(tmp_path / "raw") == {FIRST: content}
 
 
 # Folders
