@@ -6,7 +6,11 @@ and its errors show the server's paths.
 """
 
 import asyncio
+import contextlib
+import re
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from http import HTTPStatus
 
 import h11
@@ -17,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sidebyside.config.dataset import Dataset
@@ -25,7 +30,9 @@ from sidebyside.serving.request_body import CSV, JSON, MAXIMUM_SIZE, BodyReader,
 MAXIMUM_HEADER = 16_384  # bytes of a request's header
 MAXIMUM_REQUESTS = 8  # read or waiting at a time, each up to MAXIMUM_SIZE
 HEADER_SECONDS, BODY_SECONDS = 10.0, 60.0  # in which the header and the body must arrive
+ANSWER_SECONDS = 60.0  # in which a client must read the answer
 STOP_SECONDS = 10  # after Ctrl-C, for requests that are being answered
+ORIGIN = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # of a URL
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, *shape] → [N, classes]
 
@@ -42,7 +49,7 @@ def create_server(
         body_seconds: in which a body must arrive.
     """
     config = uvicorn.Config(
-        create_application(predict, dataset, version, body_seconds),
+        tolerant(create_application(predict, dataset, version, body_seconds)),
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -58,7 +65,7 @@ def create_application(
     """Return the application: /invocations, /classes, and /ping, /health and /version.
 
     One request at a time is checked and predicted, in a thread, so that the server answers the
-    others meanwhile.
+    others meanwhile. Requests that a stopped server cannot answer in time get an error.
     """
     application = FastAPI(openapi_url=None, redirect_slashes=False)
     reader = BodyReader(dataset.shape)
@@ -83,10 +90,13 @@ def create_application(
         kind = content_type(request)
         if requests.locked():
             raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
-        async with requests:
-            body = await read_body(request, reader.maximum_images, body_seconds)
-            async with one:
-                return await asyncio.to_thread(answer, predict, reader, kind, body)
+        try:
+            async with requests:
+                body = await read_body(request, reader.maximum_images, body_seconds)
+                async with one:
+                    return await in_thread(lambda: answer(predict, reader, kind, body))
+        except asyncio.CancelledError:
+            raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server was stopped") from None
 
     @application.exception_handler(StarletteHTTPException)
     async def refuse(_: Request, error: StarletteHTTPException) -> Response:
@@ -100,6 +110,38 @@ def create_application(
         return JSONResponse(content(status, "an error in the server: see its output"), status)
 
     return application
+
+
+def tolerant(application: ASGIApp) -> ASGIApp:
+    """Return an application that accepts a whole URL as target, and ends quietly at a stop.
+
+    RFC 9112 requires every server to accept the URLs that clients send to proxies.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if found := ORIGIN.match(scope["raw_path"]):
+            start = len(found[0])
+            path, raw_path = scope["path"][start:] or "/", scope["raw_path"][start:] or b"/"
+            scope = {**scope, "path": path, "raw_path": raw_path}
+        with contextlib.suppress(asyncio.CancelledError):
+            await application(scope, receive, send)
+
+    return call
+
+
+async def in_thread(action: Callable[[], Response]) -> Response:
+    """Return the result of `action`, called in a thread that a stopped server does not wait for."""
+    future: Future[Response] = Future()
+    future.set_running_or_notify_cancel()  # a result that comes too late is no error
+
+    def call() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:  # raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 def answer(predict: Predict, reader: BodyReader, kind: str, body: bytes) -> Response:
@@ -176,13 +218,16 @@ def content(status: int, message: str) -> dict[str, str]:
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1, with a limit on the time in which a header must arrive and with errors in JSON."""
+    """HTTP/1.1, with limits on the time of clients, errors in JSON, and half-closed connections."""
 
-    header_seconds = HEADER_SECONDS
+    header_seconds, answer_seconds = HEADER_SECONDS, ANSWER_SECONDS
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None  # the end of the time to read the answer
+    _sends_no_more = False  # the client has closed its half of the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing pauses until all has been sent
         self._limit_header()
 
     def data_received(self, data: bytes) -> None:
@@ -192,6 +237,28 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._cancel_limit()
+        self._cancel_unread()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as in asyncio
+        """Keep the connection of a client that sends no more until its requests are answered."""
+        self._sends_no_more = True
+        return self._is_answering
+
+    def on_response_complete(self) -> None:
+        """Close the connection after the last answer to a client that sends no more."""
+        super().on_response_complete()
+        if self._sends_no_more and not self._is_answering:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Close the connection later if the client has not read the answer then."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.answer_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read the answer."""
+        super().resume_writing()
+        self._cancel_unread()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no valid HTTP request; uvicorn would answer with plain text."""
@@ -211,6 +278,17 @@ class Protocol(H11Protocol):
             self._cancel_limit()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    @property
+    def _is_answering(self) -> bool:
+        """Whether a whole request has arrived and its answer is not complete."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
+
+    def _cancel_unread(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
 
     def _cancel_limit(self) -> None:
         if self._deadline:

@@ -1,5 +1,6 @@
 """The scoring server over HTTP, with a predictor that the tests control."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -31,6 +32,7 @@ class Server:
     server: uvicorn.Server
     address: tuple[str, int]
     allowed: threading.Event
+    thread: threading.Thread
     asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
@@ -43,16 +45,24 @@ class Server:
             f"{self.url}/invocations", data=body, headers={**JSON, **headers}, timeout=20
         )
 
-    def send(self, request: bytes) -> bytes:
-        """Send bytes and return all that the server answers until it closes the connection."""
+    def send(self, request: bytes, *, then_close: bool = False) -> bytes:
+        """Send bytes and return all that the server answers until it closes the connection.
+
+        Args:
+            request: the bytes.
+            then_close: whether the client closes its half of the connection then.
+        """
         with socket.create_connection(self.address, timeout=20) as connection:
             connection.sendall(request)
+            if then_close:
+                connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(scoring_server.Protocol, "header_seconds", LIMIT)
+    for limit in ("header_seconds", "answer_seconds"):
+        monkeypatch.setattr(scoring_server.Protocol, limit, LIMIT)
     allowed = threading.Event()
     allowed.set()
 
@@ -65,8 +75,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = create_server(predict, FASHION_MNIST, "1.2.3", body_seconds=LIMIT)
-        made = Server(running, listener.getsockname(), allowed)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # for unread answers
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        made = Server(running, listener.getsockname(), allowed, thread)
         thread.start()
         while not running.started:
             time.sleep(0.01)
@@ -219,6 +230,84 @@ def test_health_is_answered_during_a_prediction_and_more_requests_are_refused(
         answers = sorted(request.result().status_code for request in sent)
     assert answers == [200] * MAXIMUM_REQUESTS + [503]
     assert reason(refused) == "too many requests at a time: try again"
+
+
+def post(content: object) -> bytes:
+    """Return the bytes of a request for predictions."""
+    body = json.dumps(content).encode()
+    head = "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "answers"),
+    [
+        (post({"inputs": BLACK}), 1),
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 3, 3),
+        (post({"inputs": BLACK})[:-1], 0),
+        (b"GET /pi", 0),
+        (b"", 0),
+    ],
+    ids=["prediction", "several requests", "part of a body", "part of a header", "nothing"],
+)
+def test_a_client_that_sends_no_more_gets_the_answers_to_its_whole_requests(
+    server: Server, request_bytes: bytes, answers: int
+) -> None:
+    received = server.send(request_bytes, then_close=True)
+    assert received.count(b"HTTP/1.1 200 OK") == answers
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://host/ping", 200),
+        ("HTTPS://user@host:8443/ping?a=http://b/c", 200),
+        ("http://host", 404),
+        ("http://host?/ping", 404),
+        ("ftp://host/ping", 404),
+    ],
+)
+def test_a_target_may_be_a_whole_url(server: Server, target: str, status: int) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: host\r\nConnection: close\r\n\r\n"
+    assert server.send(request.encode()).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+@pytest.mark.parametrize("read", [0, 1], ids=["nothing", "a byte at a time"])
+def test_a_client_that_does_not_read_its_answer_in_time_is_disconnected(
+    server: Server, read: int
+) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(20)
+        connection.connect(server.address)
+        connection.sendall(post({"inputs": BLACK * 500}))
+        server.asked.acquire(timeout=20)
+        for _ in range(20):
+            time.sleep(LIMIT / 5)
+            connection.recv(read)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            received = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert len(received) < 50_000  # of 100,000
+    assert server.post({"inputs": BLACK}).status_code == 200
+
+
+def test_a_stopped_server_does_not_wait_for_a_prediction_that_takes_too_long(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.server.config.timeout_graceful_shutdown = 1
+    server.allowed.clear()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(server.post, {"inputs": BLACK}) for _ in range(2)]
+        server.asked.acquire(timeout=20)
+        server.server.should_exit = True
+        for answer in waiting:
+            assert answer.result().status_code == 503
+            assert reason(answer.result()) == "the server was stopped"
+        server.thread.join(20)
+        assert not server.thread.is_alive()
+        server.allowed.set()
+    assert "Traceback" not in caplog.text
 
 
 def test_a_stopped_server_answers_the_requests_it_has_and_drops_slow_ones(server: Server) -> None:
