@@ -1,9 +1,11 @@
 """Hyperparameters: one flat, typed record per architecture.
 
 `tune` writes such a record, `train` reads it, MLflow logs it, and a user can write one manually. A
-new architecture needs a record here, an entry in RECORDS, and a builder in `models`.
+new architecture needs a record that names its builder, and an entry in RECORDS.
 """
 
+import importlib.util
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -34,6 +36,7 @@ Layers = Annotated[
 class Hyperparameters(StrictModel):
     """Hyperparameters that all architectures share."""
 
+    builder: ClassVar[str]  # "module:function" that builds a model from the record and a data set
     short_name: ClassVar[str] = ""  # as prose writes the architecture; without it, its key
     long_name: ClassVar[str] = ""  # expansion of the acronym
 
@@ -59,6 +62,7 @@ class Hyperparameters(StrictModel):
 class MlpHyperparameters(Hyperparameters):
     """Hyperparameters of a multilayer perceptron."""
 
+    builder = "sidebyside.models.architectures:build_mlp"
     short_name, long_name = "MLP", "multilayer perceptron"
 
     hidden_units: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=16)]
@@ -73,6 +77,7 @@ class MlpHyperparameters(Hyperparameters):
 class CnnHyperparameters(Hyperparameters):
     """Hyperparameters of a CNN: blocks of convolutions with max pooling between them."""
 
+    builder = "sidebyside.models.architectures:build_cnn"
     short_name, long_name = "CNN", "convolutional neural network"
 
     filters: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=4)]
@@ -140,6 +145,48 @@ def per_layer(
 
 RECORDS: dict[str, type[Hyperparameters]] = {"mlp": MlpHyperparameters, "cnn": CnnHyperparameters}
 
+# Names of architectures are part of file names, keys, and names of stages and registered models.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def check_records() -> None:
+    """Check that each architecture has a valid name and names a builder whose module exists.
+
+    The module is not imported, because that takes seconds.
+
+    Raises:
+        UserError: an architecture has not.
+    """
+    for model, record in RECORDS.items():
+        where = f"{Path(__file__).name}: RECORDS[{model!r}]"
+        if not NAME.fullmatch(model):
+            raise UserError(
+                f"{where}: the name must start with a letter and consist of letters, digits,"
+                " hyphens and underscores"
+            )
+        if not hasattr(record, "builder"):
+            raise UserError(
+                f"{where}: {record.__name__} lacks its builder: add a line such as"
+                f' builder = "sidebyside.models.{model}:build"'
+            )
+        module, _, function = record.builder.partition(":")
+        try:
+            found = importlib.util.find_spec(module)
+        except (ImportError, ValueError):  # its package is missing, or the name is empty
+            found = None
+        if found is None or not function.isidentifier():
+            raise UserError(
+                f"{where}: builder {record.builder!r} is not the function of a module, as in"
+                f' "sidebyside.models.{model}:build"'
+            )
+
+
+def unknown_model(model: str) -> str:
+    """Return the error for an architecture that is not in RECORDS."""
+    return (
+        f"unknown model {model!r}: choose from {', '.join(RECORDS)}, or add it as in docs/models.md"
+    )
+
 
 def parse_hyperparameters(model: str, values: dict[str, Any], source: str) -> Hyperparameters:
     """Return the checked record of one architecture.
@@ -153,7 +200,7 @@ def parse_hyperparameters(model: str, values: dict[str, Any], source: str) -> Hy
         UserError: unknown architecture, or a missing, unknown or invalid hyperparameter.
     """
     if model not in RECORDS:
-        raise UserError(f"{source}: unknown model {model!r}: choose from {', '.join(RECORDS)}")
+        raise UserError(f"{source}: {unknown_model(model)}")
     try:
         return RECORDS[model].model_validate(values)
     except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from sidebyside.config.dataset_description import DatasetDescription
-from sidebyside.config.hyperparameters import RECORDS
+from sidebyside.config.hyperparameters import RECORDS, check_records, unknown_model
 from sidebyside.config.search_space import parse_search_space
 from sidebyside.config.validation import ONE_VALUE, VALUE_PER_LAYER, StrictModel, Text, explain
 from sidebyside.core.errors import UserError
@@ -87,7 +87,7 @@ class Train(StrictModel):
                 raise ValueError(f"{name} must be distinct, not {list(values)}")
         for model in (*self.models, *self.budget):
             if model not in RECORDS:
-                raise ValueError(f"unknown model {model!r}: choose from {', '.join(RECORDS)}")
+                raise ValueError(unknown_model(model))
         for model in self.models:
             if model not in self.budget:
                 raise ValueError(f"budget.{model} is missing")
@@ -133,6 +133,7 @@ def read_parameters(path: Path) -> Parameters:
             wrong type or out of range; the message names the key, the value and the allowed
             values.
     """
+    check_records()
     try:
         return Parameters.model_validate(read_yaml(path))
     except ValidationError as error:

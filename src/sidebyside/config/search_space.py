@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from sidebyside.config.hyperparameters import RECORDS
+from sidebyside.config.hyperparameters import RECORDS, unknown_model
 from sidebyside.config.validation import StrictModel, explain
 
 Scalar = int | float | str | bool
@@ -163,7 +163,7 @@ def parse_search_space(model: str, values: dict[str, Any]) -> SearchSpace:
             range, or a value that the architecture's record refuses.
     """
     if model not in RECORDS:
-        raise ValueError(f"tune.models: unknown model {model!r}: choose from {', '.join(RECORDS)}")
+        raise ValueError(f"tune.models: {unknown_model(model)}")
     space = {name: _parse_entry(f"tune.models.{model}.{name}", values[name]) for name in values}
     boundaries = {name: _boundary_values(value) for name, value in space.items()}
     combinations = itertools.product(*boundaries.values())

@@ -7,7 +7,7 @@ saved model returns probabilities.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -22,6 +22,7 @@ from sidebyside.config.hyperparameters import (
     per_layer,
 )
 from sidebyside.core.errors import TrainingError
+from sidebyside.models.builders import call_builder
 from sidebyside.models.layers import (
     FusedBatchNormalization,
     FusedDense,
@@ -64,19 +65,20 @@ def build(model: str, hyperparameters: Hyperparameters, dataset: Dataset, seed: 
     equal models must give equal bytes.
 
     Args:
-        model: the architecture, a key of BUILDERS.
+        model: the architecture, a key of RECORDS.
         hyperparameters: the architecture's record.
         dataset: gives the shape of an image and the number of classes.
         seed: seed for the initial weights.
 
     Raises:
-        TrainingError: there is not enough memory for the weights.
+        TrainingError: there is not enough memory for the weights, or the builder raises an error.
+        UserError: there is no builder.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(POLICIES[hyperparameters.precision])
     try:
-        return BUILDERS[model](hyperparameters, dataset)
+        return call_builder(model, hyperparameters, dataset)
     finally:
         keras.config.set_dtype_policy(POLICIES["float32"])
 
@@ -145,9 +147,6 @@ def build_cnn(h: CnnHyperparameters, dataset: Dataset) -> keras.Model:
         x = _dense(x, h.dense_units, h, "hidden")
     x = _dropout(x, per_layer(h.dropout, 1)[0], "dropout")
     return _classifier(pixels, x, dataset, "cnn")
-
-
-BUILDERS: dict[str, Callable[..., keras.Model]] = {"mlp": build_mlp, "cnn": build_cnn}
 
 
 def flops(model: keras.Model) -> int:

@@ -8,6 +8,7 @@ from sidebyside.config import hyperparameters
 from sidebyside.config.hyperparameters import (
     RECORDS,
     Hyperparameters,
+    check_records,
     parse_hyperparameters,
     per_layer,
     read_hyperparameters,
@@ -149,7 +150,9 @@ def test_a_cnn_that_reduces_the_image_to_nothing_is_refused(change: dict[str, An
 
 
 def test_an_unknown_model_is_refused_with_the_known_models() -> None:
-    with pytest.raises(UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn$"):
+    with pytest.raises(
+        UserError, match=r"^x: unknown model 'cn': choose from mlp, cnn, or add it "
+    ):
         parse_hyperparameters("cn", CNN, "x")
 
 
@@ -189,3 +192,28 @@ def test_an_architecture_is_added_by_an_entry_in_records(monkeypatch: pytest.Mon
 
     monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
     assert isinstance(parse_hyperparameters("linear", COMMON, "x"), Linear)
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "reason"),
+    [
+        ("res net", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
+        ("net.2", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
+        ("2net", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
+        ("own", {}, r'Own lacks its builder: .* builder = "sidebyside\.models\.own:build"'),
+        ("own", {"builder": "sidebyside.models.own:build"}, "is not the function of a module"),
+        ("own", {"builder": "sidebyside.models.layers"}, "is not the function of a module"),
+        ("own", {"builder": "no_such_package.own:build"}, "is not the function of a module"),
+        ("own", {"builder": ":build"}, "is not the function of a module"),
+    ],
+)
+def test_a_record_without_a_valid_name_and_builder_is_refused(
+    name: str, record: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECORDS, name, type("Own", (Hyperparameters,), record))
+    with pytest.raises(UserError, match=rf"hyperparameters\.py: RECORDS\['{name}'\].*{reason}"):
+        check_records()
+
+
+def test_the_records_of_all_architectures_are_valid() -> None:
+    check_records()

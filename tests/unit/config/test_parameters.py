@@ -208,15 +208,15 @@ def test_duplicate_entries_are_refused(tmp_path: Path, key: str) -> None:
     [
         (
             lambda content: content["train"].update(models=["mlp", "cn"]),
-            "train: unknown model 'cn': choose from mlp, cnn",
+            "train: unknown model 'cn': choose from mlp, cnn, or add it as in docs/models.md",
         ),
         (
             lambda content: content["train"]["budget"].update(cn={"epochs": 1, "patience": 1}),
-            "train: unknown model 'cn': choose from mlp, cnn",
+            "train: unknown model 'cn': choose from mlp, cnn, or add it as in docs/models.md",
         ),
         (
             lambda content: content["tune"]["models"].update(cn={}),
-            "tune.models: unknown model 'cn': choose from mlp, cnn",
+            "tune.models: unknown model 'cn': choose from mlp, cnn, or add it as in docs/models.md",
         ),
         (lambda content: content["train"]["budget"].pop("cnn"), "train: budget.cnn is missing"),
         (

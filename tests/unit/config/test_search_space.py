@@ -22,7 +22,10 @@ def refusal(model: str, values: dict[str, Any]) -> str:
 
 
 def test_an_unknown_model_is_refused() -> None:
-    assert refusal("cn", CNN) == "tune.models: unknown model 'cn': choose from mlp, cnn"
+    assert (
+        refusal("cn", CNN)
+        == "tune.models: unknown model 'cn': choose from mlp, cnn, or add it as in docs/models.md"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sidebyside.config import hyperparameters
-from sidebyside.config.dataset import Dataset
-from sidebyside.config.hyperparameters import Activation, Hyperparameters, parse_hyperparameters
+from sidebyside.config.hyperparameters import Activation, parse_hyperparameters
 from sidebyside.models import architectures
 from tests.support.datasets import dataset
 
@@ -271,30 +269,3 @@ def test_kernels_have_the_deviation_of_their_initializer(
     assert np.asarray(cnn.get_layer("block_1_conv_1").kernel).std() == pytest.approx(
         fans[initializer] ** -0.5 * (2**0.5 if initializer == "he_normal" else 1), rel=0.05
     )
-
-
-# More architectures
-
-
-def test_a_new_architecture_needs_one_record_and_one_builder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Linear(Hyperparameters):
-        """Softmax regression."""
-
-    def build_linear(h: Linear, dataset: Dataset) -> keras.Model:
-        pixels = keras.Input((28, 28), dtype="uint8")
-        x = keras.layers.Rescaling(1 / 255)(pixels)
-        logits = keras.layers.Dense(10, name="logits")(keras.layers.Flatten()(x))
-        return keras.Model(pixels, keras.layers.Softmax()(logits))
-
-    monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
-    monkeypatch.setitem(architectures.BUILDERS, "linear", build_linear)
-    record = parse_hyperparameters("linear", COMMON, "test")
-    network = architectures.build("linear", record, dataset(), 1)
-    assert network.count_params() == 7850
-    assert architectures.flops(network) == 2 * 7840
-
-
-def test_every_record_has_a_builder() -> None:
-    assert architectures.BUILDERS.keys() == hyperparameters.RECORDS.keys()

@@ -440,7 +440,7 @@ def exhaust_memory(*_: object, **__: object) -> None:
 
 
 def test_running_out_of_memory_for_the_weights_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(architectures.BUILDERS, "mlp", exhaust_memory)
+    monkeypatch.setattr(architectures, "build_mlp", exhaust_memory)
     with pytest.raises(TrainingError, match=r"not enough memory .* reduce batch_size"):
         untrained()
 
