@@ -15,18 +15,17 @@ RECORD = '''
 class LinearHyperparameters(Hyperparameters):
     """A linear classifier."""
 
+    builder = "sidebyside.models.architectures:build_linear"
+
 
 RECORDS["linear"] = LinearHyperparameters
 '''
 BUILDER = '''
 
-def build_linear(h: Hyperparameters) -> keras.Model:
+def build_linear(h: Hyperparameters, dataset: Dataset) -> keras.Model:
     """Return one dense layer."""
-    pixels, x = _scaled_input()
-    return _classifier(pixels, layers.Flatten(name="flatten")(x), "linear")
-
-
-BUILDERS["linear"] = build_linear
+    pixels, x = _scaled_input(dataset)
+    return _classifier(pixels, layers.Flatten(name="flatten")(x), dataset, "linear")
 '''
 
 
