@@ -55,8 +55,12 @@ class Header(NamedTuple):
         return 1 if self.mode.startswith(("I;16", *GREY_MODES)) else 3
 
 
-def read_content(path: Path) -> bytes:
+def read_content(path: Path, name: str) -> bytes:
     """Return the content of a picture file.
+
+    Args:
+        path: the file.
+        name: name of the picture, for error messages.
 
     Raises:
         UserError: the file is missing, too large, or not a file.
@@ -65,13 +69,13 @@ def read_content(path: Path) -> bytes:
         with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        raise UserError(f"{name} is missing") from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder, not an image file") from None
+        raise UserError(f"{name} is a folder, not an image file") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{name}: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: more than {MAX_BYTES:,} bytes")
+        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes")
     return content
 
 

@@ -38,7 +38,7 @@ def read_picture(path: Path, dataset: Dataset) -> Picture:
         UserError: the file is missing, damaged, too large or not in one of FORMATS, or its image
             is to be trimmed but of a single colour.
     """
-    image, steps, _ = decode(read_content(path), str(path), dataset.channels)
+    image, steps, _ = decode(read_content(path, str(path)), str(path), dataset.channels)
     if dataset.preparation == "trim":
         return trimmed(np.asarray(image), steps, str(path), dataset)
     pixels = resized(image, dataset.height, dataset.width, dataset.preparation)

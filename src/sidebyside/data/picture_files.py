@@ -1,0 +1,191 @@
+"""List the pictures of a data set, each with its class, split and group.
+
+The class comes from the folder (a sub-folder per class, or such sub-folders below a folder per
+split) or from a CSV file with the columns file, label, and optionally split and group.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from sidebyside.core.errors import UserError, printable
+from sidebyside.core.files import is_ignored, read_csv
+
+MAX_CLASSES = 200
+SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+# Of pictures, to notice those that are in no class; a picture is recognised by its content.
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
+
+
+class PictureFile(NamedTuple):
+    """A picture of a data set, not yet read."""
+
+    file: str  # path below the data set's folder, with slashes
+    label: str  # name of the class
+    test: bool  # whether it belongs to a given test split
+    group: str  # pictures of one group belong together; empty if there are no groups
+
+
+def list_folders(root: Path, test: Sequence[str], group: str | None) -> list[PictureFile]:
+    """Return the pictures below a folder per class, or per split and class.
+
+    They are ordered by path, by code points and not by the rules of a language. Hidden files and
+    those that file managers leave are ignored.
+
+    Args:
+        root: the data set's folder.
+        test: names of the folders below `root` that hold the test split; if given, every other
+            folder below `root` is part of the training data.
+        group: regular expression that finds the group, as its first group, in the path below the
+            class's folder; None if there are no groups.
+
+    Raises:
+        UserError: a folder or a picture is missing, a name is not text, or the expression does not
+            match a path.
+    """
+    tops = _folders(root)
+    if missing := [name for name in test if name not in tops]:
+        raise UserError(
+            f"dataset.test: {root} has no folder {missing[0]!r}: it has {_listed(tops)}"
+        )
+    if not test and tops and {name.lower() for name in tops} <= SPLIT_FOLDERS:
+        raise UserError(
+            f"{root}: the folders {_listed(tops)} look like splits, not classes:"
+            f" name the test split's folder in dataset.test"
+        )
+    found = []
+    for top in tops if test else [""]:
+        _refuse_loose_pictures(root / top)
+        for label in _folders(root / top):
+            folder = f"{top}/{label}" if top else label
+            files = list(_files(root, folder))
+            if not files:
+                raise UserError(f"{root / folder} has no pictures: delete this folder of a class")
+            for file in files:
+                below = file.removeprefix(f"{folder}/")
+                found.append(PictureFile(file, label, top in test, _group(group, below, file)))
+    if not found:
+        raise UserError(f"{root} has no pictures: expected a sub-folder with pictures per class")
+    return sorted(found)
+
+
+def list_table(root: Path, table: str, group: str | None) -> list[PictureFile]:
+    """Return the pictures in a CSV file with the columns file, label, split and group.
+
+    Args:
+        root: the data set's folder; the paths in the table are relative to it.
+        table: path of the table below `root`.
+        group: name of a column, or a regular expression for the path as for `list_folders`.
+
+    Raises:
+        UserError: the table is missing or not valid, names a file twice or outside `root`, or an
+            unknown split.
+    """
+    path = root / table
+    rows = read_csv(path, ("file", "label"))
+    if not rows:
+        raise UserError(f"{path} has no rows")
+    found: dict[str, PictureFile] = {}
+    for number, row in enumerate(rows, 1):
+        file, place = row["file"], f"{path}: row {number}"
+        relative = PurePosixPath(file)
+        if not file or relative.is_absolute() or ".." in relative.parts:
+            raise UserError(f"{place}: file '{printable(file)}' is not a path below {root}")
+        file = relative.as_posix()
+        if file in found:
+            raise UserError(f"{place}: file '{printable(file)}' is listed twice")
+        _require_text(row["label"], f"{place}: label")
+        split = row.get("split", "train")
+        if split not in ("train", "test"):
+            raise UserError(f"{place}: split {split!r} is neither train nor test")
+        value = row[group] if group in row else _group(group, file, file)
+        found[file] = PictureFile(file, row["label"], split == "test", value)
+    return sorted(found.values())
+
+
+def class_names(files: Iterable[PictureFile], named: Sequence[str] | None) -> list[str]:
+    """Return the names of the classes in their order.
+
+    The order is that of `named`; otherwise by number if all names are numbers, else by code points.
+
+    Args:
+        files: the pictures.
+        named: the names in dataset.class_names, or None.
+
+    Raises:
+        UserError: there are too few or too many classes, or `named` are not those of the pictures.
+    """
+    present = {picture.label for picture in files}
+    if not 2 <= len(present) <= MAX_CLASSES:
+        raise UserError(f"the pictures have {len(present)} classes, expected 2 to {MAX_CLASSES}")
+    if named is None:
+        numbers = all(name.isascii() and name.isdigit() for name in present)
+        return sorted(present, key=lambda name: (int(name) if numbers else 0, name))
+    for name in sorted(present ^ set(named)):
+        where = "no picture has this class" if name in named else "it lacks this class of pictures"
+        raise UserError(f"dataset.class_names: {name!r}: {where}")
+    return list(named)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    except FileNotFoundError:
+        raise UserError(f"{folder} is missing: run `dvc repro download`") from None
+    except NotADirectoryError:
+        raise UserError(
+            f"{folder} is a file: expected a folder with a sub-folder per class"
+        ) from None
+    kept = sorted(name for name in names if not _is_hidden(name))
+    for name in kept:
+        _require_text(name, f"{folder}: the name of the folder")
+    return kept
+
+
+def _refuse_loose_pictures(folder: Path) -> None:
+    for entry in sorted(folder.iterdir()):
+        if entry.suffix.lower() in SUFFIXES and not _is_hidden(entry.name) and entry.is_file():
+            name = printable(entry.name)
+            raise UserError(f"{folder}: {name} is in no class: move it to the folder of its class")
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    """Yield the paths below `root` of all files below one of its folders."""
+    for parent, folders, names in os.walk(root / folder):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for name in names:
+            if not _is_hidden(name):
+                file = (Path(parent) / name).relative_to(root).as_posix()
+                if not _is_utf8(file):
+                    raise UserError(f"{root / printable(file)}: the name is not UTF-8: rename it")
+                yield file
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or is_ignored(name)
+
+
+def _is_utf8(text: str) -> bool:
+    return text == text.encode(errors="replace").decode()
+
+
+def _require_text(name: str, what: str) -> None:
+    if not name.strip() or not name.isprintable():
+        raise UserError(f"{what} '{printable(name)}' is not printable text: rename it")
+
+
+def _group(expression: str | None, text: str, file: str) -> str:
+    if expression is None:
+        return ""
+    match = re.search(expression, text)
+    if not match or match[1] is None:
+        raise UserError(f"dataset.group: {expression!r} does not match '{printable(file)}'")
+    return match[1]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:9]) + (", …" if len(names) > 9 else "") if names else "none"

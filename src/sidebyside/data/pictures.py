@@ -1,0 +1,199 @@
+"""Read the pictures of a data set into images of one shape."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.core.errors import UserError, printable
+from sidebyside.data import picture
+from sidebyside.data.picture import Header, Resize
+from sidebyside.data.picture_files import PictureFile
+
+SIDES = (8, 128)  # pixels, minimum and maximum height and width of an image
+THREADS = 4  # decoders that run at once
+BATCH = 256  # pictures read before the first error among them is reported
+
+Result = TypeVar("Result")
+
+
+class Shape(NamedTuple):
+    """Size and channels of the images of a data set."""
+
+    height: int  # pixels
+    width: int
+    channels: Literal[1, 3]
+
+
+class Unreadable(NamedTuple):
+    """A picture that was skipped."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """The images of a data set, in the order of their files."""
+
+    files: Sequence[PictureFile]  # those that were read
+    headers: Sequence[Header]  # of `files`
+    images: NDArray[np.uint8]  # [N, height, width(, 3)]
+    unreadable: Sequence[Unreadable]
+
+
+def find_shape(
+    root: Path,
+    files: Sequence[PictureFile],
+    size: tuple[int, int] | None,
+    channels: Literal[1, 3] | None,
+    *,
+    skip: bool,
+) -> Shape:
+    """Return the shape of the images: as stated, otherwise that of all pictures.
+
+    Args:
+        root: the data set's folder.
+        files: pictures below it.
+        size: height and width in pixels, or None for the size of the pictures.
+        channels: 1 or 3, or None for that of the pictures.
+        skip: whether unreadable pictures are skipped.
+
+    Raises:
+        UserError: a shape is not stated and the pictures differ, or the size is out of range.
+    """
+    headers: Sequence[tuple[str, Header]] = ()
+    if size is None or channels is None:
+        read = _each(root, files, picture.read_header)
+        headers = [(one.file, header) for one, header in _readable(read, skip, [])]
+        if not headers:
+            raise UserError(f"{root}: no picture can be read")
+    if size is None:
+        sizes = {(header.height, header.width): file for file, header in reversed(headers)}
+        size = next(iter(sizes), (0, 0))
+        if len(sizes) > 1:
+            raise UserError(
+                f"dataset.size is missing, but the pictures have {len(sizes)} sizes,"
+                f" such as {_examples(sizes, lambda one: f'{one[1]}×{one[0]}')}:"
+                " give the height and width of the images, such as size: [32, 32]"
+            )
+        if not all(SIDES[0] <= side <= SIDES[1] for side in size):
+            raise UserError(
+                f"dataset.size is missing, but the pictures are {size[1]}×{size[0]} pixels:"
+                f" give a height and width from {SIDES[0]} to {SIDES[1]}, such as size: [32, 32]"
+            )
+    if channels is None:
+        kinds: dict[Literal[1, 3], str] = {one.channels: file for file, one in reversed(headers)}
+        if len(kinds) > 1:
+            names = {1: "grey", 3: "in colour"}
+            raise UserError(
+                "dataset.channels is missing, but some pictures are grey and some in colour,"
+                f" such as {_examples(kinds, names.__getitem__)}: give 1 (grey) or 3 (colour)"
+            )
+        channels = next(iter(kinds))
+    return Shape(*size, channels)
+
+
+def read(
+    root: Path, files: Sequence[PictureFile], shape: Shape, rule: Resize, *, skip: bool
+) -> Pictures:
+    """Return the pictures as images of one shape.
+
+    Args:
+        root: the data set's folder.
+        files: pictures below it.
+        shape: shape of the images.
+        rule: how a picture gets their size, as for `picture.resized`.
+        skip: whether unreadable pictures are skipped; otherwise the first is an error.
+
+    Raises:
+        UserError: a picture cannot be read, or none can.
+    """
+
+    def prepare(content: bytes, name: str) -> tuple[Header, NDArray[np.uint8]]:
+        image, _, header = picture.decode(content, name, shape.channels)
+        return header, picture.resized(image, shape.height, shape.width, rule)
+
+    axes = (shape.height, shape.width) + ((3,) if shape.channels == 3 else ())
+    images = np.empty((len(files), *axes), np.uint8)
+    kept: list[PictureFile] = []
+    headers: list[Header] = []
+    unreadable: list[Unreadable] = []
+    for file, (header, pixels) in _readable(_each(root, files, prepare), skip, unreadable):
+        images[len(kept)] = pixels
+        kept.append(file)
+        headers.append(header)
+    if not kept:
+        raise UserError(f"{root}: no picture can be read")
+    return Pictures(kept, headers, images[: len(kept)], unreadable)
+
+
+def _each(
+    root: Path, files: Sequence[PictureFile], function: Callable[[bytes, str], Result]
+) -> Iterator[tuple[PictureFile, Result | UserError]]:
+    """Yield each picture with the function's result for its content and name, or its error."""
+
+    def call(file: PictureFile) -> Result | UserError:
+        name = printable(file.file)
+        try:
+            return function(picture.read_content(root / file.file, name), name)
+        except UserError as error:
+            return error
+        except MemoryError:
+            return UserError(f"{name}: there is not enough memory to decode it")
+
+    # Filters of warnings belong to the process: the threads only change them within this block.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(files), BATCH):
+            batch = files[start : start + BATCH]
+            yield from zip(batch, pool.map(call, batch), strict=True)
+
+
+def _readable(
+    results: Iterator[tuple[PictureFile, Result | UserError]],
+    skip: bool,
+    unreadable: list[Unreadable],
+) -> Iterator[tuple[PictureFile, Result]]:
+    """Yield the pictures that can be read; append the others to `unreadable` or raise the first."""
+    for file, result in results:
+        if not isinstance(result, UserError):
+            yield file, result
+        elif skip:
+            unreadable.append(Unreadable(file.file, str(result)))
+        else:
+            raise UserError(
+                f"{result}: mend or remove it, or let `dataset.unreadable: skip` skip such pictures"
+            )
+
+
+def _examples(found: dict[Any, str], name: Callable[[Any], str]) -> str:
+    """Return two values with the file of each."""
+    return " and ".join(
+        f"{name(value)} ({printable(file)})" for value, file in list(found.items())[:2]
+    )
+
+
+def count_kinds(headers: Sequence[Header]) -> list[tuple[str, str, str, int, int, int, int, int]]:
+    """Return the formats and modes of pictures, the most frequent first.
+
+    A row has the format, the mode, "animated" or "", the number of pictures, and the minimum and
+    maximum width and height in pixels.
+    """
+    kinds: dict[tuple[str, str, str], list[Header]] = {}
+    for header in headers:
+        key = (header.format, header.mode, "animated" if header.animated else "")
+        kinds.setdefault(key, []).append(header)
+    rows = [
+        (
+            *(*key, len(members)),
+            *(min(one.width for one in members), max(one.width for one in members)),
+            *(min(one.height for one in members), max(one.height for one in members)),
+        )
+        for key, members in kinds.items()
+    ]
+    return sorted(rows, key=lambda row: (-row[3], row))

@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import pytest
+
+from sidebyside.core.errors import UserError
+from sidebyside.data.picture_files import PictureFile, class_names, list_folders, list_table
+
+
+def filled(root: Path, *files: str) -> Path:
+    """Create empty files below a folder."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    return root
+
+
+def test_pictures_are_listed_by_code_points_and_classes_are_folders(tmp_path: Path) -> None:
+    names = ["b/Z.png", "b/a 1.png", "b/ä.png", "b/深/x\n1.jpg", "a/1.png", "Ö/1.png"]
+    root = filled(tmp_path, *names, "a/.DS_Store", "a/Thumbs.db", ".git/x.png", "README.md")
+    found = list_folders(root, (), None)
+    assert [one.file for one in found] == [
+        "a/1.png", "b/Z.png", "b/a 1.png", "b/ä.png", "b/深/x\n1.jpg", "Ö/1.png"
+    ]  # fmt: skip
+    assert [one.label for one in found] == ["a", "b", "b", "b", "b", "Ö"]
+    assert not any(one.test or one.group for one in found)
+
+
+def test_a_test_split_is_a_folder_beside_the_others(tmp_path: Path) -> None:
+    root = filled(tmp_path, "train/a/1.png", "more/a/2.png", "test/a/3.png")
+    found = list_folders(root, ["test"], None)
+    assert [(one.file, one.test) for one in found] == [
+        ("more/a/2.png", False),
+        ("test/a/3.png", True),
+        ("train/a/1.png", False),
+    ]
+
+
+def test_a_group_is_found_in_the_path_below_the_class(tmp_path: Path) -> None:
+    root = filled(tmp_path, "x/a/key_16.png", "x/a/key_32.png", "y/a/set/door_16.png")
+    found = list_folders(root, ["y"], r"(\w+)_\d+\.png$")
+    assert [one.group for one in found] == ["key", "key", "door"]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        ([], {}, "has no pictures: expected a sub-folder with pictures per class"),
+        (["README.md"], {}, "has no pictures: expected a sub-folder with pictures per class"),
+        (["a/.x"], {}, "/a has no pictures: delete this folder of a class"),
+        (["a/1.png", "2.PNG"], {}, ": 2.PNG is in no class: move it to the folder of its class"),
+        (["a/1.png"], {"test": ["b"]}, "dataset.test: * has no folder 'b': it has a"),
+        (
+            ["train/a/1.png", "test/a/1.png"],
+            {},
+            ": the folders test, train look like splits, not classes: name the test split's folder"
+            " in dataset.test",
+        ),
+        (["a/1.png"], {"group": "(x)"}, r"dataset.group: '(x)' does not match 'a/1.png'"),
+        (["a/1.png"], {"group": "(x)?1"}, r"dataset.group: '(x)?1' does not match 'a/1.png'"),
+        (["a\nb/1.png"], {}, r": the name of the folder 'a\nb' is not printable text: rename it"),
+        (["a/\udcff.png"], {}, r"a/\udcff.png: the name is not UTF-8: rename it"),
+    ],
+)
+def test_a_folder_that_is_not_a_data_set_is_refused(
+    tmp_path: Path, files: list[str], options: dict[str, object], message: str
+) -> None:
+    filled(tmp_path, *files)
+    with pytest.raises(UserError) as caught:
+        list_folders(tmp_path, **{"test": (), "group": None, **options})  # type: ignore[arg-type]
+    start, _, end = message.rpartition("*")
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith(end)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_a_file_in_its_place_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"/x is missing: run `dvc repro download`$"):
+        list_folders(tmp_path / "x", (), None)
+    (tmp_path / "x").touch()
+    with pytest.raises(UserError, match=r"/x is a file, not a folder with a folder per class$"):
+        list_folders(tmp_path / "x", (), None)
+
+
+TABLE = "file,label,split,group\nb.png,dog,test,1\nx/a 1.png,cat,train,2\n"
+
+
+def test_a_table_gives_class_split_and_group(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text(TABLE)
+    assert list_table(tmp_path, "labels.csv", "group") == [
+        PictureFile("b.png", "dog", test=True, group="1"),
+        PictureFile("x/a 1.png", "cat", test=False, group="2"),
+    ]
+    groups = [one.group for one in list_table(tmp_path, "labels.csv", r"(\w)\.")]
+    assert groups == ["b", "1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("/etc/x.png,cat,train,1", "row 3: file '/etc/x.png' is not a path below "),
+        ("../x.png,cat,train,1", "row 3: file '../x.png' is not a path below "),
+        (",cat,train,1", "row 3: file '' is not a path below "),
+        ("b.png,cat,train,1", "row 3: file 'b.png' is listed twice"),
+        ("./b.png,cat,train,1", "row 3: file 'b.png' is listed twice"),
+        ("c.png,,train,1", "row 3: label '' is not printable text: rename it"),
+        ("c.png,cat,dev,1", "row 3: split 'dev' is neither train nor test"),
+    ],
+)
+def test_a_wrong_row_of_a_table_is_refused(tmp_path: Path, row: str, message: str) -> None:
+    (tmp_path / "labels.csv").write_text(TABLE + row + "\n")
+    with pytest.raises(UserError, match=r"labels\.csv: ") as caught:
+        list_table(tmp_path, "labels.csv", None)
+    assert message in str(caught.value)
+
+
+def test_a_table_without_rows_or_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    with pytest.raises(UserError, match=r"labels\.csv has no rows$"):
+        list_table(tmp_path, "labels.csv", None)
+    (tmp_path / "labels.csv").write_text("file,class\na,b\n")
+    with pytest.raises(UserError, match=r"labels\.csv has no column label$"):
+        list_table(tmp_path, "labels.csv", None)
+
+
+def pictures_of(*labels: str) -> list[PictureFile]:
+    return [PictureFile(f"{label}/1.png", label, test=False, group="") for label in labels]
+
+
+def test_classes_are_ordered_by_number_by_code_point_or_as_named() -> None:
+    assert class_names(pictures_of("10", "9", "0"), None) == ["0", "9", "10"]
+    assert class_names(pictures_of("ä", "Z", "a"), None) == ["Z", "a", "ä"]
+    assert class_names(pictures_of("a", "b"), ["b", "a"]) == ["b", "a"]
+
+
+def test_too_few_too_many_and_other_classes_are_refused() -> None:
+    with pytest.raises(UserError, match="the pictures have 1 classes, expected 2 to 200"):
+        class_names(pictures_of("a", "a"), None)
+    with pytest.raises(UserError, match="the pictures have 201 classes, expected 2 to 200"):
+        class_names(pictures_of(*map(str, range(201))), None)
+    with pytest.raises(UserError, match=r"dataset\.class_names: 'c': no picture has this class"):
+        class_names(pictures_of("a", "b"), ["a", "b", "c"])
+    with pytest.raises(UserError, match=r"dataset\.class_names: 'b': it lacks this class"):
+        class_names(pictures_of("a", "b"), ["a"])
+
