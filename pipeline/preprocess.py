@@ -31,7 +31,7 @@ def main() -> None:
 
     description, fraction = parameters.dataset, parameters.preprocess.val_fraction
     raw = read_raw(paths.raw, description)
-    splits = assign_splits(raw, fraction, description.test, parameters.seed)
+    splits = assign_splits(raw, fraction, description.test_fraction, parameters.seed)
     dataset = describe(description, raw.class_names, splits)
     near = near_duplicates.find(splits)
     summary = {

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
 from ruamel.yaml import YAML
 
 from sidebyside.config.dataset import ClassNames, Name, Preparation, Side
@@ -24,6 +24,18 @@ from sidebyside.config.validation import (
 
 FOLDER = "data/local"  # of the user's own data
 TEST_FRACTION = 0.2  # share of each class, where a data set has no test split and `test` is missing
+
+
+def _test_split(value: Any) -> float | str:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and 0 < value < 1:
+        return float(value)
+    if isinstance(value, str) and value.isprintable() and "/" not in value.strip("/"):
+        return value.strip("/")
+    raise ValueError("must be a number between 0 and 1, or the name of a folder")
+
+
+TestSplit = Annotated[float | str, PlainValidator(_test_split)]
 
 
 class RawFile(StrictModel):
@@ -70,13 +82,19 @@ class Description(StrictModel):
     title: Text = ""  # as prose writes it; the name by default
     format: Literal["csv", "idx", "npz", "pictures"]
     mirror: bool = False  # whether the mirror image of an image belongs to the same class
-    # Share of each class that becomes the test split, if the data have none.
-    test: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # Share of each class that becomes the test split, if the data have none; or, of pictures, the
+    # name of the test split's folder, beside those for training.
+    test: TestSplit | None = None
     labels: LabelColumn = LabelColumn()  # idx
     transposed: bool = False  # idx: columns before rows, as in EMNIST
     licence: Text = ""
     source: Text = ""
     citation: Text = ""
+
+    @property
+    def test_fraction(self) -> float | None:
+        """Share of each class that becomes the test split, if it is stated."""
+        return self.test if isinstance(self.test, float) else None
 
     @model_validator(mode="before")
     @classmethod
@@ -144,7 +162,9 @@ class OwnData(Description):
             raise ValueError("channels is missing: 1 for grey or 3 for colour")
         if self.format == "pictures" and self.resize == "trim":
             raise ValueError("resize must be stretch, pad or crop for pictures, not 'trim'")
-        if self.group is not None:
+        if isinstance(self.test, str) and (self.format != "pictures" or self.list):
+            raise ValueError(f"test must be a number between 0 and 1 here, not {self.test!r}")
+        if self.group is not None and self.list is None:  # else it may be a column
             try:
                 groups = re.compile(self.group).groups
             except re.error as error:

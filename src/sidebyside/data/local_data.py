@@ -126,8 +126,8 @@ def _listing(description: OwnData, source: Path, base: Path) -> Listing:
     listing: Listing = {}
     if source.is_dir():
         for folder, folders, names in os.walk(source, onerror=_raise):
-            folders[:] = [name for name in folders if not _is_skipped(name)]
-            for name in (*folders, *(name for name in names if not _is_skipped(name))):
+            folders[:] = [name for name in folders if not is_skipped(name)]
+            for name in (*folders, *(name for name in names if not is_skipped(name))):
                 path = Path(folder) / name
                 if name in folders and not path.is_symlink():
                     continue
@@ -173,7 +173,8 @@ def _is_copy(listing: Listing, base: Path, target: Path) -> bool:
     )
 
 
-def _is_skipped(name: str) -> bool:
+def is_skipped(name: str) -> bool:
+    """Return whether a file or folder of this name is not part of the data."""
     return name.startswith(".") or name == "__MACOSX" or is_ignored(name)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sidebyside.core.errors import UserError, printable
-from sidebyside.core.files import is_ignored, read_csv
+from sidebyside.core.files import read_csv
+from sidebyside.data.local_data import is_skipped
 
 MAX_CLASSES = 200
 SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -29,7 +30,9 @@ class PictureFile(NamedTuple):
     group: str  # pictures of one group belong together; empty if there are no groups
 
 
-def list_folders(root: Path, test: Sequence[str], group: str | None) -> list[PictureFile]:
+def list_folders(
+    root: Path, name: str, test: Sequence[str], group: str | None
+) -> list[PictureFile]:
     """Return the pictures below a folder per class, or per split and class.
 
     They are ordered by path, by code points and not by the rules of a language. Hidden files and
@@ -37,6 +40,7 @@ def list_folders(root: Path, test: Sequence[str], group: str | None) -> list[Pic
 
     Args:
         root: the data set's folder.
+        name: its name in error messages, as the user knows it.
         test: names of the folders below `root` that hold the test split; if given, every other
             folder below `root` is part of the training data.
         group: regular expression that finds the group, as its first group, in the path below the
@@ -46,37 +50,40 @@ def list_folders(root: Path, test: Sequence[str], group: str | None) -> list[Pic
         UserError: a folder or a picture is missing, a name is not text, or the expression does not
             match a path.
     """
-    tops = _folders(root)
-    if missing := [name for name in test if name not in tops]:
+    tops = _folders(root, name)
+    if missing := [top for top in test if top not in tops]:
         raise UserError(
-            f"dataset.test: {root} has no folder {missing[0]!r}: it has {_listed(tops)}"
+            f"params.yaml: dataset.test: {name} has no folder {missing[0]!r}:"
+            f" it has {_listed(tops)}"
         )
-    if not test and tops and {name.lower() for name in tops} <= SPLIT_FOLDERS:
+    if not test and tops and {top.lower() for top in tops} <= SPLIT_FOLDERS:
         raise UserError(
-            f"{root}: the folders {_listed(tops)} look like splits, not classes:"
+            f"{name}: the folders {_listed(tops)} look like splits, not classes:"
             f" name the test split's folder in dataset.test"
         )
     found = []
     for top in tops if test else [""]:
-        _refuse_loose_pictures(root / top)
-        for label in _folders(root / top):
+        shown = f"{name}/{top}" if top else name
+        _refuse_loose_pictures(root / top, shown)
+        for label in _folders(root / top, shown):
             folder = f"{top}/{label}" if top else label
-            files = list(_files(root, folder))
+            files = list(_files(root, name, folder))
             if not files:
-                raise UserError(f"{root / folder} has no pictures: delete this folder of a class")
+                raise UserError(f"{shown}/{label} has no pictures: delete this folder of a class")
             for file in files:
                 below = file.removeprefix(f"{folder}/")
                 found.append(PictureFile(file, label, top in test, _group(group, below, file)))
     if not found:
-        raise UserError(f"{root} has no pictures: expected a sub-folder with pictures per class")
+        raise UserError(f"{name} has no pictures: expected a sub-folder with pictures per class")
     return sorted(found)
 
 
-def list_table(root: Path, table: str, group: str | None) -> list[PictureFile]:
+def list_table(root: Path, name: str, table: str, group: str | None) -> list[PictureFile]:
     """Return the pictures in a CSV file with the columns file, label, split and group.
 
     Args:
         root: the data set's folder; the paths in the table are relative to it.
+        name: its name in error messages, as the user knows it.
         table: path of the table below `root`.
         group: name of a column, or a regular expression for the path as for `list_folders`.
 
@@ -87,13 +94,13 @@ def list_table(root: Path, table: str, group: str | None) -> list[PictureFile]:
     path = root / table
     rows = read_csv(path, ("file", "label"))
     if not rows:
-        raise UserError(f"{path} has no rows")
+        raise UserError(f"{name}/{table} has no rows")
     found: dict[str, PictureFile] = {}
     for number, row in enumerate(rows, 1):
-        file, place = row["file"], f"{path}: row {number}"
+        file, place = row["file"], f"{name}/{table}: row {number}"
         relative = PurePosixPath(file)
         if not file or relative.is_absolute() or ".." in relative.parts:
-            raise UserError(f"{place}: file '{printable(file)}' is not a path below {root}")
+            raise UserError(f"{place}: file '{printable(file)}' is not a path below {name}")
         file = relative.as_posix()
         if file in found:
             raise UserError(f"{place}: file '{printable(file)}' is listed twice")
@@ -106,7 +113,7 @@ def list_table(root: Path, table: str, group: str | None) -> list[PictureFile]:
     return sorted(found.values())
 
 
-def class_names(files: Iterable[PictureFile], named: Sequence[str] | None) -> list[str]:
+def class_names(files: Iterable[PictureFile], named: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of the classes in their order.
 
     The order is that of `named`; otherwise by number if all names are numbers, else by code points.
@@ -123,50 +130,46 @@ def class_names(files: Iterable[PictureFile], named: Sequence[str] | None) -> li
         raise UserError(f"the pictures have {len(present)} classes, expected 2 to {MAX_CLASSES}")
     if named is None:
         numbers = all(name.isascii() and name.isdigit() for name in present)
-        return sorted(present, key=lambda name: (int(name) if numbers else 0, name))
+        return tuple(sorted(present, key=lambda name: (int(name) if numbers else 0, name)))
     for name in sorted(present ^ set(named)):
         where = "no picture has this class" if name in named else "it lacks this class of pictures"
-        raise UserError(f"dataset.class_names: {name!r}: {where}")
-    return list(named)
+        raise UserError(f"params.yaml: dataset.class_names: {name!r}: {where}")
+    return tuple(named)
 
 
-def _folders(folder: Path) -> list[str]:
+def _folders(folder: Path, shown: str) -> list[str]:
     """Return the names of the folders in a folder, sorted."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
     except FileNotFoundError:
-        raise UserError(f"{folder} is missing: run `dvc repro download`") from None
+        raise UserError(f"{shown} is missing: run `dvc repro download`") from None
     except NotADirectoryError:
         raise UserError(
-            f"{folder} is a file: expected a folder with a sub-folder per class"
+            f"{shown} is a file: expected a folder with a sub-folder per class"
         ) from None
-    kept = sorted(name for name in names if not _is_hidden(name))
+    kept = sorted(name for name in names if not is_skipped(name))
     for name in kept:
-        _require_text(name, f"{folder}: the name of the folder")
+        _require_text(name, f"{shown}: the name of the folder")
     return kept
 
 
-def _refuse_loose_pictures(folder: Path) -> None:
+def _refuse_loose_pictures(folder: Path, shown: str) -> None:
     for entry in sorted(folder.iterdir()):
-        if entry.suffix.lower() in SUFFIXES and not _is_hidden(entry.name) and entry.is_file():
+        if entry.suffix.lower() in SUFFIXES and not is_skipped(entry.name) and entry.is_file():
             name = printable(entry.name)
-            raise UserError(f"{folder}: {name} is in no class: move it to the folder of its class")
+            raise UserError(f"{shown}: {name} is in no class: move it to the folder of its class")
 
 
-def _files(root: Path, folder: str) -> Iterator[str]:
+def _files(root: Path, name: str, folder: str) -> Iterator[str]:
     """Yield the paths below `root` of all files below one of its folders."""
-    for parent, folders, names in os.walk(root / folder):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        for name in names:
-            if not _is_hidden(name):
-                file = (Path(parent) / name).relative_to(root).as_posix()
+    for parent, folders, files in os.walk(root / folder):
+        folders[:] = [each for each in folders if not is_skipped(each)]
+        for each in files:
+            if not is_skipped(each):
+                file = (Path(parent) / each).relative_to(root).as_posix()
                 if not _is_utf8(file):
-                    raise UserError(f"{root / printable(file)}: the name is not UTF-8: rename it")
+                    raise UserError(f"{name}/{printable(file)}: the name is not UTF-8: rename it")
                 yield file
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or is_ignored(name)
 
 
 def _is_utf8(text: str) -> bool:
@@ -181,9 +184,12 @@ def _require_text(name: str, what: str) -> None:
 def _group(expression: str | None, text: str, file: str) -> str:
     if expression is None:
         return ""
+    key = f"params.yaml: dataset.group: {expression!r}"
+    if not re.compile(expression).groups:
+        raise UserError(f"{key} is neither a column of the table nor has parentheses")
     match = re.search(expression, text)
     if not match or match[1] is None:
-        raise UserError(f"dataset.group: {expression!r} does not match '{printable(file)}'")
+        raise UserError(f"{key} does not match '{printable(file)}'")
     return match[1]
 
 

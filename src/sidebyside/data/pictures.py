@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,65 +47,46 @@ class Pictures:
     unreadable: Sequence[Unreadable]
 
 
-def find_shape(
-    root: Path,
-    files: Sequence[PictureFile],
-    size: tuple[int, int] | None,
-    channels: Literal[1, 3] | None,
-    *,
-    skip: bool,
-) -> Shape:
-    """Return the shape of the images: as stated, otherwise that of all pictures.
+def find_size(
+    root: Path, name: str, files: Sequence[PictureFile], *, skip: bool
+) -> tuple[int, int]:
+    """Return the height and width of all pictures.
 
     Args:
         root: the data set's folder.
+        name: its name in error messages, as the user knows it.
         files: pictures below it.
-        size: height and width in pixels, or None for the size of the pictures.
-        channels: 1 or 3, or None for that of the pictures.
         skip: whether unreadable pictures are skipped.
 
     Raises:
-        UserError: a shape is not stated and the pictures differ, or the size is out of range.
+        UserError: the sizes differ or are out of range.
     """
-    headers: Sequence[tuple[str, Header]] = ()
-    if size is None or channels is None:
-        read = _each(root, files, picture.read_header)
-        headers = [(one.file, header) for one, header in _readable(read, skip, [])]
-        if not headers:
-            raise UserError(f"{root}: no picture can be read")
-    if size is None:
-        sizes = {(header.height, header.width): file for file, header in reversed(headers)}
-        size = next(iter(sizes), (0, 0))
-        if len(sizes) > 1:
-            raise UserError(
-                f"dataset.size is missing, but the pictures have {len(sizes)} sizes,"
-                f" such as {_examples(sizes, lambda one: f'{one[1]}×{one[0]}')}:"
-                " give the height and width of the images, such as size: [32, 32]"
-            )
-        if not all(SIDES[0] <= side <= SIDES[1] for side in size):
-            raise UserError(
-                f"dataset.size is missing, but the pictures are {size[1]}×{size[0]} pixels:"
-                f" give a height and width from {SIDES[0]} to {SIDES[1]}, such as size: [32, 32]"
-            )
-    if channels is None:
-        kinds: dict[Literal[1, 3], str] = {one.channels: file for file, one in reversed(headers)}
-        if len(kinds) > 1:
-            names = {1: "grey", 3: "in colour"}
-            raise UserError(
-                "dataset.channels is missing, but some pictures are grey and some in colour,"
-                f" such as {_examples(kinds, names.__getitem__)}: give 1 (grey) or 3 (colour)"
-            )
-        channels = next(iter(kinds))
-    return Shape(*size, channels)
+    sizes: dict[tuple[int, int], str] = {}
+    for file, header in _readable(_each(root, name, files, picture.read_header), skip, []):
+        sizes.setdefault((header.height, header.width), file.file)
+    if not sizes:
+        raise UserError(f"{name}: no picture can be read")
+    examples = " and ".join(
+        f"{width}×{height} ({printable(file)})" for (height, width), file in list(sizes.items())[:2]
+    )
+    advice = f"give a height and width from {SIDES[0]} to {SIDES[1]}, such as size: [32, 32]"
+    missing = "params.yaml: dataset.size is missing, but the pictures"
+    if len(sizes) > 1:
+        raise UserError(f"{missing} have {len(sizes)} sizes, such as {examples}: {advice}")
+    ((height, width),) = sizes
+    if not all(SIDES[0] <= side <= SIDES[1] for side in (height, width)):
+        raise UserError(f"{missing} are {examples}: {advice}")
+    return height, width
 
 
 def read(
-    root: Path, files: Sequence[PictureFile], shape: Shape, rule: Resize, *, skip: bool
+    root: Path, name: str, files: Sequence[PictureFile], shape: Shape, rule: Resize, *, skip: bool
 ) -> Pictures:
     """Return the pictures as images of one shape.
 
     Args:
         root: the data set's folder.
+        name: its name in error messages, as the user knows it.
         files: pictures below it.
         shape: shape of the images.
         rule: how a picture gets their size, as for `picture.resized`.
@@ -124,28 +105,28 @@ def read(
     kept: list[PictureFile] = []
     headers: list[Header] = []
     unreadable: list[Unreadable] = []
-    for file, (header, pixels) in _readable(_each(root, files, prepare), skip, unreadable):
+    for file, (header, pixels) in _readable(_each(root, name, files, prepare), skip, unreadable):
         images[len(kept)] = pixels
         kept.append(file)
         headers.append(header)
     if not kept:
-        raise UserError(f"{root}: no picture can be read")
+        raise UserError(f"{name}: no picture can be read")
     return Pictures(kept, headers, images[: len(kept)], unreadable)
 
 
 def _each(
-    root: Path, files: Sequence[PictureFile], function: Callable[[bytes, str], Result]
+    root: Path, name: str, files: Sequence[PictureFile], function: Callable[[bytes, str], Result]
 ) -> Iterator[tuple[PictureFile, Result | UserError]]:
     """Yield each picture with the function's result for its content and name, or its error."""
 
     def call(file: PictureFile) -> Result | UserError:
-        name = printable(file.file)
+        shown = printable(f"{name}/{file.file}")
         try:
-            return function(picture.read_content(root / file.file, name), name)
+            return function(picture.read_content(root / file.file, shown), shown)
         except UserError as error:
             return error
         except MemoryError:
-            return UserError(f"{name}: there is not enough memory to decode it")
+            return UserError(f"{shown}: there is not enough memory to decode it")
 
     # Filters of warnings belong to the process: the threads only change them within this block.
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(THREADS) as pool:
@@ -169,13 +150,6 @@ def _readable(
             raise UserError(
                 f"{result}: mend or remove it, or let `dataset.unreadable: skip` skip such pictures"
             )
-
-
-def _examples(found: dict[Any, str], name: Callable[[Any], str]) -> str:
-    """Return two values with the file of each."""
-    return " and ".join(
-        f"{name(value)} ({printable(file)})" for value, file in list(found.items())[:2]
-    )
 
 
 def count_kinds(headers: Sequence[Header]) -> list[tuple[str, str, str, int, int, int, int, int]]:

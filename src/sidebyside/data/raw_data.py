@@ -1,5 +1,6 @@
 """Read data/raw, in any format, as images to distribute over the splits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from sidebyside.config.dataset import ClassNames, Dataset, SplitSummary
 from sidebyside.config.dataset_description import BuiltIn, Description, OwnData
 from sidebyside.config.validation import explain
 from sidebyside.core.errors import UserError
-from sidebyside.data import idx, npz_arrays
+from sidebyside.data import idx, npz_arrays, pictures
 from sidebyside.data.memory import require_memory
-from sidebyside.data.splits import Split, split_digest
+from sidebyside.data.picture_files import class_names as picture_classes
+from sidebyside.data.picture_files import list_folders, list_table
+from sidebyside.data.splits import Split, select, split_digest
 
 MAX_CLASSES = 200
 MAX_NAMES_BYTES = 1 << 20  # of a file of class names
@@ -101,7 +104,7 @@ def _read(folder: Path, description: BuiltIn | OwnData) -> RawData:
         return _read_idx(folder, description)
     if description.format == "npz":
         return _read_npz(folder, description)
-    raise UserError("params.yaml: dataset.format: pictures are not read yet")
+    return _read_pictures(folder, description)
 
 
 def _read_csv(folder: Path, description: BuiltIn) -> RawData:
@@ -161,6 +164,34 @@ def _read_npz(folder: Path, description: BuiltIn | OwnData) -> RawData:
     }
     names = _class_names(folder, description, [part[1] for part in arrays.values()], 0)
     return _from_arrays(arrays, names)
+
+
+def _read_pictures(folder: Path, description: BuiltIn | OwnData) -> RawData:
+    assert isinstance(description, OwnData)  # noqa: S101 (no built-in data set has this format)
+    skip = description.unreadable == "skip"
+    test = [description.test] if isinstance(description.test, str) else []
+    if description.list:
+        files = list_table(folder, description.path, description.list, description.group)
+    else:
+        files = list_folders(folder, description.path, test, description.group)
+    given = description.class_names
+    given = read_class_names(folder / given) if isinstance(given, str) else given
+    names = picture_classes(files, given)
+    size = description.size or pictures.find_size(folder, description.path, files, skip=skip)
+    shape = pictures.Shape(*size, channels=description.channels or 3)
+    require_memory(len(files) * math.prod(shape), "the data set")
+    assert description.preparation != "trim"  # noqa: S101 (not for pictures)
+    read = pictures.read(folder, description.path, files, shape, description.preparation, skip=skip)
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[file.label] for file in read.files], np.uint8)
+    every, tested = Split(read.images, labels), np.array([file.test for file in read.files])
+    groups = None
+    if description.group:
+        of_file = [file.group for file, test in zip(read.files, tested, strict=True) if not test]
+        groups = np.unique(np.array(of_file, object), return_inverse=True)[1].astype(np.int64)
+    return RawData(
+        select(every, ~tested), select(every, tested) if tested.any() else None, names, groups
+    )
 
 
 def _idx_files(folder: Path) -> dict[tuple[str, str], list[Path]]:
@@ -258,7 +289,7 @@ def _checked(raw: RawData, description: BuiltIn | OwnData) -> RawData:
             f"images are {_shape(raw.train)} pixels, expected"
             f" {description.height}×{description.width}"
         )
-    if raw.test is not None and description.test is not None:
+    if raw.test is not None and description.test_fraction is not None:
         raise UserError(
             "params.yaml: dataset.test: the data have a test split already: remove the key"
         )

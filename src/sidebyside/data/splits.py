@@ -24,3 +24,8 @@ def split_digest(split: Split) -> str:
     hasher.update(np.ascontiguousarray(split.images).data)
     hasher.update(np.ascontiguousarray(split.labels).data)
     return hasher.hexdigest()
+
+
+def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
+    """Return the chosen images in their order."""
+    return Split(split.images[chosen], split.labels[chosen])

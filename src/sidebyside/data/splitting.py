@@ -7,7 +7,7 @@ from sidebyside.config.dataset_description import TEST_FRACTION
 from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import generator
 from sidebyside.data.raw_data import RawData
-from sidebyside.data.splits import Split
+from sidebyside.data.splits import Split, select
 
 Groups = NDArray[np.int64] | None  # [N], the group of each image
 
@@ -69,11 +69,6 @@ def draw(
         drawn = generator(seed, purpose, int(label)).choice(members, count, replace=False)
         chosen[drawn] = True
     return chosen
-
-
-def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
-    """Return the chosen images in their order."""
-    return Split(split.images[chosen], split.labels[chosen])
 
 
 def subsample(split: Split, images: int, random: np.random.Generator) -> Split:
