@@ -13,7 +13,6 @@ from keras import layers
 
 from benchmarks import workloads
 from benchmarks.workloads import (
-    CLASSES,
     DENSE_UNITS,
     DROPOUT,
     FILTERS,
@@ -25,8 +24,8 @@ from benchmarks.workloads import (
 
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
-    images = work.images.astype("float32")[..., None] / 255
-    model = {"mlp": mlp, "cnn": cnn}[work.model]()
+    images = work.images.reshape(-1, *work.shape).astype("float32") / 255
+    model = {"mlp": mlp, "cnn": cnn}[work.model](work.shape, work.classes)
     model.compile(
         keras.optimizers.Adam(LEARNING_RATE),
         "sparse_categorical_crossentropy",
@@ -36,24 +35,24 @@ def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     model.fit(images, work.labels, work.batch_size, epochs=2, verbose=0, callbacks=[callback])
 
 
-def mlp() -> keras.Model:
+def mlp(shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Return dense layers with dropout."""
-    stack = [keras.Input((28, 28, 1)), layers.Flatten()]
+    stack = [keras.Input(shape), layers.Flatten()]
     for units in HIDDEN_UNITS:
         stack += [layers.Dense(units, activation="relu"), layers.Dropout(DROPOUT)]
-    return keras.Sequential([*stack, layers.Dense(CLASSES, activation="softmax")])
+    return keras.Sequential([*stack, layers.Dense(classes, activation="softmax")])
 
 
-def cnn() -> keras.Model:
+def cnn(shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Return convolutions, the first two pooled, and a dense layer."""
-    stack = [keras.Input((28, 28, 1))]
+    stack = [keras.Input(shape)]
     for block, filters in enumerate(FILTERS, 1):
         stack.append(layers.Conv2D(filters, 3, activation="relu"))
         if block < len(FILTERS):
             stack.append(layers.MaxPooling2D())
     stack += [layers.Flatten(), layers.Dense(DENSE_UNITS, activation="relu")]
     return keras.Sequential(
-        [*stack, layers.Dropout(DROPOUT), layers.Dense(CLASSES, activation="softmax")]
+        [*stack, layers.Dropout(DROPOUT), layers.Dense(classes, activation="softmax")]
     )
 
 

@@ -1,5 +1,6 @@
 """Train as PyTorch's tutorials do, but with tensors in memory that are indexed by batch."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,7 +8,6 @@ from torch import nn
 
 from benchmarks import workloads
 from benchmarks.workloads import (
-    CLASSES,
     DENSE_UNITS,
     DROPOUT,
     FILTERS,
@@ -20,9 +20,10 @@ from benchmarks.workloads import (
 def train(work: Workload, on_epoch: Callable[[], None]) -> None:
     """Train for two epochs."""
     torch.set_num_threads(workloads.THREADS)
-    images = torch.from_numpy(work.images).float()[:, None] / 255
+    images = torch.from_numpy(work.images.reshape(-1, *work.shape)).permute(0, 3, 1, 2)
+    images = images.contiguous().float() / 255
     labels = torch.from_numpy(work.labels).long()
-    model = {"mlp": mlp, "cnn": cnn}[work.model]()
+    model = {"mlp": mlp, "cnn": cnn}[work.model](work.shape, work.classes)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
     model.train()
     for _ in range(2):
@@ -39,20 +40,21 @@ def train(work: Workload, on_epoch: Callable[[], None]) -> None:
         on_epoch()
 
 
-def mlp() -> nn.Module:
+def mlp(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return dense layers with dropout."""
     stack: list[nn.Module] = [nn.Flatten()]
-    size = 28 * 28
+    size = math.prod(shape)
     for units in HIDDEN_UNITS:
         stack += [nn.Linear(size, units), nn.ReLU(), nn.Dropout(DROPOUT)]
         size = units
-    return nn.Sequential(*stack, nn.Linear(size, CLASSES))
+    return nn.Sequential(*stack, nn.Linear(size, classes))
 
 
-def cnn() -> nn.Module:
+def cnn(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Return convolutions, the first two pooled, and a dense layer."""
     stack: list[nn.Module] = []
-    channels = 1
+    channels = shape[2]
+    height, width = workloads.blocks(*shape[:2])[-1]
     for block, filters in enumerate(FILTERS, 1):
         stack += [nn.Conv2d(channels, filters, 3), nn.ReLU()]
         if block < len(FILTERS):
@@ -61,10 +63,10 @@ def cnn() -> nn.Module:
     return nn.Sequential(
         *stack,
         nn.Flatten(),
-        nn.Linear(9 * channels, DENSE_UNITS),
+        nn.Linear(height * width * channels, DENSE_UNITS),
         nn.ReLU(),
         nn.Dropout(DROPOUT),
-        nn.Linear(DENSE_UNITS, CLASSES),
+        nn.Linear(DENSE_UNITS, classes),
     )
 
 

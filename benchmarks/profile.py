@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import contender_sidebyside, isolated, machine
-from benchmarks.training import DEFAULT_BATCH_SIZE, IMAGES
+from benchmarks.training import DEFAULT_BATCH_SIZE, SHARE
 from benchmarks.workloads import ROOT, Workload
 from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
@@ -57,15 +57,17 @@ def main() -> None:
     rate = isolated.measure("matrix_product")
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     paths = Paths(ROOT)
-    split = read_split(paths.split("train"), read_dataset(paths.dataset))
+    dataset = read_dataset(paths.dataset)
+    split = read_split(paths.split("train"), dataset)
     result: dict[str, Any] = {
         "machine": machine.describe(),
         "matrix_product_gflops": rate / 1e9,
         "models": {},
     }
     for model, size in DEFAULT_BATCH_SIZE.items():
-        images = IMAGES[model]
-        work = Workload(model, size, split.images[:images], split.labels[:images])
+        images = len(split) // SHARE[model]
+        train = (split.images[:images], split.labels[:images])
+        work = Workload(model, size, *train, dataset.classes)
         found = profile(work)
         steps = math.ceil(images / size)
         result["models"][model] = {

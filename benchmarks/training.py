@@ -6,7 +6,7 @@ contender trains the same network on the same images with dropout, shuffling in 
 accuracy as a metric; only this project uses deterministic kernels. PyTorch and JAX need `make
 peers` first.
 
-Reads:  data/processed/train.npz
+Reads:  data/processed/train.npz, data/processed/dataset.json
 Writes: reports/benchmarks/training.{json,png}; with --second-machine only training_elsewhere.json
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks import figures, isolated, machine, workloads
 from benchmarks.workloads import ROOT
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_bytes, write_json
@@ -40,8 +41,8 @@ CONTENDERS: Mapping[str, tuple[Path, str, dict[str, str]]] = {
 }
 BATCH_SIZES = {"mlp": (32, 128, 512), "cnn": (64, 128)}
 DEFAULT_BATCH_SIZE = {"mlp": 512, "cnn": 64}  # the batch sizes of params.yaml
-IMAGES = {"mlp": 48_000, "cnn": 12_000}  # per epoch: all of the train split, and a quarter
-EPOCH = 48_000  # images that the reported seconds are scaled to
+SHARE = {"mlp": 1, "cnn": 4}  # the whole train split, and a quarter of it; seconds are of all of it
+SMALLEST = 18  # pixels, side of an image of which the CNN's last convolution leaves one
 ROUNDS = 5
 
 
@@ -63,6 +64,14 @@ def main() -> None:
     rounds = arguments.rounds
     if not PEERS.exists():
         raise UserError(f"{PEERS.relative_to(ROOT)} is missing: run `make peers`")
+    dataset = read_dataset(Paths(ROOT).dataset)
+    if min(dataset.height, dataset.width) < SMALLEST:
+        raise UserError(
+            f"{dataset.title} has images of {dataset.height}×{dataset.width} pixels, but the CNN"
+            f" of this benchmark needs {SMALLEST}×{SMALLEST} pixels"
+        )
+    shape = (dataset.height, dataset.width, dataset.channels)
+    epoch = dataset.splits["train"].images
     # Keras does not set the number of threads; by default its backends use one per core.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: workloads.THREADS])
     cases = [(model, size) for model, sizes in BATCH_SIZES.items() for size in sizes]
@@ -72,13 +81,13 @@ def main() -> None:
     rates: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
     for round_ in range(1, rounds + 1):
         for (model, size), times in found.items():
-            images = IMAGES[model]
+            images = epoch // SHARE[model]
             rates[model, size].append(isolated.measure("matrix_product"))
             for name, (python, module, environment) in CONTENDERS.items():
                 seconds = isolated.measure(
                     *(module, model, size, images), python=python, environment=environment
                 )
-                times[name].append(seconds * EPOCH / images)
+                times[name].append(seconds * epoch / images)
             print(
                 f"round {round_}/{rounds}, {model}, batch {size}: "
                 + ", ".join(f"{name} {taken[-1]:.2f} s" for name, taken in times.items()),
@@ -95,7 +104,11 @@ def main() -> None:
                 "batch_size": size,
                 "seconds": times,
                 "matrix_product_gflops": [rate / 1e9 for rate in rates[model, size]],
-                **summary(model, times, rates[model, size]),
+                **summary(
+                    workloads.operations(model, epoch, shape, dataset.classes),
+                    times,
+                    rates[model, size],
+                ),
             }
             for (model, size), times in found.items()
         ],
@@ -108,11 +121,13 @@ def main() -> None:
     write_bytes(folder / "training.png", figures.training(result))
 
 
-def summary(model: str, times: Mapping[str, list[float]], rates: Sequence[float]) -> dict[str, Any]:
+def summary(
+    operations: int, times: Mapping[str, list[float]], rates: Sequence[float]
+) -> dict[str, Any]:
     """Return medians, their ratios to this project's, and its share of the matrix product's rate.
 
     Args:
-        model: mlp or cnn.
+        operations: operations of an epoch.
         times: contender → seconds per epoch.
         rates: of the matrix product in the same rounds, in operations per second.
     """
@@ -121,7 +136,7 @@ def summary(model: str, times: Mapping[str, list[float]], rates: Sequence[float]
     return {
         "medians": medians,
         "times_faster": {name: taken / own for name, taken in medians.items() if name != OWN},
-        "share_of_matrix_product": workloads.operations(model, EPOCH) / own / median(rates),
+        "share_of_matrix_product": operations / own / median(rates),
     }
 
 

@@ -4,9 +4,12 @@ This module imports no framework, so that processes with different frameworks ca
 """
 
 import argparse
+import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +23,7 @@ DENSE_UNITS = 128  # of the CNN, after its last block
 DROPOUT = 0.2  # after each hidden dense layer
 LEARNING_RATE = 0.001  # of Adam
 THREADS = 2
-CLASSES = 10
-
-# Operations of a forward pass of one image: two per weight and output position.
-FORWARD = {
-    "mlp": 2 * (784 * 512 + 512 * 256 + 256 * 128 + 128 * CLASSES),
-    "cnn": 2
-    * (
-        26 * 26 * 9 * 32
-        + 11 * 11 * 9 * 32 * 64
-        + 3 * 3 * 9 * 64 * 128
-        + 9 * 128 * DENSE_UNITS
-        + DENSE_UNITS * CLASSES
-    ),
-}
+MODELS = ("mlp", "cnn")
 
 
 @dataclass(frozen=True)
@@ -42,13 +32,46 @@ class Workload:
 
     model: str  # mlp or cnn
     batch_size: int
-    images: NDArray[np.uint8]  # [N, 28, 28]
+    images: NDArray[np.uint8]  # [N, height, width], with a fourth axis for three channels
     labels: NDArray[np.uint8]  # [N]
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = (*self.images.shape[1:], 1)[:3]
+        return height, width, channels
 
 
-def operations(model: str, images: int) -> int:
+def operations(model: str, images: int, shape: tuple[int, int, int], classes: int) -> int:
     """Return the operations of an epoch; the backward pass counts as two forward passes."""
-    return 3 * FORWARD[model] * images
+    return 3 * forward(model, shape, classes) * images
+
+
+def forward(model: str, shape: tuple[int, int, int], classes: int) -> int:
+    """Return the operations of a forward pass of one image: two per weight and output position.
+
+    Args:
+        model: mlp or cnn.
+        shape: height, width and channels of an image.
+        classes: number of classes.
+    """
+    if model == "mlp":
+        return 2 * sum(a * b for a, b in pairwise((math.prod(shape), *HIDDEN_UNITS, classes)))
+    channels, products = shape[2], 0
+    for filters, (height, width) in zip(FILTERS, blocks(*shape[:2]), strict=True):
+        products += height * width * 9 * channels * filters
+        channels = filters
+    return 2 * (products + height * width * channels * DENSE_UNITS + DENSE_UNITS * classes)
+
+
+def blocks(height: int, width: int) -> list[tuple[int, int]]:
+    """Return height and width of the outputs of the CNN's convolutions."""
+    sizes = [(height - 2, width - 2)]
+    for _ in FILTERS[1:]:
+        height, width = sizes[-1]
+        sizes.append((height // 2 - 2, width // 2 - 2))
+    return sizes
 
 
 def measure(train: Callable[[Workload, Callable[[], None]], Any]) -> None:
@@ -60,15 +83,18 @@ def measure(train: Callable[[Workload, Callable[[], None]], Any]) -> None:
         train: trains two epochs, and calls its second argument at the end of each.
     """
     parser = argparse.ArgumentParser(description=measure.__doc__)
-    parser.add_argument("model", choices=FORWARD)
+    parser.add_argument("model", choices=MODELS)
     parser.add_argument("batch_size", type=int)
     parser.add_argument("images", type=int)
     arguments = parser.parse_args()
     with np.load(ROOT / "data/processed/train.npz", allow_pickle=False) as arrays:
         images, labels = (arrays[name][: arguments.images] for name in ("images", "labels"))
+    # Without the project's reader, whose libraries the other contenders do not have.
+    dataset = json.loads((ROOT / "data/processed/dataset.json").read_text(encoding="utf-8"))
+    classes = len(dataset["class_names"])
     ends: list[float] = []
     train(
-        Workload(arguments.model, arguments.batch_size, images, labels),
+        Workload(arguments.model, arguments.batch_size, images, labels, classes),
         lambda: ends.append(time.perf_counter()),
     )
     print(ends[1] - ends[0])

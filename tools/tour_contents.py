@@ -283,7 +283,7 @@ def command_listings(root: Path, folder: Path) -> list[Listing]:
     Raises:
         UserError: a command failed.
     """
-    picture = folder / "boot.png"
+    picture = folder / "image.png"
     paths = Paths(root)
     pixels = read_split(paths.split("test"), read_dataset(paths.dataset)).images[0]
     on_white = Image.fromarray(255 - pixels)
@@ -294,7 +294,7 @@ def command_listings(root: Path, folder: Path) -> list[Listing]:
         Listing(
             "`make predict`",
             "The first test image, enlarged, on a white background.",
-            "make predict IMAGE=boot.png",
+            "make predict IMAGE=image.png",
             output([sys.executable, *predict, str(picture)], root).replace(f"{folder}/", ""),
         ),
         Listing(

@@ -18,8 +18,19 @@ Preparation = Literal["trim", "stretch", "pad", "crop"]
 Side = Annotated[int, Field(ge=8, le=128)]  # pixels
 
 
+def _without_suffix(name: str) -> str:
+    for suffix in ("-search", "-replications"):
+        if name.endswith(suffix):
+            raise ValueError(f"must not end with {suffix}, as other experiments in MLflow do")
+    return name
+
+
 # Part of MLflow's names, such as fashion-mnist.
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60),
+    AfterValidator(_without_suffix),
+]
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The recorded outputs are those of dvc.lock in the last commit. `make repro` ends
 from collections.abc import Mapping
 from pathlib import Path
 
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.reproducibility.scores import Metrics, read_scores
 from sidebyside.workflow import command
@@ -26,12 +27,14 @@ def summary(root: Path) -> str:
     Raises:
         UserError: the pipeline has not been run, or its scores are damaged.
     """
-    metrics = read_scores(Paths(root).report("evaluate") / "metrics.json")
+    paths = Paths(root)
+    metrics = read_scores(paths.report("evaluate") / "metrics.json")
+    title = read_dataset(paths.dataset).title
     return "\n".join(
         [
             score_table(metrics),
             "",
-            f"Best validation accuracy: {best_model(metrics)}.",
+            f"Best validation accuracy on {title}: {best_model(metrics)}.",
             "Report: reports/evaluate/report.html. Runs: `make ui`.",
             comparison(committed_outputs(root), recorded_outputs(root)),
         ]

@@ -19,7 +19,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from sidebyside.config.dataset import read_dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT, Paths
@@ -43,16 +42,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"port to listen on ({PORT})")
     arguments = parser.parse_args()
     root = CHECKOUT
-    threads = read_parameters(Paths(root).params).threads
+    parameters = read_parameters(Paths(root).params)
     listener = bind(arguments.host, arguments.port)
-    name = registered_model(read_dataset(Paths(root).dataset).name, arguments.model)
+    name = registered_model(parameters.dataset.name, arguments.model)
     best = champion(root, name)
     url = address(arguments.host, listener.getsockname()[1])  # of port 0, the one in use
     print(f"{name}, version {best.version}: POST {url}; Ctrl-C stops the server", flush=True)
     os.environ["MLFLOW_TRACKING_URI"] = best.store
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    configure(threads)
+    configure(parameters.threads)
     # These take seconds.
     from sidebyside.models.inference import PREDICTION_BATCH  # noqa: PLC0415
     from sidebyside.serving.registered_model import load_registered  # noqa: PLC0415

@@ -134,6 +134,7 @@ def card(result: ModelResult, dataset: Dataset) -> str:
     hardest = sorted(result.classes, key=lambda one: one.f1)[:2]
     title = markdown(dataset.title)
     channels = {1: "greyscale", 3: "in colour (red, green, blue)"}[dataset.channels]
+    licence = f" Licence of the data: {markdown(dataset.licence)}." if dataset.licence else ""
     lowest = " and ".join(f"{markdown(one.name)} ({one.f1:.2f})" for one in hardest)
     return "\n\n".join(
         [
@@ -142,7 +143,7 @@ def card(result: ModelResult, dataset: Dataset) -> str:
             " For teaching and for comparing methods.",
             f"**Data**: the {result.name.data} training data of {title}, seed"
             f" {result.name.seed}; the best of its architecture by validation accuracy"
-            f" ({result.val['accuracy']:.4f}).",
+            f" ({result.val['accuracy']:.4f}).{licence}",
             f"**Scores** on {len(result.labels):,} test images: accuracy"
             f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"
             f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; lowest"

@@ -27,7 +27,7 @@ from sidebyside.tracking.origin import (
 )
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import training_experiment
+from sidebyside.tracking.views import markdown, training_experiment
 
 # The UI draws a run in the colour of this tag, or else in one derived from its id. A hue for each
 # architecture, darker for the original data, from a palette for colour-blind readers (Okabe & Ito
@@ -85,7 +85,8 @@ def open_training(
             COLOUR_TAG: colour(name),
             **origin_tags(origin, dataset.name, record["data_sha256"]),
         },
-        description=f"{name.model.upper()} trained on the {name.data} training data",
+        description=f"{name.model.upper()} trained on the {name.data} training data of"
+        f" {markdown(dataset.title)}",
     )
 
 

@@ -33,22 +33,33 @@ from sidebyside.training import checkpoint, loop, step
 from tests.support.datasets import dataset
 
 MACHINE = {"cores": 2, "processor": "a processor"}
+SHAPE = (28, 28, 1)
 PNG = b"\x89PNG\r\n"
 
 
-@pytest.mark.parametrize("model", workloads.FORWARD)
+@pytest.mark.parametrize("model", workloads.MODELS)
 def test_contenders_train_the_same_network(model: str) -> None:
     settings = contender_sidebyside.COMMON | contender_sidebyside.MODELS[model] | {"batch_size": 32}
     record = parse_hyperparameters(model, settings, "benchmark")
     own = architectures.build(model, record, dataset(), 1)
-    other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model]()
+    other = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model](SHAPE, 10)
     assert own.count_params() == other.count_params() == {"mlp": 567_434, "cnn": 241_546}[model]
     dropouts = [[layer.rate for layer in m.layers if hasattr(layer, "rate")] for m in (own, other)]
     assert dropouts[0] == dropouts[1] != []
-    assert architectures.flops(own) == workloads.FORWARD[model]
+    assert architectures.flops(own) == workloads.forward(model, SHAPE, 10)
 
 
-@pytest.mark.parametrize("model", workloads.FORWARD)
+@pytest.mark.parametrize("model", workloads.MODELS)
+def test_contenders_train_on_images_of_any_shape(model: str) -> None:
+    shape = (32, 48, 3)
+    network = {"mlp": contender_keras.mlp, "cnn": contender_keras.cnn}[model](shape, 7)
+    assert network.output_shape == (None, 7)
+    assert architectures.flops(network) == workloads.forward(model, shape, 7)
+    work = workloads.Workload(model, 2, np.zeros((2, *shape), np.uint8), np.zeros(2, np.uint8), 7)
+    assert work.shape == shape
+
+
+@pytest.mark.parametrize("model", workloads.MODELS)
 def test_the_default_batch_size_is_measured(model: str) -> None:
     space = read_parameters(workloads.ROOT / "params.yaml").tune.models[model]
     assert training.DEFAULT_BATCH_SIZE[model] == space["batch_size"]
@@ -56,14 +67,15 @@ def test_the_default_batch_size_is_measured(model: str) -> None:
 
 
 def test_the_backward_pass_counts_as_two_forward_passes() -> None:
-    assert workloads.operations("mlp", 48_000) == pytest.approx(163e9, rel=0.01)
-    assert workloads.operations("cnn", 48_000) == pytest.approx(932e9, rel=0.01)
+    assert workloads.operations("mlp", 48_000, SHAPE, 10) == pytest.approx(163e9, rel=0.01)
+    assert workloads.operations("cnn", 48_000, SHAPE, 10) == pytest.approx(932e9, rel=0.01)
 
 
 def test_medians_are_compared_with_this_project_and_with_the_limit() -> None:
     times = {training.OWN: [2.0, 1.0, 9.0], "PyTorch": [4.0, 5.0, 3.0]}
-    rate = workloads.operations("mlp", training.EPOCH) / 1.0  # an epoch in a second
-    found = training.summary("mlp", times, [rate, 9 * rate, rate / 9])
+    operations = 10**9
+    rate = operations / 1.0  # an epoch in a second
+    found = training.summary(operations, times, [rate, 9 * rate, rate / 9])
     assert found["medians"] == {training.OWN: 2.0, "PyTorch": 4.0}
     assert found["times_faster"] == {"PyTorch": 2.0}
     assert found["share_of_matrix_product"] == 0.5
@@ -243,7 +255,7 @@ def test_products_are_assigned_to_layers_and_directions() -> None:
         profile.Kernel(f"{gradients}/hidden_2_1/MatMul/MatMul_1", "MatMul"): 5.0,
         profile.Kernel(f"{gradients}/hidden_2_relu_1/ReluGrad", "ReluGrad"): 9.0,
     }
-    layers = profile.layers(workloads.Workload("mlp", 2, images, labels), found)
+    layers = profile.layers(workloads.Workload("mlp", 2, images, labels, 10), found)
     first, second = 2 * 2 * 784 * 512, 2 * 2 * 512 * 256
     assert list(layers) == ["hidden_1", "hidden_2", "hidden_3", "logits"]
     # The pixels need no gradient.
@@ -262,10 +274,10 @@ def test_the_category_of_an_operation_depends_on_its_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", workloads.FORWARD)
+@pytest.mark.parametrize("model", workloads.MODELS)
 def test_a_real_training_is_profiled(model: str) -> None:
     images, labels = np.zeros((64, 28, 28), np.uint8), np.zeros(64, np.uint8)
-    work = workloads.Workload(model, 32, images, labels)
+    work = workloads.Workload(model, 32, images, labels, 10)
     found = profile.profile(work)
     assert {profile.PRODUCTS, "Adam", "random numbers"} <= profile.shares(found).keys()
     for directions in profile.layers(work, found).values():

@@ -9,6 +9,7 @@ import yaml
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
 from sidebyside.reproducibility.summary import comparison, summary
+from tests.support.datasets import FASHION_MNIST
 
 PROJECT = Path(__file__).resolve().parents[3]
 SCORES = {
@@ -20,7 +21,7 @@ model          val accuracy  test accuracy
 mlp-original         0.9152         0.9060
 cnn-augmented        0.9423         0.9351
 
-Best validation accuracy: cnn-augmented.
+Best validation accuracy on Fashion-MNIST: cnn-augmented.
 Report: reports/evaluate/report.html. Runs: `make ui`.
 """
 NOT_COMPARED = "No recorded outputs to compare with: dvc.lock is not committed to git."
@@ -41,6 +42,7 @@ def root(tmp_path: Path) -> Path:
     """Results that are recorded in a git repository, in a folder below its root."""
     root = tmp_path / "repository/a project"
     write_json(root / "reports/evaluate/metrics.json", SCORES)
+    write_json(root / "data/processed/dataset.json", FASHION_MNIST.model_dump(mode="json"))
     write_lock(root, a="1", b="2", c="3")
     git(root, "init", "--quiet")
     git(root, "add", "--all")

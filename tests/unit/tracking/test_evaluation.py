@@ -7,7 +7,7 @@ from sidebyside.evaluation.intervals import Interval
 from sidebyside.evaluation.metrics import METRICS, ClassScores
 from sidebyside.evaluation.results import evaluate_model
 from sidebyside.tracking.evaluation import card
-from tests.support.datasets import CLASS_NAMES, FASHION_MNIST
+from tests.support.datasets import CLASS_NAMES, FASHION_MNIST, dataset
 
 
 def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() -> None:
@@ -43,3 +43,26 @@ def test_a_model_card_has_the_scores_and_the_two_classes_with_the_lowest_f1() ->
         "**Scores** on 10 test images: accuracy 0.0000 [0.2100, 0.2300], macro F1 0.5000,"
         " log loss 0.9000; lowest F1 for Shirt (0.62) and Coat (0.71)." in text
     )
+
+
+def test_a_model_card_describes_the_images_of_the_data_set() -> None:
+    icons = dataset(16, 24, 3, ("*", "b"), name="icons", title="<Icons>")
+    labels = np.array([0, 1], np.uint8)
+    result = evaluate_model(
+        ModelName("mlp", "original", 1),
+        labels,
+        np.eye(2)[labels],
+        icons.class_names,
+        val={"accuracy": 0.95, "log_loss": 0.3},
+        near_duplicates=[],
+        bins=5,
+        confidence=0.95,
+    )
+    text = card(result, icons)
+    assert r"like those of \<Icons\>: 16×24 pixels (height × width), in colour" in text
+    assert r"lowest F1 for \* (1.00) and b (1.00)." in text
+    assert "one of the 2 classes, whatever it shows" in text
+    assert "clothes" not in text
+    assert "Licence" not in text
+    licensed = icons.model_copy(update={"licence": "MIT"})
+    assert "Licence of the data: MIT." in card(result, licensed)

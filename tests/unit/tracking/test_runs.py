@@ -12,8 +12,9 @@ import pytest
 
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import open_store
+from sidebyside.tracking.views import training_experiment
 from sidebyside.workflow import provenance
-from tests.support.datasets import FASHION_MNIST
+from tests.support.datasets import FASHION_MNIST, dataset
 from tests.support.stores import SEARCH, TRAINING, client_of, points_of, runs_of
 from tests.support.tracking_process import PROJECT, start, wait_until_ready
 
@@ -38,6 +39,19 @@ def test_another_key_is_another_run(root: Path) -> None:
         with open_run(root, TRAINING, "run", key) as run:
             assert not run.complete
     assert [found.data.tags["key"] for found in runs_of(root)] == ["k1", "k2"]
+
+
+def test_a_project_that_changes_its_data_set_and_back_keeps_both_apart(root: Path) -> None:
+    digits = training_experiment(dataset(name="digits", title="Digits"))
+    for experiment in (TRAINING, digits, TRAINING):
+        with open_run(root, experiment, "run", experiment.name) as run:
+            run.log_metrics({"loss": 1.0}, step=0)
+    for experiment in (TRAINING, digits):
+        (run,) = runs_of(root, experiment)
+        assert run.data.tags["key"] == experiment.name
+        assert f"/mlruns/{experiment.name}/" in run.info.artifact_uri
+    names = set(open_store(root).project_experiments().values())
+    assert names == {TRAINING.name, SEARCH.name, digits.name}
 
 
 @pytest.mark.parametrize("key", ["", "it's", "a b"])

@@ -3,8 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.tracking.views import Experiment, view_tags
+from sidebyside.tracking.views import (
+    Experiment,
+    registered_model,
+    search_experiment,
+    training_experiment,
+    view_tags,
+)
 from study.tracking import REPLICATIONS
+from tests.support.datasets import dataset
 from tests.support.stores import SEARCH, TRAINING, client_of
 
 
@@ -25,6 +32,18 @@ def test_every_experiment_has_a_view(experiment: Experiment) -> None:
     tags = view_tags(experiment, "7")
     assert "(#/experiments/7/runs" in tags["mlflow.note.content"]
     assert len(json.loads(tags["mlflow.sharedViewState.columns"])["selectedColumns"]) > 5
+
+
+def test_names_and_descriptions_are_those_of_the_data_set() -> None:
+    icons = dataset(name="icons", title="Icons {view} <b>*x*</b>")
+    experiments = training_experiment(icons), search_experiment(icons)
+    assert [experiment.name for experiment in experiments] == ["icons", "icons-search"]
+    assert registered_model("icons", "cnn") == "icons-cnn"
+    for experiment in experiments:
+        note = view_tags(experiment, "7")["mlflow.note.content"]
+        assert r"Icons {view} \<b\>\*x\*\</b\>" in note
+        assert "(#/experiments/7/runs" in note
+        assert "Fashion" not in note
 
 
 @pytest.mark.parametrize(
