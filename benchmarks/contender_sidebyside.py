@@ -57,17 +57,19 @@ def record_of(work: Workload) -> Hyperparameters:
 
 def dataset_of(work: Workload) -> Dataset:
     """Return the shape and the classes of a workload's images."""
-    _, height, width = work.images.shape
-    return Dataset(
-        name="workload",
-        title="Workload",
-        height=height,
-        width=width,
-        channels=1,
-        class_names=tuple(map(str, range(workloads.CLASSES))),
-        mirror=True,
-        preparation="trim",
-        splits={},
+    height, width, channels = work.shape
+    return Dataset.model_validate(
+        {
+            "name": "workload",
+            "title": "Workload",
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "class_names": tuple(map(str, range(work.classes))),
+            "mirror": False,
+            "preparation": "stretch",
+            "splits": {},
+        }
     )
 
 
