@@ -15,7 +15,7 @@ RECORD = '''
 class LinearHyperparameters(Hyperparameters):
     """A linear classifier."""
 
-    builder = "sidebyside.models.architectures:build_linear"
+    builder = "architectures:build_linear"
 
 
 RECORDS["linear"] = LinearHyperparameters

@@ -36,10 +36,17 @@ def _imports(node: ast.AST) -> Iterator[str]:
             assert child.level == 0, "relative imports are not resolved here"
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
         elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith("import_module"):
-            assert isinstance(child.args[0], ast.Constant), "import_module needs a literal name"
-            yield str(child.args[0].value)
+            yield _imported(child.args[0])
         else:
             yield from _imports(child)
+
+
+def _imported(name: ast.expr) -> str:
+    """Return the module that import_module is called for, or the literal package of the module."""
+    if isinstance(name, ast.JoinedStr):  # f"package.{module}"
+        name = name.values[0]
+    assert isinstance(name, ast.Constant), "import_module needs a literal name"
+    return str(name.value).rstrip(".")
 
 
 @functools.cache

@@ -36,7 +36,7 @@ Layers = Annotated[
 class Hyperparameters(StrictModel):
     """Hyperparameters that all architectures share."""
 
-    builder: ClassVar[str]  # "module:function" that builds a model from the record and a data set
+    builder: ClassVar[str]  # "module:function" in sidebyside.models that builds the model
     short_name: ClassVar[str] = ""  # as prose writes the architecture; without it, its key
     long_name: ClassVar[str] = ""  # expansion of the acronym
 
@@ -62,7 +62,7 @@ class Hyperparameters(StrictModel):
 class MlpHyperparameters(Hyperparameters):
     """Hyperparameters of a multilayer perceptron."""
 
-    builder = "sidebyside.models.architectures:build_mlp"
+    builder = "architectures:build_mlp"
     short_name, long_name = "MLP", "multilayer perceptron"
 
     hidden_units: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=16)]
@@ -77,7 +77,7 @@ class MlpHyperparameters(Hyperparameters):
 class CnnHyperparameters(Hyperparameters):
     """Hyperparameters of a CNN: blocks of convolutions with max pooling between them."""
 
-    builder = "sidebyside.models.architectures:build_cnn"
+    builder = "architectures:build_cnn"
     short_name, long_name = "CNN", "convolutional neural network"
 
     filters: Annotated[tuple[Units, ...], Field(strict=False, min_length=1, max_length=4)]
@@ -167,17 +167,17 @@ def check_records() -> None:
         if not hasattr(record, "builder"):
             raise UserError(
                 f"{where}: {record.__name__} lacks its builder: add a line such as"
-                f' builder = "sidebyside.models.{model}:build"'
+                f' builder = "{model}:build"'
             )
         module, _, function = record.builder.partition(":")
         try:
-            found = importlib.util.find_spec(module)
-        except (ImportError, ValueError):  # its package is missing, or the name is empty
+            found = importlib.util.find_spec(f"sidebyside.models.{module}")
+        except ImportError:  # `module` has dots
             found = None
         if found is None or not function.isidentifier():
             raise UserError(
-                f"{where}: builder {record.builder!r} is not the function of a module, as in"
-                f' "sidebyside.models.{model}:build"'
+                f"{where}: builder {record.builder!r} does not name a file in"
+                f" src/sidebyside/models and its function, as in '{model}:build'"
             )
 
 

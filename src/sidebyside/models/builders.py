@@ -14,6 +14,8 @@ from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import TrainingError, UserError
 
+MODELS = Path(__file__).parent
+
 
 def call_builder(model: str, hyperparameters: Hyperparameters, dataset: Dataset) -> keras.Model:
     """Return what an architecture's builder returns.
@@ -48,10 +50,10 @@ def find_builder(model: str) -> Callable[..., keras.Model]:
         UserError: there is no such function, or its module cannot be imported.
     """
     module, _, function = RECORDS[model].builder.partition(":")
-    file = CHECKOUT / "src" / f"{module.replace('.', '/')}.py"
+    file = MODELS / f"{module}.py"
     try:
         builder: Callable[..., keras.Model] | None = getattr(
-            importlib.import_module(module), function, None
+            importlib.import_module(f"sidebyside.models.{module}"), function, None
         )
     except Exception as error:
         raise UserError(f"{model} cannot be built: {_explained(error, file)}") from error

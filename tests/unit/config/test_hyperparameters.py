@@ -197,14 +197,14 @@ def test_an_architecture_is_added_by_an_entry_in_records(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("name", "record", "reason"),
     [
-        ("res net", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
-        ("net.2", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
-        ("2net", {"builder": "sidebyside.models.layers:build"}, "must start with a letter and"),
-        ("own", {}, r'Own lacks its builder: .* builder = "sidebyside\.models\.own:build"'),
-        ("own", {"builder": "sidebyside.models.own:build"}, "is not the function of a module"),
-        ("own", {"builder": "sidebyside.models.layers"}, "is not the function of a module"),
-        ("own", {"builder": "no_such_package.own:build"}, "is not the function of a module"),
-        ("own", {"builder": ":build"}, "is not the function of a module"),
+        ("res net", {"builder": "layers:build"}, "must start with a letter and"),
+        ("net.2", {"builder": "layers:build"}, "must start with a letter and"),
+        ("2net", {"builder": "layers:build"}, "must start with a letter and"),
+        ("own", {}, r'Own lacks its builder: .* builder = "own:build"'),
+        ("own", {"builder": "own:build"}, "does not name a file in src/sidebyside/models and"),
+        ("own", {"builder": "layers"}, "does not name a file in src/sidebyside/models and"),
+        ("own", {"builder": "no.own:build"}, "does not name a file in src/sidebyside/models and"),
+        ("own", {"builder": ":build"}, "does not name a file in src/sidebyside/models and"),
     ],
 )
 def test_a_record_without_a_valid_name_and_builder_is_refused(

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import pytest
 
+import sidebyside.models
 from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
 from sidebyside.models import builders
@@ -20,9 +21,9 @@ BuilderOf = Callable[[str], Path]
 @pytest.fixture
 def builder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuilderOf]:
     """Return a function that writes the module of architecture `own`: its code → its file."""
-    file = tmp_path / "src/own_model.py"
-    file.parent.mkdir()
-    monkeypatch.syspath_prepend(str(file.parent))
+    file = tmp_path / "own_model.py"
+    monkeypatch.setattr(sidebyside.models, "__path__", [*sidebyside.models.__path__, str(tmp_path)])
+    monkeypatch.setattr(builders, "MODELS", tmp_path)
     monkeypatch.setattr(builders, "CHECKOUT", tmp_path)
     own = type("OwnHyperparameters", (Hyperparameters,), {"builder": "own_model:build"})
     monkeypatch.setitem(RECORDS, "own", own)
@@ -32,7 +33,8 @@ def builder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buil
         return file
 
     yield write
-    sys.modules.pop("own_model", None)
+    sys.modules.pop("sidebyside.models.own_model", None)
+    vars(sidebyside.models).pop("own_model", None)
 
 
 def call() -> keras.Model:
@@ -51,7 +53,7 @@ def test_a_builder_gets_the_record_and_the_data_set(builder_of: BuilderOf) -> No
 def test_a_module_without_the_function_is_an_error(builder_of: BuilderOf) -> None:
     builder_of("def built(h, dataset): ...\n")
     with pytest.raises(
-        UserError, match=r"^own cannot be built: src/own_model\.py has no function build$"
+        UserError, match=r"^own cannot be built: own_model\.py has no function build$"
     ):
         find_builder("own")
 
@@ -66,7 +68,7 @@ def test_a_module_without_the_function_is_an_error(builder_of: BuilderOf) -> Non
 )
 def test_an_error_at_import_names_the_line(builder_of: BuilderOf, code: str, reason: str) -> None:
     builder_of(code)
-    with pytest.raises(UserError, match=rf"^own cannot be built: src/own_model\.py{reason}$"):
+    with pytest.raises(UserError, match=rf"^own cannot be built: own_model\.py{reason}$"):
         find_builder("own")
 
 
@@ -82,7 +84,7 @@ def test_an_error_of_the_builder_names_the_line_and_fails_the_trial_only(
     builder_of: BuilderOf, code: str, reason: str
 ) -> None:
     builder_of(f"def build(h, dataset):\n{code}")
-    with pytest.raises(TrainingError, match=rf"^own cannot be built: src/own_model\.py{reason}$"):
+    with pytest.raises(TrainingError, match=rf"^own cannot be built: own_model\.py{reason}$"):
         call()
 
 
@@ -93,7 +95,7 @@ def test_an_error_of_keras_names_the_line_of_the_builder(builder_of: BuilderOf) 
         "    x = Input((8, 8, 1))\n"
         "    return layers.Conv2D(4, 9)(x)\n"
     )
-    with pytest.raises(TrainingError, match=r"^own cannot be built: src/own_model\.py:5: Value"):
+    with pytest.raises(TrainingError, match=r"^own cannot be built: own_model\.py:5: Value"):
         call()
 
 
