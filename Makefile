@@ -83,13 +83,15 @@ backfill-replications: $(INSTALLED) ## log results of the published systems that
 	python -m study.backfill
 
 # Run a DVC experiment in a temporary copy, without changing the results: its runs are logged to
-# MLflow, `dvc exp show` lists it, and its scores are kept for docs/experiments.md.
+# MLflow, `dvc exp show` lists it, and its scores and other files of reports/ are kept for docs/.
 define experiment
 	baseline=$$(git rev-parse HEAD | sed 's|^..|&/|') && \
 	  dvc exp run --temp --force --name $(1) $(2) && \
-	  mkdir -p reports/$(1) && \
-	  git show "refs/exps/$$baseline/$(1):./reports/evaluate/metrics.json" > $(VENV)/$(1).json && \
-	  mv $(VENV)/$(1).json reports/$(1)/metrics.json
+	  for file in evaluate/metrics.json $(3); do \
+	    kept=reports/$(1)/$${file#evaluate/} && mkdir -p $$(dirname $$kept) && \
+	    git show "refs/exps/$$baseline/$(1):./reports/$$file" > $(VENV)/$(1).json && \
+	    mv $(VENV)/$(1).json $$kept || exit; \
+	  done
 endef
 
 BFLOAT16 := -S tune.models.mlp.precision=bfloat16 -S tune.models.cnn.precision=bfloat16
@@ -108,6 +110,13 @@ THOROUGH := -S train.models=[cnn] -S train.data=[original] \
 thorough: committed $(INSTALLED) ## train the CNN for more epochs and with cutout, as an experiment
 	$(CHECK)
 	$(call experiment,thorough,$(THOROUGH))
+
+CHOSEN := $(foreach model,mlp cnn,tune/$(model)/search.json tune/$(model)/hyperparameters.json)
+
+.PHONY: mnist
+mnist: committed $(INSTALLED) ## run the pipeline on MNIST, as an experiment
+	$(CHECK)
+	$(call experiment,mnist,-S dataset=mnist,$(CHOSEN))
 
 ##@ Review
 

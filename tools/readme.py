@@ -27,6 +27,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "repro-time": results.repro_time,
     "comparisons": results.comparisons,
     "experiments": results.experiments,
+    "mnist": results.mnist,
     "models": results.models,
     "seeds": results.seeds,
     "durations": results.durations,

@@ -16,7 +16,7 @@ from dvc.repo import Repo
 
 from sidebyside.config.parameters import Parameters
 from sidebyside.core.files import IGNORED
-from sidebyside.reproducibility.record import EXPERIMENTS
+from sidebyside.reproducibility.record import DATASETS, EXPERIMENTS
 from tests.support.source_code import PROJECT, project_files
 
 
@@ -105,7 +105,7 @@ def test_targets_that_change_a_folder_wait_for_each_other(target: str) -> None:
     assert not [line for line in lines if line.startswith(("dvc repro", "dvc exp run"))]
 
 
-@pytest.mark.parametrize("target", EXPERIMENTS)
+@pytest.mark.parametrize("target", (*EXPERIMENTS, *DATASETS))
 def test_the_experiments_change_parameters_that_exist(target: str) -> None:
     command = ("make", "--dry-run", target)
     printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -21,6 +21,10 @@ from sidebyside.workflow.progress import duration
 from tools.tables.markdown import benchmark, label, machine, table
 
 NOT_RECORDED = "no run has been recorded: run `make record`"
+SCORES = (  # columns of `_scores`
+    *("val accuracy", "test accuracy", "macro F1"),
+    *("log loss", "Brier score", "calibration error"),
+)
 HEADER = r"# expected .*?# /expected"  # block of params.yaml
 
 
@@ -95,23 +99,36 @@ def comparisons(paths: Paths) -> str:
 
 def experiments(paths: Paths) -> str:
     """Return the scores of the recorded run and of the experiments that have a make target."""
-    rows = [_score_row("`make repro`", name, scores) for name, scores in _metrics(paths).items()]
+    rows = [["`make repro`", name, *_scores(scores)] for name, scores in _metrics(paths).items()]
     missing = []
     for target in EXPERIMENTS:
         file = paths.report(target) / "metrics.json"
         if file.exists():
             rows += [
-                _score_row(f"`make {target}`", name, scores)
+                [f"`make {target}`", name, *_scores(scores)]
                 for name, scores in read_json(file).items()
             ]
         else:
             missing.append(f"`make {target}`")
-    header = [
-        *("run", "model", "val accuracy", "test accuracy"),
-        *("macro F1", "log loss", "Brier score", "calibration error"),
-    ]
-    text = table(header, rows, text_columns=2)
+    text = table(["run", "model", *SCORES], rows, text_columns=2)
     return text + f"\n\nNot run yet: {', '.join(missing)}." * bool(missing)
+
+
+def mnist(paths: Paths) -> str:
+    """Return the scores on MNIST, and what each search chose for it."""
+    file = paths.report("mnist") / "metrics.json"
+    if not file.exists():
+        return "Not run yet: `make mnist`."
+    scores = [[label(name), *_scores(row)] for name, row in read_json(file).items()]
+    chosen = []
+    for folder in sorted((paths.report("mnist") / "tune").iterdir()):
+        values = read_json(folder / "hyperparameters.json")
+        search = read_json(folder / "search.json")
+        found = ", ".join(f"`{name}` {values[name]}" for name in search["searched"])
+        best = search["best"]["val_accuracy"]
+        chosen.append([label(folder.name), str(len(search["trials"])), f"{best:.4f}", found])
+    trials = ["search", "trials", "best val accuracy", "chosen"]
+    return f"{table(['model', *SCORES], scores)}\n\n{table(trials, chosen)}"
 
 
 def models(paths: Paths) -> str:
@@ -205,11 +222,9 @@ def _over_seeds(paths: Paths) -> dict[str, Spread]:
     }
 
 
-def _score_row(run: str, model: str, scores: dict[str, Any]) -> list[str]:
+def _scores(scores: dict[str, Any]) -> list[str]:
     test = scores["test"]
     return [
-        run,
-        model,
         f"{scores['val']['accuracy']:.4f}",
         f"{test['accuracy']:.4f}",
         *(f"{test[name]:.4f}" for name in ("f1_macro", "log_loss", "brier_score")),

@@ -29,7 +29,8 @@ from sidebyside.workflow.provenance import machine, processor_name, source
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 EXPERIMENTS = ("bfloat16", "thorough")  # targets whose scores are in reports/<target>
-OPTIONAL = (*EXPERIMENTS, FOLDER)  # targets with a folder of results in reports/
+DATASETS = ("mnist",)  # likewise, on another data set
+OPTIONAL = (*EXPERIMENTS, *DATASETS, FOLDER)  # targets with a folder of results in reports/
 # Run a command and write the peak memory of its largest process, in KiB, to a file. This runs in a
 # separate small process, because on Linux a child starts with the peak memory of its parent.
 MEASURE = """

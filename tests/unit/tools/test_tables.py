@@ -96,6 +96,17 @@ def test_an_experiment_is_listed_once_it_has_run(paths: Paths) -> None:
     assert "`make thorough`" in TABLES["experiments"](paths).rpartition("Not run yet: ")[2]
 
 
+def test_the_run_on_mnist_has_scores_and_what_each_search_chose(paths: Paths) -> None:
+    shutil.rmtree(paths.report("mnist"), ignore_errors=True)
+    assert TABLES["mnist"](paths) == "Not run yet: `make mnist`."
+    shutil.copytree(paths.report("tune"), paths.report("mnist") / "tune")
+    shutil.copy(paths.report("evaluate") / "metrics.json", paths.report("mnist"))
+    values = read_json(paths.hyperparameters("cnn"))
+    scores, chosen = TABLES["mnist"](paths).split("\n\n")
+    assert scores.splitlines()[2].startswith("| MLP, original data | 0.")
+    assert f"`learning_rate` {values['learning_rate']}" in chosen.splitlines()[2]
+
+
 def test_computing_times_are_summed_by_system(tmp_path: Path) -> None:
     counts = {"published": {"inside": 1, "better": 0}, "claims": {"held": 2}}
     system = {"title": "Grid", "models": 2, "searches": 1, **counts}
