@@ -11,10 +11,12 @@ PROJECT = Path(__file__).parents[2]
 PRELUDE = """
     import signal, sys, time
     from pathlib import Path
+    from sidebyside.tracking import guard, local_store
     from sidebyside.tracking.runs import open_run
     from sidebyside.workflow import command
     from tests.support.stores import TRAINING
     root = Path(sys.argv[1])
+    guard.PATIENCE = local_store.LOCK_TIMEOUT = 600.0  # however busy the machine is
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
     def ready(): print("ready", flush=True)
 """

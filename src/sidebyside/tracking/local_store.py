@@ -9,6 +9,7 @@ by `make ui`.
 import contextlib
 import os
 import re
+import shlex
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -19,10 +20,13 @@ from typing import Any
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.execution.exclusive import exclusive
+from sidebyside.tracking.guard import PATIENCE
 from sidebyside.workflow import command
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
-LOCK_TIMEOUT = 30  # seconds to wait for another process that is creating the store; it takes 2
+# Seconds to wait for another process that is creating the store. It takes two on an idle machine,
+# and many times that on a busy one: the wait ends just before the guard's, to name the process.
+LOCK_TIMEOUT = PATIENCE - 10
 # The columns with locations in the tables of the pinned MLflow release.
 LOCATIONS = (
     ("experiments", "artifact_location"),
@@ -41,6 +45,7 @@ def main() -> None:
     port = parser.parse_args().port
     if port is not None:
         require_free(port)
+    require_folder(CHECKOUT)
     try:
         if relocate(CHECKOUT):
             print(f"{DATABASE}: artifact locations updated to {CHECKOUT}")
@@ -61,6 +66,21 @@ def require_free(port: int) -> None:
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or "not from 0 to 65535"
             raise UserError(f"port {port}: {reason}: choose another, `make ui PORT=5002`") from None
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a file, or a link that leads nowhere, in the place of `mlruns/`.
+
+    Args:
+        folder: the project's root.
+
+    Raises:
+        UserError: the message has the command that moves it away.
+    """
+    artifacts = folder / ARTIFACTS
+    if os.path.lexists(artifacts) and not artifacts.is_dir():
+        paths = shlex.join([str(artifacts), f"{artifacts}.old"])
+        raise UserError(f"{artifacts} is not a folder: run `mv {paths} && make backfill`")
 
 
 def create(folder: Path, create_tables: Callable[[str], None]) -> None:

@@ -203,6 +203,7 @@ class Store:
             utils: Any = importlib.import_module("mlflow.store.db.utils")
             utils.MAX_RETRY_COUNT = ATTEMPTS
         if self.local:
+            local_store.require_folder(self.folder)
             local_store.create(self.folder, self._create_tables)
         registry = importlib.import_module("mlflow.tracking.registry")
         try:

@@ -2,6 +2,7 @@ import contextlib
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,8 +34,38 @@ def test_processes_that_start_at_once_create_one_store(tmp_path: Path) -> None:
     assert sorted(locations(tmp_path)["experiments"]) == expected
 
 
+@pytest.mark.parametrize("link", [False, True], ids=["file", "link that leads nowhere"])
+def test_what_takes_the_place_of_mlruns_is_moved_away_by_the_advice(
+    root: Path,
+    link: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    artifacts = root / "mlruns"
+    shutil.rmtree(artifacts)
+    artifacts.symlink_to("missing") if link else artifacts.touch()
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_text("a.txt", "a")
+    move = f"mv '{artifacts}' '{artifacts}.old'"
+    reason = f"{artifacts} is not a folder: run `{move} && make backfill`"
+    warning, lost = capsys.readouterr().err.splitlines()
+    assert warning == f"warning: MLflow at {root}/mlflow.db fails ({reason}): continuing without it"
+    assert lost.startswith("not logged to MLflow: run: 1 text")
+    monkeypatch.setattr(local_store, "CHECKOUT", root)
+    monkeypatch.setattr(sys, "argv", ["local_store"])
+    for command in (lambda: open_store(root).require(lambda: None), local_store.main):
+        with pytest.raises(UserError) as caught:
+            command()
+        assert str(caught.value) == reason
+    subprocess.run(["sh", "-c", move], check=True)
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_text("a.txt", "a")
+    assert len(runs_of(root)) == 1
+    assert capsys.readouterr().err == f"MLflow at {root}/mlflow.db responds again\n"
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(600)
 def test_a_store_is_created_after_a_kill_during_its_creation(tmp_path: Path) -> None:
     script = """
         with open_run(root, TRAINING, "run", "k"):
