@@ -16,7 +16,7 @@ def dataset(
     *,
     name: str = "made-up",
     title: str = "Made up",
-    preparation: str = "trim",
+    preparation: str = "",
 ) -> Dataset:
     """Return a data set of that shape with those classes."""
     split = SplitSummary(images=1, sha256="0" * 64)
@@ -29,7 +29,7 @@ def dataset(
             "channels": channels,
             "class_names": class_names,
             "mirror": True,
-            "preparation": preparation,
+            "preparation": preparation or ("trim" if channels == 1 else "pad"),
             "splits": dict.fromkeys(("train", "val", "test"), split.model_dump()),
         }
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sidebyside.config.dataset import Dataset
+from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.files import sha256, write_json
 from sidebyside.models import saving
 from sidebyside.serving import predict
@@ -108,12 +109,12 @@ def test_a_picture_is_prepared_and_named_as_the_data_set_of_the_models(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    paths = predict.Paths(tmp_path)
+    paths = Paths(tmp_path)
     shutil.copy(PROJECT / "params.yaml", paths.params)  # its data set is another one
     write_json(paths.dataset, data.model_dump(mode="json"))
     for model in ("mlp", "cnn"):
         for kind in ("original", "augmented"):
-            name = predict.ModelName(model, kind, 1)
+            name = ModelName(model, kind, 1)
             saving.save_model(paths.model(name), classifier(data))
             scores = {"val_accuracy": 0.9, "val_loss": 0.1, "best_epoch": 1, "epochs": 1}
             write_json(paths.training(name) / "metrics.json", scores)

@@ -4,9 +4,9 @@ Every later stage takes shapes and class names from this record; nothing else kn
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from sidebyside.config.validation import StrictModel, Text, explain
 from sidebyside.core.errors import UserError
@@ -16,6 +16,7 @@ from sidebyside.core.files import read_json
 # background: trim it, scale, centre, and invert to light on dark. The others are rules of resizing.
 Preparation = Literal["trim", "stretch", "pad", "crop"]
 Side = Annotated[int, Field(ge=8, le=128)]  # pixels
+Margin = Annotated[int, Field(ge=0, le=63)]  # pixels
 
 
 def _without_suffix(name: str) -> str:
@@ -67,12 +68,21 @@ class Dataset(StrictModel):
     class_names: ClassNames
     mirror: bool  # whether the mirror image of an image belongs to the same class
     preparation: Preparation  # of picture files
+    margin: Margin = 0  # pixels that `trim` leaves at each edge
     # Default of augment.classes; all classes if empty.
     augmented_classes: Annotated[tuple[str, ...], Field(strict=False)] = ()
     licence: str = ""
     source: str = ""  # where the data come from
     citation: str = ""
     splits: dict[str, SplitSummary]  # train, val and test
+
+    @model_validator(mode="after")
+    def _trimmed(self) -> Self:
+        if self.preparation == "trim" and self.channels == 3:
+            raise ValueError("resize must be stretch, pad or crop for images in colour, not 'trim'")
+        if 2 * self.margin >= min(self.height, self.width):
+            raise ValueError(f"margin {self.margin} leaves nothing of {self.height}×{self.width}")
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:

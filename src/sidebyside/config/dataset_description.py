@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
 from ruamel.yaml import YAML
 
-from sidebyside.config.dataset import ClassNames, Name, Preparation, Side
+from sidebyside.config.dataset import ClassNames, Margin, Name, Preparation, Side
 from sidebyside.config.validation import (
     BUILT_IN,
     ONE_VALUE,
@@ -111,6 +111,7 @@ class BuiltIn(Description):
     width: Side
     class_names: ClassNames
     preparation: Preparation = "trim"
+    margin: Margin = 0  # pixels that `trim` leaves at each edge
     maximum: Annotated[int, Field(ge=1, le=255)] = 255  # csv: the value of white
     # Default of augment.classes; all classes if empty.
     augmented_classes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
@@ -177,6 +178,11 @@ class OwnData(Description):
     def augmented_classes(self) -> tuple[str, ...]:
         """Default of augment.classes: all classes."""
         return ()
+
+    @property
+    def margin(self) -> int:
+        """Pixels that `trim` leaves at each edge."""
+        return 0
 
     @property
     def preparation(self) -> Preparation:

@@ -79,6 +79,7 @@ def describe(
             class_names=class_names,
             mirror=description.mirror,
             preparation=description.preparation,
+            margin=description.margin,
             augmented_classes=description.augmented_classes,
             licence=description.licence,
             source=description.source,

@@ -2,9 +2,9 @@
 
 Data sets of pictures are resized by the rule that made their images. The others (`trim`) show an
 object or a character light on black. The steps are those that made Fashion-MNIST from shop
-photographs (Xiao, Rasul & Vollgraf 2017, section 2): trim the background, scale until a side of the
-image is filled, centre, and invert to light on black. Two steps differ: scaling averages over all
-pixels instead of skipping some, and nothing is sharpened.
+photographs (Xiao, Rasul & Vollgraf 2017, section 2): trim the background, scale until the object
+reaches the margin, centre, and invert to light on black. Two steps differ: scaling averages over
+all pixels instead of skipping some, and nothing is sharpened.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,8 @@ def trimmed(grey: NDArray[np.uint8], steps: Sequence[str], name: str, dataset: D
         steps.append(f"trimmed to {_size(cut)} pixels")
     cut = np.where(cut > background, cut - background, 0).astype(np.uint8)
     height, width = cut.shape
-    scale = min(dataset.height / height, dataset.width / width)
+    free = 2 * dataset.margin
+    scale = min((dataset.height - free) / height, (dataset.width - free) / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     scaled = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.LANCZOS))
     steps.append(f"scaled to {_size(scaled)} pixels and centred")

@@ -346,3 +346,11 @@ def test_a_picture_of_the_right_size_and_a_single_colour_stays_unchanged(tmp_pat
     found = read(path, dataset(16, 24, 3, preparation="pad"))
     assert (found.pixels == (255, 0, 0)).all()
     assert found.steps == ()
+
+
+def test_an_object_keeps_the_margin_of_the_data_set() -> None:
+    grey = np.zeros((60, 60), np.uint8)
+    grey[10:50, 20:30] = 250
+    mnist = FASHION_MNIST.model_copy(update={"margin": 4})
+    rows = np.flatnonzero(trimmed(grey, [], "x", mnist).pixels.any(1))
+    assert (rows[0], rows[-1]) == (4, 23)
