@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from sidebyside.config.dataset import CLASSES, IMAGE_SIZE
 from sidebyside.config.dataset_description import builtin
 from sidebyside.data.idx import IMAGES_MAGIC, LABELS_MAGIC
 from sidebyside.data.splits import Split
@@ -17,19 +16,18 @@ from sidebyside.data.splits import Split
 TRAIN, TEST = 400, 100  # images, a tenth of them of each class
 
 
-def made_up(count: int, seed: int) -> Split:
+def made_up(count: int, seed: int, classes: int = 10) -> Split:
     """Return `count` images of balanced classes, each class with its own coarse pattern."""
-    patterns = np.random.default_rng(0).integers(0, 200, (CLASSES, 7, 7))
+    patterns = np.random.default_rng(0).integers(0, 200, (classes, 7, 7))
     random = np.random.default_rng(seed)
-    labels = random.permutation(np.arange(count) % CLASSES).astype(np.uint8)
-    coarse = patterns[labels].repeat(IMAGE_SIZE // 7, 1).repeat(IMAGE_SIZE // 7, 2)
+    labels = random.permutation(np.arange(count) % classes).astype(np.uint8)
+    coarse = patterns[labels].repeat(4, 1).repeat(4, 2)
     return Split((coarse + random.integers(0, 56, coarse.shape)).astype(np.uint8), labels)
 
 
 def idx_images(split: Split) -> bytes:
     """Return the content of an IDX file of images."""
-    header = struct.pack(">4I", IMAGES_MAGIC, len(split), IMAGE_SIZE, IMAGE_SIZE)
-    return header + split.images.tobytes()
+    return struct.pack(">4I", IMAGES_MAGIC, *split.images.shape) + split.images.tobytes()
 
 
 def idx_labels(split: Split) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from sidebyside.config import dataset
+from sidebyside.config.dataset_description import builtin
 from sidebyside.config.hyperparameters import (
     RECORDS,
     Hyperparameters,
@@ -19,7 +19,7 @@ from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml
 
-CLASS_NAMES = dataset.CLASS_NAMES  # of Fashion-MNIST, which all systems of the study classify
+CLASS_NAMES = builtin("fashion-mnist").class_names  # which all systems of the study classify
 # Scores of the kept epoch on each split. `fit` is measured during training, with dropout on, as
 # Keras prints it.
 SCORES = (

@@ -4,9 +4,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sidebyside.config.dataset import CLASS_NAMES
 from sidebyside.data.splits import Split
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
+from tests.support.datasets import CLASS_NAMES
 from tests.support.splits import grey_split
 
 

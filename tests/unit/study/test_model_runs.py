@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from sidebyside.config.dataset import CLASS_NAMES, Dataset
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.seeding import derive_seed
@@ -26,7 +26,7 @@ from sidebyside.workflow import provenance
 from study import model_runs, tracking
 from study.comparison.results import read_model, read_runs
 from study.plan import SystemModel, read_plan
-from tests.support.datasets import dataset
+from tests.support.datasets import CLASS_NAMES, dataset
 from tests.support.images import noisy_split
 
 NAME = "3-tyler"
