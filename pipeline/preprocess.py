@@ -6,18 +6,23 @@ Writes: data/processed/{train,val,test}.npz, data/processed/dataset.json,
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json
+from sidebyside.core.files import write_atomically, write_bytes, write_csv, write_json, write_text
 from sidebyside.data import near_duplicates
 from sidebyside.data.npz import write_split
-from sidebyside.data.raw_data import describe, read_raw
+from sidebyside.data.pictures import Kind, Unreadable
+from sidebyside.data.raw_data import RawData, describe, read_raw
 from sidebyside.data.splits import split_digest
-from sidebyside.data.splitting import assign_splits
+from sidebyside.data.splitting import assign_splits, draw_splits
 from sidebyside.data.statistics import class_counts, count_duplicates, pixel_statistics
-from sidebyside.reporting import data_plots
+from sidebyside.reporting import data_plots, data_report
 from sidebyside.workflow import command, stage
 
 SAMPLES_PER_CLASS = 12
@@ -29,10 +34,12 @@ def main() -> None:
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
 
-    description, fraction = parameters.dataset, parameters.preprocess.val_fraction
+    description, seed = parameters.dataset, parameters.seed
+    fractions = parameters.preprocess.val_fraction, description.test_fraction
     raw = read_raw(paths.raw, description)
-    splits = assign_splits(raw, fraction, description.test_fraction, parameters.seed)
+    splits = assign_splits(raw, *fractions, seed)
     dataset = describe(description, raw.class_names, splits)
+    files = picture_files(raw, draw_splits(raw, *fractions, seed))
     near = near_duplicates.find(splits)
     summary = {
         "splits": {
@@ -49,10 +56,29 @@ def main() -> None:
             "pairs": near_duplicates.count(near, list(splits)),
         },
     }
-    counts = [class_counts(split, dataset.class_names) for split in splits.values()]
-    classes = [[name, *(count[name] for count in counts)] for name in dataset.class_names]
-    samples = data_plots.samples(
-        splits["train"], dataset.class_names, SAMPLES_PER_CLASS, parameters.seed
+    counts = {name: class_counts(split, raw.class_names) for name, split in splits.items()}
+    classes = [[name, *(count[name] for count in counts.values())] for name in raw.class_names]
+    pairs = data_report.closest_pairs(near, splits, raw.class_names, files)
+    figures = {
+        "samples.png": data_plots.samples(
+            splits["train"], raw.class_names, SAMPLES_PER_CLASS, seed
+        ),
+        "near_duplicates.png": data_plots.near_duplicates(
+            [data_report.images(pair, splits) for pair in pairs],
+            [f"{pair.distance:.3f}, {' and '.join(pair.splits)}" for pair in pairs],
+        ),
+    }
+    html, markdown = data_report.render(
+        data_report.Content(
+            dataset=dataset,
+            counts=counts,
+            summary=summary,
+            leaked=near_duplicates.count_leaked(near),
+            pairs=pairs,
+            sources=raw.sources,
+            grouped=raw.groups is not None,
+            figures=figures,
+        )
     )
 
     report = paths.report("preprocess")
@@ -64,9 +90,29 @@ def main() -> None:
         write_json(report / "summary.json", summary)
         write_csv(report / "classes.csv", ["class", *splits], classes)
         write_csv(report / "near_duplicates.csv", near_duplicates.COLUMNS, near)
-        write_bytes(report / "samples.png", samples)
+        write_csv(report / "sources.csv", Kind._fields, raw.sources.kinds if raw.sources else [])
+        write_csv(
+            report / "unreadable.csv",
+            Unreadable._fields,
+            raw.sources.unreadable if raw.sources else [],
+        )
+        for name, png in figures.items():
+            write_bytes(report / name, png)
+        write_text(report / "report.html", html)
+        write_text(report / "report.md", markdown)
     for name, split in splits.items():
         print(f"{name}: {len(split)} images")
+
+
+def picture_files(
+    raw: RawData, positions: Mapping[str, NDArray[np.int64]]
+) -> dict[str, Sequence[str]]:
+    """Return split → path of the picture of each image; empty if the data are not pictures."""
+    if not raw.sources:
+        return {}
+    train = raw.sources.train
+    drawn = {name: [train[index] for index in indices] for name, indices in positions.items()}
+    return {"test": raw.sources.test, **drawn}
 
 
 if __name__ == "__main__":

@@ -70,7 +70,11 @@ def test_the_augmented_data_are_the_train_split_and_new_images(
 
 def test_every_output_exists(reproduced: Checkout) -> None:
     reports = ["preprocess/summary.json", "preprocess/classes.csv", "preprocess/samples.png"]
-    reports += ["preprocess/near_duplicates.csv"]
+    reports += [
+        f"preprocess/{file}"
+        for file in ("near_duplicates.csv", "near_duplicates.png", "sources.csv", "unreadable.csv")
+    ]
+    reports += ["preprocess/report.html", "preprocess/report.md"]
     reports += ["augment/summary.json", "augment/before_after.png"]
     reports += [
         f"tune/{model}/{file}"

@@ -120,6 +120,11 @@ def count(found: Sequence[NearDuplicate], splits: Sequence[str]) -> list[dict[st
     return rows
 
 
+def count_leaked(found: Sequence[NearDuplicate]) -> int:
+    """Return the number of test images with a near duplicate in train or val."""
+    return len({row.image for row in found if row.split == "test" and row.other_split != "test"})
+
+
 def _prepared(splits: Sequence[Split]) -> _Images:
     pixels = np.concatenate([split.images.reshape(len(split), -1) for split in splits])
     values = pixels.shape[1]

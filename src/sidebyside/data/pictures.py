@@ -37,6 +37,19 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class Kind(NamedTuple):
+    """The pictures of one format and mode."""
+
+    format: str
+    mode: str
+    animated: bool
+    pictures: int
+    min_width: int  # pixels
+    max_width: int
+    min_height: int
+    max_height: int
+
+
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """The images of a data set, in the order of their files."""
@@ -152,22 +165,18 @@ def _readable(
             )
 
 
-def count_kinds(headers: Sequence[Header]) -> list[tuple[str, str, str, int, int, int, int, int]]:
-    """Return the formats and modes of pictures, the most frequent first.
-
-    A row has the format, the mode, "animated" or "", the number of pictures, and the minimum and
-    maximum width and height in pixels.
-    """
-    kinds: dict[tuple[str, str, str], list[Header]] = {}
+def count_kinds(headers: Sequence[Header]) -> list[Kind]:
+    """Return the kinds of pictures, the most frequent first."""
+    kinds: dict[tuple[str, str, bool], list[Header]] = {}
     for header in headers:
-        key = (header.format, header.mode, "animated" if header.animated else "")
-        kinds.setdefault(key, []).append(header)
+        kinds.setdefault((header.format, header.mode, header.animated), []).append(header)
     rows = [
-        (
-            *(*key, len(members)),
+        Kind(
+            *kind,
+            len(members),
             *(min(one.width for one in members), max(one.width for one in members)),
             *(min(one.height for one in members), max(one.height for one in members)),
         )
-        for key, members in kinds.items()
+        for kind, members in kinds.items()
     ]
-    return sorted(rows, key=lambda row: (-row[3], row))
+    return sorted(rows, key=lambda row: (-row.pictures, row))

@@ -24,6 +24,16 @@ MAX_CLASSES = 200
 MAX_NAMES_BYTES = 1 << 20  # of a file of class names
 
 
+@dataclass(frozen=True)
+class PictureSources:
+    """The picture files that the images come from."""
+
+    train: Sequence[str]  # path of each image of `train`
+    test: Sequence[str]
+    kinds: Sequence[pictures.Kind]
+    unreadable: Sequence[pictures.Unreadable]
+
+
 @dataclass(frozen=True, eq=False)
 class RawData:
     """The images of a data set before they are split."""
@@ -32,6 +42,7 @@ class RawData:
     test: Split | None
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None  # [N] of `train`: a group stays within one split
+    sources: PictureSources | None = None
 
 
 def read_raw(folder: Path, description: BuiltIn | OwnData) -> RawData:
@@ -188,11 +199,16 @@ def _read_pictures(folder: Path, description: BuiltIn | OwnData) -> RawData:
     every, tested = Split(read.images, labels), np.array([file.test for file in read.files])
     groups = None
     if description.group:
-        of_file = [file.group for file, test in zip(read.files, tested, strict=True) if not test]
+        of_file = [file.group for file in read.files if not file.test]
         groups = np.unique(np.array(of_file, object), return_inverse=True)[1].astype(np.int64)
-    return RawData(
-        select(every, ~tested), select(every, tested) if tested.any() else None, names, groups
+    sources = PictureSources(
+        train=[file.file for file in read.files if not file.test],
+        test=[file.file for file in read.files if file.test],
+        kinds=pictures.count_kinds(read.headers),
+        unreadable=read.unreadable,
     )
+    given_test = select(every, tested) if sources.test else None
+    return RawData(select(every, ~tested), given_test, names, groups, sources)
 
 
 def _idx_files(folder: Path) -> dict[tuple[str, str], list[Path]]:

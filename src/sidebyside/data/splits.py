@@ -26,6 +26,6 @@ def split_digest(split: Split) -> str:
     return hasher.hexdigest()
 
 
-def select(split: Split, chosen: NDArray[np.bool_]) -> Split:
-    """Return the chosen images in their order."""
+def select(split: Split, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Split:
+    """Return the chosen images, given by a mask or by their positions."""
     return Split(split.images[chosen], split.labels[chosen])

@@ -9,13 +9,14 @@ from sidebyside.core.seeding import generator
 from sidebyside.data.raw_data import RawData
 from sidebyside.data.splits import Split, select
 
+SPLITS = ("train", "val", "test")
 Groups = NDArray[np.int64] | None  # [N], the group of each image
 
 
-def assign_splits(
+def draw_splits(
     raw: RawData, val_fraction: float, test_fraction: float | None, seed: int
-) -> dict[str, Split]:
-    """Return train, val and test; each keeps the order of its images.
+) -> dict[str, NDArray[np.int64]]:
+    """Return the positions in `raw.train` of train and val, and of test if the data have none.
 
     Args:
         raw: the images, perhaps with a test split.
@@ -23,18 +24,36 @@ def assign_splits(
         test_fraction: share of each class that goes to test before that, if the data have no test
             split; None: TEST_FRACTION.
         seed: seed for the draws.
+    """
+    labels, groups = raw.train.labels, raw.groups
+    rest = np.arange(len(labels))
+    positions = {}
+    fractions = {"val": ("split", val_fraction)}
+    if raw.test is None:
+        fraction = TEST_FRACTION if test_fraction is None else test_fraction
+        fractions = {"test": ("test split", fraction), **fractions}
+    for name, (purpose, fraction) in fractions.items():
+        grouped = None if groups is None else groups[rest]
+        chosen = draw(labels[rest], grouped, fraction, seed, purpose)
+        positions[name], rest = rest[chosen], rest[~chosen]
+    return {"train": rest, **positions}
+
+
+def assign_splits(
+    raw: RawData, val_fraction: float, test_fraction: float | None, seed: int
+) -> dict[str, Split]:
+    """Return train, val and test; each keeps the order of its images.
+
+    Arguments as for `draw_splits`.
 
     Raises:
         UserError: the groups leave a split without images of a class.
     """
-    train, groups, test = raw.train, raw.groups, raw.test
-    if test is None:
-        fraction = TEST_FRACTION if test_fraction is None else test_fraction
-        chosen = draw(train.labels, groups, fraction, seed, "test split")
-        test, train = select(train, chosen), select(train, ~chosen)
-        groups = None if groups is None else groups[~chosen]
-    chosen = draw(train.labels, groups, val_fraction, seed, "split")
-    splits = {"train": select(train, ~chosen), "val": select(train, chosen), "test": test}
+    positions = draw_splits(raw, val_fraction, test_fraction, seed)
+    splits = {name: select(raw.train, chosen) for name, chosen in positions.items()}
+    if raw.test is not None:
+        splits["test"] = raw.test
+    splits = {name: splits[name] for name in SPLITS}
     for name, split in splits.items():
         absent = set(range(len(raw.class_names))) - set(split.labels.tolist())
         if absent:

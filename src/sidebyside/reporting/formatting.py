@@ -73,6 +73,14 @@ def architecture(model: str) -> str:
     return RECORDS[model].short_name or model
 
 
+def shorten(text: str, characters: int) -> str:
+    """Return a text with its middle left out if it has more than some number of characters."""
+    if len(text) <= characters:
+        return text
+    end = (characters - 1) // 2
+    return f"{text[: characters - 1 - end]}…{text[len(text) - end :]}"
+
+
 def listing(words: Sequence[str]) -> str:
     """Return words as they stand in a sentence: "a", "a and b", "a, b and c"."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])} and {words[-1]}"

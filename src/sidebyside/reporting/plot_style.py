@@ -54,6 +54,7 @@ LEGEND_WIDTH = 84  # characters beside each other below a figure 6.6 inches wide
 LEGEND_MARK = 4  # characters that take as much room as a mark and its margins
 LEGEND_ROWS, ROW_HEIGHT = 2, 0.21  # rows that a figure has room for, inches for each further one
 
+Pixels = NDArray[np.uint8]  # [height, width] or [height, width, 3]
 Images = NDArray[np.uint8]  # [N, height, width] or [N, height, width, 3]
 Labels = NDArray[np.uint8]  # [N]
 Arguments = ParamSpec("Arguments")

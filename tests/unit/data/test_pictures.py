@@ -129,8 +129,8 @@ def test_formats_modes_and_sizes_are_counted(tmp_path: Path) -> None:
     files = folder(tmp_path, contents)
     headers = read(tmp_path, "own", files, Shape(8, 8, 1), "crop", skip=False).headers
     assert count_kinds(headers) == [
-        ("PNG", "L", "", 2, 8, 20, 10, 50),
-        ("GIF", headers[2].mode, "animated", 1, 50, 50, 40, 40),
+        ("PNG", "L", False, 2, 8, 20, 10, 50),
+        ("GIF", headers[2].mode, True, 1, 50, 50, 40, 40),
     ]
 
 

@@ -38,3 +38,24 @@ def test_a_training_image_is_left_of_the_new_image() -> None:
     shown = axes.images[0]
     assert (shown.get_array()[0, 0], shown.get_array()[0, -1]) == (0, 200)
     assert shown.get_clim() == (0, 255)  # grey values mean the same in every image
+
+
+@pytest.mark.parametrize(("classes", "shape"), [(200, (28, 28)), (47, (16, 24, 3)), (2, (8, 8))])
+def test_samples_of_many_classes_stand_side_by_side(classes: int, shape: tuple[int, ...]) -> None:
+    labels = np.arange(classes, dtype=np.uint8).repeat(2)
+    split = Split(np.zeros((len(labels), *shape), np.uint8), labels)
+    names = [f"{label} of a very long name of a class" for label in range(classes)]
+    figure = undecorated(data_plots.samples, split, names, 12, 1)
+    shown = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert [text.partition(" ")[0] for text in shown] == [str(label) for label in range(classes)]
+    assert max(map(len, shown)) == data_plots.NAME
+    assert max(figure.get_size_inches()) < 21
+
+
+def test_near_duplicates_stand_side_by_side() -> None:
+    pairs = [(np.full((8, 9, 3), grey, np.uint8), np.zeros((8, 9, 3), np.uint8)) for grey in (1, 2)]
+    figure = undecorated(data_plots.near_duplicates, pairs, ["one", "two"])
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
+    assert figure.axes[1].images[0].get_array()[0, 0].tolist() == [2, 2, 2]
+    none = undecorated(data_plots.near_duplicates, [], [])
+    assert none.texts[0].get_text() == "No near duplicates across splits"
