@@ -25,7 +25,7 @@ from sidebyside.serving.confined_picture import read_confined
 from sidebyside.workflow import command
 from sidebyside.workflow.integrity import require_unchanged
 
-BAR = 20  # characters of the bar for probability 1
+BAR, BARS = 20, 40  # maximum characters of the bar for probability 1, and of all bars in a row
 SHOWN = 10  # maximum number of classes that have a row
 NAME = 30  # maximum width of a class name, in columns of a terminal
 
@@ -122,12 +122,13 @@ def probability_table(
     shown = SHOWN if len(order) > SHOWN + 1 else len(order)
     named, rest = order[:shown], order[shown:]
     names = [_shortened(printable(name)) for name in class_names]
+    bar = min(BAR, BARS // len(probabilities))
     rows = [
-        [names[label], *(_bar(float(row[label])) for row in probabilities.values())]
+        [names[label], *(_bar(float(row[label]), bar) for row in probabilities.values())]
         for label in named
     ]
     if len(rest):
-        others = [_bar(float(row[rest].sum())) for row in probabilities.values()]
+        others = [_bar(float(row[rest].sum()), bar) for row in probabilities.values()]
         rows.append([f"{len(rest)} others", *others])
     predictions = [names[int(row.argmax())] for row in probabilities.values()]
     table = [["", *probabilities], *rows, ["prediction", *predictions]]
@@ -159,8 +160,8 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _bar(probability: float) -> str:
-    return f"{probability:6.1%} {'█' * round(probability * BAR)}"
+def _bar(probability: float, length: int) -> str:
+    return f"{probability:6.1%} {'█' * round(probability * length)}"
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from sidebyside.tracking import failures, local_store
 from sidebyside.tracking.conflicts import repeated
 from sidebyside.tracking.failures import NotMLflowError, without_password
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
-from sidebyside.tracking.views import KIND_TAG, Experiment, view_tags
+from sidebyside.tracking.views import KIND_TAG, NOTE_TAG, Experiment, view_tags
 from sidebyside.workflow import copies
 
 # Defaults that the user's environment overrides: no telemetry, no messages, and detection of a dead
@@ -180,10 +180,12 @@ class Store:
         if found.lifecycle_stage == "deleted":  # its name stays reserved
             self.client.restore_experiment(found.experiment_id)
             warn(f"MLflow experiment {name} had been deleted: restored with its runs")
-        if found.tags.get(PROJECT_TAG) != PROJECT:
-            # The mark comes last: after a kill before it, all are set again.
-            tags = {**view_tags(experiment, found.experiment_id), PROJECT_TAG: PROJECT}
-            for tag, value in tags.items():
+        tags = view_tags(experiment, found.experiment_id)
+        if found.tags.get(PROJECT_TAG) == PROJECT:
+            del tags[NOTE_TAG]  # by now, it may be a user's
+        # The mark comes last: after a kill before it, all are set again.
+        for tag, value in {**tags, PROJECT_TAG: PROJECT}.items():
+            if found.tags.get(tag) != value:
                 self.client.set_experiment_tag(found.experiment_id, tag, value)
         return str(found.experiment_id)
 

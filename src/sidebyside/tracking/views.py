@@ -1,5 +1,6 @@
 """The experiments of a data set, and how MLflow's UI shows an experiment."""
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -7,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sidebyside.config.dataset import Dataset
+from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
+from sidebyside.reporting.formatting import architecture
 
 CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")  # learning curves that have a chart
 VIEW = "columns"  # the name of an experiment's view in its address
@@ -33,6 +36,7 @@ MODEL_SCORES = (
     *("test_accuracy", "test_f1_macro", "test_log_loss"),
     *("best_val_accuracy", "best_epoch"),
 )
+CHARTS = 8  # of architectures in the view of a search; a tag has room for 5,000 characters
 COMPARISON = "comparison"  # the run of a training experiment that compares all models
 
 
@@ -57,12 +61,26 @@ def search_experiment(dataset: Dataset) -> Experiment:
         " with a child run per trial. [Trials with their scores]({view}),"
         " [as parallel coordinates]({charts}).",
         scores=("best_val_accuracy", "best_val_loss", "best_epochs"),
-        parameters=("learning_rate", "dropout", "hidden_units", "filters", "epochs"),
+        parameters=tuple(
+            dict.fromkeys(["learning_rate", "dropout", *map(_own, RECORDS.values()), "epochs"])
+        ),
         parallel_coordinates={
-            "MLP trials": ("hidden_units", "dropout", "learning_rate"),
-            "CNN trials": ("filters", "dropout", "learning_rate"),
+            f"{architecture(model)} trials": _axes(record)
+            for model, record in itertools.islice(RECORDS.items(), CHARTS)
         },
     )
+
+
+def _axes(record: type[Hyperparameters]) -> tuple[str, ...]:
+    """Return the main hyperparameters of an architecture."""
+    names = (_own(record), "dropout", "learning_rate")
+    return tuple(dict.fromkeys(name for name in names if name in record.model_fields))
+
+
+def _own(record: type[Hyperparameters]) -> str:
+    """Return the first hyperparameter of an architecture's own, else the learning rate."""
+    own = (name for name in record.__annotations__ if name in record.model_fields)
+    return next(own, "learning_rate")
 
 
 def registered_model(dataset: str, architecture: str) -> str:

@@ -36,6 +36,13 @@ def test_the_most_probable_class_over_all_models_comes_first() -> None:
     assert last.split() == ["prediction", "Dress", "Shirt"]
 
 
+@pytest.mark.parametrize(("models", "bar"), [(1, 20), (2, 20), (4, 10), (7, 5)])
+def test_the_bars_of_all_models_have_room_beside_each_other(models: int, bar: int) -> None:
+    certain = {f"model_{number}-original-1": np.eye(2)[0] for number in range(models)}
+    first = probability_table(certain, ["yes", "no"]).splitlines()[1]
+    assert first.split() == ["yes", *(["100.0%", "█" * bar] * models)]
+
+
 @pytest.mark.parametrize(("classes", "rows"), [(2, 2), (11, 11), (12, 11), (200, 11)])
 def test_the_table_is_short_for_any_number_of_classes(classes: int, rows: int) -> None:
     probabilities = np.arange(classes, dtype=np.float32)

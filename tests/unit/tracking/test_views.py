@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
 from sidebyside.tracking.views import (
     Experiment,
     registered_model,
@@ -65,3 +66,26 @@ def test_trainings_have_learning_curves_and_trials_parallel_coordinates(
     assert len({chart["uuid"] for chart in charts}) == len(charts)
     shown = [chart.get("selectedMetrics", [chart.get("metricKey")]) for chart in charts]
     assert {metric for names in shown for metric in names} == metrics
+
+
+def test_every_architecture_has_a_chart_of_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ResidualHyperparameters(Hyperparameters):
+        blocks: int
+        dropout: float
+
+    monkeypatch.setitem(RECORDS, "residual", ResidualHyperparameters)
+    assert search_experiment(dataset()).parallel_coordinates == {
+        "MLP trials": ("hidden_units", "dropout", "learning_rate"),
+        "CNN trials": ("filters", "dropout", "learning_rate"),
+        "residual trials": ("blocks", "dropout", "learning_rate"),
+    }
+    columns = search_experiment(dataset()).parameters
+    assert columns == ("learning_rate", "dropout", "hidden_units", "filters", "blocks", "epochs")
+
+
+def test_the_view_of_many_architectures_has_room_in_a_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        record = type("Record", (RECORDS["cnn"],), {"short_name": f"residual network {number}"})
+        monkeypatch.setitem(RECORDS, f"residual_{number}", record)
+    tags = view_tags(search_experiment(dataset()), "7")
+    assert max(map(len, tags.values())) < 5000  # characters in MLflow's database
