@@ -170,8 +170,9 @@ def cures(root: Path, changed: Mapping[str, str], cache: Path) -> list[str]:
         if file in damaged
     ]
     committed: dict[str, str] = {}
-    with contextlib.suppress(UserError):
-        committed |= committed_outputs(root) or {}
+    if changed:
+        with contextlib.suppress(UserError):
+            committed |= committed_outputs(root) or {}
     for output in sorted(changed):
         in_git = committed.get(output) == recorded[output] and is_committed(root, output)
         objects = {part.object for part in parts[output]}
