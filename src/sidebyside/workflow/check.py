@@ -13,17 +13,19 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from dvc.config import Config, ConfigError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.rwlock import SCHEMA
+from dvc_objects.fs.generic import test_links
 from voluptuous import Invalid
 
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, integrity
+from sidebyside.workflow import command, integrity, provenance
 from sidebyside.workflow.graph import (
     GRAPH,
     LOCK,
@@ -87,6 +89,7 @@ def find_faults(root: Path) -> list[str]:
     written += [cache, *cache.glob("[0-9a-f][0-9a-f]")]
     written += [file if file.is_dir() else file.parent for name in outputs if (file := root / name)]
     faults = [*_write_faults(dict.fromkeys(written)), *_lock_faults(root)]
+    faults += [*_link_faults(root, repository.cache.local)]
     faults += _database_faults(Path(repository.site_cache_dir))
     if faults:
         return faults
@@ -112,7 +115,7 @@ def _folder_faults(root: Path) -> Iterator[str]:
     Such a link may lead to a disk that is not mounted. The stage would fail at its end.
     """
     names = {os.path.dirname(name) for name in outputs_of(root)}  # noqa: PTH120 (keeps "models/")
-    names |= {".dvc/tmp", ".dvc/cache", FOLDER}
+    names |= {".dvc/tmp", ".dvc/cache", provenance.FOLDER, f"{FOLDER}/{integrity.UNFINISHED}"}
     parts = [[root / name, *(root / name).parents] for name in sorted(names)]
     inside = (path for paths in parts for path in paths if path.is_relative_to(root))
     for folder in dict.fromkeys(inside):
@@ -173,6 +176,23 @@ def _write_faults(paths: Iterable[Path]) -> Iterator[str]:
             own = path.stat().st_uid == os.geteuid()
             cure = "chmod u+w" if own else "sudo chown $(id -u)"
             yield f"{shell_path(path)} is write-protected: `{cure} {shell_path(path)}` cures it"
+
+
+def _link_faults(root: Path, cache: Any) -> Iterator[str]:
+    """Yield a line if DVC cannot link outputs to its cache: on another disk, for example.
+
+    Otherwise the first stage that runs fails at its end.
+
+    Args:
+        root: folder of dvc.yaml.
+        cache: DVC's cache.
+    """
+    types = cache.cache_types
+    if "copy" in types or test_links(types, cache.fs, cache.path, cache.fs, str(root / LOCK)):
+        return
+    cure = f"`{integrity.dvc(root)} config --local cache.type copy` copies them"
+    link = " or ".join(types)
+    yield f"{root} cannot have a {link} of a file in DVC's cache, {cache.path}: {cure}"
 
 
 def _lock_faults(root: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +166,7 @@ def replace(path: Path, create: Damage) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
     create(path)
 
 
@@ -194,7 +196,9 @@ def test_a_folder_on_a_missing_disk_is_found_before_a_stage_runs(project: Path, 
     assert find_faults(project) == []
 
 
-@pytest.mark.parametrize("name", ["models", ".dvc/cache", ".dvc/tmp", ".state"])
+@pytest.mark.parametrize(
+    "name", ["models", ".dvc/cache", ".dvc/tmp", ".state", ".state/provenance"]
+)
 def test_a_file_in_the_place_of_a_folder_is_found_before_a_stage_runs(
     project: Path, name: str
 ) -> None:
@@ -264,6 +268,18 @@ def test_a_change_through_a_link_into_the_cache_is_found(
         mend(fault)
     assert find_faults(root) == []
     assert stale(root) == {"train"}
+
+
+def test_a_cache_on_another_disk_that_dvc_cannot_link_to_is_found(project: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:  # in memory
+        if Path(disk).stat().st_dev == project.stat().st_dev:
+            pytest.skip("this machine has one file system")
+        settings = project / ".dvc/config.local"
+        settings.write_text(f"[cache]\n    dir = {disk}\n    type = hardlink\n")
+        (fault,) = find_faults(project)
+        assert " cannot have a hardlink of a file in DVC's cache, /dev/shm/" in fault
+        mend(fault)
+        assert find_faults(project) == []
 
 
 def test_a_damaged_object_that_dvc_has_checked_out_is_found(project: Path) -> None:
