@@ -1,15 +1,14 @@
 """Run the stages of a DVC pipeline concurrently."""
 
-import contextlib
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from sidebyside.core.errors import UserError
+from sidebyside.execution import process_group
 
 REPORT_INTERVAL = 60.0  # seconds; a killed run loses at most this much of its measured time
 # One inter-op thread per stage saves time if stages share the cores, and does not change results.
@@ -82,9 +81,7 @@ def run(
                 waiting = _without_dependents(waiting, failed, predecessors)
                 report(successes)
         finally:
-            for _, process in running.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
+            process_group.end([process for _, process in running.values()])
 
 
 def _without_dependents(
@@ -102,11 +99,5 @@ def _without_dependents(
 
 
 def _start(folder: Path, stage: str) -> "subprocess.Popen[bytes]":
-    # A process group per stage lets a signal reach the stage's script as well as DVC.
-    return subprocess.Popen(
-        ["dvc", "--wait-for-lock", "repro", "--single-item", stage],
-        cwd=folder,
-        env={**os.environ, **ENVIRONMENT},
-        stdin=subprocess.DEVNULL,
-        process_group=0,
-    )
+    command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    return process_group.start(command, folder, {**os.environ, **ENVIRONMENT})

@@ -13,8 +13,9 @@ from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml, write_json
+from sidebyside.execution import process_group
 from sidebyside.workflow import command, copies, git
-from sidebyside.workflow.graph import LOCK, recorded_outputs
+from sidebyside.workflow.graph import LOCK, committed_outputs
 from sidebyside.workflow.resume import FOLDER
 
 PLOT_PAGE = ".dvc/plots/page.html"  # written by `make install`, ignored by git
@@ -112,8 +113,12 @@ def set_parameters(checkout: Path, values: Mapping[str, Any]) -> None:
 
 
 def delete_results(checkout: Path) -> None:
-    """Delete dvc.lock and the outputs in it, so that a run starts from scratch."""
-    for output in recorded_outputs(checkout):
+    """Delete dvc.lock and the outputs in it from a clone, so that a run starts from scratch.
+
+    Raises:
+        UserError: dvc.lock of the last commit is damaged.
+    """
+    for output in committed_outputs(checkout) or ():
         path = checkout / output
         if path.is_dir():
             shutil.rmtree(path)
@@ -128,9 +133,9 @@ def restore_results(checkout: Path, root: Path) -> None:
     Outputs that are missing in the cache stay missing.
 
     Raises:
-        UserError: the clone has no dvc.lock.
+        UserError: the last commit has no dvc.lock, or a damaged one.
     """
-    if not recorded_outputs(checkout):
+    if not committed_outputs(checkout):
         raise UserError(f"the last commit has no {LOCK}: commit the one that `make repro` writes")
     cache = ["dvc", "config", "--local", "cache.dir", str(cache_folder(root))]
     subprocess.run(cache, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
@@ -161,8 +166,7 @@ def reproduce(checkout: Path) -> None:
     Raises:
         UserError: it failed.
     """
-    done = subprocess.run(["dvc", "repro"], cwd=checkout, env=clean_environment(), check=False)
-    if done.returncode:
+    if process_group.call(["dvc", "repro"], checkout, clean_environment()):
         raise UserError("`dvc repro` failed in a clone of the last commit")
 
 

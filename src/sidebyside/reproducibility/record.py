@@ -10,7 +10,6 @@ recorded one by one.
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
+from sidebyside.execution import process_group
 from sidebyside.reproducibility import gather_provenance
 from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone, commit_all
 from sidebyside.reproducibility.seed_variance import FOLDER
@@ -122,7 +122,7 @@ def _make(target: str, checkout: Path) -> dict[str, int]:
     with tempfile.NamedTemporaryFile("r") as peak:
         measure = [sys.executable, "-I", "-S", "-c", MEASURE, peak.name]
         line = [*measure, "make", target]
-        if subprocess.run(line, cwd=checkout, env=environment, check=False).returncode:
+        if process_group.call(line, checkout, environment):
             raise UserError(f"`make {target}` failed in a clone of the last commit")
         return {
             "seconds": round(time.monotonic() - start),

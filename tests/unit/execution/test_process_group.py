@@ -1,0 +1,69 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sidebyside.config.paths import CHECKOUT
+from sidebyside.execution import process_group
+
+# A command whose child goes on after a signal for as long as its argument says.
+PARENT = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))"
+CHILD = """
+import signal, sys, time
+from pathlib import Path
+def leave(*_):
+    time.sleep(float(sys.argv[1]))
+    Path("cleaned up").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+Path("began").touch()
+time.sleep(60)
+"""
+CALL = """
+import os, sys
+from pathlib import Path
+from sidebyside.execution import process_group
+from sidebyside.workflow import command
+process_group.PATIENCE = 1.0
+command.run(lambda: process_group.call([sys.executable, *sys.argv[1:]], Path.cwd(), os.environ))
+"""
+
+
+def test_the_exit_status_is_that_of_the_command(tmp_path: Path) -> None:
+    assert process_group.call(["sh", "-c", "exit 3"], tmp_path, os.environ) == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("seconds", ["0.2", "60"])
+def test_an_interruption_ends_the_children_of_a_command(
+    tmp_path: Path, number: signal.Signals, status: int, seconds: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CALL, "-c", PARENT, "-c", CHILD, seconds],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
+        start_new_session=True,
+    )
+    wait_for(tmp_path / "began")
+    process.send_signal(number)
+    assert process.wait(20) == status
+    assert (tmp_path / "cleaned up").exists() == (seconds == "0.2")
+    assert not [p for p in Path("/proc").glob("[0-9]*/cwd") if is_link_to(p, tmp_path)]
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_link_to(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve() == folder.resolve()
+    except OSError:  # the process has ended, or belongs to another user
+        return False
