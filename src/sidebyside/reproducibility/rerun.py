@@ -28,7 +28,7 @@ from sidebyside.reproducibility.clones import (
     smoke_parameters,
 )
 from sidebyside.reproducibility.perturb import perturbed
-from sidebyside.reproducibility.verification import verify
+from sidebyside.reproducibility.verification import require_results, verify
 from sidebyside.workflow import command, provenance
 
 
@@ -53,6 +53,7 @@ def main() -> None:
             reproduce(recorded)
         else:
             restore_results(recorded, root)
+            require_results(recorded)
         delete_results(again)
         with perturbed(again) if arguments.vary else contextlib.nullcontext():
             reproduce(again)

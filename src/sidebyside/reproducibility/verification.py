@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidebyside.config.paths import Paths
+from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.reporting import page
 from sidebyside.reporting.page import Section, Table, Text
@@ -51,6 +52,22 @@ class Verification(NamedTuple):
     text: str  # Markdown
     agreed: bool
     file: str  # name of the report in reports/
+
+
+def require_results(recorded: Path) -> None:
+    """Check that a checkout has what `verify` reads of the recorded results, before a long run.
+
+    Raises:
+        UserError: the last commit lacks a result, or has a damaged one.
+    """
+    try:
+        verify(recorded, recorded)
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        reason = error if isinstance(error, UserError) else f"{error!r} in reports/"
+        raise UserError(
+            f"results of the last commit are incomplete ({reason}): run `make repro` and commit"
+            " reports/ with dvc.lock"
+        ) from None
 
 
 def verify(recorded: Path, again: Path) -> Verification:

@@ -9,8 +9,9 @@ import yaml
 
 from sidebyside.core.errors import UserError
 from sidebyside.reproducibility import clones
-from sidebyside.workflow import git
+from sidebyside.workflow import git as workflow_git
 from sidebyside.workflow.graph import recorded_outputs
+from tests.support.dvc_project import commit, git
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -40,6 +41,16 @@ def test_results_of_a_clone_are_restored_from_git_and_the_cache_and_deleted(
 def test_restoring_results_without_a_lock_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the last commit has no dvc\.lock"):
         clones.restore_results(tmp_path, tmp_path)
+
+
+def test_a_damaged_lock_in_the_last_commit_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text("stages: {train: {outs: [{path: models/")
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path)
+    with pytest.raises(UserError, match=r"^dvc\.lock of the last commit is damaged: commit a"):
+        clones.restore_results(tmp_path, tmp_path)
+    with pytest.raises(UserError, match=r"^dvc\.lock of the last commit is damaged: commit a"):
+        clones.delete_results(tmp_path)
 
 
 def test_a_failing_dvc_cache_dir_is_reported_with_its_reason(tmp_path: Path) -> None:
@@ -75,7 +86,7 @@ def test_a_clone_has_the_last_commit_and_the_users_own_data(project: Path, tmp_p
     assert (clone / "code.py").read_text() == "committed"
     assert (clone / "data/local/images").read_text() == "own"
     assert not (clone / "data/raw").exists()
-    assert git.commit(clone) == git.commit(project)
+    assert workflow_git.commit(clone) == workflow_git.commit(project)
 
 
 def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
@@ -93,8 +104,8 @@ def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
         assert (copy / "data/raw/images").read_text() == "raw"
         assert not (copy / "dvc.lock").exists()
         assert (copy / "other é.py").exists() == (project == tmp_path / "top")
-        assert git.ask(copy, "rev-parse", "--show-toplevel") == str(copy.resolve())
-        assert git.ask(copy, "status", "--porcelain") == ""
+        assert workflow_git.ask(copy, "rev-parse", "--show-toplevel") == str(copy.resolve())
+        assert workflow_git.ask(copy, "status", "--porcelain") == ""
     (project / "link.py").unlink()  # deleted, but still in the commit
     clones.copy(project, tmp_path / "another")
     assert not (tmp_path / "another/link.py").is_symlink()

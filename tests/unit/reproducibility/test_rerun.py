@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def test_a_run_that_differs_fails_and_only_a_full_run_writes_its_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, smoke: bool
 ) -> None:
-    for name in ("clone", "set_parameters", "delete_results", "reproduce", "restore_results"):
+    for name in ("clone", "set_parameters", "delete_results", "reproduce", "restore_results",
+                 "require_results"):  # fmt: skip
         monkeypatch.setattr(rerun, name, lambda *_: tmp_path)
     monkeypatch.setattr(rerun, "verify", lambda *_: Verification("text", False, "file.md"))
     written: list[tuple[str, str]] = []

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 from sidebyside.reproducibility import clones
 from sidebyside.reproducibility.seed_variance import Comparison
-from sidebyside.reproducibility.verification import score_table, verify
+from sidebyside.reproducibility.verification import (
+    require_results,
+    score_table,
+    verify,
+)
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import recorded_outputs
 from tests.support.verification_report import rows
@@ -229,3 +234,26 @@ def test_a_changed_lock_is_different_on_the_same_machine(recorded: Path, tmp_pat
     result = verify(recorded, again)
     assert not result.agreed
     assert "| dvc.lock | different |" in result.text
+
+
+@slow
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("reports/evaluate/metrics.json", None),
+        ("reports/preprocess/summary.json", "{}"),
+        ("reports/evaluate/metrics.json", '{"mlp-original": {}}'),
+        ("dvc.lock", None),
+    ],
+)
+def test_a_commit_without_a_result_is_refused_before_the_run(
+    own: "Checkout", name: str, content: str | None
+) -> None:
+    require_results(own.root)
+    (own.root / name).unlink()
+    if content is not None:
+        (own.root / name).write_text(content)
+    with pytest.raises(
+        UserError, match=r"^results of the last commit are incomplete \(.+\): run `"
+    ):
+        require_results(own.root)
