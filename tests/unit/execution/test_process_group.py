@@ -37,8 +37,9 @@ def test_the_exit_status_is_that_of_the_command(tmp_path: Path) -> None:
     assert process_group.call(["sh", "-c", "exit 3"], tmp_path, os.environ) == 3
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("seconds", ["0.2", "60"])
+@pytest.mark.parametrize(
+    ("number", "status", "seconds"), [(signal.SIGTERM, 143, "0.2"), (signal.SIGINT, 130, "60")]
+)
 def test_an_interruption_ends_the_children_of_a_command(
     tmp_path: Path, number: signal.Signals, status: int, seconds: str
 ) -> None:

@@ -243,7 +243,6 @@ def test_a_changed_lock_is_different_on_the_same_machine(recorded: Path, tmp_pat
         ("reports/evaluate/metrics.json", None),
         ("reports/preprocess/summary.json", "{}"),
         ("reports/evaluate/metrics.json", '{"mlp-original": {}}'),
-        ("dvc.lock", None),
     ],
 )
 def test_a_commit_without_a_result_is_refused_before_the_run(
