@@ -21,7 +21,12 @@ FILLED_IN = "…"  # in the place of a value that a message is formatted with
 TARGET = re.compile(r"^([a-z0-9-]+):.*## ", re.M)
 SHELL = {"apt-get", "chmod", "chown", "cp", "install", "mv", "rm", "sudo"}
 # Commands whose program follows from a value.
-PREFIXES = {f"{FILLED_IN} checkout": "dvc", f"{FILLED_IN} repro": "dvc", f"{FILLED_IN}git": ""}
+PREFIXES = {
+    f"{FILLED_IN} checkout": "dvc",
+    f"{FILLED_IN} config": "dvc",
+    f"{FILLED_IN} repro": "dvc",
+    f"{FILLED_IN}git": "",
+}
 
 CHECKS = "unit/workflow/test_check.py"
 CHECK = f"{CHECKS}::test_a_damaged_file_is_named_with_a_command_that_restores_it"
@@ -53,6 +58,7 @@ CARRIED_OUT = {
     "rm -rf …": RECREATED,
     "rm …": CHECK,
     "… checkout --force …": CURED,
+    "… config": f"{CHECKS}::test_a_cache_on_another_disk_that_dvc_cannot_link_to_is_found",
     "… repro": CURED,
     "… repro --force --single-item …": CURED,
     "…git checkout HEAD": CHECK,

@@ -147,18 +147,17 @@ def _open(path: Path) -> IO[str]:
     except PermissionError:
         if not os.access(path.parent, os.W_OK):
             raise
-        raise LockError(errno.EACCES, f"write-protected: {_cure('rm -f', path)} removes it",
-                        str(path)) from None  # fmt: skip
+        reason = f"write-protected: `rm -f {_shell_path(path)}` removes it"
+        raise LockError(errno.EACCES, reason, str(path)) from None
 
 
 def _misplaced(path: Path, reason: str) -> LockError:
-    cure = _cure("mv", path, path.with_name(f"{path.name}.damaged"))
-    return LockError(errno.EINVAL, f"{reason}: {cure} moves it away", str(path))
+    name = _shell_path(path)
+    return LockError(errno.EINVAL, f"{reason}: `mv {name} {name}.damaged` moves it away", str(path))
 
 
-def _cure(command: str, *paths: Path) -> str:
-    arguments = (shlex.quote(os.path.relpath(path)) for path in paths)
-    return f"`{' '.join([command, *arguments])}`"
+def _shell_path(path: Path) -> str:
+    return shlex.quote(os.path.relpath(path))
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
