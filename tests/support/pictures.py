@@ -2,11 +2,12 @@
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def _picture() -> Image.Image:
@@ -111,3 +112,21 @@ def _splice(content: bytearray, source: random.Random) -> None:
     """Go on with the end of another sample."""
     other = source.choice(list(SAMPLES.values()))
     content[source.randrange(len(content)) :] = other[source.randrange(len(other)) :]
+
+
+def write_icons(root: Path, drawings: int, sides: Sequence[int]) -> None:
+    """Write icons of two classes: each drawing in several sizes, `<class>/<drawing>_<side>.png`."""
+    source = np.random.default_rng(0)
+    for label in ("round", "square"):
+        (root / label).mkdir(parents=True)
+        for drawing in range(drawings):
+            large = Image.new("L", (480, 480), 255)
+            draw = ImageDraw.Draw(large)
+            for _ in range(3):
+                left, top = source.integers(20, 280, 2).tolist()
+                right, bottom = left + 160, top + int(source.integers(80, 180))
+                shape = draw.ellipse if label == "round" else draw.rectangle
+                shape((left, top, right, bottom), fill=int(source.integers(0, 200)))
+            for side in sides:
+                icon = large.resize((side, side), Image.Resampling.BICUBIC)
+                icon.save(root / label / f"{drawing}_{side}.png")
