@@ -99,9 +99,10 @@ class Contents:
         self._run = run
         self._new = new
         self._parameters = set(run.data.params)
-        self._latest = {
-            metric.key: (metric.step, metric.value) for metric in run.data.to_proto().metrics
-        }
+        metrics = run.data.to_proto().metrics
+        self._latest = {metric.key: (metric.step, metric.value) for metric in metrics}
+        # Milliseconds since 1970, by the clock of the machine that logged the value.
+        self._times = {metric.key: metric.timestamp for metric in metrics}
         self._curves: dict[str, dict[int, float]] = {}
         # Metrics that were logged in one call, which MLflow stores in one transaction.
         self.whole: set[str] = set()
@@ -189,7 +190,13 @@ class Contents:
             self._run.info.run_id,
             params=[param(name, text) for name, text in entries.parameters.items()],
             metrics=[
-                self.metric(name, value.value, now, step, model_id if step == model_step else None)
+                self.metric(
+                    name,
+                    value.value,
+                    max(now, self._times.get(name, 0) + 1),  # of two, MLflow keeps the later one
+                    step,
+                    model_id if step == model_step else None,
+                )
                 for (name, step), value in entries.metrics.items()
             ],
             synchronous=True,
@@ -239,7 +246,8 @@ class Contents:
             return {}
         if name not in self._curves:
             history = self._store.client.get_metric_history(self._run.info.run_id, name)
-            self._curves[name] = {point.step: point.value for point in history}
+            in_time = sorted(history, key=lambda point: point.timestamp)
+            self._curves[name] = {point.step: point.value for point in in_time}
         return self._curves[name]
 
     def _has_value(self, name: str, step: int, value: Value, whole: bool) -> bool:

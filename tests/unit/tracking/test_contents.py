@@ -2,6 +2,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,14 +118,19 @@ def test_a_list_of_tables_that_a_user_has_edited_is_replaced(root: Path, tag: st
     assert listed == [{"path": "tables/confusion.json", "type": "table"}]
 
 
-@pytest.mark.parametrize("value", [0.75, float("nan")])
-def test_a_score_that_was_changed_is_logged_again(root: Path, value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "ahead"), [(0.75, 0), (float("nan"), 0), (0.75, 86_400_000)], ids=str
+)
+def test_a_score_that_was_changed_is_logged_again(root: Path, value: float, ahead: int) -> None:
+    """Whatever the clock, in milliseconds ahead of this one, of the machine that changed it."""
+
     def log_score() -> Any:
         with open_run(root, TRAINING, "run", "k") as run:
             run.log_metrics({"test_accuracy": value})
         return run
 
-    client_of(root).log_metric(log_score().run_id, "test_accuracy", 0.8)
+    run_id, now = log_score().run_id, int(time.time() * 1000)
+    client_of(root).log_metric(run_id, "test_accuracy", 0.8, timestamp=now + 1 + ahead)
     index(root)
     assert log_score().added == {"metric": 1}
     (found,) = runs_of(root)
