@@ -4,7 +4,8 @@ Data sets of pictures are resized by the rule that made their images. The others
 object or a character light on black. The steps are those that made Fashion-MNIST from shop
 photographs (Xiao, Rasul & Vollgraf 2017, section 2): trim the background, scale until the object
 reaches the margin, centre, and invert to light on black. Two steps differ: scaling averages over
-all pixels instead of skipping some, and nothing is sharpened.
+all pixels instead of skipping some, and nothing is sharpened. In a data set with a margin, the
+centre is that of mass, as in MNIST (LeCun et al. 1998, section III.A).
 """
 
 from collections.abc import Sequence
@@ -89,9 +90,22 @@ def trimmed(grey: NDArray[np.uint8], steps: Sequence[str], name: str, dataset: D
     scaled = np.asarray(Image.fromarray(cut).resize(size, Image.Resampling.LANCZOS))
     steps.append(f"scaled to {_size(scaled)} pixels and centred")
     top, left = (dataset.height - size[1]) // 2, (dataset.width - size[0]) // 2
+    if dataset.margin:
+        top, left = _top_left(scaled, dataset)
     pixels = np.zeros(dataset.shape, np.uint8)
     pixels[top : top + size[1], left : left + size[0]] = scaled
     return Picture(pixels, tuple(steps))
+
+
+def _top_left(cut: NDArray[np.uint8], dataset: Dataset) -> tuple[int, int]:
+    """Return where an object begins if its centre of mass is the middle pixel, as in MNIST."""
+    mass = cut.astype(np.float64) / cut.sum()
+    starts = [
+        round(length // 2 - float(mass.sum(1 - axis) @ np.arange(cut.shape[axis])))
+        for axis, length in enumerate(dataset.shape)
+    ]
+    top, left = np.clip(starts, 0, np.subtract(dataset.shape, cut.shape)).tolist()
+    return top, left
 
 
 def _size(pixels: NDArray[np.uint8]) -> str:

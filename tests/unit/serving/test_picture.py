@@ -348,9 +348,23 @@ def test_a_picture_of_the_right_size_and_a_single_colour_stays_unchanged(tmp_pat
     assert found.steps == ()
 
 
+MNIST = FASHION_MNIST.model_copy(update={"margin": 4})
+
+
 def test_an_object_keeps_the_margin_of_the_data_set() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[10:50, 20:30] = 250
-    mnist = FASHION_MNIST.model_copy(update={"margin": 4})
-    rows = np.flatnonzero(trimmed(grey, [], "x", mnist).pixels.any(1))
-    assert (rows[0], rows[-1]) == (4, 23)
+    rows = np.flatnonzero(trimmed(grey, [], "x", MNIST).pixels.any(1))
+    assert len(rows) == 20
+    assert rows[0] in {4, 5}  # the middle is between two pixels
+
+
+@pytest.mark.parametrize(("dataset", "shift"), [(MNIST, 2), (FASHION_MNIST, 0)])
+def test_a_data_set_with_a_margin_has_its_centre_of_mass_in_the_middle(
+    dataset: Dataset, shift: int
+) -> None:
+    grey = np.zeros((60, 60), np.uint8)
+    grey[10:50, 20:24] = grey[10:18, 20:40] = 250  # heavy at the top and on the left
+    columns = np.flatnonzero(trimmed(grey, [], "x", dataset).pixels.any(0))
+    left, right = columns[0], 27 - columns[-1]
+    assert left - right == pytest.approx(2 * shift, abs=1)
