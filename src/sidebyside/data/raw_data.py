@@ -151,7 +151,7 @@ def _read_idx(folder: Path, description: BuiltIn | OwnData) -> RawData:
                 )
         (images,), (labels,) = given["images"], given["labels"]
         arrays[split] = (
-            idx.read_images(images, transposed=description.transposed),
+            _idx_images(images, description),
             idx.read_labels(labels, description.labels),
             images.name,
             labels.name,
@@ -159,6 +159,17 @@ def _read_idx(folder: Path, description: BuiltIn | OwnData) -> RawData:
     every = [part[1] for part in arrays.values()]
     names = _class_names(folder, description, every, description.labels.first)
     return _from_arrays(arrays, names)
+
+
+def _idx_images(path: Path, description: BuiltIn | OwnData) -> NDArray[np.uint8]:
+    images = idx.read_images(path, transposed=description.transposed)
+    _, *shape = images.shape
+    if isinstance(description, BuiltIn) and shape != [description.height, description.width]:
+        raise UserError(
+            f"{path.name}: images are {'×'.join(map(str, shape))} pixels, expected"
+            f" {description.height}×{description.width}"
+        )
+    return images
 
 
 def _read_npz(folder: Path, description: BuiltIn | OwnData) -> RawData:
@@ -299,13 +310,7 @@ def _place(folder: Path, description: Description) -> str:
 
 
 def _checked(raw: RawData, description: BuiltIn | OwnData) -> RawData:
-    """Return the data after checking the shape of the images and that each class has some."""
-    shape = raw.train.images.shape[1:]
-    if isinstance(description, BuiltIn) and shape != (description.height, description.width):
-        raise UserError(
-            f"images are {_shape(raw.train)} pixels, expected"
-            f" {description.height}×{description.width}"
-        )
+    """Return the data after checking that each class has enough images."""
     if raw.test is not None and description.test_fraction is not None:
         raise UserError(
             "params.yaml: dataset.test: the data have a test split already: remove the key"

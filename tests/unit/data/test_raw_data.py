@@ -208,7 +208,8 @@ def test_published_images_of_another_shape_are_refused(tmp_path: Path) -> None:
     names = ("train-images", "train-labels", "t10k-images", "t10k-labels")
     files: dict[str, bytes | None] = dict(zip(names, FILES.values(), strict=True))
     changed: BuiltIn = builtin("fashion-mnist").model_copy(update={"width": 30})
-    assert refusal(tmp_path, files, changed).startswith("images are 28×28 pixels, expected 28×30")
+    message = refusal(tmp_path, files, changed)
+    assert message.startswith("train-images: images are 28×28 pixels, expected 28×30")
 
 
 # The record of the data set
