@@ -109,7 +109,6 @@ def test_a_stage_opens_nothing_but_its_dependencies_and_outputs(
         for file in record["files"]
         if file.startswith(("data/", "models/", "reports/")) and "/." not in file
     ]
-    named += ["data/local"] if stage == "download" else []
     assert [file for file in opened if not in_or_below(file, named, "/")] == []
     assert opened
     tests = [file for file in record["files"] if "t10k" in file or file.endswith("test.npz")]

@@ -31,7 +31,8 @@ def test_a_smoke_run_in_a_hook_of_a_linked_worktree_leaves_the_branch_and_the_in
     hook.chmod(0o755)
     main.run("git", "worktree", "add", "--quiet", "../linked")
     linked = Checkout(main.root.parent / "linked")
-    shutil.copytree(main.root / "data/local", linked.root / "data/local")  # not in git
+    local = "data/local"  # not in git
+    shutil.copytree(main.root / local, linked.root / local, dirs_exist_ok=True)
 
     (linked.root / "README.md").write_text("changed\n")
     linked.run("git", "add", "README.md")

@@ -54,6 +54,9 @@ def read_raw(folder: Path, description: BuiltIn | OwnData) -> RawData:
     """
     if isinstance(description, BuiltIn):
         try:
+            for file in description.files:
+                if not (folder / file.name).is_file():
+                    raise UserError(f"{folder / file.name} is missing")
             return _checked(_read(folder, description), description)
         except UserError as error:
             raise UserError(f"{error}: run `dvc repro download`") from None
@@ -124,8 +127,6 @@ def _read_csv(folder: Path, description: BuiltIn) -> RawData:
     path = folder / description.files[0].name
     try:
         table = np.loadtxt(path, np.int64, delimiter=",", ndmin=2)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
     pixels = (table[:, :-1] * 255 + description.maximum // 2) // description.maximum

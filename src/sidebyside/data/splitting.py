@@ -122,10 +122,12 @@ def _draw_groups(
         for group in generator(seed, purpose, int(label)).permutation(names):
             members = groups == group
             taken = int(np.sum(chosen & (labels == label)))
+            if taken >= wanted:
+                break
             added = int(np.sum(members & ~chosen & (labels == label)))
             remaining = int(counts[label]) - taken - added
             # Not a group that misses the share by more than leaving it out would.
             closer = abs(taken + added - wanted) < abs(taken - wanted) or not taken
-            if taken < wanted and remaining and closer:
+            if remaining and closer:
                 chosen |= members
     return chosen
