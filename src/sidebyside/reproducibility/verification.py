@@ -63,7 +63,9 @@ def require_results(recorded: Path) -> None:
     try:
         verify(recorded, recorded)
     except (UserError, KeyError, TypeError, AttributeError) as error:
-        reason = error if isinstance(error, UserError) else f"{error!r} in reports/"
+        # Without the path of the clone, and advice for it.
+        text = str(error).replace(f"{recorded}/", "").partition(":")[0]
+        reason = text if isinstance(error, UserError) else f"{error!r} in reports/"
         raise UserError(
             f"results of the last commit are incomplete ({reason}): run `make repro` and commit"
             " reports/ with dvc.lock"
