@@ -70,7 +70,8 @@ def input_digests(root: Path, stage: str, arguments: Sequence[str]) -> dict[str,
         stage: the stage's name, without the item.
         arguments: arguments of the script, which select the item of the stage's matrix.
     """
-    listed = [path for pattern in inputs(root, stage, arguments) for path in root.glob(pattern)]
+    # A pattern includes files of other items, whose stages may run at the same time.
+    listed = [root / name for name in inputs(root, stage, arguments) if "*" not in name]
     files = [file for path in listed for file in (path, *path.rglob("*")) if file.is_file()]
     kept = [file for file in files if file.suffix not in CODE and not is_ignored(file, root)]
     return {os.path.relpath(file, root): digest for file, digest in _digests(kept).items()}

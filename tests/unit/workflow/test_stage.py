@@ -125,6 +125,15 @@ def test_an_input_of_another_branch_is_refused_in_one_line(checkout: Path, name:
     )
 
 
+def test_an_input_of_another_item_may_change(checkout: Path) -> None:
+    graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    graph["stages"]["tune"]["deps"].append("data/${item.data}.json")
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    (checkout / "data").mkdir()
+    done = run(checkout, "data/other.json=of a stage that runs at the same time")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_recorded_commit_is_that_of_the_start(checkout: Path) -> None:
     graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
     graph["stages"]["tune"] |= {"cmd": "python pipeline/tune.py", "outs": ["result"]}
