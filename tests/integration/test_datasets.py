@@ -72,7 +72,7 @@ def test_only_what_the_data_affect_runs_again(mine: Checkout) -> None:
 
     mine.run("git", "checkout", "--quiet", ".")
     mine.run("dvc", "checkout", "--with-deps", "augment")
-    assert repro(mine) == []
+    assert repro(mine) == STAGES[:1]  # data/local has other content than at the commit
     assert len(raw(mine)) == 4
 
 
