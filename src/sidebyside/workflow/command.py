@@ -36,6 +36,13 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP, raised in the running code so that its clean-up runs."""
 
 
+SIGNALS: dict[signal.Signals, type[BaseException]] = {
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: Terminated,
+}
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help is a script's docstring followed by the exit statuses."""
     return argparse.ArgumentParser(
@@ -59,13 +66,8 @@ def run(main: Callable[[], None], *, output_is_log: bool = False) -> NoReturn:
     clean_environment()
     output.protect()
     name = Path(sys.argv[0]).stem
-    _raise_on(signal.SIGTERM, Terminated)
-    for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGHUP, Terminated)):
-        # A background job ignores SIGINT, and a command of nohup SIGHUP.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            _raise_on(number, error)
     try:
-        main()
+        _interruptible(main)
     except UserError as error:
         _exit(f"{name}: error: {error}", EXIT_FAILED)
     except KeyboardInterrupt:
@@ -110,6 +112,20 @@ def describe(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename else reason
 
 
+def _interruptible(main: Callable[[], None]) -> None:
+    """Call `main`; signals raise errors in it, and nothing after its end.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        Terminated: the process is asked to end, or its terminal was closed.
+    """
+    for number, error in SIGNALS.items():
+        # A background job ignores SIGINT, and a command of nohup SIGHUP.
+        if number is signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            _raise_on(number, error)
+    main()
+
+
 def _raise_on(number: signal.Signals, error: type[BaseException]) -> None:
     """Make a signal raise an error in the running code, but outside TensorFlow.
 
@@ -119,18 +135,31 @@ def _raise_on(number: signal.Signals, error: type[BaseException]) -> None:
     """
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        signal.signal(signum, raise_here)
+        if not _is_running(frame):
+            return
+        signal.signal(signum, handle_again)
         caller = _caller_of_tensorflow(frame)
         if caller is None:
             raise error
         caller.f_trace = raise_here
         sys.settrace(lambda *_: None)  # enables f_trace
 
+    def handle_again(_: int, frame: FrameType | None) -> None:
+        if _is_running(frame):
+            raise_here()
+
     def raise_here(*_: Any) -> NoReturn:
         sys.settrace(None)
         raise error
 
     signal.signal(number, handle)
+
+
+def _is_running(frame: FrameType | None) -> bool:
+    """Return whether a frame is below the one that calls `main`."""
+    while frame and frame.f_code is not _interruptible.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _caller_of_tensorflow(frame: FrameType | None) -> FrameType | None:
@@ -147,6 +176,9 @@ def _exit(message: str | None, status: int) -> NoReturn:
     if message is not None:
         with contextlib.suppress(OSError):
             print(printable(message), file=sys.stderr, flush=True)
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # ends a process that waits for its threads
     if _leaves_at_once or status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         # TensorFlow's threads may delay the interpreter's regular exit by seconds.
         sys.stdout.flush()

@@ -109,6 +109,35 @@ def test_a_closed_terminal_runs_the_clean_up(tmp_path: Path) -> None:
     assert run(tmp_path, body)[:2] == (143, "cleaned\n")
 
 
+@pytest.mark.parametrize("second", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_second_signal_at_the_end_changes_nothing(tmp_path: Path, second: str) -> None:
+    body = f"""\
+        class Interrupting:
+            def write(self, text):
+                os.kill(os.getpid(), signal.{second})
+                return sys.__stderr__.write(text)
+            def flush(self):
+                sys.__stderr__.flush()
+        sys.stderr = Interrupting()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+        """
+    message = "stage: interrupted; run the same command again to resume\n"
+    assert run(tmp_path, body) == (130, "", message)
+
+
+def test_a_signal_ends_a_command_that_waits_for_a_thread_at_its_end(tmp_path: Path) -> None:
+    body = """\
+        import threading
+        def interrupt():
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        threading.Thread(target=interrupt).start()
+        """
+    assert run(tmp_path, body) == (-signal.SIGINT, "", "")
+
+
 def test_a_command_of_nohup_outlives_its_terminal(tmp_path: Path) -> None:
     body = "os.kill(os.getpid(), signal.SIGHUP); print('done')"
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited
