@@ -114,6 +114,24 @@ def _splice(content: bytearray, source: random.Random) -> None:
     content[source.randrange(len(content)) :] = other[source.randrange(len(other)) :]
 
 
+PHOTOS = {"blue": 30, "green stripes": 12, "лес": 8, "red": 20, "yellow": 10}  # class → pictures
+
+
+def write_photos(root: Path) -> None:
+    """Write JPEGs in colour of many sizes, a folder per class, of unequal numbers."""
+    colours = [(40, 60, 200), (40, 160, 60), (10, 80, 20), (200, 40, 40), (220, 210, 60)]
+    source = np.random.default_rng(0)
+    for (label, pictures), colour in zip(PHOTOS.items(), colours, strict=True):
+        (root / label).mkdir(parents=True)
+        for number in range(pictures):
+            height, width = source.integers(20, 120, 2)
+            pixels = source.integers(-40, 41, (height, width, 3)) + np.array(colour)
+            if "stripes" in label:
+                pixels[::4] = 255
+            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image.save(root / label / f"photo {number}.jpg", quality=90)
+
+
 def write_icons(root: Path, drawings: int, sides: Sequence[int]) -> None:
     """Write icons of two classes: each drawing in several sizes, `<class>/<drawing>_<side>.png`."""
     source = np.random.default_rng(0)

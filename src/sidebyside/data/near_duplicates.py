@@ -1,10 +1,10 @@
 """Find near duplicates: images that differ little, within a split and across splits.
 
 The distance of two images is the root mean square of the differences of their pixels, divided by
-the smaller of the two standard deviations of their pixels: 0 for equal images, about √2 for
-unrelated ones. Two images are near duplicates if their distance is at most MAX_DISTANCE. The
-division makes the limit a share of what is visible in the images, so that faint images and images
-with a few thin lines are not taken for copies of each other.
+the smaller of the two standard deviations of their pixels, each from the mean of its channel: 0 for
+equal images, about √2 for unrelated ones. Two images are near duplicates if their distance is at
+most MAX_DISTANCE. The division makes the limit a share of what is visible in the images, so that
+faint images and images with a few thin lines are not taken for copies of each other.
 
 MAX_DISTANCE was chosen by looking at pairs of Fashion-MNIST: up to 0.12 nearly all are the same
 article photographed, cropped or coloured slightly differently; above 0.15 they are different
@@ -57,7 +57,7 @@ class _Images:
     pixels: NDArray[np.uint8]  # [N, values]
     split: Integers  # [N], number of the split
     index: Integers  # [N], index in the split
-    contrast: Integers  # [N], values² times the variance of the pixels
+    contrast: Integers  # [N], values² times the variance of the pixels within their channels
     cells: NDArray[np.float32]  # [N, GRID²], integers from 0 to 255: means, weighted by size
     length: NDArray[np.float64]  # [N], Euclidean norm of the cells
     radius: NDArray[np.float64]  # [N], upper bound of the distance of a near duplicate's cells
@@ -128,14 +128,15 @@ def count_leaked(found: Sequence[NearDuplicate]) -> int:
 def _prepared(splits: Sequence[Split]) -> _Images:
     pixels = np.concatenate([split.images.reshape(len(split), -1) for split in splits])
     values = pixels.shape[1]
-    totals = pixels.sum(1, dtype=np.int64)
+    channels = splits[0].images.shape[3] if splits[0].images.ndim == 4 else 1
+    totals = pixels.reshape(len(pixels), -1, channels).sum(1, dtype=np.int64)
     squares = np.concatenate(
         [
             np.square(pixels[part], dtype=np.uint32).sum(1, dtype=np.int64)
             for part in _parts(len(pixels), values)
         ]
     )
-    contrast = values * squares - totals**2
+    contrast = values * squares - channels * (totals**2).sum(1)
     means = [_cells(split.images) for split in splits]
     cells = np.concatenate([cell for cell, _ in means]).astype(np.float32)
     size = means[0][1]
