@@ -4,21 +4,32 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidebyside.core.seeding import generator
 from sidebyside.data.splits import Split
-from sidebyside.reporting.formatting import shorten
-from sidebyside.reporting.plot_style import Figure, Images, Labels, Pixels, show_image, styled
+from sidebyside.reporting.plot_style import (
+    Figure,
+    Images,
+    Labels,
+    Pixels,
+    class_labels,
+    show_image,
+    styled,
+)
 
+ROWS = 25  # maximum of classes below each other
+LARGE = 64  # pixels; the height at which an image is drawn
+WIDEST = 10.4  # inches
 GAP = 2  # pixels of white between images
 WHITE = 255
-ROWS = 40  # maximum number of classes below each other
-NAME = 24  # maximum number of characters of a class's name
 
 
 @styled
 def samples(split: Split, class_names: Sequence[str], per_class: int, seed: int) -> Figure:
     """Draw random images of each class: a row per class with at most `per_class` images.
+
+    More than ROWS classes share the width: they stand beside each other with fewer images each.
 
     Args:
         split: the images to draw from.
@@ -27,31 +38,27 @@ def samples(split: Split, class_names: Sequence[str], per_class: int, seed: int)
         seed: `seed` of params.yaml.
     """
     random = generator(seed, "samples")
-    height, width, *channels = split.images.shape[1:]
-    blocks = math.ceil(len(class_names) / ROWS)
-    classes = math.ceil(len(class_names) / blocks)  # per block
-    per_class = max(min(3, per_class), per_class // blocks)
-    rows, columns = classes * (height + GAP) - GAP, per_class * (width + GAP) - GAP
-    figure = Figure(figsize=(blocks * (1.2 + 0.45 * per_class), 0.45 * classes + 0.4))
+    classes = len(class_names)
+    blocks = math.ceil(classes / ROWS)
+    rows, per_class = math.ceil(classes / blocks), max(1, per_class // blocks)
+    width = (1.2 + 0.45 * per_class) * blocks
+    figure = Figure(figsize=(min(width, WIDEST), 0.45 * rows + 0.4))
+    labels = class_labels(class_names, 20 if blocks == 1 else 10)
+    size = 10 if blocks == 1 else 7
+    # Large images are drawn with fewer pixels than they have, so thin lines could get lost.
+    interpolation = "nearest" if max(split.images.shape[1:3]) <= LARGE else "antialiased"
     for block, axes in enumerate(figure.subplots(1, blocks, squeeze=False).flat):
-        labels = range(block * classes, min((block + 1) * classes, len(class_names)))
-        canvas = np.full((rows, columns, *channels), WHITE, np.uint8)
-        for row, label in enumerate(labels):
+        shown = range(block * rows, min((block + 1) * rows, classes))
+        drawn = []
+        for label in shown:
             members = np.flatnonzero(split.labels == label)
-            drawn = random.choice(members, min(per_class, len(members)), replace=False)
-            for column, index in enumerate(drawn):
-                top, left = row * (height + GAP), column * (width + GAP)
-                canvas[top : top + height, left : left + width] = split.images[index]
-        show_image(axes, canvas)
-        axes.set_yticks(
-            [row * (height + GAP) + height / 2 for row in range(len(labels))],
-            [shorten(class_names[label], NAME) for label in labels],
-        )
+            drawn.append(random.choice(members, min(per_class, len(members)), replace=False))
+        show_image(axes, _grid(split.images, drawn, rows, per_class), interpolation)
+        cell = split.images.shape[1] + GAP
+        ticks = [row * cell + (cell - GAP) / 2 for row in range(len(shown))]
+        axes.set_yticks(ticks, [labels[label] for label in shown], fontsize=size)
         axes.tick_params(left=False)
-    if blocks == 1:
-        axes.set_title("Random images of each class")
-    else:
-        figure.suptitle("Random images of each class")
+    (axes.set_title if blocks == 1 else figure.suptitle)("Random images of each class")
     return figure
 
 
@@ -82,6 +89,27 @@ def near_duplicates(pairs: Sequence[tuple[Pixels, Pixels]], titles: Sequence[str
     return figure
 
 
+def _grid(
+    images: Images, drawn: Sequence[NDArray[np.intp]], rows: int, columns: int
+) -> NDArray[np.uint8]:
+    """Return one image of images, row after row.
+
+    Args:
+        images: uint8 [N, height, width] or [N, height, width, 3].
+        drawn: indices of the images of each row.
+        rows: number of rows; those without images are white.
+        columns: number of images in a row; missing ones are white.
+    """
+    height, width, *channels = images.shape[1:]
+    size = rows * (height + GAP) - GAP, columns * (width + GAP) - GAP
+    canvas = np.full((*size, *channels), WHITE, np.uint8)
+    for row, indices in enumerate(drawn):
+        for column, index in enumerate(indices):
+            top, left = row * (height + GAP), column * (width + GAP)
+            canvas[top : top + height, left : left + width] = images[index]
+    return canvas
+
+
 @styled
 def before_after(
     sources: Images, results: Images, labels: Labels, class_names: Sequence[str]
@@ -98,6 +126,7 @@ def before_after(
     rows = math.ceil(len(labels) / columns)
     figure = Figure(figsize=(max(3.5, 1.6 * columns), 1.12 * rows + 0.5))
     grid = figure.subplots(rows, columns, squeeze=False)
+    names = class_labels(class_names, 18)
     height, _, *channels = sources.shape[1:]
     gap = np.full((height, GAP, *channels), WHITE, np.uint8)
     for index, axes in enumerate(grid.flat):
@@ -105,6 +134,6 @@ def before_after(
             axes.set_axis_off()
             continue
         show_image(axes, np.hstack([sources[index], gap, results[index]]))
-        axes.set_title(class_names[labels[index]], fontweight="normal", fontsize=9)
+        axes.set_title(names[labels[index]], fontweight="normal", fontsize=9)
     figure.suptitle("Left: training image, right: new image made from it")
     return figure

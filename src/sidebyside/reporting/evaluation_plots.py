@@ -19,12 +19,17 @@ from sidebyside.reporting.plot_style import (
     Labels,
     MaxNLocator,
     PercentFormatter,
+    class_labels,
     legend_below,
     show_image,
     styled,
 )
 
 FEW = 4  # models whose names have room inside a reliability diagram
+LARGE = 10  # classes of a confusion matrix with room for large numbers
+NUMBERED = 20  # maximum of classes of a confusion matrix with numbers in its cells
+TICKS = 50  # maximum of classes named beside a confusion matrix
+MOST_CLASSES = 25  # maximum of rows in the figure of differences in F1
 FEWEST = 10  # images in a bin; the accuracy of fewer is not informative
 
 Probabilities = NDArray[np.floating[Any]]  # [N, classes]
@@ -68,7 +73,10 @@ def accuracy_intervals(
 
 @styled
 def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix: counts in the cells, coloured by their share of the row.
+    """Draw a confusion matrix: cells coloured by their share of the row, with their counts.
+
+    Cells of more than NUMBERED classes have no counts; of more than TICKS classes, only some have
+    their name beside the matrix.
 
     Args:
         counts: images [classes, classes], row = true class, column = predicted class.
@@ -76,12 +84,13 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str], titl
         title: title of the figure.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(6.8, 6.1))
+    classes = len(class_names)
+    figure = Figure(figsize=(6.8, 6.1) if classes <= LARGE else (9.6, 8.4))
     axes = figure.subplots()
     axes.grid(visible=False)
     # The square root keeps rare errors visible beside a diagonal close to one.
     picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(counts.shape):
+    for row, column in np.ndindex(counts.shape) if classes <= NUMBERED else ():
         axes.text(
             column,
             row,
@@ -90,10 +99,13 @@ def confusion_matrix(counts: NDArray[np.int64], class_names: Sequence[str], titl
             va="center",
             color="white" if shares[row, column] > 0.4 else "black",
             fontweight="bold" if row == column else "normal",
+            fontsize=10 if classes <= LARGE else 8,
         )
-    ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, class_names)
+    ticks = range(0, classes, math.ceil(classes / TICKS))
+    named = [class_labels(class_names, 20)[tick] for tick in ticks]
+    size = 10 if classes <= NUMBERED else 7
+    axes.set_xticks(ticks, named, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(ticks, named, fontsize=size)
     axes.set_xlabel("Predicted class")
     axes.set_ylabel("True class")
     axes.set_title(title)
@@ -146,28 +158,47 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
 def f1_change(changes: Mapping[str, Sequence[float]], class_names: Sequence[str]) -> Figure:
     """Draw the difference in the F1 of each class for every comparison.
 
+    Of more than MOST_CLASSES classes, those with the largest differences are shown.
+
     Args:
         changes: comparison → F1 of the second model minus F1 of the first, per class.
         class_names: names of the classes.
     """
-    figure = Figure(figsize=(6.6, 5.6))
+    shown = _most_changed(list(changes.values()))
+    figure = Figure(figsize=(6.6, 0.4 * len(shown) + 1.6))
     axes = figure.subplots()
-    rows = np.arange(len(class_names))
+    rows = np.arange(len(shown))
     offsets = np.linspace(-0.27, 0.27, len(changes)) if len(changes) > 1 else [0.0]
     axes.axvline(0, color="#555555", linewidth=1)
     for (name, values), offset, colour, marker in zip(
         changes.items(), offsets, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
     ):
-        axes.hlines(rows + offset, 0, values, color=colour, linewidth=1, alpha=0.6)
-        axes.plot(values, rows + offset, marker, color=colour, label=name)
-    axes.set_yticks(rows, class_names)
+        drawn = [values[index] for index in shown]
+        axes.hlines(rows + offset, 0, drawn, color=colour, linewidth=1, alpha=0.6)
+        axes.plot(drawn, rows + offset, marker, color=colour, label=name)
+    labels = class_labels(class_names, 24)
+    axes.set_yticks(rows, [labels[index] for index in shown])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.hlines(rows[:-1] + 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee")
     axes.set_xlabel("Difference in F1 (right of zero: the second model is better)")
-    axes.set_title("Difference in the F1 of each class")
+    every = len(shown) == len(class_names)
+    axes.set_title(
+        "Difference in the F1 of each class"
+        if every
+        else f"The {len(shown)} classes with the largest differences in F1"
+    )
     legend_below(figure, axes, columns=2)
     return figure
+
+
+def _most_changed(changes: Sequence[Sequence[float]]) -> list[int]:
+    """Return the classes to show: all, or those with the largest differences, largest first."""
+    largest = np.abs(changes).max(axis=0)
+    if len(largest) <= MOST_CLASSES:
+        return list(range(len(largest)))
+    order: list[int] = np.argsort(-largest, kind="stable").tolist()
+    return order[:MOST_CLASSES]
 
 
 @styled
@@ -193,6 +224,7 @@ def predictions(
     rows = math.ceil(len(labels) / columns)
     figure = Figure(figsize=(max(4.0, 1.4 * columns), 1.55 * rows + 0.6))
     grid = figure.subplots(rows, columns, squeeze=False)
+    names = class_labels(class_names, 11)
     for index, axes in enumerate(grid.flat):
         if index >= len(labels):
             axes.set_axis_off()
@@ -201,8 +233,8 @@ def predictions(
         share = probabilities[index, predicted[index]]
         show_image(axes, images[index])
         axes.set_xlabel(
-            f"{'✓' if correct else '✗'} {class_names[predicted[index]]} {share:.0%}\n"
-            f"true: {class_names[labels[index]]}",
+            f"{'✓' if correct else '✗'} {names[predicted[index]]} {share:.0%}\n"
+            f"true: {names[labels[index]]}",
             color=BLUE if correct else RED,
             fontweight="normal" if correct else "bold",
             fontsize=9,

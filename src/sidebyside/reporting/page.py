@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 TEMPLATES = Path(__file__).parent / "templates"
+FOLDED = 60  # a table with more rows is folded
 DPI = 144  # of every figure, of 96 per inch on a page: sharp on fine screens, a page below 5 MB
 
 
@@ -122,7 +123,8 @@ def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -
         for file, content in images.items()
     }
     page = environment.get_template("page.html.jinja")
-    return page.render(title=title, sections=sections, images=addresses).strip() + "\n"
+    values = {"title": title, "sections": sections, "images": addresses, "folded": FOLDED}
+    return page.render(values).strip() + "\n"
 
 
 def _inline(text: str) -> Markup:
@@ -164,6 +166,9 @@ def _markdown_block(block: Block) -> str:
             ]
             lines = [list(map(cell, block.header)), rule, *rows]
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            if (shown := len(block.rows)) > FOLDED:
+                summary = f"<summary>Show {shown} rows</summary>"
+                table = f"<details>{summary}\n\n{table}\n\n</details>"
             return f"{block.caption}\n\n{table}"
 
 

@@ -10,7 +10,7 @@ Other modules import matplotlib's classes from here, so that its backend is set 
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -23,10 +23,12 @@ os.environ["MPLBACKEND"] = environment.pinned()["MPLBACKEND"]
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from sidebyside.reporting.formatting import shorten
 from sidebyside.reporting.page import DPI
 
 __all__ = ["Axes", "Figure", "MaxNLocator", "PercentFormatter"]
@@ -50,6 +52,7 @@ STYLE: dict[str, Any] = {
 }
 ROUND_STEPS = (1, 2, 5, 10)  # between ticks, with their tenths: 0.5 % rather than 0.8 %
 
+MOST_COLOURS = 8192  # with grey images, figures have up to 4000 colours; with colour ones, 20,000
 LEGEND_WIDTH = 84  # characters beside each other below a figure 6.6 inches wide
 LEGEND_MARK = 4  # characters that take as much room as a mark and its margins
 LEGEND_ROWS, ROW_HEIGHT = 2, 0.21  # rows that a figure has room for, inches for each further one
@@ -69,15 +72,35 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, bytes]:
             figure = draw(*args, **kwargs)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=DPI)
-        # 256 colours: a third of the bytes without a visible difference. This also drops the
-        # metadata that matplotlib writes, such as its version.
+        # 256 colours: a third of the bytes without a visible difference, except in colour images.
+        # Converting also drops the metadata that matplotlib writes, such as its version.
         with Image.open(buffer) as picture:
-            few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            drawn = picture.convert("RGB")
+        if drawn.getcolors(MOST_COLOURS):
+            drawn = drawn.quantize(256, dither=Image.Dither.NONE)
         result = io.BytesIO()
-        few.save(result, "png", optimize=True)
+        drawn.save(result, "png", optimize=True)
         return result.getvalue()
 
     return png
+
+
+def class_labels(class_names: Sequence[str], width: int) -> list[str]:
+    """Return the names of classes as a figure shows them.
+
+    A long name loses its middle. A name with characters that the font lacks becomes the class's
+    number, as boxes in place of characters would not tell classes apart.
+
+    Args:
+        class_names: names of the classes.
+        width: maximum number of characters.
+    """
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    labels = []
+    for number, name in enumerate(class_names):
+        label = name if all(ord(letter) in known for letter in name) else f"class {number}"
+        labels.append(shorten(label, width).replace("$", r"\$"))  # which would start a formula
+    return labels
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
@@ -96,9 +119,15 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     figure.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
-def show_image(axes: Axes, image: NDArray[np.uint8]) -> None:
-    """Show a grey or colour image, uint8 [H, W] or [H, W, 3], without ticks and frame."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+def show_image(axes: Axes, image: NDArray[np.uint8], interpolation: str = "nearest") -> None:
+    """Show an image without ticks and frame.
+
+    Args:
+        axes: the axes.
+        image: uint8, grey [height, width] or colour [height, width, 3].
+        interpolation: matplotlib's method to change the number of pixels.
+    """
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(visible=False)

@@ -156,6 +156,11 @@ def configurations(comparison: Comparison) -> tuple[str, str]:
     return first, second
 
 
+def arrow(comparison: Comparison) -> str:
+    """Return a comparison's name without seeds, such as "mlp-original → cnn-original"."""
+    return " → ".join(configurations(comparison))
+
+
 def reverse(comparison: Comparison) -> Comparison:
     """Return a comparison with first and second model exchanged."""
     low, high = comparison.interval

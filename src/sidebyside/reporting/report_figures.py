@@ -8,9 +8,9 @@ from sidebyside.evaluation.paired_tests import Comparison
 from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import evaluation_plots, training_plots
+from sidebyside.reporting.class_tables import f1_changes
 from sidebyside.reporting.formatting import architecture
 from sidebyside.reporting.report_content import SearchTable, shown_comparisons, shown_models
-from sidebyside.reporting.report_tables import f1_changes
 
 SHOWN_PREDICTIONS = 30  # images
 

@@ -2,21 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sidebyside.evaluation.intervals import mean_with_interval
-from sidebyside.evaluation.metrics import most_confused
-from sidebyside.evaluation.paired_tests import Comparison
+from sidebyside.reporting import class_tables
 from sidebyside.reporting.formatting import (
     architecture,
     count,
     p_value,
-    percent,
     point_range,
     points,
     score,
@@ -26,9 +23,8 @@ from sidebyside.reporting.page import Cells
 from sidebyside.reporting.report_content import (
     Content,
     SearchTable,
-    configurations,
+    arrow,
     reverse,
-    shown_comparisons,
 )
 
 MISSING = "–"
@@ -51,14 +47,14 @@ def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
         "deduplicated": deduplicated(content),
         "averages": averages(content),
         "differences": differences(content),
-        "f1_differences": f1_differences(content),
+        "f1_differences": class_tables.f1_differences(content),
         "seed_accuracies": seed_accuracies(content),
         "seed_differences": seed_differences(content),
-        "class_f1": class_f1(content),
-        "class_scores": class_scores(content),
-        "errors": errors(content, confused_pairs),
+        "class_f1": class_tables.class_f1(content),
+        "class_scores": class_tables.class_scores(content),
+        "errors": class_tables.errors(content, confused_pairs),
         "hyperparameters": hyperparameters(content),
-        "class_counts": class_counts(content),
+        "class_counts": class_tables.class_counts(content),
     }
 
 
@@ -171,23 +167,6 @@ def difference_matrix(content: Content, data: str) -> Cells:
     return Cells(("architecture", *map(architecture, models)), rows)
 
 
-def f1_changes(comparisons: Sequence[Comparison]) -> dict[str, list[float]]:
-    """Return comparison → difference of each class's F1, mean over the seeds."""
-    pairs = pd.Series([one.f1_change for one in comparisons], list(map(_arrow, comparisons)))
-    by_pair = pairs.groupby(level=0, sort=False)
-    return {str(pair): np.mean(changes.tolist(), axis=0).tolist() for pair, changes in by_pair}
-
-
-def f1_differences(content: Content) -> Cells:
-    """Return the difference of each class's F1 in every comparison, mean over the seeds."""
-    changes = f1_changes(shown_comparisons(content.comparisons, content.best.name))
-    rows = [
-        (name, *(points(change[index]) for change in changes.values()))
-        for index, name in enumerate(content.dataset.class_names)
-    ]
-    return Cells(("class", *changes), rows)
-
-
 def seed_accuracies(content: Content) -> Cells:
     """Return mean and spread over the seeds of every configuration's test accuracy."""
     values = _grouped(
@@ -203,7 +182,7 @@ def seed_accuracies(content: Content) -> Cells:
 
 def seed_differences(content: Content) -> Cells:
     """Return mean and spread over the seeds of every difference in test accuracy."""
-    values = _grouped((_arrow(one), one.difference) for one in content.comparisons)
+    values = _grouped((arrow(one), one.difference) for one in content.comparisons)
     rows = []
     for pair, sample in values.items():
         over = mean_with_interval(sample, content.confidence)
@@ -218,61 +197,6 @@ def _grouped(values: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
     frame = pd.DataFrame(values, columns=["group", "value"])
     grouped = frame.groupby("group", sort=False)["value"]
     return {str(group): sample.tolist() for group, sample in grouped}
-
-
-def _arrow(one: Comparison) -> str:
-    return " → ".join(configurations(one))
-
-
-def class_f1(content: Content) -> Cells:
-    """Return the F1 of each class, a column per model; the hardest class is highlighted."""
-    shown = content.shown
-    hardest = min(
-        range(content.dataset.classes), key=lambda i: sum(one.classes[i].f1 for one in shown)
-    )
-    rows = [
-        (
-            name,
-            count(shown[0].classes[index].support),
-            *(score(result.classes[index].f1) for result in shown),
-        )
-        for index, name in enumerate(content.dataset.class_names)
-    ]
-    header = ("class", "images", *(content.names[result.name] for result in shown))
-    return Cells(header, rows, marked=(hardest,))
-
-
-def class_scores(content: Content) -> Cells:
-    """Return precision, recall and F1, a row per model and class."""
-    rows = [
-        (
-            content.names[result.name],
-            one.name,
-            *(score(one.precision), score(one.recall), score(one.f1)),
-            count(one.support),
-        )
-        for result in content.shown
-        for one in result.classes
-    ]
-    header = ("model", "class", "precision", "recall", "f1", "images")
-    return Cells(header, rows, text_columns=2)
-
-
-def errors(content: Content, number: int) -> Cells:
-    """Return the best model's most frequent errors and their number in the other models."""
-    class_names = content.dataset.class_names
-    others = [result for result in content.shown if result is not content.best]
-    rows = []
-    for pair in most_confused(content.best.confusion, class_names, number):
-        cell = class_names.index(pair.true), class_names.index(pair.predicted)
-        of_best = (str(pair.images), percent(pair.share, 1))
-        of_others = (str(result.confusion[cell]) for result in others)
-        rows.append((pair.true, pair.predicted, *of_best, *of_others))
-    header = (
-        *("true class", "predicted class", content.names[content.best.name], "share of the class"),
-        *(content.names[result.name] for result in others),
-    )
-    return Cells(header, rows, text_columns=2)
 
 
 def hyperparameters(content: Content) -> Cells:
@@ -313,14 +237,3 @@ def _trial_cell(text: str) -> str:
         return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
     except ValueError:
         return text or MISSING
-
-
-def class_counts(content: Content) -> Cells:
-    """Return the number of images per class and split, with the totals."""
-    counts: Mapping[str, Sequence[int]] = content.counts
-    rows = [
-        (name, *(count(split[index]) for split in counts.values()))
-        for index, name in enumerate(content.dataset.class_names)
-    ]
-    total = ("all", *(count(sum(split)) for split in counts.values()))
-    return Cells(("class", *counts), [*rows, total])

@@ -48,8 +48,8 @@ def test_samples_of_many_classes_stand_side_by_side(classes: int, shape: tuple[i
     figure = undecorated(data_plots.samples, split, names, 12, 1)
     shown = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
     assert [text.partition(" ")[0] for text in shown] == [str(label) for label in range(classes)]
-    assert max(map(len, shown)) == data_plots.NAME
-    assert max(figure.get_size_inches()) < 21
+    assert max(map(len, shown)) == (20 if classes == 2 else 10)
+    assert max(figure.get_size_inches()) < 12
 
 
 def test_near_duplicates_stand_side_by_side() -> None:

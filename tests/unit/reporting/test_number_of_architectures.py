@@ -11,8 +11,8 @@ from PIL import Image
 
 from sidebyside.config.hyperparameters import RECORDS, Hyperparameters
 from sidebyside.reporting import evaluation_plots, report, report_figures, training_plots
+from sidebyside.reporting.class_tables import f1_changes
 from sidebyside.reporting.report_content import Content, shown_comparisons, shown_models
-from sidebyside.reporting.report_tables import f1_changes
 from tests.support.reports import made_up_content, plain, table_rows
 
 NAMES = ("logistic", "mlp", "residual", "cnn", "wide_2", "deep", "x")  # two of them in RECORDS
