@@ -24,17 +24,21 @@ HYPERPARAMETERS = {
 }
 
 
-def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
+def made_up_result(
+    name: ModelName, val_accuracy: float, class_names: Sequence[str] = CLASS_NAMES
+) -> ModelResult:
     """Return the results of a model for random predictions."""
-    labels = (np.arange(IMAGES) % 10).astype(np.uint8)
+    classes = len(class_names)
+    labels = (np.arange(IMAGES) % classes).astype(np.uint8)
     random = np.random.default_rng([name.seed, len(name.data), len(name.model)])
-    scores = random.normal(size=(IMAGES, 10)) + SKILL.get(name.model, 3) * np.eye(10)[labels]
+    scores = random.normal(size=(IMAGES, classes))
+    scores += SKILL.get(name.model, 3) * np.eye(classes)[labels]
     probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     return evaluate_model(
         name,
         labels,
         probabilities,
-        CLASS_NAMES,
+        class_names,
         val={"accuracy": val_accuracy, "log_loss": 0.3},
         near_duplicates=[0, 1],
         bins=5,
@@ -43,7 +47,11 @@ def made_up_result(name: ModelName, val_accuracy: float) -> ModelResult:
 
 
 @functools.cache
-def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp", "cnn")) -> Content:
+def made_up_content(
+    seeds: Sequence[int] = (1,),
+    models: Sequence[str] = ("mlp", "cnn"),
+    class_names: tuple[str, ...] = CLASS_NAMES,
+) -> Content:
     """Return the content of a report of made-up results, with its figures."""
     names = [
         ModelName(model, data, seed)
@@ -51,7 +59,9 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
         for data in ("original", "augmented")
         for seed in seeds
     ]
-    results = [made_up_result(name, 0.8 + 0.01 * place) for place, name in enumerate(names)]
+    results = [
+        made_up_result(name, 0.8 + 0.01 * place, class_names) for place, name in enumerate(names)
+    ]
     comparisons = compare_all(results, samples=500, confidence=0.95, seed=1)
     scores = ["0.81", "", "0.83"]
     searches = [
@@ -71,19 +81,19 @@ def made_up_content(seeds: Sequence[int] = (1,), models: Sequence[str] = ("mlp",
     }  # fmt: skip
     test = Split(np.zeros((IMAGES, 28, 28), np.uint8), results[0].labels)
     return Content(
-        dataset=dataset(),
+        dataset=dataset(class_names=class_names),
         results=results,
         comparisons=comparisons,
         hyperparameters={model: HYPERPARAMETERS.get(model, CHANGES) for model in models},
         searches=searches,
         trial_images=10_000,
         trial_epochs=3,
-        counts={"train": [4800] * 10, "test": [40] * 10},
+        counts={"train": [4800] * len(class_names), "test": [40] * len(class_names)},
         confidence=0.95,
         samples=500,
         bins=5,
         figures=report_figures.draw(
-            CLASS_NAMES, results, comparisons, dict.fromkeys(names, history), searches, test
+            class_names, results, comparisons, dict.fromkeys(names, history), searches, test
         ),
     )
 

@@ -5,7 +5,13 @@ from typing import Any
 
 from sidebyside.evaluation.metrics import most_confused
 from sidebyside.evaluation.results import ModelResult
-from sidebyside.reporting import report_content, report_tables, template
+from sidebyside.reporting import (
+    class_tables,
+    evaluation_plots,
+    report_content,
+    report_tables,
+    template,
+)
 from sidebyside.reporting.formatting import architecture, level, percent
 from sidebyside.reporting.page import TEMPLATES, Cells
 from sidebyside.reporting.report_content import Content, shown_comparisons
@@ -36,6 +42,9 @@ def values(content: Content) -> dict[str, Any]:
     return {
         "report": content,
         "level": level(content.confidence),
+        "listed": class_tables.LISTED,
+        "numbered": evaluation_plots.NUMBERED,
+        "most_classes": evaluation_plots.MOST_CLASSES,
         "architectures": [*map(architecture, content.architectures)],
         "tables": report_tables.tables(content, CONFUSED_PAIRS),
         "trials": report_tables.trials,

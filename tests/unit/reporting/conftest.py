@@ -1,8 +1,13 @@
 """Fixtures: a report of made-up results."""
 
-import pytest
+import functools
+import io
+from collections import defaultdict
 
-from sidebyside.reporting import report
+import pytest
+from PIL import Image
+
+from sidebyside.reporting import report, report_figures
 from sidebyside.reporting.report_content import Content
 from tests.support.reports import made_up_content
 
@@ -11,6 +16,20 @@ from tests.support.reports import made_up_content
 def content() -> Content:
     """The content of a report of made-up results."""
     return made_up_content()
+
+
+@functools.cache
+def small_png() -> bytes:
+    """Return a picture in place of a figure."""
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the figures of reports by small pictures."""
+    monkeypatch.setattr(report_figures, "draw", lambda *_: defaultdict(small_png))
 
 
 @pytest.fixture(scope="session")
