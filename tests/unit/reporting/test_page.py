@@ -73,7 +73,7 @@ def test_markdown_links_to_all_figures(content: Content, markdown: str) -> None:
 
 def test_markdown_tables_have_a_cell_for_every_column(markdown: str) -> None:
     tables = re.findall(r"(?:^\|.*\n)+", markdown, flags=re.MULTILINE)
-    assert len(tables) == 11
+    assert len(tables) == 12
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
@@ -82,7 +82,7 @@ def test_markdown_tables_have_a_cell_for_every_column(markdown: str) -> None:
 def test_tables_are_focusable_and_scroll(html: str) -> None:
     page = Page(html)
     boxes = [box for box in page.all("div") if box.get("class") == "scroll"]
-    assert len(boxes) == len(page.all("table")) == 11
+    assert len(boxes) == len(page.all("table")) == 12
     assert all(box["tabindex"] == "0" and box["role"] == "region" for box in boxes)
     assert "aria-sort" in html
 
