@@ -10,6 +10,10 @@ CGROUP = Path("/sys/fs/cgroup")
 MEBIBYTE = 1 << 20
 
 
+class MemoryShortageError(UserError):
+    """The images do not fit into the memory."""
+
+
 def available_memory() -> int | None:
     """Return the bytes of memory that this process may still use, or None where it is unknown."""
     lines = [line for line in _lines(MEMINFO) if line.startswith("MemAvailable:")]
@@ -28,11 +32,11 @@ def require_memory(size: int, name: str) -> None:
         name: prefix of the error message.
 
     Raises:
-        UserError: they need more memory than is available.
+        MemoryShortageError: they need more memory than is available.
     """
     available = available_memory()
     if available is not None and COPIES * size > available:
-        raise UserError(
+        raise MemoryShortageError(
             f"{name}: images of {size // MEBIBYTE:,} MiB need about {COPIES * size // MEBIBYTE:,}"
             f" MiB of memory, but only {available // MEBIBYTE:,} MiB are available:"
             " use fewer or smaller images, or end other programs"

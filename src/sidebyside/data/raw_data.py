@@ -15,7 +15,7 @@ from sidebyside.config.dataset_description import BuiltIn, Description, OwnData
 from sidebyside.config.validation import explain
 from sidebyside.core.errors import UserError
 from sidebyside.data import idx, npz_arrays, pictures
-from sidebyside.data.memory import require_memory
+from sidebyside.data.memory import MemoryShortageError, require_memory
 from sidebyside.data.picture_files import class_names as picture_classes
 from sidebyside.data.picture_files import list_folders, list_table
 from sidebyside.data.splits import Split, select, split_digest
@@ -58,6 +58,8 @@ def read_raw(folder: Path, description: BuiltIn | OwnData) -> RawData:
                 if not (folder / file.name).is_file():
                     raise UserError(f"{folder / file.name} is missing")
             return _checked(_read(folder, description), description)
+        except MemoryShortageError:
+            raise
         except UserError as error:
             raise UserError(f"{error}: run `dvc repro download`") from None
     return _checked(_read(folder, description), description)

@@ -88,7 +88,7 @@ def test_a_valid_description_is_accepted(change: dict[str, Any]) -> None:
         ({**OWN, "path": "data/local/../x"}, "path must be a folder or file below data/local"),
         ({**OWN, "path": "data/local"}, "below data/local, not data/local itself"),
         ({**OWN, "path": "data/local/a\nb"}, "dataset.path: must be printable text"),
-        ({**OWN, "test": 0}, "dataset.test: Input should be greater than 0, not 0"),
+        ({**OWN, "test": 0}, "dataset.test: must be a number between 0 and 1, or the"),
         ({**OWN, "mirror": "no"}, "dataset.mirror: Input should be a valid boolean, not 'no'"),
         ({**OWN, "size": [28, 28]}, "dataset: size is for format pictures: remove it"),
         ({**OWN, "group": "(.)"}, "dataset: group is for format pictures: remove it"),

@@ -9,6 +9,7 @@ import pytest
 
 from sidebyside.config.dataset_description import BuiltIn, OwnData, builtin
 from sidebyside.core.errors import UserError
+from sidebyside.data import memory
 from sidebyside.data.raw_data import RawData, describe, read_class_names, read_raw
 from sidebyside.data.splits import Split
 from sidebyside.data.splitting import assign_splits
@@ -204,6 +205,16 @@ def test_a_missing_published_file_names_the_command_that_gets_it(tmp_path: Path,
     file = tmp_path / builtin(name).files[0].name
     message = refusal(tmp_path, {}, builtin(name))
     assert message == f"{file} is missing: run `dvc repro download`"
+
+
+def test_published_images_that_exceed_the_memory_are_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 1)
+    names = [file.name for file in builtin("fashion-mnist").files]
+    files: dict[str, bytes | None] = dict(zip(names, FILES.values(), strict=True))
+    message = refusal(tmp_path, files, builtin("fashion-mnist"))
+    assert message.endswith("are available: use fewer or smaller images, or end other programs")
 
 
 def test_published_images_of_another_shape_are_refused(tmp_path: Path) -> None:
