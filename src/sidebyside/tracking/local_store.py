@@ -79,8 +79,8 @@ def require_folder(folder: Path) -> None:
     """
     artifacts = folder / ARTIFACTS
     if os.path.lexists(artifacts) and not artifacts.is_dir():
-        paths = shlex.join([str(artifacts), f"{artifacts}.old"])
-        raise UserError(f"{artifacts} is not a folder: run `mv {paths} && make backfill`")
+        path, other = shlex.quote(str(artifacts)), shlex.quote(f"{artifacts}.old")
+        raise UserError(f"{artifacts} is not a folder: run `mv {path} {other} && make backfill`")
 
 
 def create(folder: Path, create_tables: Callable[[str], None]) -> None:
