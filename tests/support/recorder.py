@@ -53,7 +53,8 @@ class Recording:
         from sidebyside.config.validation import StrictModel
 
         path = f"{self._path}.{name}" if self._path else name
-        if isinstance(value, StrictModel):
+        # The description of the data set is read as a whole; its kind follows from its class.
+        if isinstance(value, StrictModel) and path != "dataset":
             return Recording(value, path)
         if isinstance(value, dict) and self._path in ("tune", "train"):
             return Recording(value, path)

@@ -1,6 +1,8 @@
-"""Data sets other than Fashion-MNIST through all stages, from a fresh clone."""
+"""Other data sets: from a fresh clone through all stages, and changes from one to another."""
 
+import gzip
 import json
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +11,109 @@ from sidebyside.config.dataset import read_dataset
 from sidebyside.core.files import read_json
 from sidebyside.data.npz import read_split
 from tests.support.checkout import Checkout
+from tests.support.images import idx_images, idx_labels, made_up
 from tests.support.pipeline import NAMES, STAGES, stages_run
 
 pytestmark = pytest.mark.timeout(1800)
+
+DATA_STAGES = ["download", "preprocess", "augment"]
+OWN = {"name": "mine", "title": "Mine", "format": "idx", "path": "data/local/mine"}
+
+
+def repro(checkout: Checkout) -> list[str]:
+    """Bring the data up to date; return the stages that run."""
+    return stages_run(checkout.run("dvc", "repro", "augment").stdout)
+
+
+def put(checkout: Checkout, name: str, content: bytes) -> None:
+    file = checkout.root / "data/local/mine" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+
+
+def raw(checkout: Checkout) -> list[str]:
+    return sorted(path.name for path in (checkout.root / "data/raw").iterdir())
+
+
+@pytest.fixture(scope="module")
+def mine(checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A checkout with data of the user's own, of which stages have not run yet."""
+    checkout = checkout_from()
+    split = made_up(60, 3, classes=3)
+    put(checkout, "train-images.idx.gz", gzip.compress(idx_images(split)))
+    put(checkout, "train-labels.idx", idx_labels(split))
+    return checkout
+
+
+def test_only_what_the_data_affect_runs_again(mine: Checkout) -> None:
+    assert repro(mine) == DATA_STAGES
+    assert len(raw(mine)) == 4
+    mine.commit()
+
+    mine.edit({"dataset": "digits"})
+    assert repro(mine) == DATA_STAGES
+    assert raw(mine) == ["digits.csv"]
+    record = read_json(mine.root / "data/processed/dataset.json")
+    assert (record["name"], record["height"], record["mirror"]) == ("digits", 8, False)
+
+    mine.edit({"dataset": OWN})
+    assert repro(mine) == DATA_STAGES
+    assert raw(mine) == ["train-images.idx.gz", "train-labels.idx"]
+    record = read_json(mine.root / "data/processed/dataset.json")
+    assert (record["title"], record["class_names"]) == ("Mine", ["0", "1", "2"])
+    assert {name: split["images"] for name, split in record["splits"].items()} == {
+        "train": 39,
+        "val": 9,
+        "test": 12,
+    }
+    assert repro(mine) == []
+
+    put(mine, "notes.txt", b"changed")
+    assert repro(mine) == DATA_STAGES[:2]  # data/raw has another file, but the splits are the same
+    (mine.root / "data/local/other").touch()
+    assert repro(mine) == DATA_STAGES[:1]
+
+    mine.run("git", "checkout", "--quiet", ".")
+    mine.run("dvc", "checkout", "--with-deps", "augment")
+    assert repro(mine) == DATA_STAGES[:1]  # data/local has other content than at the commit
+    assert len(raw(mine)) == 4
+
+
+def test_own_files_under_a_built_in_name_are_not_ignored(mine: Checkout) -> None:
+    mine.edit({"dataset": "fashion-mnist"})
+    name = "t10k-labels-idx1-ubyte.gz"
+    published = (mine.root / "data/local" / name).read_bytes()
+    (mine.root / "data/local" / name).write_bytes(gzip.compress(idx_labels(made_up(9, 1))))
+    error = mine.stage("download", fails=True).stderr
+    assert error.startswith(f"download: error: data/local/{name} is a valid IDX file, but not of")
+    assert "`dataset` in params.yaml (docs/data.md)" in error
+    assert error.count("\n") == 1
+    (mine.root / "data/local" / name).write_bytes(published)
+    assert "note: data/local: mine" in mine.stage("download").stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (struct.pack(">2I", 0x801, 60) + bytes(60), "class '1' has no images"),
+        (idx_labels(made_up(59, 3, classes=3)), "contains 60 images, but train-labels.idx contain"),
+        (struct.pack(">3I", 0xC02, 60, 8) + bytes(60 * 32), "set dataset.labels.column"),
+    ],
+)
+def test_bad_data_are_refused_in_one_line_and_earlier_results_stay(
+    mine: Checkout, labels: bytes, expected: str
+) -> None:
+    before = mine.results()
+    mine.edit({"dataset": OWN})
+    good = (mine.root / "data/local/mine/train-labels.idx").read_bytes()
+    put(mine, "train-labels.idx", labels)
+    done = mine.run("dvc", "repro", "preprocess", fails=True)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("preprocess: error:")]
+    assert expected in line
+    after = mine.results()
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert all(name.startswith(("data/raw/", "dvc.lock")) for name in changed), changed
+    put(mine, "train-labels.idx", good)
 
 
 def test_digits_run_through_all_stages_after_one_change(
