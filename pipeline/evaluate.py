@@ -70,6 +70,7 @@ def main() -> None:
     }
     for name in names:
         check_model(paths, name)
+        result_files.require_data(paths.training(name) / "model.json", dataset, "val")
     search = parameters.tune.search
     searches = [
         SearchTable(

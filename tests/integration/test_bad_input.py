@@ -415,6 +415,15 @@ def test_a_model_in_place_of_another_is_refused(unrecorded: "Checkout") -> None:
     assert f"dvc repro --force --single-item train@{NAME}" in line
 
 
+def test_a_model_of_other_data_is_refused(unrecorded: "Checkout") -> None:
+    record = Paths(unrecorded.root).dataset
+    content = json.loads(record.read_text())
+    content["splits"]["val"]["sha256"] = "ab" * 32
+    record.write_text(json.dumps(content))
+    line = refused(unrecorded, "evaluate")
+    assert f"reports/train/{NAME}/model.json: these results come from other data" in line
+
+
 def test_a_model_that_does_not_return_probabilities_is_named(
     tmp_path: Path, splits: Mapping[str, Split]
 ) -> None:

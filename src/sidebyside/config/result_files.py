@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
@@ -37,6 +38,14 @@ class TrainedModel(StrictModel):
     file_sha256: Digest
 
 
+class UsedData(StrictModel):
+    """model.json, search.json and evaluation.json, the data from which the results come."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    data_sha256: dict[str, Digest]  # split → digest
+
+
 class AugmentationSummary(StrictModel):
     """reports/augment/summary.json, the fields that other stages use."""
 
@@ -58,6 +67,25 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         return kind.model_validate(read_json(path))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
+
+
+def require_data(path: Path, dataset: Dataset, split: str) -> None:
+    """Check that results come from a split of the data set in use, not from one used before.
+
+    Args:
+        path: model.json, search.json or evaluation.json.
+        dataset: the data set in use.
+        split: val or test.
+
+    Raises:
+        UserError: the results come from other data, or the file is missing or damaged.
+    """
+    used = read_record(path, UsedData).data_sha256
+    if used.get(split) != dataset.splits[split].sha256:
+        raise UserError(
+            f"{path}: these results come from other data than data/processed ({dataset.title}):"
+            " run `dvc repro`"
+        )
 
 
 def read_history(path: Path) -> dict[str, list[float]]:

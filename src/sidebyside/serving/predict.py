@@ -12,14 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import Dataset, read_dataset
+from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
-from sidebyside.config.validation import StrictModel
-from sidebyside.core.errors import UserError, printable
+from sidebyside.core.errors import printable
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.confined_picture import read_confined
 from sidebyside.workflow import command
@@ -44,7 +42,7 @@ def main() -> None:
     files = [file.relative_to(paths.root).as_posix() for file in (paths.dataset, *used)]
     require_unchanged(paths.root, files)
     for name in names:
-        require_same_data(paths, name, dataset)
+        result_files.require_data(paths.training(name) / "model.json", dataset, "val")
 
     configure(parameters.threads)
     # Imported last, because loading TensorFlow takes seconds.
@@ -61,28 +59,6 @@ def main() -> None:
         f"{printable(str(image))}: {'; '.join(picture.steps) or 'unchanged'}\n\n"
         f"{probability_table(probabilities, dataset.class_names)}"
     )
-
-
-class TrainingData(StrictModel):
-    """reports/train/<name>/model.json: the data that the model was trained on."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    data_sha256: dict[str, str]  # train and val
-
-
-def require_same_data(paths: Paths, name: ModelName, dataset: Dataset) -> None:
-    """Check that a model was trained on the data set of the checkout, whose names it is to get.
-
-    Raises:
-        UserError: it was trained on another one, or its record is missing or damaged.
-    """
-    record = result_files.read_record(paths.training(name) / "model.json", TrainingData)
-    if record.data_sha256.get("val") != dataset.splits["val"].sha256:
-        raise UserError(
-            f"{name} was not trained on the present {dataset.name} (data/processed): run"
-            " `dvc repro`"
-        )
 
 
 def best_models(paths: Paths, trained: Train) -> list[ModelName]:

@@ -89,6 +89,7 @@ def backfill_tuning(paths: Paths, dataset: Dataset, model: str) -> str:
     """Log the search of the tune stage for an architecture; return its status."""
     folder, histories = paths.hyperparameters(model).parent, paths.trial_histories(model)
     origin = find_origin(paths.root, f"tune@{model}", search_outputs(folder, histories))
+    result_files.require_data(folder / "search.json", dataset, "val")
     search = tuning(dataset, model, origin, read_json(folder / "search.json"))
     return backfill_search(paths.root, search, folder, histories)
 
@@ -132,6 +133,7 @@ def backfill_search(root: Path, search: TrackedSearch, folder: Path, histories: 
 def backfill_training(paths: Paths, dataset: Dataset, name: ModelName) -> str:
     """Log a trained model; return its status."""
     folder = paths.training(name)
+    result_files.require_data(folder / "model.json", dataset, "val")
     record: Record = read_json(folder / "model.json")
     history = result_files.read_history(folder / "history.csv")
     rows = [
@@ -167,6 +169,7 @@ def backfill_evaluation(
         UserError: a file is missing, or the results are of other models.
     """
     folder = paths.report("evaluate")
+    result_files.require_data(folder / "evaluation.json", dataset, "test")
     outputs = [paths.root / name for name in graph.stage_outputs(paths.root, "evaluate")]
     runs = log_evaluation(
         paths.root,

@@ -6,7 +6,7 @@ import pytest
 
 from sidebyside.config import result_files
 from sidebyside.core.errors import UserError
-from tests.support.datasets import CLASS_NAMES
+from tests.support.datasets import CLASS_NAMES, dataset
 
 SCORES = {"val_accuracy": 0.9, "val_loss": 0.3, "best_epoch": 2, "epochs": 3}
 MODEL = {"file_sha256": "a" * 64, "parameters": 10}
@@ -159,3 +159,17 @@ def test_bytes_that_are_not_utf_8_are_not_a_table(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_bytes(b"epoch,\xff\n")
     with pytest.raises(UserError, match=r"table\.csv is not a valid CSV file"):
         result_files.read_history(tmp_path / "table.csv")
+
+
+def test_results_of_another_data_set_are_named(tmp_path: Path) -> None:
+    here = dataset(name="digits", title="Digits")
+    path = tmp_path / "model.json"
+    write(path, {"data_sha256": {"val": here.splits["val"].sha256}, "settings": {}})
+    result_files.require_data(path, here, "val")
+    for digests in ({"val": "ab" * 32}, {"train": here.splits["val"].sha256}):
+        write(path, {"data_sha256": digests})
+        with pytest.raises(UserError, match=r"from other data .* \(Digits\): run `dvc repro`$"):
+            result_files.require_data(path, here, "val")
+    write(path, {"data_sha256": "ab" * 32})
+    with pytest.raises(UserError, match="data_sha256: Input should be a valid dict"):
+        result_files.require_data(path, here, "val")

@@ -12,12 +12,11 @@ from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import write_json
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.picture import LIGHT
-from sidebyside.serving.predict import best_models, probability_table, require_same_data
-from tests.support.datasets import CLASS_NAMES, dataset
+from sidebyside.serving.predict import best_models, probability_table
+from tests.support.datasets import CLASS_NAMES
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -68,18 +67,6 @@ def test_class_names_of_any_script_are_escaped_shortened_and_aligned() -> None:
     assert [line.index("%") for line in lines] == [
         lines[1].index("%") + shift for shift in (-1, 0, 0, 0, 1)
     ]
-
-
-def test_a_model_of_another_data_set_is_named(tmp_path: Path) -> None:
-    name = ModelName("mlp", "original", 1)
-    paths = Paths(tmp_path)
-    here = dataset(name="digits")
-    for digest, good in ((here.splits["val"].sha256, True), ("ab" * 32, False)):
-        write_json(paths.training(name) / "model.json", {"data_sha256": {"val": digest}})
-        if good:
-            require_same_data(paths, name, here)
-    with pytest.raises(UserError, match=r"^mlp-original-1 was not trained on the present digits "):
-        require_same_data(paths, name, here)
 
 
 def test_the_model_with_the_best_validation_accuracy_represents_its_architecture(

@@ -1,6 +1,9 @@
 import shutil
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ from sidebyside.core.files import write_csv, write_json
 from sidebyside.evaluation.results import evaluate_model, metrics_content
 from sidebyside.tracking import guard
 from sidebyside.tracking.backfill import (
+    backfill_evaluation,
     backfill_search,
+    backfill_training,
+    backfill_tuning,
     checked_results,
     class_counts,
     ensure_opened,
@@ -28,7 +34,7 @@ from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import tuning
 from sidebyside.tracking.store import open_store
 from tests.support.bad_servers import Answer, answering
-from tests.support.datasets import CLASS_NAMES, FASHION_MNIST
+from tests.support.datasets import CLASS_NAMES, FASHION_MNIST, dataset
 from tests.support.stores import SEARCH, runs_of
 
 
@@ -216,3 +222,28 @@ def test_class_counts_follow_the_training_data(tmp_path: Path) -> None:
     val = dict.fromkeys(CLASS_NAMES, 2)
     assert original == {"original": dict.fromkeys(CLASS_NAMES, 5), "val": val}
     assert augmented == {"augmented": more, "val": val}
+
+
+def test_results_of_another_data_set_are_not_logged_under_the_file_nameof_this_one(
+    tmp_path: Path,
+) -> None:
+    paths, name = Paths(tmp_path), ModelName("mlp", "original", 1)
+    paths.model(name).parent.mkdir()
+    paths.model(name).touch()
+    search, model = paths.hyperparameters("mlp").parent / "search.json", paths.training(name)
+    for file in (search, model / "model.json", paths.report("evaluate") / "evaluation.json"):
+        write_json(file, {"data_sha256": {"val": "ab" * 32, "test": "ab" * 32}})
+    for file_name in ("trials.csv", "hyperparameters.json"):
+        (search.parent / file_name).touch()
+    paths.trial_histories("mlp").parent.mkdir(parents=True)
+    paths.trial_histories("mlp").touch()
+    digits = dataset(name="digits", title="Digits")
+    parameters: Any = SimpleNamespace(evaluate=None)
+    for action in (
+        partial(backfill_tuning, paths, digits, "mlp"),
+        partial(backfill_training, paths, digits, name),
+        partial(backfill_evaluation, paths, digits, parameters, [name], {}),
+    ):
+        with pytest.raises(UserError, match=r"from other data than data/processed \(Digits\)"):
+            action()
+    assert not (tmp_path / "mlflow.db").exists()
