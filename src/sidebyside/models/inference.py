@@ -1,5 +1,6 @@
 """Predict class probabilities in batches of a fixed size."""
 
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -10,7 +11,18 @@ from numpy.typing import NDArray
 
 from sidebyside.data.splits import Split
 
-PREDICTION_BATCH = 500  # fixed, as the batch size changes the last bits of a probability
+PREDICTION_BATCH = 500  # images of at most 28×28 values; fewer larger ones, so as to bound memory
+
+
+def prediction_batch(shape: tuple[int, ...]) -> int:
+    """Return how many images are predicted at a time.
+
+    The number is fixed, as it changes the last bits of a probability.
+
+    Args:
+        shape: shape of an image.
+    """
+    return max(1, min(PREDICTION_BATCH, PREDICTION_BATCH * 28 * 28 // math.prod(shape)))
 
 
 def predict_probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -32,16 +44,17 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def predict_in_batches(
     function: Callable[[tf.Tensor], tf.Tensor], images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return class probabilities, float32 [N, classes], computed PREDICTION_BATCH images at a time.
+    """Return class probabilities, float32 [N, classes], computed batch by batch.
 
     Args:
         function: as `prediction_function` returns it.
         images: uint8 [N, *image shape], at least one.
     """
+    size = prediction_batch(images.shape[1:])
     return np.concatenate(
         [
-            function(tf.constant(images[start : start + PREDICTION_BATCH])).numpy()
-            for start in range(0, len(images), PREDICTION_BATCH)
+            function(tf.constant(images[start : start + size])).numpy()
+            for start in range(0, len(images), size)
         ]
     )
 

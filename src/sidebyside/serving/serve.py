@@ -53,12 +53,13 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure(parameters.threads)
     # These take seconds.
-    from sidebyside.models.inference import PREDICTION_BATCH  # noqa: PLC0415
+    from sidebyside.models.inference import prediction_batch  # noqa: PLC0415
     from sidebyside.serving.registered_model import load_registered  # noqa: PLC0415
     from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415
 
     model, dataset = load_registered(f"models:/{name}/{best.version}", best.digests)
-    predict = functools.partial(model.predict, batch_size=PREDICTION_BATCH, verbose=0)
+    batch = prediction_batch(dataset.shape)
+    predict = functools.partial(model.predict, batch_size=batch, verbose=0)
     server = create_server(predict, dataset, metadata.version("mlflow"))
     server.run(sockets=[listener])
 

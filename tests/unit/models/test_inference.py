@@ -8,6 +8,7 @@ from sidebyside.models.inference import (
     loss_and_accuracy,
     predict_in_batches,
     predict_probabilities,
+    prediction_batch,
 )
 from tests.support.training import VAL, untrained
 
@@ -31,6 +32,22 @@ def test_images_are_predicted_in_batches_of_a_fixed_size() -> None:
 
     predict_in_batches(function, np.zeros((2 * PREDICTION_BATCH + 1, 28, 28), np.uint8))
     assert sizes == [PREDICTION_BATCH, PREDICTION_BATCH, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "images"),
+    [((28, 28), 500), ((8, 8), 500), ((32, 32, 3), 127), ((128, 128, 3), 7)],
+)
+def test_batches_of_large_images_have_fewer_images(shape: tuple[int, ...], images: int) -> None:
+    assert prediction_batch(shape) == images
+    sizes: list[int] = []
+
+    def function(batch: tf.Tensor) -> tf.Tensor:
+        sizes.append(len(batch))
+        return tf.zeros([len(batch), 10])
+
+    predict_in_batches(function, np.zeros((images + 1, *shape), np.uint8))
+    assert sizes == [images, 1]
 
 
 def test_the_loss_is_the_mean_negative_logarithm_of_the_true_class() -> None:
