@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 
-from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
+from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.store import PROJECT, PROJECT_TAG
 from sidebyside.tracking.views import (
     Experiment,
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 TRAINING, SEARCH = training_experiment(FASHION_MNIST), search_experiment(FASHION_MNIST)
 REGISTERED = {model: registered_model(FASHION_MNIST.name, model) for model in ("mlp", "cnn")}
-DIGESTS = {FILE_TAG: "ab" * 32, DATASET_TAG: "cd" * 32}  # of the files of a registered model
+DIGESTS = {
+    FILE_TAG: "ab" * 32,
+    DATASET_TAG: "cd" * 32,
+    CLASSES_TAG: "ef" * 32,
+}  # of the files of a registered model
 
 
 def client_of(root: Path) -> MlflowClient:

@@ -23,8 +23,8 @@ from sidebyside.serving import predict
 from sidebyside.serving.registered_model import load_registered
 from sidebyside.serving.scoring_server import create_server
 from sidebyside.serving.serve import champion
-from sidebyside.tracking.logged_models import dataset_digest
-from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
+from sidebyside.tracking.logged_models import classes_digest, dataset_digest
+from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import registered_model, training_experiment
 from tests.support.datasets import dataset
@@ -74,7 +74,11 @@ def test_a_model_is_served_with_the_shape_and_the_classes_that_it_was_logged_wit
     with open_run(root, experiment, "mlp-original-1", "k") as run:
         run.log_model(file, data, images[:1], step=1)
     with reopen_run(root, experiment, "mlp-original-1", "k", evaluated="e") as run:
-        digests = {FILE_TAG: sha256(file), DATASET_TAG: dataset_digest(data)}
+        digests = {
+            FILE_TAG: sha256(file),
+            DATASET_TAG: dataset_digest(data),
+            CLASSES_TAG: classes_digest(data),
+        }
         run.register(name, 0.9, digests)
     best = champion(root, name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", best.store)

@@ -31,12 +31,13 @@ LOG = """
 REGISTER = """
     from sidebyside.tracking.registry import register
     from sidebyside.tracking.store import open_store
+    from tests.support.stores import DIGESTS
     store, score = open_store(root), float(sys.argv[2])
     def register_one():
         name = f"other-{score}"
         run = store.client.create_run(store.experiment(TRAINING), run_name=name).info
         model = store.client.create_logged_model(run.experiment_id, source_run_id=run.run_id)
-        register(store.client, "champions", model.model_id, run.run_id, score, {}, "")
+        register(store.client, "champions", model.model_id, run.run_id, score, DIGESTS, "")
     store.require(register_one)
 """
 

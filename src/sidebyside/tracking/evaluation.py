@@ -17,9 +17,9 @@ from sidebyside.evaluation.results import (
     short_names,
 )
 from sidebyside.evaluation.selection import best_model
-from sidebyside.tracking.logged_models import dataset_digest
+from sidebyside.tracking.logged_models import classes_digest, dataset_digest
 from sidebyside.tracking.origin import Origin, Record, origin_tags
-from sidebyside.tracking.registry import DATASET_TAG, FILE_TAG
+from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import (
@@ -86,6 +86,7 @@ def log_evaluation(
                             Paths(root).training(name) / "model.json", TrainedModel
                         ).file_sha256,
                         DATASET_TAG: dataset_digest(dataset),
+                        CLASSES_TAG: classes_digest(dataset),
                     },
                     card(result, dataset),
                 )

@@ -88,6 +88,12 @@ def dataset_digest(dataset: Dataset) -> str:
     return hashlib.sha256(dataset_record(dataset)).hexdigest()
 
 
+def classes_digest(dataset: Dataset) -> str:
+    """Return the SHA-256 of the shape and the class names of a data set."""
+    content = json.dumps([dataset.shape, dataset.class_names])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def is_intact(store: Store, model_id: str) -> bool:
     """Return whether all files of a logged model are in the store as they were logged."""
     return _has_files(store, store.client.get_logged_model(model_id), {})

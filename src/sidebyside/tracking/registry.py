@@ -16,6 +16,7 @@ CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # tag of a version; champions are selected by it
 # Tags of a version: SHA-256 of the evaluated model's file, and of the record of its data set.
 FILE_TAG, DATASET_TAG = "file_sha256", "dataset_sha256"
+CLASSES_TAG = "classes_sha256"  # tag of a version: SHA-256 of shape and names of the classes
 ATTEMPTS = 10  # number of times that another process may change a name's versions meanwhile
 VERSIONS_TAG = "mlflow.modelVersions"  # links the page of a model to its registered version
 
@@ -29,7 +30,9 @@ def register(
     digests: Mapping[str, str],
     description: str,
 ) -> None:
-    """Register a logged model; the best version of its name becomes the champion.
+    """Register a logged model; the best version of its name and classes becomes the champion.
+
+    Images of another shape or with other classes are other data, even under the same name.
 
     Idempotent: a model is registered once.
 
@@ -39,7 +42,7 @@ def register(
         model_id: id of the logged model.
         run_id: id of its run.
         val_accuracy: validation accuracy, a fraction.
-        digests: FILE_TAG and DATASET_TAG → SHA-256.
+        digests: FILE_TAG, DATASET_TAG and CLASSES_TAG → SHA-256.
         description: model card, in Markdown.
     """
     exceptions = importlib.import_module("mlflow.exceptions")
@@ -63,18 +66,19 @@ def register(
     client.update_model_version(name, registered.version, description=description)
     for tag, value in tags.items():
         client.set_model_version_tag(name, registered.version, tag, value)
-    _select_champion(client, name)
+    _select_champion(client, name, digests[CLASSES_TAG])
 
 
-def _select_champion(client: Any, name: str) -> None:
-    """Set the alias to the best version, the newest of equally good ones.
+def _select_champion(client: Any, name: str, classes: str) -> None:
+    """Set the alias to the best version with these classes, the newest of equally good ones.
 
     A process that reads the versions before a better one is registered, and sets the alias after
     the other process, would move it back. Therefore everything is read again after each change.
     """
     for _ in range(ATTEMPTS):
         versions = _versions(client, name).values()
-        best = max(versions, key=lambda version: (_score(version), int(version.version))).version
+        same = [version for version in versions if version.tags.get(CLASSES_TAG) == classes]
+        best = max(same, key=lambda version: (_score(version), int(version.version))).version
         champion = client.get_registered_model(name).aliases.get(CHAMPION)
         if champion is not None and int(champion) == int(best):
             return

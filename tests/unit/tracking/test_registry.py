@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sidebyside.tracking.logged_models import Images
-from sidebyside.tracking.registry import register
+from sidebyside.tracking.registry import CLASSES_TAG, register
 from sidebyside.tracking.runs import open_run, reopen_run
 from tests.support.datasets import FASHION_MNIST
 from tests.support.stores import DIGESTS, REGISTERED, TRAINING, client_of
@@ -112,3 +112,21 @@ def test_an_older_model_as_good_as_the_champion_does_not_replace_it(
         register(client, NAME, model, run_id, 0.9, DIGESTS, "")
     champion = client.get_model_version_by_alias(NAME, "champion")
     assert champion.source == f"models:/{newer}"
+
+
+def test_models_of_other_classes_do_not_compete(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    client = client_of(root)
+    run_id = client.create_run("1").info.run_id
+    before, after = (logged_model(client, run_id) for _ in range(2))
+    more = {**DIGESTS, CLASSES_TAG: "01" * 32}
+    for model, score, digests in (
+        (before, 0.95, DIGESTS),
+        (after, 0.9, more),  # a class was added to the data
+        (before, 0.95, DIGESTS),  # and removed again
+    ):
+        register(client, NAME, model, run_id, score, digests, "")
+        champion = client.get_model_version_by_alias(NAME, "champion")
+        assert champion.source == f"models:/{model}"
