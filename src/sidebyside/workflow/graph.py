@@ -253,8 +253,17 @@ def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
         arguments: arguments of the script, which select the item of the stage's matrix.
     """
     found = entry(root, stage)
+    item = _item(root, stage, arguments)
     names = [_filled(name, found, arguments) for name in found.get("deps", ())]
+    names = [re.sub(r"\$\{item\.(\w+)\}", lambda m: str(item.get(m[1], m[0])), n) for n in names]
     return [re.sub(r"\$\{[^}]*\}", "*", name) for name in names]
+
+
+def _item(root: Path, stage: str, arguments: Sequence[str]) -> Mapping[str, Any]:
+    """Return the values of an item of a `foreach` over a section of params.yaml."""
+    section = str(_stages(root)[stage].get("foreach", "")).removeprefix("${").removesuffix("}")
+    item = _value(_content(root / PARAMETERS), ".".join([section, *arguments[:1]]))
+    return item if isinstance(item, Mapping) else {}
 
 
 def _filled(text: str, found: Mapping[str, Any], arguments: Sequence[str]) -> str:

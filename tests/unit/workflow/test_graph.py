@@ -15,6 +15,7 @@ from sidebyside.workflow.graph import (
     code,
     data_digests,
     dependencies,
+    inputs,
     outputs_of,
     recorded_outputs,
     stage_outputs,
@@ -119,6 +120,22 @@ def test_parameters_belong_to_the_matrix_item(checkout: Path) -> None:
     found = dependencies(checkout, "tune", ["cnn"])
     assert found["params.yaml: tune.models.cnn"] == {"dropout": 0.2}
     assert "params.yaml: tune.models.mlp" not in found
+
+
+def test_the_inputs_of_an_item_follow_from_its_values(checkout: Path) -> None:
+    stages = {
+        "winner": {
+            "foreach": "${winners}",
+            "do": {
+                "cmd": "python pipeline/train.py ${key}",
+                "deps": ["data/${item.data}.npz", "results/${item.search}/${key}.json"],
+            },
+        }
+    }
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    (checkout / "params.yaml").write_text("winners: {a: {data: original}}")
+    assert inputs(checkout, "winner", ["a"]) == ["data/original.npz", "results/*/a.json"]
+    assert inputs(checkout, "winner", ["b"]) == ["data/*.npz", "results/*/b.json"]
 
 
 def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
