@@ -16,10 +16,13 @@ BACKFILL = ("python", "-m", "sidebyside.tracking.backfill")
 AUDIT = ("python", "-m", "sidebyside.tracking.audit")
 CHAMPION = ("python", "-c", """
 from pathlib import Path
+from sidebyside.config.parameters import read_parameters
 from sidebyside.core.errors import UserError
 from sidebyside.serving.serve import champion
+from sidebyside.tracking.views import registered_model
+name = registered_model(read_parameters(Path("params.yaml")).dataset.name, "cnn")
 try:
-    print(champion(Path.cwd(), "fashion-mnist-cnn"))
+    print(champion(Path.cwd(), name))
 except UserError as error:
     raise SystemExit(f"serve: error: {error}")
 """)  # fmt: skip
