@@ -42,8 +42,10 @@ def main() -> None:
     budget = parameters.train.budget[name.model]
     monitor, keep = parameters.train.monitor, parameters.train.keep
 
-    record = hyperparameters.read_hyperparameters(name.model, paths.hyperparameters(name.model))
     dataset = read_dataset(paths.dataset)
+    record = hyperparameters.read_hyperparameters(
+        name.model, paths.hyperparameters(name.model), dataset
+    )
     train = read_split(paths.training_data(name.data), dataset)
     val = read_split(paths.split("val"), dataset)
     settings = {

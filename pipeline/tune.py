@@ -12,6 +12,7 @@ from sidebyside.config.dataset import read_dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
+from sidebyside.config.search_space import without_flips
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.core.seeding import generator
@@ -46,7 +47,9 @@ def main() -> None:
     from sidebyside.training.strategies import trials_table
     from sidebyside.workflow.search_progress import trial_lines
 
-    space = parameters.tune.models[model]
+    space = without_flips(parameters.tune.models[model], dataset)
+    if space != parameters.tune.models[model]:
+        print(f"{model}: flip: false, as the data set has `mirror: false`")
     task = SearchTask(model, space, settings, parameters.seed, dataset, train, val)
     machine = provenance.machine(threads)
     key = resume.work_key(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from sidebyside.config.dataset import IMAGE_SIZE
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.validation import ONE_VALUE, VALUE_PER_LAYER, StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
@@ -34,32 +34,61 @@ Layers = Annotated[
 
 
 class Hyperparameters(StrictModel):
-    """Hyperparameters that all architectures share."""
+    """How to train, for all architectures; an architecture's record adds its own hyperparameters.
+
+    The defaults are Adam as its authors recommend it (Kingma & Ba 2015, algorithm 1), the batch
+    size that Masters & Luschi (2018, section 6) recommend and Keras uses, and nothing else.
+    """
 
     builder: ClassVar[str]  # "module:function" in sidebyside.models that builds the model
     short_name: ClassVar[str] = ""  # as prose writes the architecture; without it, its key
     long_name: ClassVar[str] = ""  # expansion of the acronym
 
+    optimizer: Literal["adam", "sgd", "nesterov"] = "adam"  # nesterov: SGD, Nesterov momentum 0.9
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001  # maximum, after warm-up
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine: decays to zero at the last step
+    warmup_epochs: Annotated[float, Field(ge=0, le=100)] = 0.0  # of linearly increasing rate
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0  # decoupled, kernels only
+    batch_size: Annotated[int, Field(ge=1, le=8192)] = 32
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    flip: bool = False  # flip training images horizontally with probability 0.5 in each epoch
+    shift: Annotated[int, Field(ge=0, le=64)] = 0  # maximum pixels, in each direction, at random
+    cutout: Annotated[int, Field(ge=0, le=128)] = 0  # side in pixels of a random square set to zero
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0  # EMA decay per step; 0: off
+    precision: Literal["float32", "bfloat16"] = "float32"  # to compute with; weights are float32
+
+    def require_fit(self, dataset: Dataset) -> None:
+        """Check the hyperparameters against the images; records with more checks extend it.
+
+        Raises:
+            ValueError: a value is impossible for images of this size, or `flip` is on although the
+                mirror image of an image may belong to another class.
+        """
+        size, side = f"{dataset.height}×{dataset.width}", min(dataset.height, dataset.width)
+        for name, value, limit in (
+            ("shift", self.shift, side // 2),
+            ("cutout", self.cutout, side),
+        ):
+            if value > limit:
+                raise ValueError(f"{name}: at most {limit} for {size} pixels, not {value}")
+        if self.flip and not dataset.mirror:
+            raise ValueError("flip: must be false, as the data set has `mirror: false`")
+
+
+class HiddenLayers(StrictModel):
+    """Hyperparameters of the hidden layers of the MLP and the CNN."""
+
     activation: Activation
-    kernel_initializer: Literal["glorot_uniform", "he_normal"]  # of hidden layers
+    kernel_initializer: Literal["glorot_uniform", "he_normal"]
     dropout: Layers[Dropout]  # after each hidden dense layer; without one, before `logits`
     batch_norm: bool
-    l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² of hidden layers is added to the loss
-    optimizer: Literal["adam", "sgd", "nesterov"]  # nesterov: SGD with Nesterov momentum 0.9
-    learning_rate: Annotated[float, Field(gt=0, le=10)]  # maximum, reached after warm-up
-    schedule: Literal["constant", "cosine"]  # cosine: decays to zero at the last step
-    warmup_epochs: Annotated[float, Field(ge=0, le=100)]  # of linearly increasing learning rate
-    weight_decay: Annotated[float, Field(ge=0, le=1)]  # decoupled, kernels only
-    batch_size: Annotated[int, Field(ge=1, le=8192)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    flip: bool  # training images are flipped horizontally with probability 0.5 in each epoch
-    shift: Annotated[int, Field(ge=0, le=14)]  # maximum random shift in pixels, in each direction
-    cutout: Annotated[int, Field(ge=0, le=28)]  # side in pixels of a random square set to zero
-    weight_averaging: Annotated[float, Field(ge=0, lt=1)]  # EMA decay per step; 0: off
-    precision: Literal["float32", "bfloat16"]  # compute type; weights and logits are float32
+    l2: Annotated[float, Field(ge=0, le=1)]  # l2 · Σ kernel² is added to the loss
 
 
-class MlpHyperparameters(Hyperparameters):
+# The order of the bases keeps that of the keys: hidden layers, training, the architecture's own.
+
+
+class MlpHyperparameters(Hyperparameters, HiddenLayers):
     """Hyperparameters of a multilayer perceptron."""
 
     builder = "architectures:build_mlp"
@@ -74,7 +103,7 @@ class MlpHyperparameters(Hyperparameters):
         return self
 
 
-class CnnHyperparameters(Hyperparameters):
+class CnnHyperparameters(Hyperparameters, HiddenLayers):
     """Hyperparameters of a CNN: blocks of convolutions with max pooling between them."""
 
     builder = "architectures:build_cnn"
@@ -101,8 +130,18 @@ class CnnHyperparameters(Hyperparameters):
         blocks = len(self.filters)
         per_layer(self.dropout, 1, "dropout", "hidden dense layers")
         per_layer(self.block_dropout, blocks, "block_dropout", "blocks")
-        kernels = per_layer(self.kernel_size, blocks, "kernel_size", "blocks")
-        size = IMAGE_SIZE
+        per_layer(self.kernel_size, blocks, "kernel_size", "blocks")
+        return self
+
+    def require_fit(self, dataset: Dataset) -> None:
+        """Check the hyperparameters against the images.
+
+        Raises:
+            ValueError: the convolutions and poolings leave no pixels, or as in the base class.
+        """
+        super().require_fit(dataset)
+        kernels = per_layer(self.kernel_size, len(self.filters))
+        size = min(dataset.height, dataset.width)
         for block, (convolutions, kernel) in enumerate(
             zip(self.convolutions, kernels, strict=True), 1
         ):
@@ -112,10 +151,10 @@ class CnnHyperparameters(Hyperparameters):
                 size //= 2
             if size < 1:
                 raise ValueError(
-                    f"block {block} reduces the {IMAGE_SIZE}×{IMAGE_SIZE} pixels to none: use"
-                    " padding same, fewer convolutions or a smaller kernel_size"
+                    f"filters: block {block} reduces the {dataset.height}×{dataset.width} pixels to"
+                    " none: use fewer blocks, padding same, fewer convolutions or a smaller"
+                    " kernel_size"
                 )
-        return self
 
 
 Number = TypeVar("Number", int, float)
@@ -207,13 +246,25 @@ def parse_hyperparameters(model: str, values: dict[str, Any], source: str) -> Hy
         raise UserError(f"{source}: {explain(error)}") from None
 
 
-def read_hyperparameters(model: str, path: Path) -> Hyperparameters:
+def read_hyperparameters(model: str, path: Path, dataset: Dataset | None = None) -> Hyperparameters:
     """Return the record in a JSON file written by `tune` or manually.
 
+    Args:
+        model: a key of RECORDS.
+        path: the file.
+        dataset: checks the values against its images as well.
+
     Raises:
-        UserError: the file is missing, is not valid JSON, or is not a complete record.
+        UserError: the file is missing, is not valid JSON, is not a complete record, or has a value
+            that is impossible for the images.
     """
     content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object of hyperparameters")
-    return parse_hyperparameters(model, content, str(path))
+    record = parse_hyperparameters(model, content, str(path))
+    if dataset is not None:
+        try:
+            record.require_fit(dataset)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
+    return record

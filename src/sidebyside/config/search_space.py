@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS, unknown_model
 from sidebyside.config.validation import StrictModel, explain
 
@@ -151,12 +152,15 @@ RANGE_TYPES: dict[str, type[Choice] | type[IntRange] | type[FloatRange] | type[L
 SearchSpace = dict[str, Value | SearchRange]  # hyperparameter → fixed value or range
 
 
-def parse_search_space(model: str, values: dict[str, Any]) -> SearchSpace:
+def parse_search_space(
+    model: str, values: dict[str, Any], dataset: Dataset | None = None
+) -> SearchSpace:
     """Return a checked search space, all of whose values are valid hyperparameters.
 
     Args:
         model: a key of RECORDS.
         values: hyperparameter → fixed value, or range such as `{"choice": [0.1, 0.2]}`.
+        dataset: checks the values against its images as well; none before it is known.
 
     Raises:
         ValueError: unknown architecture or hyperparameter, missing hyperparameter, malformed
@@ -168,12 +172,17 @@ def parse_search_space(model: str, values: dict[str, Any]) -> SearchSpace:
     boundaries = {name: _boundary_values(value) for name, value in space.items()}
     combinations = itertools.product(*boundaries.values())
     for combination in itertools.islice(combinations, MAX_COMBINATIONS):
-        _check(model, dict(zip(boundaries, combination, strict=True)))
+        _check(model, dict(zip(boundaries, combination, strict=True)), dataset)
     first = {name: choices[0] for name, choices in boundaries.items()}
     for name, choices in boundaries.items():
         for value in choices:
-            _check(model, {**first, name: value})
+            _check(model, {**first, name: value}, dataset)
     return space
+
+
+def without_flips(values: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Return a search space whose `flip` is off if a mirror image may belong to another class."""
+    return values if dataset.mirror or not values.get("flip") else {**values, "flip": False}
 
 
 def searched_hyperparameters(space: SearchSpace) -> list[str]:
@@ -199,8 +208,13 @@ def _boundary_values(value: Value | SearchRange) -> Sequence[Value]:
     return value.boundary_values() if isinstance(value, SearchRange) else [value]
 
 
-def _check(model: str, values: dict[str, Value]) -> None:
+def _check(model: str, values: dict[str, Value], dataset: Dataset | None) -> None:
     try:
-        RECORDS[model].model_validate(values)
+        record = RECORDS[model].model_validate(values)
     except ValidationError as error:
         raise ValueError(explain(error, f"tune.models.{model}")) from None
+    if dataset is not None:
+        try:
+            record.require_fit(dataset)
+        except ValueError as error:
+            raise ValueError(f"tune.models.{model}.{error}") from None

@@ -9,6 +9,16 @@ class TrainingError(UserError):
     """A training that fails because of its hyperparameters; a search continues with others."""
 
 
+MAX_SHOWN = 300  # characters of a reason that another library gives
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, shortened; without one, its type."""
+    lines = [*str(error).split("\n"), repr(error)]
+    line = next(line for line in lines if line.strip()).strip()
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"
+
+
 def printable(text: str) -> str:
     """Return a text in one line, with line ends and other unprintable characters escaped.
 

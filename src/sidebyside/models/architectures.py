@@ -17,11 +17,13 @@ from keras import layers
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import (
     CnnHyperparameters,
+    HiddenLayers,
     Hyperparameters,
     MlpHyperparameters,
     per_layer,
 )
-from sidebyside.core.errors import TrainingError
+from sidebyside.core.errors import TrainingError, UserError, first_line
+from sidebyside.models.builder_checks import check_model, configuration
 from sidebyside.models.builders import call_builder
 from sidebyside.models.layers import (
     FusedBatchNormalization,
@@ -31,6 +33,7 @@ from sidebyside.models.layers import (
     FusedGeluPooling,
     builtin_layers,
 )
+from sidebyside.models.ordinary import adapt
 
 # Momentum of the moving mean and variance: 0.9 averages over about ten steps; Keras's default
 # of 0.99 averages over a hundred, a whole epoch of the MLP.
@@ -61,9 +64,6 @@ def translate_memory_errors() -> Iterator[None]:
 def build(model: str, hyperparameters: Hyperparameters, dataset: Dataset, seed: int) -> keras.Model:
     """Return an untrained model whose initial weights are a function of `seed`.
 
-    Keras's global state is reset first, as its automatic names and seeds count per process, and
-    equal models must give equal bytes.
-
     Args:
         model: the architecture, a key of RECORDS.
         hyperparameters: the architecture's record.
@@ -71,16 +71,57 @@ def build(model: str, hyperparameters: Hyperparameters, dataset: Dataset, seed: 
         seed: seed for the initial weights.
 
     Raises:
-        TrainingError: there is not enough memory for the weights, or the builder raises an error.
-        UserError: there is no builder.
+        TrainingError: the hyperparameters do not fit the images, the builder raises an error, or
+            there is not enough memory for the weights.
+        UserError: there is no builder, or it returns a model that the pipeline cannot train, save
+            or load.
     """
+    try:
+        hyperparameters.require_fit(dataset)
+    except ValueError as error:
+        raise TrainingError(str(error)) from None
+    _reset(seed)
+    with keras.StatelessScope(initialize_variables=False):  # without memory for the weights
+        planned = _build(model, hyperparameters, dataset)
+        with _named(model):
+            expected = configuration(planned)
+            check_model(planned, expected)
+    _reset(seed)
+    built = _build(model, hyperparameters, dataset)
+    with _named(model):
+        if configuration(built) != expected:
+            raise UserError("its model is different each time that it is built from one seed")
+    return built
+
+
+def _reset(seed: int) -> None:
+    """Reset Keras's names and seeds, which count per process: equal models give equal bytes."""
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+
+
+def _build(model: str, hyperparameters: Hyperparameters, dataset: Dataset) -> keras.Model:
+    """Return the model that a builder returns, adapted to raw pixels."""
     keras.config.set_dtype_policy(POLICIES[hyperparameters.precision])
     try:
-        return call_builder(model, hyperparameters, dataset)
+        ordinary = call_builder(model, hyperparameters, dataset)
+        with _named(model):
+            return adapt(ordinary, dataset, model)
     finally:
         keras.config.set_dtype_policy(POLICIES["float32"])
+
+
+@contextlib.contextmanager
+def _named(model: str) -> Iterator[None]:
+    """Name the architecture in errors about the model that its builder returned."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{model} cannot be built: {error}") from None
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:  # of Keras
+        raise TrainingError(f"{model} cannot be built: {first_line(error)}") from None
 
 
 def to_builtin_layers(model: keras.Model) -> keras.Model:
@@ -152,15 +193,15 @@ def build_cnn(h: CnnHyperparameters, dataset: Dataset) -> keras.Model:
 def flops(model: keras.Model) -> int:
     """Return the number of floating-point operations to classify one image.
 
-    Only dense and convolutional layers count: one multiplication and one addition per weight and
-    output position. The other layers' share is negligible.
+    Only kernels, of dense and convolutional layers, count: one multiplication and one addition per
+    weight and output position. The other layers' share is negligible.
     """
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, (layers.Dense, layers.Conv2D)):
-            positions = math.prod(layer.output.shape[1:-1])
-            total += 2 * positions * math.prod(layer.kernel.shape)
-    return total
+    return sum(
+        2 * math.prod(layer.output.shape[1:-1]) * math.prod(weight.shape)
+        for layer in model.layers
+        for weight in layer.weights
+        if weight.name.endswith("kernel")
+    )
 
 
 def _scaled_input(dataset: Dataset) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -168,7 +209,7 @@ def _scaled_input(dataset: Dataset) -> tuple[keras.KerasTensor, keras.KerasTenso
     return pixels, layers.Rescaling(1 / 255, name="scale")(pixels)
 
 
-def _dense(x: keras.KerasTensor, units: int, h: Hyperparameters, name: str) -> keras.KerasTensor:
+def _dense(x: keras.KerasTensor, units: int, h: HiddenLayers, name: str) -> keras.KerasTensor:
     dense = FusedDense(
         units,
         use_bias=not h.batch_norm,
@@ -190,7 +231,7 @@ def _pool_and_activate(
     return pooling(_activate(x, h, name))
 
 
-def _activate(x: keras.KerasTensor, h: Hyperparameters, name: str) -> keras.KerasTensor:
+def _activate(x: keras.KerasTensor, h: HiddenLayers, name: str) -> keras.KerasTensor:
     """Append batch norm, if any, and the activation."""
     if h.batch_norm:
         x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_norm")(x)
@@ -204,7 +245,7 @@ def _dropout(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
     return FusedDropout(rate, name=name)(x) if rate else x
 
 
-def _l2(h: Hyperparameters) -> keras.regularizers.Regularizer | None:
+def _l2(h: HiddenLayers) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L2(h.l2) if h.l2 else None
 
 

@@ -18,23 +18,39 @@ import keras
 import numpy as np
 
 from sidebyside.config.dataset import Dataset
-from sidebyside.core.errors import UserError
+from sidebyside.core.errors import UserError, first_line
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 MAX_BYTES = 4 << 30  # of a file; a model of this size needs more than 16 GB to be trained
 MAX_CONFIG_BYTES = 1 << 20  # the default CNN's configuration has 20 KB
-MAX_SHOWN = 300  # characters of a reason that another library gives
 MAX_LAYER_VALUES = 10_000_000  # outputs of a layer for one image
 
 # The layers that a model may consist of: they neither run code from a file nor read other files.
 LAYERS = {
     *("InputLayer", "Rescaling", "Reshape", "Flatten", "Permute"),
     *("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D"),
-    *("MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "GlobalAveragePooling2D"),
+    *(
+        "ZeroPadding2D",
+        "Cropping2D",
+        "MaxPooling2D",
+        "AveragePooling2D",
+        "GlobalMaxPooling2D",
+        "GlobalAveragePooling2D",
+    ),
     *("BatchNormalization", "LayerNormalization", "GroupNormalization"),
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax"),
-    *("Dropout", "SpatialDropout2D", "Add", "Multiply", "Concatenate", "Average", "Maximum"),
+    *(
+        "Dropout",
+        "SpatialDropout2D",
+        "Add",
+        "Subtract",
+        "Multiply",
+        "Concatenate",
+        "Average",
+        "Maximum",
+        "Minimum",
+    ),
 }
 # Everything else that the description of such layers names, by module.
 OTHERS = {
@@ -44,6 +60,7 @@ OTHERS = {
     "keras.initializers": {
         *("Zeros", "Ones", "Constant", "GlorotUniform", "GlorotNormal", "HeUniform", "HeNormal"),
         *("LecunUniform", "LecunNormal", "RandomUniform", "RandomNormal", "TruncatedNormal"),
+        *("Orthogonal", "VarianceScaling"),
     },
     None: {"__keras_tensor__"},  # a reference to a layer's output
 }
@@ -77,9 +94,7 @@ def load_model(path: Path, dataset: Dataset) -> keras.Model:
     except _OtherDataError as error:
         raise UserError(f"{path} is a model for other data: {error}") from None
     except Exception as error:
-        reason = [*str(error).split("\n"), repr(error)]
-        line = next(line for line in reason if line.strip()).strip()
-        raise UserError(f"{path} is not a valid Keras model: {_shortened(line)}") from None
+        raise UserError(f"{path} is not a valid Keras model: {first_line(error)}") from None
     return model
 
 
@@ -165,7 +180,7 @@ def _check_model(config: dict[str, Any], values: int, dataset: Dataset) -> None:
     Raises:
         Exception: Keras cannot build it, or it has other layers, input, output or sizes.
     """
-    _check_classes(config)
+    check_classes(config)
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(config)
@@ -182,19 +197,28 @@ def _check_model(config: dict[str, Any], values: int, dataset: Dataset) -> None:
                 raise _OtherDataError(f"its {kind} is {text}, expected {wanted}")
         if (parameters := model.count_params()) > values:
             raise ValueError(f"its layers have {parameters} weights, but the file has {values}")
-        for layer in model.layers:
-            shape = layer.output.shape[1:]
-            if None in shape or math.prod(shape) > MAX_LAYER_VALUES:
-                raise ValueError(
-                    f"layer {layer.name} has {shape} outputs per image, at most"
-                    f" {MAX_LAYER_VALUES:,} are allowed"
-                )
+        check_sizes(model)
     finally:
         # Keras would otherwise initialize the variables when the next model is built.
         keras.backend.clear_session(free_memory=False)
 
 
-def _check_classes(node: Any) -> None:
+def check_sizes(model: keras.Model) -> None:
+    """Check the sizes of the layers' outputs.
+
+    Raises:
+        ValueError: a layer has more than MAX_LAYER_VALUES outputs per image.
+    """
+    for layer in model.layers:
+        shape = layer.output.shape[1:]
+        if None in shape or math.prod(shape) > MAX_LAYER_VALUES:
+            raise ValueError(
+                f"layer {layer.name} has {shape} outputs per image, at most"
+                f" {MAX_LAYER_VALUES:,} are allowed"
+            )
+
+
+def check_classes(node: Any) -> None:
     """Check the classes that a configuration names.
 
     Raises:
@@ -205,19 +229,16 @@ def _check_classes(node: Any) -> None:
             module, name = node.get("module"), node["class_name"]
             allowed = LAYERS if module == "keras.layers" else OTHERS.get(module, set())
             if name not in allowed or node.get("registered_name") not in (None, name):
+                full = f"{module}.{name}" if module else name
                 raise ValueError(
-                    f"{module}.{name} is not among the LAYERS that models may have"
+                    f"{full} is not among the LAYERS that models may have"
                     " (sidebyside/models/loading.py)"
                 )
         for child in node.values():
-            _check_classes(child)
+            check_classes(child)
     elif isinstance(node, list):
         for child in node:
-            _check_classes(child)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+            check_classes(child)
 
 
 def _check_probabilities(model: keras.Model, dataset: Dataset) -> None:

@@ -57,8 +57,15 @@ class SearchTask:
 
     @cached_property
     def checked_space(self) -> SearchSpace:
-        """The space with its ranges as objects."""
-        return parse_search_space(self.model, self.space)
+        """The space with its ranges as objects.
+
+        Raises:
+            UserError: a value is impossible for the images of the data set.
+        """
+        try:
+            return parse_search_space(self.model, self.space, self.dataset)
+        except ValueError as error:
+            raise UserError(f"params.yaml: {error}") from None
 
     @property
     def names(self) -> list[str]:

@@ -36,12 +36,14 @@ def step_function(
         seed: seed for the random transforms.
         steps: steps in an epoch.
     """
-    logits_model = keras.Model(model.inputs, model.get_layer("logits").output)
+    logits_model = keras.Model(model.inputs, model.layers[-1].input)  # of the softmax
     classes = logits_model.output.shape[-1]
     images, labels = _without_copy(split.images), tf.constant(split.labels)
     image_seed = derive_seed(seed, "image changes")
     variables = model.trainable_variables
-    decayed = [variable for variable in variables if variable.name == "kernel" and h.weight_decay]
+    decayed = [
+        variable for variable in variables if h.weight_decay and variable.name.endswith("kernel")
+    ]
 
     @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
         input_signature=[  # traced once, however many steps a call has
@@ -70,7 +72,7 @@ def step_function(
             target = tf.one_hot(true, classes)
             smooth = target * (1 - h.label_smoothing) + h.label_smoothing / classes
             with tf.GradientTape() as tape:
-                logits = logits_model(pixels, training=True)
+                logits = tf.cast(logits_model(pixels, training=True), tf.float32)
                 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
                 objective = tf.add_n([loss, *logits_model.losses])
             gradients = tape.gradient(objective, variables)
@@ -98,7 +100,7 @@ def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:
 def seed_dropout(model: keras.Model, seed: int, step: int) -> None:
     """Set the counter of every dropout layer to its value at a step of an uninterrupted run."""
     for index, layer in enumerate(model.layers):
-        if isinstance(layer, keras.layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout) and layer.rate:
             layer.seed_generator.state.assign([derive_seed(seed, "dropout", index), step])
 
 

@@ -15,7 +15,8 @@ from sidebyside.config.hyperparameters import (
 )
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
-from tests.support.hyperparameters import CNN, COMMON, MLP
+from tests.support.datasets import dataset
+from tests.support.hyperparameters import CNN, MLP
 
 VALID = {"mlp": MLP, "cnn": CNN}
 
@@ -30,8 +31,10 @@ def test_a_record_is_read_back_from_its_json_file(tmp_path: Path, model: str) ->
 
 
 @pytest.mark.parametrize("model", RECORDS)
-def test_every_hyperparameter_is_required(model: str) -> None:
-    for name in RECORDS[model].model_fields:
+def test_hyperparameters_of_training_have_defaults_and_others_are_required(model: str) -> None:
+    own = RECORDS[model].model_fields.keys() - Hyperparameters.model_fields.keys()
+    assert parse_hyperparameters(model, {name: VALID[model][name] for name in own}, "x")
+    for name in own:
         values = {key: value for key, value in VALID[model].items() if key != name}
         with pytest.raises(UserError, match=f"^x: {name}: is missing$"):
             parse_hyperparameters(model, values, "x")
@@ -77,9 +80,9 @@ def test_every_hyperparameter_is_required(model: str) -> None:
         ("mlp", {"label_smoothing": -0.1}, "label_smoothing: .* or equal to 0, not -0.1"),
         ("mlp", {"label_smoothing": 1.0}, "label_smoothing: .* less than 1, not 1.0"),
         ("mlp", {"shift": -1}, "shift: .* or equal to 0, not -1"),
-        ("mlp", {"shift": 15}, "shift: .* or equal to 14, not 15"),
+        ("mlp", {"shift": 65}, "shift: .* or equal to 64, not 65"),
         ("mlp", {"cutout": -1}, "cutout: .* or equal to 0, not -1"),
-        ("mlp", {"cutout": 29}, "cutout: .* or equal to 28, not 29"),
+        ("mlp", {"cutout": 129}, "cutout: .* or equal to 128, not 129"),
         ("mlp", {"weight_averaging": -0.1}, "weight_averaging: .* or equal to 0, not -0.1"),
         ("mlp", {"weight_averaging": 1.0}, "weight_averaging: .* less than 1, not 1.0"),
         ("mlp", {"hidden_units": [8193]}, "hidden_units.0: .* or equal to 8192, not 8193"),
@@ -145,8 +148,31 @@ def test_a_cnn_needs_as_many_convolutions_as_filters(convolutions: list[int]) ->
     ],
 )
 def test_a_cnn_that_reduces_the_image_to_nothing_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"28"):
-        parse_hyperparameters("cnn", CNN | {"padding": "valid"} | change, "x")
+    record = parse_hyperparameters("cnn", CNN | {"padding": "valid"} | change, "x")
+    with pytest.raises(ValueError, match=r"^filters: block . reduces the 28×40 pixels to none"):
+        record.require_fit(dataset(28, 40))
+    record.require_fit(dataset(128, 128, 3))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"shift": 5}, "shift: at most 4 for 8×48 pixels, not 5"),
+        ({"cutout": 9}, "cutout: at most 8 for 8×48 pixels, not 9"),
+        ({"flip": True}, "flip: must be false, as the data set has `mirror: false`"),
+    ],
+)
+@pytest.mark.parametrize("model", RECORDS)
+def test_a_value_that_is_impossible_for_the_images_is_refused(
+    tmp_path: Path, model: str, change: dict[str, Any], expected: str
+) -> None:
+    letters = dataset(8, 48).model_copy(update={"mirror": False})
+    possible = VALID[model] | {"flip": False, "shift": 4, "cutout": 8}
+    write_json(tmp_path / "possible.json", possible)
+    read_hyperparameters(model, tmp_path / "possible.json", letters)
+    write_json(tmp_path / "h.json", possible | change)
+    with pytest.raises(UserError, match=rf"/h\.json: {expected}$"):
+        read_hyperparameters(model, tmp_path / "h.json", letters)
 
 
 def test_an_unknown_model_is_refused_with_the_known_models() -> None:
@@ -191,7 +217,7 @@ def test_an_architecture_is_added_by_an_entry_in_records(monkeypatch: pytest.Mon
         pass
 
     monkeypatch.setitem(hyperparameters.RECORDS, "linear", Linear)
-    assert isinstance(parse_hyperparameters("linear", COMMON, "x"), Linear)
+    assert parse_hyperparameters("linear", {"shift": 1}, "x") == Linear(shift=1)
 
 
 @pytest.mark.parametrize(

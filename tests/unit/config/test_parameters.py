@@ -161,7 +161,7 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("tune.search.patience", 0, "greater than or equal to 1"),
         ("tune.search.images", -1, "greater than or equal to 0"),
         ("tune.models.mlp.dropout", 0.95, "less than or equal to 0.9"),
-        ("tune.models.cnn.shift", 15, "less than or equal to 14"),
+        ("tune.models.cnn.shift", 65, "less than or equal to 64"),
         ("train.seeds", [], "at least 1 item"),
         ("train.models", [], "at least 1 item"),
         ("train.data", [], "at least 1 item"),

@@ -9,7 +9,9 @@ from sidebyside.config.search_space import (
     ListRange,
     parse_search_space,
     searched_hyperparameters,
+    without_flips,
 )
+from tests.support.datasets import dataset
 from tests.support.hyperparameters import CNN, MLP
 
 
@@ -132,8 +134,28 @@ def test_all_combinations_of_a_small_space_are_checked() -> None:
         "kernel_size": {"choice": [5, 7]},
         "convolutions": {"choice": [[1, 1], [3, 1]]},
     }
-    assert "block 2 reduces the 28×28 pixels to none" in refusal("cnn", space)
-    parse_search_space("cnn", space | {"kernel_size": 5})
+    parse_search_space("cnn", space)  # the images are not known
+    parse_search_space("cnn", space, dataset(32, 32))
+    with pytest.raises(
+        ValueError, match=r"^tune\.models\.cnn\.filters: block 2 reduces the 28×28 "
+    ):
+        parse_search_space("cnn", space, dataset())
+    parse_search_space("cnn", space | {"kernel_size": 5}, dataset())
+
+
+def test_boundary_values_are_checked_against_the_images() -> None:
+    space = MLP | {"shift": {"int": {"min": 0, "max": 5}}}
+    parse_search_space("mlp", space, dataset(10, 10))
+    with pytest.raises(ValueError, match=r"^tune\.models\.mlp\.shift: at most 4 for 9×10 pixels"):
+        parse_search_space("mlp", space, dataset(9, 10))
+
+
+@pytest.mark.parametrize("flip", [True, {"choice": [True, False]}])
+def test_flips_are_off_if_a_mirror_image_may_belong_to_another_class(flip: Any) -> None:
+    space, letters = MLP | {"flip": flip}, dataset().model_copy(update={"mirror": False})
+    assert without_flips(space, dataset()) == space
+    assert without_flips(space, letters) == MLP | {"flip": False}
+    assert without_flips({"units": 3}, letters) == {"units": 3}  # off by default
 
 
 def test_all_values_of_a_large_space_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
