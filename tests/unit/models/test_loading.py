@@ -217,7 +217,7 @@ def module_of_another_type(config: Config) -> None:
     [
         (lambda_layer, "keras.layers.Lambda"),
         (another_module, "os.system"),
-        (registered_class, "None.Flatten"),
+        (registered_class, "Flatten"),
         (disguised_class, "keras.layers.Flatten"),
         (file_reader, "keras.layers.StringLookup"),
         (function, "os.function"),
