@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
     set_parameters(tmp_path, {"train.models": ["mlp"], "train.data": ["original"]})
     made_from: dict[str, dict[str, str]] = {"data_sha256": {}, "settings": {}}
     write_json(tmp_path / "reports/train/mlp-original-1/model.json", made_from)
-    scores = {"test": {"accuracy": 0.9}}
+    scores = {split: {"accuracy": 0.9} for split in ("val", "test")}
     write_json(tmp_path / "reports/evaluate/metrics.json", {"mlp-original": scores})
     write_json(
         tmp_path / "reports/reference/metrics.json",
