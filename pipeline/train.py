@@ -59,7 +59,13 @@ def main() -> None:
     key = resume.work_key(
         paths.root,
         "train",
-        {"name": name, "threads": parameters.threads, "settings": settings, **digests},
+        {
+            "name": name,
+            "threads": parameters.threads,
+            "settings": settings,
+            "classes": dataset.classes,
+            **digests,
+        },
     )
 
     configure(parameters.threads)

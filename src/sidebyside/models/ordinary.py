@@ -2,7 +2,7 @@
 
 A builder returns a functional or Sequential model from images, float32 [height, width, channels]
 scaled to 0–1, to logits or probabilities. `adapt` gives it an input of raw pixels and splits its
-end into `logits` and their softmax; layers and initial weights stay the same. The layers of nested
+end into logits and their softmax; layers and initial weights stay the same. The layers of nested
 models become layers of one flat model, in which later steps find all of them.
 """
 
@@ -19,7 +19,7 @@ SMALLEST_SCALE = 1 / 100  # a Rescaling layer with a smaller one expects images 
 
 
 def adapt(model: Any, dataset: Dataset, name: str) -> keras.Model:
-    """Return a model from raw pixels, uint8, that ends in the layer `logits` and the softmax.
+    """Return a model from raw pixels, uint8, whose last layer is the softmax of its logits.
 
     A model of raw pixels is returned unchanged, as it must end in this way already.
 
