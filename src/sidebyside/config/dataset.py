@@ -105,6 +105,3 @@ def read_dataset(path: Path) -> Dataset:
         return Dataset.model_validate(read_json(path))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}: run `dvc repro`") from None
-
-
-IMAGE_SIZE = 28  # pixels, height and width
