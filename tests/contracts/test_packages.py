@@ -64,6 +64,20 @@ def test_a_module_has_at_most_350_lines(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAXIMUM_LINES
 
 
+@pytest.mark.parametrize("package", ["evaluation", "reporting"])
+def test_scores_tables_and_plots_know_no_data_set(package: str) -> None:
+    for path in (LIBRARY / package).glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {
+            (node.module, alias.name)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+            if node.module.startswith("sidebyside.config.dataset") or alias.name == "dataset"
+        }
+        assert imported <= {("sidebyside.config.dataset", "Dataset")}, path  # the type
+
+
 def test_no_module_imports_a_stage() -> None:
     scripts = {"pipeline", *(path.stem for path in STAGES)}
     for path in [*MODULES, *STUDY.glob("*.py"), *STAGES, *STUDY_STAGES]:
