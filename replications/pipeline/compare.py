@@ -10,7 +10,6 @@ Writes: report.html, report.md, figures/, summary.json
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
 from sidebyside.config.result_files import AugmentationSummary, read_class_counts, read_record
@@ -26,7 +25,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.workflow import command, stage
 from study.comparison import figures, findings, page
 from study.comparison.results import completed, read_digests, read_model, read_search
-from study.plan import CLASS_NAMES, read_plan, stage_names
+from study.plan import CLASS_NAMES, read_plan, read_studied_dataset, stage_names
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def main() -> None:
         name: read_search(folder / "results/searches" / name, part.model, part.search.objective)
         for name, part in plan.searches.items()
     }
-    test = read_split(paths.split("test"), read_dataset(paths.dataset))
+    test = read_split(paths.split("test"), read_studied_dataset(paths.dataset))
     report = paths.report("preprocess")
     augmented = read_record(paths.report("augment") / "summary.json", AugmentationSummary)
     content = page.Content(

@@ -7,7 +7,6 @@ Writes: results/searches/<name>/, and .state/winner-<name>/ for the training of 
 import sys
 from pathlib import Path
 
-from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
@@ -15,7 +14,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, resume, stage
 from study import checkpoint_reuse
-from study.plan import Training, read_plan
+from study.plan import Training, read_plan, read_studied_dataset
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     if name not in plan.searches:
         raise UserError(f"no search {name!r}: choose from {', '.join(plan.searches)}")
     part = plan.searches[name]
-    dataset = read_dataset(paths.dataset)
+    dataset = read_studied_dataset(paths.dataset)
     train, val = (read_split(paths.split(split), dataset) for split in ("train", "val"))
 
     configure(plan.threads)

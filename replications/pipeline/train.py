@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidebyside.config.dataset import Dataset, read_dataset
+from sidebyside.config.dataset import Dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
 from sidebyside.core.stopwatch import Stopwatch
@@ -20,7 +20,7 @@ from sidebyside.data.statistics import class_counts
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, resume, stage
 from study import checkpoint_reuse
-from study.plan import Plan, Winner, read_plan
+from study.plan import Plan, Winner, read_plan, read_studied_dataset
 
 if TYPE_CHECKING:
     from sidebyside.tracking.origin import Origin
@@ -37,7 +37,7 @@ def main() -> None:
     hyperparameters = plan.record(name, folder / "results/searches")
     part = plan.trained[name]
 
-    dataset = read_dataset(paths.dataset)
+    dataset = read_studied_dataset(paths.dataset)
     splits = {
         "train": read_split(paths.training_data(part.data), dataset),
         "val": read_split(paths.split("val"), dataset),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.dataset_description import builtin
 from sidebyside.config.hyperparameters import (
     RECORDS,
@@ -19,7 +20,8 @@ from sidebyside.config.validation import StrictModel, explain
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_yaml
 
-CLASS_NAMES = builtin("fashion-mnist").class_names  # which all systems of the study classify
+STUDIED = builtin("fashion-mnist")  # the data set on which all systems were published
+CLASS_NAMES = STUDIED.class_names
 # Scores of the kept epoch on each split. `fit` is measured during training, with dropout on, as
 # Keras prints it.
 SCORES = (
@@ -273,3 +275,18 @@ def stage_names(plan: Plan) -> list[str]:
 def predecessors(plan: Plan) -> dict[str, list[str]]:
     """Return stage → stages whose results it reads: a winner reads those of its search."""
     return {f"winner@{name}": [f"search@{part.search}"] for name, part in plan.winners.items()}
+
+
+def read_studied_dataset(path: Path) -> Dataset:
+    """Return the content of dataset.json, if it is of the data set that the systems classify.
+
+    Raises:
+        UserError: it is of another data set, or is missing or damaged.
+    """
+    dataset = read_dataset(path)
+    if dataset.name != STUDIED.name:
+        raise UserError(
+            f"the published systems classify {STUDIED.title}, but data/processed contains"
+            f" {dataset.title}: set `dataset: {STUDIED.name}` in params.yaml and run `dvc repro`"
+        )
+    return dataset

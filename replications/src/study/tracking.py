@@ -10,11 +10,10 @@ from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import TrackedSearch
 from sidebyside.tracking.views import MODEL_SCORES, Experiment
-from study.plan import SystemModel
+from study.plan import STUDIED, SystemModel
 
-DATASET = "fashion-mnist"  # on which the systems were published
 REPLICATIONS = Experiment(
-    name=f"{DATASET}-replications",
+    name=f"{STUDIED.name}-replications",
     description="Replications of published systems: one run per model and seed, and one per search,"
     " with a child run per trial. A name begins with the number of its system."
     " [Scores side by side]({view}), [curves]({charts}).",
@@ -33,7 +32,7 @@ def tracked_search(name: str, model: str, origin: Origin, record: Record) -> Tra
         origin: origin of the search.
         record: the search's record.
     """
-    return TrackedSearch(REPLICATIONS, DATASET, f"{name}-search", model, origin, record)
+    return TrackedSearch(REPLICATIONS, STUDIED.name, f"{name}-search", model, origin, record)
 
 
 def open_model_run(
@@ -59,7 +58,7 @@ def open_model_run(
             "model": part.model,
             "data": part.data,
             "seed": seed,
-            **origin_tags(origin, DATASET, record["data_sha256"]),
+            **origin_tags(origin, STUDIED.name, record["data_sha256"]),
             "mlflow.source.name": "train.py",  # the script of the winner stages too
         },
         description=f"System {part.system}: {part.title}",

@@ -12,9 +12,9 @@ from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.models.tensorflow_setup import configure
-from study.plan import Plan, predecessors, read_plan
+from study.plan import Plan, predecessors, read_plan, read_studied_dataset
 from tests.support import replicating
-from tests.support.datasets import dataset
+from tests.support.datasets import FASHION_MNIST, dataset
 
 configure(threads=2)
 
@@ -219,3 +219,12 @@ def test_the_page_shows_the_choices_of_the_plan() -> None:
     choices = [choice for system in PLAN.systems.values() for choice in system.choices]
     stale = [choice for choice in choices if choice not in page]
     assert not stale, "run `dvc repro --single-item compare` in replications"
+
+
+def test_another_data_set_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.json"
+    path.write_text(FASHION_MNIST.model_dump_json())
+    assert read_studied_dataset(path) == FASHION_MNIST
+    path.write_text(dataset(name="mnist", title="MNIST").model_dump_json())
+    with pytest.raises(UserError, match=r"^the published systems classify Fashion-MNIST, .* MNIST"):
+        read_studied_dataset(path)
