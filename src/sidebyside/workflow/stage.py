@@ -59,7 +59,8 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         ensure_provenance(root, name)
         unfinished.unlink(missing_ok=True)
 
-    command.run(watched, output_is_log=True)
+    helps = {"-h", "--help"} & {*arguments}
+    command.run(main if helps else watched, output_is_log=True)
 
 
 def ensure_provenance(root: Path, stage: str) -> None:

@@ -22,7 +22,8 @@ BuilderOf = Callable[[str], Path]
 def builder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuilderOf]:
     """Return a function that writes the module of architecture `own`: its code → its file."""
     file = tmp_path / "own_model.py"
-    monkeypatch.setattr(sidebyside.models, "__path__", [*sidebyside.models.__path__, str(tmp_path)])
+    path = [*vars(sidebyside.models)["__path__"], str(tmp_path)]
+    monkeypatch.setattr(sidebyside.models, "__path__", path)
     monkeypatch.setattr(builders, "MODELS", tmp_path)
     monkeypatch.setattr(builders, "CHECKOUT", tmp_path)
     own = type("OwnHyperparameters", (Hyperparameters,), {"builder": "own_model:build"})
@@ -33,7 +34,7 @@ def builder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Buil
         return file
 
     yield write
-    sys.modules.pop("sidebyside.models.own_model", None)
+    sys.modules.pop(f"{builders.__package__}.own_model", None)
     vars(sidebyside.models).pop("own_model", None)
 
 
