@@ -22,7 +22,7 @@ BuilderOf = Callable[[str], Path]
 def builder_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuilderOf]:
     """Return a function that writes the module of architecture `own`: its code → its file."""
     file = tmp_path / "own_model.py"
-    path = [*vars(sidebyside.models)["__path__"], str(tmp_path)]
+    path = [*sidebyside.models.__path__, str(tmp_path)]
     monkeypatch.setattr(sidebyside.models, "__path__", path)
     monkeypatch.setattr(builders, "MODELS", tmp_path)
     monkeypatch.setattr(builders, "CHECKOUT", tmp_path)

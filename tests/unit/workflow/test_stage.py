@@ -228,6 +228,8 @@ def test_a_stage_does_not_start_with_a_changed_input(checkout: Path) -> None:
         " create it again\n"
     )
     assert not (checkout / "result").exists()
+    asked = run(checkout, "--help")  # `main` prints it; the one of this test does its work
+    assert (asked.returncode, asked.stderr) == (0, "")
 
 
 def test_the_provenance_of_a_stage_without_a_matrix_is_written_once(checkout: Path) -> None:
