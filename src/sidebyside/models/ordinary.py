@@ -113,17 +113,20 @@ class _Flat:
         self._made: dict[int, tuple[keras.KerasTensor, keras.Layer, keras.KerasTensor]] = {}
         self._used: dict[int, int] = {}  # layer → number of calls
 
-    def apply(self, operation: Any, *inputs: Any, **options: Any) -> keras.KerasTensor:
-        """Return the output of a layer or model; the layers of a model are applied one by one."""
+    def apply(self, operation: Any, x: Any, *others: Any, **_: Any) -> keras.KerasTensor:
+        """Return the output of a layer or model; the layers of a model are applied one by one.
+
+        Keras adds the options `training` and `mask` itself.
+        """
         if isinstance(operation, Functional):
             # The method behind keras.models.clone_model, which cannot go into nested models.
-            return operation._run_through_graph(inputs, call_fn=self.apply)
-        x = _input(operation, inputs, options)
+            return operation._run_through_graph(x, call_fn=self.apply)
+        _check(operation)
         if isinstance(operation, keras.Sequential):
             for layer in operation.layers:
                 x = self.apply(layer, x)
             return x
-        output = self._unused(operation)(x)
+        output = self._unused(operation)(x, *others)
         self._made[id(output)] = (output, operation, x)
         return output
 
@@ -146,22 +149,15 @@ class _Flat:
         return type(layer).from_config({**layer.get_config(), "name": f"{layer.name}_{calls}"})
 
 
-def _input(layer: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Return the only argument of a call in a model."""
+def _check(layer: Any) -> None:
     if not isinstance(layer, keras.Layer):
         raise UserError(
             f"the operation {layer.name} is not a layer: use one of keras.layers, such as Add"
-        )
-    x, *others = inputs
-    if others or any(value is not None for value in options.values()):
-        raise UserError(
-            f"the layer {layer.name} is called with more arguments than its inputs: remove them"
         )
     if isinstance(layer, keras.layers.Rescaling) and layer.scale < SMALLEST_SCALE:
         raise UserError(
             f"the layer {layer.name} scales images that are scaled to 0–1 already: remove it"
         )
-    return x
 
 
 def _text(shape: tuple[int | None, ...]) -> str:
