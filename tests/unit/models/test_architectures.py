@@ -121,6 +121,20 @@ def test_flops_are_two_per_weight_and_position() -> None:
 
 
 @pytest.mark.parametrize("model", TINY)
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((8, 8, 1), 2), ((32, 48, 3), 200), ((128, 128, 3), 2)]
+)
+def test_a_model_is_built_for_the_shape_and_classes_of_the_data_set(
+    model: str, shape: tuple[int, int, int], classes: int
+) -> None:
+    data = dataset(*shape, tuple(f"class {label}" for label in range(classes)))
+    network = architectures.build(model, parse_hyperparameters(model, TINY[model], "test"), data, 1)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, *data.shape), dtype=np.uint8)
+    assert np.asarray(network(pixels)).shape == (2, classes)
+    assert ("channel" in names(network)) == (model == "cnn" and data.channels == 1)
+
+
+@pytest.mark.parametrize("model", TINY)
 def test_a_model_maps_raw_pixels_to_probabilities(model: str) -> None:
     probabilities = np.asarray(built(model)(images()))
     assert probabilities.shape == (5, 10)

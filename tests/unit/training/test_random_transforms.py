@@ -82,3 +82,20 @@ def test_a_shift_does_not_depend_on_the_other_transforms() -> None:
         transformed(transformed(IMAGES, (3, 4), flip=True), (3, 4), shift=2),
         transformed(IMAGES, (3, 4), flip=True, shift=2),
     )
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 48, 3), (16, 9, 3)])
+def test_images_of_any_shape_are_transformed_alike_in_all_channels(shape: tuple[int, ...]) -> None:
+    height, width = shape[:2]
+    grey = np.random.default_rng(2).integers(1, 256, (60, height, width), dtype=np.uint8)
+    images = np.stack([grey] * 3, axis=-1) if len(shape) == 3 else grey
+    results = transformed(images, flip=True, shift=1, cutout=4)
+    assert results.shape == images.shape
+    assert results.dtype == np.uint8
+    assert not np.array_equal(results, images)
+    if len(shape) == 3:
+        assert np.array_equal(results[..., 0], results[..., 2])
+        assert np.array_equal(results[..., 1], transformed(grey, flip=True, shift=1, cutout=4))
+    rows, columns = (transformed(grey, cutout=4) == 0).nonzero()[1:]
+    assert {*rows} == {*range(height)}  # a square may lie anywhere, at the edges too
+    assert {*columns} == {*range(width)}
