@@ -146,7 +146,7 @@ def main() -> None:
 def seed(text: str) -> int:
     """Return a seed given on the command line, in the range that params.yaml allows."""
     try:
-        return TypeAdapter(Seed).validate_python(int(text))
+        return TypeAdapter(Seed).validate_json(text)  # `int` accepts the digits of other scripts
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 2³¹-1") from None
 

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sidebyside.config.dataset_description import FOLDER as FOLDER_OF_OWN_DATA
 from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
@@ -181,7 +182,8 @@ def source(root: Path) -> Source:
     if commit is None:
         return Source("unknown", dirty=False)
     top = git.project(root)
-    excluded = [f":(exclude){name}" for name in results(top)]
+    # DVC records the user's own data; if data/ is a link, git misses the page in its folder.
+    excluded = [f":(exclude){name}" for name in (*results(top), FOLDER_OF_OWN_DATA)]
     status = ("status", "--porcelain", "--untracked-files=no", "--", ".")
     dirty = bool(git.ask(top, *status, *excluded))
     return Source(commit, dirty, os.environ.get("DVC_EXP_NAME"))

@@ -199,7 +199,7 @@ def test_several_seeds_are_summarized() -> None:
 def test_a_single_model_is_reported_without_comparisons(content: Content) -> None:
     alone = replace(content, results=content.results[:1], comparisons=[])
     _, markdown = report.render(alone)
-    assert "The original MLP is the best model" in plain(markdown)
+    assert "The original MLP is the only model" in plain(markdown)
     assert "## Comparisons" not in markdown
 
 
