@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "comparisons": results.comparisons,
     "experiments": results.experiments,
     "mnist": results.mnist,
+    "near-duplicates": results.near_duplicates,
     "models": results.models,
     "seeds": results.seeds,
     "durations": results.durations,

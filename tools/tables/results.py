@@ -131,6 +131,19 @@ def mnist(paths: Paths) -> str:
     return f"{table(['model', *SCORES], scores)}\n\n{table(trials, chosen)}"
 
 
+def near_duplicates(paths: Paths) -> str:
+    """Return each model's accuracy with and without near duplicates, on both recorded data sets."""
+    rows = []
+    for title, folder in (("Fashion-MNIST", "evaluate"), ("MNIST", "mnist")):
+        file = paths.report(folder) / "metrics.json"
+        for name, scores in (read_json(file) if file.exists() else {}).items():
+            every, without = scores["test"]["accuracy"], scores["test_deduplicated"]
+            cells = [f"{every:.4f}", f"{without['accuracy']:.4f}", f"{without['images']:,}"]
+            rows.append([title, label(name), *cells])
+    header = ["data set", "model", "all images", "without near duplicates", "number of these"]
+    return table(header, rows, text_columns=2)
+
+
 def models(paths: Paths) -> str:
     """Return one row per trained model: size, best epoch, time per epoch, digest."""
     rows = []

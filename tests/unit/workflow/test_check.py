@@ -365,14 +365,17 @@ def test_a_write_protected_file_is_found_before_a_stage_runs(project: Path) -> N
     assert find_faults(project) == []
 
 
+DATASET = "dataset: digits\n"  # the first key
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "params.yaml: Input should be a valid dictionary"),
         ("- 1", "params.yaml: Input should be a valid dictionary"),
         ("train: {models: mlp}", "params.yaml: dataset: is missing"),
-        ("dataset: digits\nseed: 1e999", "params.yaml: seed: Input should be a valid integer, not inf"),
-        ("dataset: digits\nseed: ١٢", "params.yaml: seed: Input should be a valid integer, not '١٢'"),
+        (f"{DATASET}seed: 1e999", "params.yaml: seed: Input should be a valid integer, not inf"),
+        (f"{DATASET}seed: ١٢", "params.yaml: seed: Input should be a valid integer, not '١٢'"),
         ("a: &a [1]\nseed: &b [*a, *b]", "params.yaml is not valid YAML: a value contains itself"),
         ("seed:\t1", "params.yaml is not valid YAML: found character"),
         ("seed: 1\nseed: 2", 'params.yaml is not valid YAML: found duplicate key "seed"'),
