@@ -12,6 +12,7 @@ from sidebyside.reproducibility.scores import Metrics, read_scores
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import LOCK, committed_outputs, recorded_outputs
 
+DATA = "data/raw"  # if it differs, so does everything that is computed from it
 SHOWN = 10  # maximum number of different outputs that are listed
 
 
@@ -69,6 +70,11 @@ def comparison(recorded: Mapping[str, str] | None, now: Mapping[str, str]) -> st
     """
     if recorded is None:
         return f"No recorded outputs to compare with: {LOCK} is not committed to git."
+    if DATA in recorded and DATA in now and recorded[DATA] != now[DATA]:
+        return (
+            "The recorded outputs are those of other data. To record these instead, commit"
+            f" params.yaml, {LOCK} and reports/."
+        )
     outputs = dict.fromkeys([*recorded, *now])
     different = [output for output in outputs if recorded.get(output) != now.get(output)]
     if not different:

@@ -73,6 +73,14 @@ def test_a_long_list_of_different_outputs_is_cut() -> None:
     assert lines[-1] == "  and 2 more: see `git diff dvc.lock`"
 
 
+def test_results_of_other_data_are_not_listed_one_by_one() -> None:
+    text = comparison({"data/raw": "1", "a": "1"}, {"data/raw": "2", "a": "2"})
+    assert text == (
+        "The recorded outputs are those of other data. To record these instead, commit"
+        " params.yaml, dvc.lock and reports/."
+    )
+
+
 def test_without_a_committed_lock_outputs_are_not_compared(root: Path) -> None:
     git(root, "rm", "--quiet", "--cached", "dvc.lock")
     git(root, "commit", "--quiet", "--message", "b")
