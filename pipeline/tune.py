@@ -40,10 +40,6 @@ def main() -> None:
         train = subsample(train, settings.images, generator(parameters.seed, "search images"))
 
     configure(threads)
-    from sidebyside.models.builders import find_builder
-
-    for name in parameters.train.models:  # before hours of searches for the models before it
-        find_builder(name)
     from sidebyside.tracking import search as tracking
     from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.trials import follow_trials
