@@ -1,5 +1,6 @@
 """Dropping a model from params.yaml, with real DVC."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ def test_a_fresh_clone_has_the_dependencies_of_a_checkout_that_dropped_a_model(
     own.run("git", "clone", "--quiet", str(own.root), str(clone.root))
     clone.run("dvc", "cache", "dir", "--local", str(own.root / ".dvc/cache"))
     clone.run("dvc", "checkout")
+    local = "data/local"  # the source of this project's data, which git does not have
+    shutil.copytree(own.root / local, clone.root / local, dirs_exist_ok=True)
     assert not (clone.root / "models/cnn-original-1.keras").exists()
     status = clone.run("dvc", "status").stdout
     assert "evaluate" not in status
