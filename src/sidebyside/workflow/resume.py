@@ -17,7 +17,7 @@ from typing import Any
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_json, write_json
 from sidebyside.execution.exclusive import BusyError, exclusive
-from sidebyside.workflow import provenance
+from sidebyside.workflow import edits, provenance
 from sidebyside.workflow.graph import code, recorded_outputs
 
 FOLDER = ".state"
@@ -46,7 +46,8 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
 def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Iterator[Path]:
     """Yield a folder that survives a kill and stays until DVC has recorded the outputs.
 
-    Folders of other keys under the same name are removed: their work can never be resumed.
+    Folders of other keys under the same name are removed: their work can never be resumed. The
+    caller has loaded all code and inputs that the key stands for.
 
     Args:
         root: folder of dvc.yaml.
@@ -55,8 +56,10 @@ def resumable(root: Path, name: str, key: str, outputs: Sequence[Path]) -> Itera
         outputs: files below the root that the work writes and dvc.yaml lists.
 
     Raises:
-        UserError: another process is doing the same work.
+        UserError: another process is doing the same work, or the stage's code or inputs changed
+            while they were loaded.
     """
+    edits.require_unchanged_since_start()
     parent = root / FOLDER / name
     with alone(root, name):
         for other in parent.iterdir():

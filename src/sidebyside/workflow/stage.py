@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from sidebyside.config.dataset_description import FOLDER
 from sidebyside.core.errors import UserError
-from sidebyside.workflow import command, copies, git, graph, integrity, provenance, resume
+from sidebyside.workflow import command, copies, edits, git, graph, integrity, provenance, resume
 
 
 def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn:
@@ -35,15 +35,19 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         if (root / FOLDER).is_dir():  # not in the pipeline of the replications
             copies.link_local_data(copies.original(root), root)
         provenance.loaded_source(root)
-        before = graph.dependencies(root, name, arguments)
         integrity.require_inputs(root, name, arguments)
-        read = integrity.input_digests(root, name, arguments)
         for line in integrity.restorable_outputs(root, item):
             print(f"note: {line}", flush=True)
+        # Right before `main`, which reads the parameters.
+        code = [root / file for file in graph.code(root, name)]
+        read = integrity.input_digests(root, name, arguments)
+        before = graph.dependencies(root, name, arguments)
+        edits.watch([root / graph.GRAPH, *code, *(root / file for file in read)])
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
-        # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item.
+        # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item
+        # and checks that the code was loaded in a single state.
         with contextlib.nullcontext() if arguments else resume.alone(root, name):
             main()
         after = graph.dependencies(root, name, arguments)
@@ -51,9 +55,11 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         # An input may be gone: `evaluate` deletes those of dropped models.
         present = integrity.input_digests(root, name, arguments)
         changed += [name for name in present if present[name] != read.get(name)]
+        if not arguments:  # it loads code until its end
+            changed += [os.path.relpath(file, root) for file in edits.changed_since_start(code)]
         if changed:
             raise UserError(
-                f"{', '.join(sorted(changed))} changed while the stage ran, so its result is not"
+                f"{', '.join(sorted({*changed}))} changed while the stage ran, so its result is not"
                 " recorded: run the same command again"
             )
         ensure_provenance(root, name)

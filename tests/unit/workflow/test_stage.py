@@ -134,6 +134,47 @@ def test_an_input_of_another_item_may_change(checkout: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    "name", ["", "src/sidebyside/models/architectures.py", "dvc.yaml", "data/x.npz"]
+)
+def test_a_stage_does_not_begin_with_files_of_two_states(checkout: Path, name: str) -> None:
+    script = checkout / "pipeline/tune.py"
+    text = script.read_text().replace("import stage", "import resume, stage")
+    work = "    with resume.resumable(root, 'tune-mlp', 'key', [root / 'result']):\n        Path("
+    script.write_text(text.replace("    Path(", work))
+    (checkout / "data").mkdir()
+    (checkout / "data/x.npz").touch()
+    # As after `git stash` and `git stash pop`:
+    done = run(checkout, *([f"{name}={(checkout / name).read_text()}"] if name else []))
+    message = f"tune: error: {name} changed while the stage started: run the same command again\n"
+    assert (done.returncode, done.stderr) == ((1, message) if name else (0, ""))
+    assert (checkout / "result").exists() == (not name)
+
+
+def test_code_that_was_changed_back_while_a_stage_without_a_matrix_ran_is_noticed(
+    checkout: Path,
+) -> None:
+    script = checkout / "pipeline/all.py"
+    name = "src/sidebyside/models/architectures.py"
+    script.write_text((checkout / "pipeline/tune.py").read_text())
+    graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
+    graph["stages"]["all"] |= {"deps": [name, "pipeline/all.py"]}
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    text = script.read_text()
+    changes = f"sys.argv[1:] = ['', '{name}=# otherwise', '{name}=# how']"
+    script.write_text(text.replace("def main():", f"def main():\n    {changes}"))
+    done = subprocess.run(
+        [sys.executable, "pipeline/all.py"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"all: error: {name} changed while the stage ran" in done.stderr
+
+
 def test_the_recorded_commit_is_that_of_the_start(checkout: Path) -> None:
     graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
     graph["stages"]["tune"] |= {"cmd": "python pipeline/tune.py", "outs": ["result"]}
