@@ -101,7 +101,7 @@ PROBES: Mapping[str, Probe] = {
     "PIP_* UV_* VIRTUAL_ENV CONDA_PREFIX": installed,
     "KERASTUNER_*": searched,
     "MLFLOW_* _MLFLOW_*": logged,
-    "PYTHON* MPL* MATPLOTLIBRC LC_ALL": drawn,
+    "PYTHON* MPL* MATPLOTLIBRC FREETYPE_PROPERTIES LC_ALL": drawn,
     "OPENBLAS_* GOTO_* MKL_* NPY_* OMP_* GLIBC_TUNABLES": scored,
     "*": trained,  # TensorFlow, Keras and the libraries below them
 }

@@ -51,6 +51,8 @@ LISTED = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA",
     "MPLBACKEND": "no_such_backend",
+    "FREETYPE_PROPERTIES": "truetype:interpreter-version=35",
+    "HDF5_DRIVER": "no_such_driver",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
     "MLFLOW_RUN_ID": "0123456789abcdef0123456789abcdef",

@@ -53,6 +53,7 @@ TABLE = (
         CLEARED,
         "gives new repositories hooks or another hash",
     ),
+    Entry("CDPATH", CLEARED, "leads `cd` in a recipe of make to another folder"),
     # DVC sets these for its stages.
     Entry("DVC_ROOT DVC_STAGE DVC_EXP_*", CHECKOUT, "names the running stage and its project"),
     Entry("MAKEFLAGS", CHECKOUT, "passes the options of make to a make in another checkout"),
@@ -118,6 +119,9 @@ TABLE = (
     # matplotlib fails where that backend is not installed.
     Entry("MPLBACKEND", PINNED, "draws with another library", "agg"),
     Entry("MATPLOTLIBRC", CLEARED, "sets another style for figures", early=True),
+    Entry("FREETYPE_PROPERTIES", CLEARED, "draws the letters in figures differently", early=True),
+    Entry("HDF5_USE_FILE_LOCKING HDF5_DEBUG", KEPT, "changes no result"),
+    Entry("HDF5_*", CLEARED, "stores weights through a driver that h5py may lack"),
     # MLflow's client.
     Entry("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", PINNED, "runs code in a model", "false"),
     Entry(

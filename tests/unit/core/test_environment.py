@@ -73,6 +73,7 @@ def test_a_variable_that_is_not_listed_is_left_alone() -> None:
             *("KERAS_MAX_EPOCHS", "MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_RUN_ID", "PIP_TARGET"),
             *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "PYTHONUTF8", "PYTHONOPTIMIZE"),
             *("PYTHONINSPECT", "PYTHONWARNINGS", "GIT_INDEX_FILE", "UV_PYTHON"),
+            *("FREETYPE_PROPERTIES", "HDF5_DRIVER", "CDPATH"),
         )),
         *((name, PINNED) for name in ("KERAS_BACKEND", "KERAS_HOME", "PIP_USER", "MPLBACKEND")),
         *((name, KEPT) for name in (
@@ -80,6 +81,7 @@ def test_a_variable_that_is_not_listed_is_left_alone() -> None:
             *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT"),
             *("PIP_CONFIG_FILE", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_CACHE_DIR"),
             *("UV_HTTP_TIMEOUT", "UV_OFFLINE", "PYTHONHASHSEED", "OMP_NUM_THREADS"),
+            "HDF5_USE_FILE_LOCKING",
         )),
         ("ONEDNN_MAX_CPU_ISA", FINGERPRINT),
         ("DVC_ROOT", CHECKOUT),
