@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import sidebyside
-from tests.support.source_code import PROJECT, deciding_code
+from sidebyside.config.dataset import Dataset
+from tests.support.source_code import LIBRARY, PROJECT, closure, deciding_code
 from tests.support.source_code import STAGES as SCRIPTS
 
 REPLICATIONS = PROJECT / "replications"
@@ -58,6 +59,40 @@ def test_a_replication_depends_on_the_code_that_decides_its_bytes(stage: str) ->
     missing, unused = sorted(needed - set(listed)), sorted(set(listed) - needed)
     assert not (missing or unused), f"replications, {stage}: add {missing}, remove {unused}"
     assert len(listed) == len(set(listed))
+
+
+# Fields of dataset.json that a stage reads through a property of its record.
+BEHIND = {"shape": {"height", "width", "channels"}, "classes": {"class_names"}}
+DATASET = "data/processed/dataset.json"
+CHECKS_OF_RESULTS = LIBRARY / "config/result_files.py"
+
+
+def fields_read(stage: str) -> set[str]:
+    """Return the fields of dataset.json that a stage's code reads, from variables named `dataset`.
+
+    Left out are the title, which is in messages only, and the checks of results, which evaluate
+    calls.
+    """
+    script = PROJECT / f"pipeline/{stage}.py"
+    modules = closure(script, ("", *sidebyside.DECIDES_BYTES)) - {CHECKS_OF_RESULTS}
+    names = {
+        node.attr
+        for file in (script, *modules)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("dataset")
+    }
+    fields = set[str]().union(*(BEHIND.get(name, {name}) for name in names))
+    return (fields & set(Dataset.model_fields)) - {"title"}
+
+
+@pytest.mark.parametrize("stage", ["augment", "tune", "train"])
+def test_a_stage_depends_on_the_parts_of_the_description_that_it_reads(stage: str) -> None:
+    (listed,) = [one[DATASET] for one in STAGES[stage]["params"] if isinstance(one, dict)]
+    # The results of a renamed data set are logged to another experiment.
+    logged = {"name"} if stage in ("tune", "train") else set()
+    assert set(listed) == fields_read(stage) | logged
+    assert listed == sorted(listed)
+    assert DATASET not in STAGES[stage]["deps"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,6 +1,7 @@
 """Tables of the library's packages and modules, and of the stages."""
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,7 +34,7 @@ def stages(paths: Paths) -> str:
         [
             f"[{name}](../pipeline/{name}.py)",
             stage["desc"],
-            _code(_data(stage["deps"])),
+            _code(_data(stage)),
             ", ".join(PurePosixPath(path).name for path in stage["deps"] if LIBRARY in path),
         ]
         for name, stage in content.items()
@@ -52,8 +53,11 @@ def packages(paths: Paths) -> str:
     return table(["package", "affects outputs", "content"], rows, text_columns=3)
 
 
-def _data(dependencies: list[Any]) -> list[str]:
-    return [path for path in dependencies if not path.startswith(("pipeline/", "src/"))]
+def _data(stage: Mapping[str, Any]) -> list[str]:
+    """Return the files that a stage reads, whole or some keys of them, except params.yaml."""
+    files = [path for path in stage["deps"] if not path.startswith(("pipeline/", "src/"))]
+    keyed = [path for one in stage["params"] if isinstance(one, Mapping) for path in one]
+    return [*files, *(path for path in keyed if path != "params.yaml")]
 
 
 def _code(paths: list[str]) -> str:

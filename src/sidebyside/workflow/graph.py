@@ -245,7 +245,7 @@ def is_ignored(path: Path, root: Path) -> bool:
 
 
 def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
-    """Return a stage's files and folders; `*` stands for what the arguments leave open.
+    """Return the files and folders that a stage reads; `*` is what the arguments leave open.
 
     Args:
         root: folder of dvc.yaml.
@@ -254,7 +254,9 @@ def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
     """
     found = entry(root, stage)
     item = _item(root, stage, arguments)
-    names = [_filled(name, found, arguments) for name in found.get("deps", ())]
+    named = [name for one in found.get("params", ()) if isinstance(one, Mapping) for name in one]
+    names = [*found.get("deps", ()), *(name for name in named if name != PARAMETERS)]
+    names = [_filled(name, found, arguments) for name in names]
     names = [re.sub(r"\$\{item\.(\w+)\}", lambda m: str(item.get(m[1], m[0])), n) for n in names]
     return [re.sub(r"\$\{[^}]*\}", "*", name) for name in names]
 

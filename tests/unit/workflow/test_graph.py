@@ -138,6 +138,11 @@ def test_the_inputs_of_an_item_follow_from_its_values(checkout: Path) -> None:
     assert inputs(checkout, "winner", ["b"]) == ["data/*.npz", "results/*/b.json"]
 
 
+def test_files_with_parameters_are_inputs_except_params_yaml(checkout: Path) -> None:
+    assert inputs(checkout, "other", []) == ["below/params.yaml"]
+    assert inputs(checkout, "all", []) == ["src/library", "data"]
+
+
 def test_a_stage_may_depend_on_the_whole_file(checkout: Path) -> None:
     found = dependencies(checkout, "all", [])
     assert found["params.yaml"] == yaml.safe_load(PARAMETERS)
