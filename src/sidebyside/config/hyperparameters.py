@@ -185,7 +185,9 @@ def per_layer(
 RECORDS: dict[str, type[Hyperparameters]] = {"mlp": MlpHyperparameters, "cnn": CnnHyperparameters}
 
 # Names of architectures are part of file names, keys, and names of stages and registered models.
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# Hyphens separate these parts: icons-small-cnn is the model cnn of the data set icons-small, not
+# small-cnn of icons.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def check_records() -> None:
@@ -200,8 +202,8 @@ def check_records() -> None:
         where = f"{Path(__file__).name}: RECORDS[{model!r}]"
         if not NAME.fullmatch(model):
             raise UserError(
-                f"{where}: the name must start with a letter and consist of letters, digits,"
-                " hyphens and underscores"
+                f"{where}: the name must start with a letter and consist of letters, digits and"
+                " underscores"
             )
         if not hasattr(record, "builder"):
             raise UserError(

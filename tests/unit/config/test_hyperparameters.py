@@ -225,6 +225,7 @@ def test_an_architecture_is_added_by_an_entry_in_records(monkeypatch: pytest.Mon
     [
         ("res net", {"builder": "layers:build"}, "must start with a letter and"),
         ("net.2", {"builder": "layers:build"}, "must start with a letter and"),
+        ("small-cnn", {"builder": "layers:build"}, "letters, digits and underscores$"),
         ("2net", {"builder": "layers:build"}, "must start with a letter and"),
         ("own", {}, r'Own lacks its builder: .* builder = "own:build"'),
         ("own", {"builder": "own:build"}, "does not name a file in src/sidebyside/models and"),
