@@ -125,7 +125,7 @@ def main() -> None:
 
     folder = paths.report("evaluate")
     compared = comparisons_content(comparisons, dataset.class_names)
-    inputs = evaluation_inputs(paths, parameters, names, split_digest(test))
+    inputs = evaluation_inputs(paths, parameters, dataset, names, split_digest(test))
     key = resume.work_key(paths.root, "evaluate", inputs)
     machine = provenance.machine(parameters.threads)
     made = {
@@ -238,19 +238,21 @@ def score(
 
 
 def evaluation_inputs(
-    paths: Paths, parameters: Parameters, names: Sequence[ModelName], test: str
+    paths: Paths, parameters: Parameters, dataset: Dataset, names: Sequence[ModelName], test: str
 ) -> dict[str, Any]:
     """Return everything except code that determines the evaluation, as JSON values.
 
     Args:
         paths: paths of the checkout.
         parameters: the content of params.yaml.
+        dataset: the data set, which the report describes.
         names: the models.
         test: digest of the test split.
     """
     return {
         "models": {str(name): sha256(paths.model(name)) for name in names},
         "test": test,
+        "dataset": dataset.model_dump(mode="json"),
         "settings": parameters.evaluate.model_dump(mode="json"),
         "seed": parameters.seed,
         "threads": parameters.threads,
