@@ -18,6 +18,7 @@ from sidebyside.config import hyperparameters, result_files
 from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import ModelName, Paths
+from sidebyside.config.validation import read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import (
     keep_only,
@@ -63,9 +64,7 @@ def main() -> None:
         name: result_files.read_history(paths.training(name) / "history.csv") for name in names
     }
     trained = {
-        name: result_files.read_record(
-            paths.training(name) / "metrics.json", result_files.TrainingScores
-        )
+        name: read_record(paths.training(name) / "metrics.json", result_files.TrainingScores)
         for name in names
     }
     for name in names:
@@ -174,7 +173,7 @@ def check_model(paths: Paths, name: ModelName) -> None:
         UserError: a file is missing, or model.json describes a different model.
     """
     file = paths.training(name) / "model.json"
-    record = result_files.read_record(file, result_files.TrainedModel)
+    record = read_record(file, result_files.TrainedModel)
     if sha256(paths.model(name)) != record.file_sha256:
         raise UserError(
             f"{paths.model(name)} is not the model that reports/train/{name} describes:"
@@ -192,7 +191,7 @@ def read_counts(paths: Paths, dataset: Dataset) -> dict[str, list[int]]:
         paths.report("preprocess") / "classes.csv", ("train", "val", "test"), dataset.class_names
     )
     path = paths.report("augment") / "summary.json"
-    augmented = result_files.read_record(path, result_files.AugmentationSummary).classes
+    augmented = read_record(path, result_files.AugmentationSummary).classes
     if list(augmented) != list(dataset.class_names):
         raise UserError(f"{path}: classes: expected {', '.join(dataset.class_names)}")
     return {**counts, "train, augmented": list(augmented.values())}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sidebyside.config.parameters import read_parameters
 from sidebyside.config.paths import Paths
-from sidebyside.config.result_files import AugmentationSummary, read_class_counts, read_record
+from sidebyside.config.result_files import AugmentationSummary, read_class_counts
+from sidebyside.config.validation import read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import (
     keep_only,

@@ -3,23 +3,28 @@
 Every later stage takes shapes and class names from this record; nothing else knows them.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from sidebyside.config.validation import StrictModel, Text, explain
-from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_json
+from sidebyside.config.validation import StrictModel, Text, read_record
+from sidebyside.core.errors import quoted
 
 # How a picture file becomes an image of the data set's shape. `trim` is for objects on a plain
 # background: trim it, scale, centre, and invert to light on dark. The others are rules of resizing.
 Preparation = Literal["trim", "stretch", "pad", "crop"]
-Side = Annotated[int, Field(ge=8, le=128)]  # pixels
+MIN_SIDE, MAX_SIDE = 8, 128  # pixels
+MAX_CLASSES = 200
+Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 Margin = Annotated[int, Field(ge=0, le=63)]  # pixels
 
 
-def _without_suffix(name: str) -> str:
+def _named(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "my-icons"
+        raise ValueError(f"must be lower-case letters, digits and hyphens, such as {near}")
     for suffix in ("-search", "-replications"):
         if name.endswith(suffix):
             raise ValueError(f"must not end with {suffix}, as other experiments in MLflow do")
@@ -27,11 +32,7 @@ def _without_suffix(name: str) -> str:
 
 
 # Part of MLflow's names, such as fashion-mnist.
-Name = Annotated[
-    str,
-    Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60),
-    AfterValidator(_without_suffix),
-]
+Name = Annotated[str, Field(max_length=60), AfterValidator(_named)]
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,13 +40,13 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
         if not name.strip():
             raise ValueError(f"class {index} has an empty name")
         if name in names[:index]:
-            raise ValueError(f"class_names must be distinct, but {name!r} occurs twice")
+            raise ValueError(f"class_names must be distinct, but {quoted(name)} occurs twice")
     return names
 
 
 ClassNames = Annotated[
     tuple[Text, ...],
-    Field(strict=False, min_length=2, max_length=200),
+    Field(strict=False, min_length=2, max_length=MAX_CLASSES),
     AfterValidator(_distinct),
 ]
 
@@ -101,7 +102,4 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         UserError: the file is missing, is not valid JSON, or does not match the schema.
     """
-    try:
-        return Dataset.model_validate(read_json(path))
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(error)}: run `dvc repro`") from None
+    return read_record(path, Dataset)

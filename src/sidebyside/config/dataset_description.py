@@ -9,10 +9,26 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    model_validator,
+)
 from ruamel.yaml import YAML
 
-from sidebyside.config.dataset import ClassNames, Margin, Name, Preparation, Side
+from sidebyside.config.dataset import (
+    MAX_SIDE,
+    MIN_SIDE,
+    ClassNames,
+    Margin,
+    Name,
+    Preparation,
+    Side,
+)
 from sidebyside.config.validation import (
     BUILT_IN,
     ONE_VALUE,
@@ -21,6 +37,7 @@ from sidebyside.config.validation import (
     StrictModel,
     Text,
 )
+from sidebyside.core.errors import quoted
 
 FOLDER = "data/local"  # of the user's own data
 TEST_FRACTION = 0.2  # share of each class, where a data set has no test split and `test` is missing
@@ -33,6 +50,19 @@ def _test_split(value: Any) -> float | str:
     if isinstance(value, str) and value.isprintable() and "/" not in value.strip("/"):
         return value.strip("/")
     raise ValueError("must be a number between 0 and 1, or the name of a folder")
+
+
+def _pair(value: Any) -> Any:
+    """Refuse anything but two sides, in one line for both of them."""
+    sides = value if isinstance(value, (list, tuple)) else []
+    good = [type(side) is int and MIN_SIDE <= side <= MAX_SIDE for side in sides]
+    if good != [True, True]:
+        shown = f", not {sides!s:.80}" if sides else ""
+        raise ValueError(
+            f"must be [height, width], whole numbers from {MIN_SIDE} to {MAX_SIDE}, such as"
+            f" [32, 32]{shown}"
+        )
+    return value
 
 
 TestSplit = Annotated[float | str, PlainValidator(_test_split)]
@@ -123,8 +153,9 @@ class OwnData(Description):
     """The user's own data in data/local."""
 
     format: Literal["idx", "npz", "pictures"]
-    path: Text  # folder or file
-    size: Annotated[tuple[Side, Side], Field(strict=False)] | None = None  # height, width
+    path: Annotated[Text, AfterValidator(lambda path: str(PurePosixPath(path)))]  # folder or file
+    # Height and width.
+    size: Annotated[tuple[Side, Side], Field(strict=False), BeforeValidator(_pair)] | None = None
     channels: Literal[1, 3] | None = None  # required for pictures
     resize: Preparation = "pad"
     # In the order of the labels, or a text file with a name per line.
@@ -147,14 +178,29 @@ class OwnData(Description):
         return content
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _located(self) -> Self:
         if self.name in BUILT_IN_NAMES:
-            raise ValueError(f"name {self.name!r} is that of a built-in data set: choose another")
+            raise ValueError(
+                f"name {quoted(self.name)} is that of a built-in data set: choose another"
+            )
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or not path.is_relative_to(FOLDER):
-            raise ValueError(f"path must be a folder or file below {FOLDER}, not {self.path!r}")
+            raise ValueError(
+                f"path must be a folder or file below {FOLDER}, not {quoted(self.path)}"
+            )
         if path == PurePosixPath(FOLDER):
             raise ValueError(f"path must be a folder or file below {FOLDER}, not {FOLDER} itself")
+        for key in ("class_names", "list"):
+            file = getattr(self, key)
+            if isinstance(file, str) and not _is_below(file, path):
+                raise ValueError(
+                    f"{key} must be the path of a file relative to {path}, such as"
+                    f" {PurePosixPath(file).name or 'names.txt'}, not {quoted(file)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
         given = self.model_fields_set
         for name, formats in OF_FORMATS.items():
             if name in given and self.format not in formats:
@@ -164,12 +210,14 @@ class OwnData(Description):
         if self.format == "pictures" and self.resize == "trim":
             raise ValueError("resize must be stretch, pad or crop for pictures, not 'trim'")
         if isinstance(self.test, str) and (self.format != "pictures" or self.list):
-            raise ValueError(f"test must be a number between 0 and 1 here, not {self.test!r}")
+            raise ValueError(f"test must be a number between 0 and 1 here, not {quoted(self.test)}")
         if self.group is not None and self.list is None:  # else it may be a column
             try:
                 groups = re.compile(self.group).groups
             except re.error as error:
-                raise ValueError(f"group is not a regular expression: {error}") from None
+                raise ValueError(
+                    f"group {quoted(self.group)} is not a regular expression: {error}"
+                ) from None
             if not groups:
                 raise ValueError("group must have a pair of parentheses around the group's name")
         return self
@@ -188,6 +236,12 @@ class OwnData(Description):
     def preparation(self) -> Preparation:
         """How a picture file becomes an image."""
         return self.resize
+
+
+def _is_below(file: str, folder: PurePosixPath) -> bool:
+    path = PurePosixPath(file)
+    outside = path.is_absolute() or ".." in path.parts or path.is_relative_to(folder)
+    return bool(path.parts) and not outside
 
 
 OF_FORMATS = {

@@ -6,14 +6,14 @@ A damaged file is reported in one line before it is used.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from sidebyside.config.dataset import Dataset
-from sidebyside.config.validation import StrictModel, explain
+from sidebyside.config.validation import StrictModel, read_record
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_csv, read_json
+from sidebyside.core.files import read_csv
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -52,21 +52,6 @@ class AugmentationSummary(StrictModel):
     model_config = ConfigDict(extra="ignore")
 
     classes: dict[str, int]  # name → images
-
-
-Record = TypeVar("Record", bound=StrictModel)
-
-
-def read_record(path: Path, kind: type[Record]) -> Record:
-    """Return the content of a JSON file as a validated record.
-
-    Raises:
-        UserError: the file is missing, is not valid JSON, or does not match the schema.
-    """
-    try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(error)}") from None
 
 
 def require_data(path: Path, dataset: Dataset, split: str) -> None:

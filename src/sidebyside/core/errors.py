@@ -26,3 +26,8 @@ def printable(text: str) -> str:
     not text.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes as it was typed, without doubled backslashes, in one line."""
+    return f"'{printable(text)}'"

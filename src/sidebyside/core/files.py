@@ -29,7 +29,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import CollectionNode, MappingNode
 
-from sidebyside.core.errors import UserError
+from sidebyside.core.errors import UserError, quoted
 
 # Names in a folder that are not part of an output, as in .dvcignore: written by Python, file
 # managers, editors, network file systems, and processes that were killed while writing.
@@ -39,6 +39,7 @@ IGNORED = (
     *("*~", "*.bak", "*.sw[op]", ".#*", "#*#", ".*.tmp"),
 )
 
+MAX_SHOWN = 80  # characters of a table's first row in an error message
 MAX_TEXT_BYTES = 256 << 20  # of a JSON or CSV file
 MAX_YAML_BYTES = 2 << 20  # parsing a mebibyte takes ten seconds
 MAX_YAML_VALUES = 1_000_000
@@ -126,8 +127,10 @@ def open_regular(path: Path) -> io.BufferedReader:
     return path.open("rb")
 
 
-def _open_text(path: Path, max_bytes: int, newline: str | None = None) -> TextIO:
-    """Open a text file in UTF-8.
+def _open_text(
+    path: Path, max_bytes: int, newline: str | None = None, encoding: str = "utf-8"
+) -> TextIO:
+    """Open a text file.
 
     Raises:
         OSError: the file cannot be opened, or is a pipe, socket or device.
@@ -137,7 +140,7 @@ def _open_text(path: Path, max_bytes: int, newline: str | None = None) -> TextIO
     if os.fstat(file.fileno()).st_size > max_bytes:
         file.close()
         raise UserError(f"{path} is larger than {max_bytes >> 20} MiB")
-    return io.TextIOWrapper(file, encoding="utf-8", newline=newline)
+    return io.TextIOWrapper(file, encoding=encoding, newline=newline)
 
 
 class _Composer(Composer):
@@ -238,29 +241,37 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def read_csv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+def read_csv(
+    path: Path, columns: Sequence[str] = (), name: str | None = None
+) -> list[dict[str, str]]:
     """Return the rows of a CSV table, each as column → text.
 
+    A byte order mark at its beginning, as Excel writes it, is ignored.
+
     Args:
-        path: the table.
+        path: the table, in UTF-8.
         columns: required columns; other columns are allowed.
+        name: its name in error messages; the path by default.
 
     Raises:
         UserError: the file is missing, too large or not a valid table, or lacks a column.
     """
     try:
-        with _open_text(path, MAX_TEXT_BYTES, newline="") as file:
+        with _open_text(path, MAX_TEXT_BYTES, "", "utf-8-sig") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `{_repro(path)}` to create it") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a valid CSV file: {error}") from None
+        raise UserError(f"{name or path} is not a valid CSV file: {error}") from None
     for column in columns:
         if column not in header:
-            raise UserError(f"{path} has no column {column}")
+            found = quoted(", ".join(header)[:MAX_SHOWN])
+            raise UserError(f"{name or path} has no column {column}: its first row is {found}")
     for number, row in enumerate(rows, 1):
         if len(row) != len(header):
-            raise UserError(f"{path}: row {number} has {len(row)} cells, expected {len(header)}")
+            raise UserError(
+                f"{name or path}: row {number} has {len(row)} cells, expected {len(header)}"
+            )
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

@@ -24,37 +24,39 @@ LABELS_MAGIC = 0x801  # unsigned bytes, one dimension
 LABELS_MAGICS = (LABELS_MAGIC, 0x802, 0xC01, 0xC02)
 
 
-def read_images(path: Path, *, transposed: bool = False) -> NDArray[np.uint8]:
+def read_images(path: Path, name: str, *, transposed: bool = False) -> NDArray[np.uint8]:
     """Return the images in an IDX file or a gzip archive of it, uint8 [N, height, width].
 
     Args:
         path: the file.
+        name: its name in error messages, as the user knows it.
         transposed: whether the file has the images column by column.
 
     Raises:
         UserError: wrong magic number or length, a damaged archive, or too large for the memory.
     """
-    images: NDArray[np.uint8] = _read(path, (IMAGES_MAGIC,))
+    images: NDArray[np.uint8] = _read(path, name, (IMAGES_MAGIC,))
     return np.ascontiguousarray(images.transpose(0, 2, 1)) if transposed else images
 
 
-def read_labels(path: Path, settings: LabelColumn) -> NDArray[np.int64]:
+def read_labels(path: Path, name: str, settings: LabelColumn) -> NDArray[np.int64]:
     """Return the labels in an IDX file or a gzip archive of it, int64 [N], counted from 0.
 
     Args:
         path: the file.
+        name: its name in error messages, as the user knows it.
         settings: the smallest label, and the column of labels in several columns.
 
     Raises:
         UserError: wrong magic number or length, a damaged archive, several columns without
             `settings.column`, or a label below the smallest one.
     """
-    labels = _read(path, LABELS_MAGICS)
+    labels = _read(path, name, LABELS_MAGICS)
     if labels.ndim == 2:
         columns = labels.shape[1]
         if settings.column is None or settings.column >= columns:
             raise UserError(
-                f"{path.name}: labels have {columns} columns: set dataset.labels.column in"
+                f"{name}: labels have {columns} columns: set dataset.labels.column in"
                 f" params.yaml to the one with the class, 0–{columns - 1}"
             )
         labels = labels[:, settings.column]
@@ -62,7 +64,7 @@ def read_labels(path: Path, settings: LabelColumn) -> NDArray[np.int64]:
     if len(counted) and counted.min() < 0:
         first = int(np.argmax(counted < 0))
         raise UserError(
-            f"{path.name}: label {labels[first]} at {first} is below dataset.labels.first:"
+            f"{name}: label {labels[first]} at {first} is below dataset.labels.first:"
             f" {settings.first}"
         )
     return counted
@@ -77,9 +79,9 @@ def is_complete(content: bytes) -> bool:
     return True
 
 
-def _read(path: Path, magics: tuple[int, ...]) -> NDArray[Any]:
+def _read(path: Path, name: str, magics: tuple[int, ...]) -> NDArray[Any]:
     with open_regular(path) as file:
-        return _parse(file, os.fstat(file.fileno()).st_size, path.name, magics)
+        return _parse(file, os.fstat(file.fileno()).st_size, name, magics)
 
 
 def _parse(file: IO[bytes], size: int | None, name: str, magics: tuple[int, ...]) -> NDArray[Any]:

@@ -2,15 +2,17 @@
 
 import filecmp
 import os
+import shlex
 import shutil
 import stat
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sidebyside.config.dataset_description import BUILT_IN_NAMES, FOLDER, BuiltIn, OwnData, builtin
 from sidebyside.core.errors import UserError, printable
 from sidebyside.core.files import is_ignored
 from sidebyside.data import idx
 from sidebyside.data.archives import SourceError, max_archive_size, verify
+from sidebyside.data.picture_files import is_skipped, list_pictures
 
 Listing = dict[Path, tuple[int, int]]  # path below the data → size in bytes, time of change in ns
 MAX_SHOWN = 3  # names in a note
@@ -27,12 +29,16 @@ def copy_local(description: OwnData, root: Path, target: Path) -> str:
         target: data/raw.
 
     Raises:
-        UserError: the data are missing, empty, changed while they were copied, or contain a link
-            that leads outside, or something else than files and folders.
+        UserError: the data are missing, empty, behind a link, changed while they were copied, or
+            contain a link that leads outside, or something else than files and folders; or they
+            are pictures in folders or a table that are not a data set.
     """
+    _refuse_links(description, root)
     source = root / description.path
     base = source if source.is_dir() else source.parent
     before = _listing(description, source, base)
+    if description.format == "pictures":
+        list_pictures(source, description)  # an empty folder would not be copied
     text = f"{len(before):,} files, {sum(size for size, _ in before.values()):,} bytes"
     if _is_copy(before, base, target):
         return text
@@ -58,6 +64,21 @@ def copy_local(description: OwnData, root: Path, target: Path) -> str:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
     return text
+
+
+def is_link_to_original(link: Path) -> bool:
+    """Return whether a link leads to the same entry of another checkout's data/local.
+
+    A copy of a checkout, made for an experiment for example, has such links.
+    """
+    target = link.readlink()
+    return (
+        link.exists()
+        and target.is_absolute()
+        and target.parts[-3:] == (*PurePosixPath(FOLDER).parts, link.name)
+        and (target.parents[2] / "dvc.yaml").is_file()
+        and (not target.is_symlink() or is_link_to_original(target))
+    )
 
 
 def unused_note(description: BuiltIn, root: Path) -> str | None:
@@ -116,6 +137,31 @@ def _other_content(path: Path, description: BuiltIn) -> str | None:
     return None
 
 
+def _refuse_links(description: OwnData, root: Path) -> None:
+    """Refuse a folder that is a link: DVC does not notice changes behind it.
+
+    It does notice them if data/local itself is a link, or a file.
+
+    Raises:
+        UserError: the folder of the data, or one that contains it, is a link.
+    """
+    path = root / FOLDER
+    for part in PurePosixPath(description.path).relative_to(FOLDER).parts:
+        path /= part
+        if path.is_symlink() and not path.is_file() and not is_link_to_original(path):
+            name = path.relative_to(root).as_posix()
+            shown, target = shlex.quote(name), path.resolve()
+            if not target.exists():
+                raise UserError(
+                    f"{name} is a link to {target}, which is missing: remove the link with"
+                    f" `rm {shown}`, and put the data there"
+                )
+            raise UserError(
+                f"{name} is a link, and DVC does not notice changes behind it: replace it by a"
+                f" copy with `rm {shown} && cp -r {shlex.quote(str(target))} {shown}`"
+            )
+
+
 def _listing(description: OwnData, source: Path, base: Path) -> Listing:
     """Return the files to copy, without those that file managers and editors write."""
     if not source.exists():
@@ -171,11 +217,6 @@ def _is_copy(listing: Listing, base: Path, target: Path) -> bool:
     return names == listing.keys() and all(
         filecmp.cmp(base / name, target / name, shallow=False) for name in names
     )
-
-
-def is_skipped(name: str) -> bool:
-    """Return whether a file or folder of this name is not part of the data."""
-    return name.startswith(".") or name == "__MACOSX" or is_ignored(name)
 
 
 def _raise(error: OSError) -> None:

@@ -24,6 +24,17 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
+def shortage(needed: int) -> str | None:
+    """Return how much of the needed bytes of memory is available, or None if it is enough."""
+    available = available_memory()
+    if available is None or needed <= available:
+        return None
+    return (
+        f"about {needed // MEBIBYTE:,} MiB of memory, but only {available // MEBIBYTE:,} MiB are"
+        " available"
+    )
+
+
 def require_memory(size: int, name: str) -> None:
     """Check that `size` bytes of images can be processed.
 
@@ -34,12 +45,10 @@ def require_memory(size: int, name: str) -> None:
     Raises:
         MemoryShortageError: they need more memory than is available.
     """
-    available = available_memory()
-    if available is not None and COPIES * size > available:
+    if lacking := shortage(COPIES * size):
         raise MemoryShortageError(
-            f"{name}: images of {size // MEBIBYTE:,} MiB need about {COPIES * size // MEBIBYTE:,}"
-            f" MiB of memory, but only {available // MEBIBYTE:,} MiB are available:"
-            " use fewer or smaller images, or end other programs"
+            f"{name}: images of {size // MEBIBYTE:,} MiB need {lacking}: use fewer or smaller"
+            " images, or end other programs"
         )
 
 

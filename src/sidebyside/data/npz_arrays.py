@@ -16,10 +16,14 @@ REQUIRED = ("x_train", "y_train")
 OPTIONAL = ("x_test", "y_test")
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, name: str) -> dict[str, NDArray[Any]]:
     """Return the arrays x_train, y_train and, if the file has them, x_test and y_test.
 
     Images are uint8 [N, height, width] or [N, height, width, 3], labels int64 [N].
+
+    Args:
+        path: the file.
+        name: its name in error messages, as the user knows it.
 
     Raises:
         UserError: an array is missing or not an image or label array, the file is damaged or too
@@ -27,27 +31,27 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            members = {Path(name).stem for name in archive.namelist()}
-            missing = [name for name in REQUIRED if name not in members]
+            members = {Path(member).stem for member in archive.namelist()}
+            missing = [key for key in REQUIRED if key not in members]
             if missing or len(members & set(OPTIONAL)) == 1:
                 missing = missing or sorted(set(OPTIONAL) - members)
                 raise UserError(
-                    f"{path.name}: has no {' and no '.join(missing)}, but"
+                    f"{name}: has no {' and no '.join(missing)}, but"
                     f" {', '.join(sorted(members)[:9]) or 'nothing'}"
                 )
-            names = [name for name in (*REQUIRED, *OPTIONAL) if name in members]
-            require_memory(sum(_announced(archive, name) for name in names), path.name)
-            arrays = {name: _read(archive, name) for name in names}
+            keys = [key for key in (*REQUIRED, *OPTIONAL) if key in members]
+            require_memory(sum(_announced(archive, key) for key in keys), name)
+            arrays = {key: _read(archive, key) for key in keys}
     except (UserError, FileNotFoundError):
         raise
     except Exception as error:  # a damaged archive raises about ten types, zlib.error among them
         reason = " ".join(str(error).split())
-        raise UserError(f"{path.name} is not a valid .npz file: {reason}") from None
+        raise UserError(f"{name} is not a valid .npz file: {reason}") from None
     return {
-        name: _images(array, f"{path.name}: {name}")
-        if name.startswith("x")
-        else _labels(array, f"{path.name}: {name}")
-        for name, array in arrays.items()
+        key: _images(array, f"{name}: {key}")
+        if key.startswith("x")
+        else _labels(array, f"{name}: {key}")
+        for key, array in arrays.items()
     }
 
 

@@ -6,15 +6,14 @@ split) or from a CSV file with the columns file, label, and optionally split and
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from sidebyside.core.errors import UserError, printable
-from sidebyside.core.files import read_csv
-from sidebyside.data.local_data import is_skipped
+from sidebyside.config.dataset_description import OwnData
+from sidebyside.core.errors import UserError, printable, quoted
+from sidebyside.core.files import is_ignored, read_csv
 
-MAX_CLASSES = 200
 SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 # Of pictures, to notice those that are in no class; a picture is recognised by its content.
@@ -28,6 +27,28 @@ class PictureFile(NamedTuple):
     label: str  # name of the class
     test: bool  # whether it belongs to a given test split
     group: str  # pictures of one group belong together; empty if there are no groups
+
+
+def is_skipped(name: str) -> bool:
+    """Return whether a file or folder of this name is not part of the data."""
+    return name.startswith(".") or name == "__MACOSX" or is_ignored(name)
+
+
+def list_pictures(root: Path, description: OwnData) -> list[PictureFile]:
+    """Return the pictures of a data set, from its table if it has one.
+
+    Args:
+        root: the folder that contains them.
+        description: the data set; error messages show its path.
+
+    Raises:
+        UserError: the folders or the table are not a data set.
+    """
+    name, group = description.path, description.group
+    if description.list:
+        return list_table(root, name, description.list, group)
+    test = [description.test] if isinstance(description.test, str) else []
+    return list_folders(root, name, test, group)
 
 
 def list_folders(
@@ -53,12 +74,12 @@ def list_folders(
     tops = _folders(root, name)
     if missing := [top for top in test if top not in tops]:
         raise UserError(
-            f"params.yaml: dataset.test: {name} has no folder {missing[0]!r}:"
-            f" it has {_listed(tops)}"
+            f"params.yaml: dataset.test: {name} has no folder {quoted(missing[0])}:"
+            f" it has {listed(tops)}"
         )
     if not test and tops and {top.lower() for top in tops} <= SPLIT_FOLDERS:
         raise UserError(
-            f"{name}: the folders {_listed(tops)} look like splits, not classes:"
+            f"{name}: the folders {listed(tops)} look like splits, not classes:"
             f" name the test split's folder in dataset.test"
         )
     found = []
@@ -69,7 +90,9 @@ def list_folders(
             folder = f"{top}/{label}" if top else label
             files = list(_files(root, name, folder))
             if not files:
-                raise UserError(f"{shown}/{label} has no pictures: delete this folder of a class")
+                raise UserError(
+                    f"{shown}/{label} has no pictures: put some there, or delete the folder"
+                )
             for file in files:
                 below = file.removeprefix(f"{folder}/")
                 found.append(PictureFile(file, label, top in test, _group(group, below, file)))
@@ -91,61 +114,46 @@ def list_table(root: Path, name: str, table: str, group: str | None) -> list[Pic
         UserError: the table is missing or not valid, names a file twice or outside `root`, or an
             unknown split.
     """
-    path = root / table
-    rows = read_csv(path, ("file", "label"))
-    if not rows:
-        raise UserError(f"{name}/{table} has no rows")
+    shown = f"dataset.list: {name}/{table}"
+    if not (root / table).is_file():
+        raise UserError(
+            f"params.yaml: {shown} is not a file: put the table there, or correct the key"
+        )
+    try:
+        rows = read_csv(root / table, ("file", "label"), shown)
+        if not rows:
+            raise UserError(f"{shown} has no rows")
+    except UserError as error:
+        raise UserError(
+            f"{error}: save it as CSV in UTF-8 with commas, a first row with file and label, and a"
+            " row per picture"
+        ) from None
     found: dict[str, PictureFile] = {}
     for number, row in enumerate(rows, 1):
-        file, place = row["file"], f"{name}/{table}: row {number}"
+        file, place = row["file"], f"{shown}: row {number}"
         relative = PurePosixPath(file)
         if not file or relative.is_absolute() or ".." in relative.parts:
-            raise UserError(f"{place}: file '{printable(file)}' is not a path below {name}")
+            raise UserError(f"{place}: file {quoted(file)} is not a path below {name}")
         file = relative.as_posix()
         if file in found:
-            raise UserError(f"{place}: file '{printable(file)}' is listed twice")
+            raise UserError(f"{place}: file {quoted(file)} is listed twice")
         _require_text(row["label"], f"{place}: label")
         split = row.get("split", "train")
         if split not in ("train", "test"):
-            raise UserError(f"{place}: split {split!r} is neither train nor test")
+            raise UserError(f"{place}: split {quoted(split)} is neither train nor test")
         value = row[group] if group in row else _group(group, file, file)
         found[file] = PictureFile(file, row["label"], split == "test", value)
     return sorted(found.values())
-
-
-def class_names(files: Iterable[PictureFile], named: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the classes in their order.
-
-    The order is that of `named`; otherwise by number if all names are numbers, else by code points.
-
-    Args:
-        files: the pictures.
-        named: the names in dataset.class_names, or None.
-
-    Raises:
-        UserError: there are too few or too many classes, or `named` are not those of the pictures.
-    """
-    present = {picture.label for picture in files}
-    if not 2 <= len(present) <= MAX_CLASSES:
-        raise UserError(f"the pictures have {len(present)} classes, expected 2 to {MAX_CLASSES}")
-    if named is None:
-        numbers = all(name.isascii() and name.isdigit() for name in present)
-        return tuple(sorted(present, key=lambda name: (int(name) if numbers else 0, name)))
-    for name in sorted(present ^ set(named)):
-        where = "no picture has this class" if name in named else "it lacks this class of pictures"
-        raise UserError(f"params.yaml: dataset.class_names: {name!r}: {where}")
-    return tuple(named)
 
 
 def _folders(folder: Path, shown: str) -> list[str]:
     """Return the names of the folders in a folder, sorted."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    except FileNotFoundError:
-        raise UserError(f"{shown} is missing: run `dvc repro download`") from None
     except NotADirectoryError:
         raise UserError(
-            f"{shown} is a file: expected a folder with a sub-folder per class"
+            f"params.yaml: dataset.path: {shown} is a file: expected a folder with a sub-folder per"
+            " class"
         ) from None
     kept = sorted(name for name in names if not is_skipped(name))
     for name in kept:
@@ -178,20 +186,27 @@ def _is_utf8(text: str) -> bool:
 
 def _require_text(name: str, what: str) -> None:
     if not name.strip() or not name.isprintable():
-        raise UserError(f"{what} '{printable(name)}' is not printable text: rename it")
+        raise UserError(f"{what} {quoted(name)} is not printable text: rename it")
 
 
 def _group(expression: str | None, text: str, file: str) -> str:
     if expression is None:
         return ""
-    key = f"params.yaml: dataset.group: {expression!r}"
-    if not re.compile(expression).groups:
-        raise UserError(f"{key} is neither a column of the table nor has parentheses")
+    key = f"params.yaml: dataset.group: {quoted(expression)}"
+    try:
+        has_group = re.compile(expression).groups > 0
+    except re.error:
+        has_group = False
+    if not has_group:
+        raise UserError(
+            f"{key} is neither a column of the table nor a regular expression with parentheses"
+        )
     match = re.search(expression, text)
     if not match or match[1] is None:
-        raise UserError(f"{key} does not match '{printable(file)}'")
+        raise UserError(f"{key} does not match {quoted(file)}")
     return match[1]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:9]) + (", …" if len(names) > 9 else "") if names else "none"
+def listed(names: Sequence[str]) -> str:
+    """Return the first names in quotes."""
+    return ", ".join(map(quoted, names[:9])) + (", …" if len(names) > 9 else "") or "none"

@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sidebyside.config.dataset import MAX_SIDE, MIN_SIDE
 from sidebyside.core.errors import UserError, printable
 from sidebyside.data import picture
 from sidebyside.data.picture import Header, Resize
 from sidebyside.data.picture_files import PictureFile
 
-SIDES = (8, 128)  # pixels, minimum and maximum height and width of an image
 THREADS = 4  # decoders that run at once
 BATCH = 256  # pictures read before the first error among them is reported
 
@@ -82,12 +82,12 @@ def find_size(
     examples = " and ".join(
         f"{width}×{height} ({printable(file)})" for (height, width), file in list(sizes.items())[:2]
     )
-    advice = f"give a height and width from {SIDES[0]} to {SIDES[1]}, such as size: [32, 32]"
+    advice = f"give a height and width from {MIN_SIDE} to {MAX_SIDE}, such as size: [32, 32]"
     missing = "params.yaml: dataset.size is missing, but the pictures"
     if len(sizes) > 1:
         raise UserError(f"{missing} have {len(sizes)} sizes, such as {examples}: {advice}")
     ((height, width),) = sizes
-    if not all(SIDES[0] <= side <= SIDES[1] for side in (height, width)):
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
         raise UserError(f"{missing} are {examples}: {advice}")
     return height, width
 

@@ -3,25 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sidebyside.config.dataset import ClassNames, Dataset, SplitSummary
+from sidebyside.config.dataset import MAX_CLASSES, Dataset, SplitSummary
 from sidebyside.config.dataset_description import BuiltIn, Description, OwnData
 from sidebyside.config.validation import explain
 from sidebyside.core.errors import UserError
-from sidebyside.data import idx, npz_arrays, pictures
+from sidebyside.data import class_names, idx, npz_arrays, pictures
 from sidebyside.data.memory import MemoryShortageError, require_memory
-from sidebyside.data.picture_files import class_names as picture_classes
-from sidebyside.data.picture_files import list_folders, list_table
+from sidebyside.data.picture_files import list_pictures
 from sidebyside.data.splits import Split, select, split_digest
-
-MAX_CLASSES = 200
-MAX_NAMES_BYTES = 1 << 20  # of a file of class names
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,8 @@ def read_raw(folder: Path, description: BuiltIn | OwnData) -> RawData:
             raise
         except UserError as error:
             raise UserError(f"{error}: run `dvc repro download`") from None
+    if not folder.is_dir():
+        raise UserError(f"{folder} is missing: run `dvc repro download`")
     return _checked(_read(folder, description), description)
 
 
@@ -153,23 +151,24 @@ def _read_idx(folder: Path, description: BuiltIn | OwnData) -> RawData:
                     f" but has {found}"
                 )
         (images,), (labels,) = given["images"], given["labels"]
+        shown = _shown(labels, folder, description)
         arrays[split] = (
-            _idx_images(images, description),
-            idx.read_labels(labels, description.labels),
-            images.name,
-            labels.name,
+            _idx_images(images, _shown(images, folder, description), description),
+            idx.read_labels(labels, shown, description.labels),
+            _shown(images, folder, description),
+            shown,
         )
     every = [part[1] for part in arrays.values()]
     names = _class_names(folder, description, every, description.labels.first)
     return _from_arrays(arrays, names)
 
 
-def _idx_images(path: Path, description: BuiltIn | OwnData) -> NDArray[np.uint8]:
-    images = idx.read_images(path, transposed=description.transposed)
+def _idx_images(path: Path, name: str, description: BuiltIn | OwnData) -> NDArray[np.uint8]:
+    images = idx.read_images(path, name, transposed=description.transposed)
     _, *shape = images.shape
     if isinstance(description, BuiltIn) and shape != [description.height, description.width]:
         raise UserError(
-            f"{path.name}: images are {'×'.join(map(str, shape))} pixels, expected"
+            f"{name}: images are {'×'.join(map(str, shape))} pixels, expected"
             f" {description.height}×{description.width}"
         )
     return images
@@ -182,9 +181,13 @@ def _read_npz(folder: Path, description: BuiltIn | OwnData) -> RawData:
             f"{_place(folder, description)} must have one .npz file, but has"
             f" {', '.join(file.name for file in files) or 'none'}"
         )
-    read = npz_arrays.read_arrays(files[0])
+    shown = _shown(files[0], folder, description)
+    read = npz_arrays.read_arrays(files[0], shown)
     arrays = {
-        split: (read[f"x_{split}"], read[f"y_{split}"], f"x_{split}", f"y_{split}")
+        split: (
+            *(read[f"x_{split}"], read[f"y_{split}"]),
+            *(f"{shown}: x_{split}", f"{shown}: y_{split}"),
+        )
         for split in ("train", "test")
         if f"x_{split}" in read
     }
@@ -195,14 +198,10 @@ def _read_npz(folder: Path, description: BuiltIn | OwnData) -> RawData:
 def _read_pictures(folder: Path, description: BuiltIn | OwnData) -> RawData:
     assert isinstance(description, OwnData)  # noqa: S101 (no built-in data set has this format)
     skip = description.unreadable == "skip"
-    test = [description.test] if isinstance(description.test, str) else []
-    if description.list:
-        files = list_table(folder, description.path, description.list, description.group)
-    else:
-        files = list_folders(folder, description.path, test, description.group)
+    files = list_pictures(folder, description)
     given = description.class_names
-    given = read_class_names(folder / given) if isinstance(given, str) else given
-    names = picture_classes(files, given)
+    given = _read_names(folder, description, given) if isinstance(given, str) else given
+    names = class_names.of_pictures(files, description.path, given)
     size = description.size or pictures.find_size(folder, description.path, files, skip=skip)
     shape = pictures.Shape(*size, channels=description.channels or 3)
     require_memory(len(files) * math.prod(shape), "the data set")
@@ -273,7 +272,7 @@ def _class_names(
     if isinstance(given, tuple):
         return given
     if given is not None:
-        return read_class_names(folder / given)
+        return _read_names(folder, description, given)
     largest = max((int(part.max()) for part in labels if len(part)), default=0)
     if largest >= MAX_CLASSES:
         raise UserError(
@@ -283,29 +282,17 @@ def _class_names(
     return tuple(str(label + first) for label in range(max(largest + 1, 2)))
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Return the class names in a text file, one per line, in the order of the labels.
+def _read_names(folder: Path, description: Description, file: str) -> tuple[str, ...]:
+    return class_names.read_names(folder / file, _shown(folder / file, folder, description))
 
-    Raises:
-        UserError: the file is missing or not UTF-8, or a name is empty or occurs twice.
-    """
-    try:
-        if path.stat().st_size > MAX_NAMES_BYTES:
-            raise UserError(f"{path.name}: larger than any list of {MAX_CLASSES} names")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(
-            f"params.yaml: dataset.class_names: no file {path.name} in dataset.path"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path.name} is not text in UTF-8") from None
-    try:
-        names = tuple(line.strip() for line in lines)
-        while names and not names[-1]:
-            names = names[:-1]
-        return TypeAdapter(ClassNames).validate_python(names)
-    except ValidationError as error:
-        raise UserError(f"{path.name}: {explain(error)}") from None
+
+def _shown(file: Path, folder: Path, description: Description) -> str:
+    """Return the path of a file in data/raw as the user knows it."""
+    if not isinstance(description, OwnData):
+        return file.name
+    path = PurePosixPath(description.path)
+    is_file = (folder / path.name).is_file()
+    return str((path.parent if is_file else path) / file.relative_to(folder))
 
 
 def _place(folder: Path, description: Description) -> str:

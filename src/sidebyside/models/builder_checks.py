@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from sidebyside.core.errors import TrainingError, UserError
-from sidebyside.data.memory import MEBIBYTE, available_memory
+from sidebyside.data.memory import shortage
 from sidebyside.models import layers
 from sidebyside.models.loading import MAX_BYTES, MAX_CONFIG_BYTES, check_classes, check_sizes
 
@@ -64,10 +64,8 @@ def _require_memory(parameters: int) -> None:
             f"the model has {parameters:,} parameters, of which a saved model has at most"
             f" {MAX_BYTES // BYTES:,}: reduce its size"
         )
-    available = available_memory()
-    if available is not None and COPIES * size > available:
+    if lacking := shortage(COPIES * size):
         raise TrainingError(
-            f"the model has {parameters:,} parameters, whose training needs about"
-            f" {COPIES * size // MEBIBYTE:,} MiB of memory, but only {available // MEBIBYTE:,} MiB"
-            " are available: reduce its size, or end other programs"
+            f"the model has {parameters:,} parameters, whose training needs {lacking}: reduce its"
+            " size, or end other programs"
         )

@@ -17,6 +17,7 @@ from sidebyside.config import result_files
 from sidebyside.config.dataset import read_dataset
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
+from sidebyside.config.validation import read_record
 from sidebyside.core.errors import printable
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving.confined_picture import read_confined
@@ -74,7 +75,7 @@ def best_models(paths: Paths, trained: Train) -> list[ModelName]:
 
     def score(name: ModelName) -> float:
         file = paths.training(name) / "metrics.json"
-        return result_files.read_record(file, result_files.TrainingScores).val_accuracy
+        return read_record(file, result_files.TrainingScores).val_accuracy
 
     return [
         max(itertools.starmap(ModelName, itertools.product([model], trained.data, trained.seeds)),

@@ -18,6 +18,7 @@ from sidebyside.config import result_files
 from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Evaluate, Parameters, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
+from sidebyside.config.validation import read_record
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_csv, read_json
 from sidebyside.data.npz import read_split
@@ -256,9 +257,7 @@ def ensure_opened(run: Run) -> None:
 def read_result(paths: Paths, dataset: Dataset, settings: Evaluate, name: ModelName) -> ModelResult:
     """Return a model's result, computed from its predictions."""
     predictions = read_predictions(paths.predictions(name), dataset.classes)
-    trained = result_files.read_record(
-        paths.training(name) / "metrics.json", result_files.TrainingScores
-    )
+    trained = read_record(paths.training(name) / "metrics.json", result_files.TrainingScores)
     return evaluate_model(
         name,
         predictions.labels,
@@ -284,9 +283,7 @@ def class_counts(paths: Paths, dataset: Dataset, name: ModelName) -> dict[str, d
     }
     if name.data == "augmented":
         summary = paths.report("augment") / "summary.json"
-        by_class["train"] = result_files.read_record(
-            summary, result_files.AugmentationSummary
-        ).classes
+        by_class["train"] = read_record(summary, result_files.AugmentationSummary).classes
     return {name.data: by_class["train"], "val": by_class["val"]}
 
 

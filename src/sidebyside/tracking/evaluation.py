@@ -8,7 +8,8 @@ import pandas as pd
 
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.paths import ModelName, Paths
-from sidebyside.config.result_files import TrainedModel, read_record
+from sidebyside.config.result_files import TrainedModel
+from sidebyside.config.validation import read_record
 from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,

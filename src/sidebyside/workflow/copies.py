@@ -34,4 +34,4 @@ def link_local_data(checkout: Path, copy: Path) -> None:
         link = target / entry.name
         if not os.path.lexists(link):
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(entry.resolve())
+            link.symlink_to(checkout.resolve() / FOLDER / entry.name)

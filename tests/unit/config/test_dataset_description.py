@@ -80,10 +80,16 @@ def test_a_valid_description_is_accepted(change: dict[str, Any]) -> None:
         (None, "dataset: must be digits"),
         ([], "dataset: must be digits"),
         ({}, "dataset.name: is missing"),
-        ({**OWN, "name": "My icons"}, "dataset.name: String should match pattern"),
+        (
+            {**OWN, "name": "My Icons"},
+            "dataset.name: must be lower-case letters, digits and hyphens, such as my-icons, not"
+            " 'My Icons'",
+        ),
+        ({**OWN, "name": "日本"}, "and hyphens, such as my-icons, not '日本'"),
         ({**OWN, "name": "mnist"}, "dataset: name 'mnist' is that of a built-in data set"),
         ({**OWN, "format": "csv"}, "dataset.format: Input should be 'idx', 'npz' or 'pictures'"),
-        ({**OWN, "formt": "idx"}, "dataset.formt: unknown key"),
+        ({**OWN, "formt": "idx"}, "dataset.formt: unknown key: did you mean format?"),
+        ({**OWN, "zoom": 1}, "dataset.zoom: unknown key: choose from name, title, format, "),
         ({**OWN, "path": "/data/icons"}, "dataset: path must be a folder or file below data/local"),
         ({**OWN, "path": "data/local/../x"}, "path must be a folder or file below data/local"),
         ({**OWN, "path": "data/local"}, "below data/local, not data/local itself"),
@@ -94,16 +100,34 @@ def test_a_valid_description_is_accepted(change: dict[str, Any]) -> None:
         ({**OWN, "group": "(.)"}, "dataset: group is for format pictures: remove it"),
         ({**PICTURES, "transposed": True}, "dataset: transposed is for format idx: remove it"),
         ({**OWN, "format": "pictures"}, "dataset: channels is missing: 1 for grey or 3 for colour"),
-        ({**PICTURES, "size": [7, 28]}, "dataset.size.0: Input should be greater than or equal"),
-        ({**PICTURES, "size": [28, 129]}, "dataset.size.1: Input should be less than or equal"),
+        ({**OWN, "class_names": "../x.txt"}, "class_names must be the path of a file relative to"),
+        (
+            {**PICTURES, "list": "/x.csv"},
+            "relative to data/local/icons, such as x.csv, not '/x.csv'",
+        ),
+        (
+            {**PICTURES, "list": "data/local/icons/x.csv"},
+            "dataset: list must be the path of a file relative to data/local/icons, such as x.csv,",
+        ),
         ({**PICTURES, "channels": 4}, "dataset.channels: Input should be 1 or 3, not 4"),
         ({**PICTURES, "resize": "trim"}, "resize must be stretch, pad or crop for pictures"),
-        ({**PICTURES, "group": "("}, "dataset: group is not a regular expression: "),
+        ({**PICTURES, "group": "("}, "dataset: group '(' is not a regular expression: "),
+        ({**PICTURES, "group": r"[\d"}, r"dataset: group '[\d' is not a regular expression: "),
+        ({**OWN, "path": r"data\local\x"}, r"below data/local, not 'data\local\x'"),
+        ({**OWN, "mirror": r"\n"}, r"valid boolean, not '\n'"),
         ({**PICTURES, "group": "x"}, "dataset: group must have a pair of parentheses"),
     ],
 )
 def test_an_invalid_description_is_refused(content: object, expected: str) -> None:
     assert expected in refusal(content)
+
+
+@pytest.mark.parametrize("size", [32, [7, 28], [28, 129], [1, 1], [32], [8.5, 8], ["8", "8"], "8"])
+def test_a_size_that_is_not_a_pair_of_sides_is_refused_in_one_line(size: Any) -> None:
+    assert refusal({**PICTURES, "size": size}) == (
+        "dataset.size: must be [height, width], whole numbers from 8 to 128, such as [32, 32], not"
+        f" {size!r}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_duplicate_entries_are_refused(tmp_path: Path, key: str) -> None:
         ),
         (
             lambda content: content["augment"]["transforms"].update(shear=1),
-            "augment.transforms.shear: unknown key",
+            "augment.transforms.shear: unknown key: choose from rotation, zoom, shift, flip",
         ),
     ],
 )
@@ -308,5 +308,5 @@ def test_a_value_that_is_not_a_plain_number_is_refused(
 
 
 def test_many_problems_are_counted_in_the_message(tmp_path: Path) -> None:
-    message = refusal(tmp_path, SHIPPED.read_text() + "\n".join(f"k{n}: 1" for n in range(500)))
-    assert message.endswith("k9: unknown key; and 490 more")
+    message = refusal(tmp_path, changed("train.seeds", [0] * 500))
+    assert message.endswith("; and 490 more")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sidebyside.config import result_files
+from sidebyside.config.validation import read_record
 from sidebyside.core.errors import UserError
 from tests.support.datasets import CLASS_NAMES, dataset
 
@@ -24,9 +25,9 @@ def write(path: Path, content: object) -> Path:
 
 def test_a_record_may_have_more_fields_than_are_used(tmp_path: Path) -> None:
     path = write(tmp_path / "model.json", MODEL)
-    assert result_files.read_record(path, result_files.TrainedModel).file_sha256 == "a" * 64
+    assert read_record(path, result_files.TrainedModel).file_sha256 == "a" * 64
     path = write(tmp_path / "metrics.json", SCORES)
-    assert result_files.read_record(path, result_files.TrainingScores).val_accuracy == 0.9
+    assert read_record(path, result_files.TrainingScores).val_accuracy == 0.9
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_a_damaged_record_is_reported_in_one_line(
 ) -> None:
     path = write(tmp_path / "record.json", content)
     with pytest.raises(UserError, match=rf"record\.json.*{message}") as caught:
-        result_files.read_record(path, kind)
+        read_record(path, kind)
     assert "\n" not in str(caught.value)
 
 

@@ -215,6 +215,7 @@ def test_the_real_package_contains_the_published_files(tmp_path: Path) -> None:
     except UserError:
         pytest.skip(f"no Debian mirror provides the package: {lines[-1]}")
     assert sorted(contents_of(root / "data/raw")) == sorted(NAMES)
-    labels = read_labels(root / "data/raw/t10k-labels-idx1-ubyte", LabelColumn())
+    name = "t10k-labels-idx1-ubyte"
+    labels = read_labels(root / f"data/raw/{name}", name, LabelColumn())
     assert np.bincount(labels).tolist() == [1000] * 10
     assert [path.name for path in (root / "data").iterdir()] == ["raw"]

@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 def test_images_are_read_in_order_row_by_row(path: Path, packed: bool) -> None:
     content = images_file(3, 28, 30)
     path.write_bytes(gzip.compress(content) if packed else content)
-    images = read_images(path)
+    images = read_images(path, path.name)
     assert images.shape == (3, 28, 30)
     assert images.dtype == np.uint8
     assert images[0, 0, :3].tolist() == [0, 1, 2]
@@ -42,7 +42,7 @@ def test_images_are_read_in_order_row_by_row(path: Path, packed: bool) -> None:
 
 def test_images_stored_column_by_column_are_transposed(path: Path) -> None:
     path.write_bytes(images_file(2, 8, 9))
-    images = read_images(path, transposed=True)
+    images = read_images(path, path.name, transposed=True)
     assert images.shape == (2, 9, 8)
     assert images[0, :3, 0].tolist() == [0, 1, 2]
     assert images.flags.c_contiguous
@@ -70,7 +70,7 @@ def test_images_stored_column_by_column_are_transposed(path: Path) -> None:
 def test_malformed_images_are_refused(path: Path, content: bytes, expected: str) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_images(path)
+        read_images(path, path.name)
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
 
@@ -87,7 +87,7 @@ def test_images_too_large_for_the_memory_are_refused_before_they_are_read(
         path.write_bytes(content)
         os.truncate(path, 16 + 30_000 * 784)  # sparse
     with pytest.raises(UserError) as caught:
-        read_images(path)
+        read_images(path, path.name)
     assert str(caught.value).startswith(
         "x: images of 22 MiB need about 89 MiB of memory, but only 64 MiB are available"
     )
@@ -95,19 +95,19 @@ def test_images_too_large_for_the_memory_are_refused_before_they_are_read(
 
 def test_labels_are_read_in_order(path: Path) -> None:
     path.write_bytes(labels_file([9, 0, 3]))
-    assert read_labels(path, SETTINGS).tolist() == [9, 0, 3]
+    assert read_labels(path, path.name, SETTINGS).tolist() == [9, 0, 3]
 
 
 def test_labels_may_start_at_one(path: Path) -> None:
     path.write_bytes(labels_file([1, 26]))
-    assert read_labels(path, LabelColumn(first=1)).tolist() == [0, 25]
+    assert read_labels(path, path.name, LabelColumn(first=1)).tolist() == [0, 25]
 
 
 def test_labels_may_be_integers_in_columns(path: Path) -> None:
     table = np.array([[5, 1, 7], [0, 2, 300]], ">i4")
     path.write_bytes(struct.pack(">3I", 0xC02, 2, 3) + table.tobytes())
-    assert read_labels(path, LabelColumn(column=0)).tolist() == [5, 0]
-    assert read_labels(path, LabelColumn(column=2)).tolist() == [7, 300]
+    assert read_labels(path, path.name, LabelColumn(column=0)).tolist() == [5, 0]
+    assert read_labels(path, path.name, LabelColumn(column=2)).tolist() == [7, 300]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_malformed_labels_are_refused(
 ) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        read_labels(path, settings)
+        read_labels(path, path.name, settings)
     assert str(caught.value).startswith(expected)
 
 
 def test_a_named_pipe_is_refused_instead_of_waiting_for_a_writer(path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(OSError, match="Not a regular file"):
-        read_images(path)
+        read_images(path, path.name)
 
 
 def test_a_complete_file_is_told_from_a_damaged_one() -> None:

@@ -1,6 +1,7 @@
 import gzip
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from sidebyside.config.dataset_description import OwnData, builtin
 from sidebyside.core.errors import UserError
 from sidebyside.data.local_data import copy_local, unused_note
+from sidebyside.workflow.copies import link_local_data
 from tests.support.images import idx_images, idx_labels, made_up
 
 
@@ -93,10 +95,53 @@ def test_a_single_file_is_copied_with_its_class_names(tmp_path: Path, folder: Pa
     assert sorted(contents(tmp_path / "data/raw")) == ["data.npz", "names.txt"]
 
 
-def test_the_data_may_lie_on_another_disk(tmp_path: Path, folder: Path) -> None:
+def test_the_folder_of_all_data_may_lie_on_another_disk(tmp_path: Path, folder: Path) -> None:
+    shutil.move(tmp_path / "data/local", tmp_path / "elsewhere")
+    (tmp_path / "data/local").symlink_to(tmp_path / "elsewhere")
+    assert copied(tmp_path) == "3 files, 33 bytes"
+
+
+def test_a_file_may_be_a_link_whose_changes_dvc_notices(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "elsewhere").write_text("npz")
+    (folder / "data.npz").symlink_to(tmp_path / "elsewhere")
+    assert copied(tmp_path, format="npz", path="data/local/icons/data.npz") == "1 files, 3 bytes"
+
+
+@pytest.mark.parametrize("path", ["data/local/icons", "data/local/icons/cat"])
+def test_a_link_in_the_path_of_the_data_is_refused_and_its_cure_works(
+    tmp_path: Path, folder: Path, path: str
+) -> None:
+    shutil.move(folder, tmp_path / "my icons")
+    folder.symlink_to(tmp_path / "my icons")
+    message = refusal(tmp_path, path=path)
+    assert message.startswith(
+        "data/local/icons is a link, and DVC does not notice changes behind it: replace it by a"
+        " copy with `"
+    )
+    subprocess.run(message.split("`")[1], shell=True, check=True, cwd=tmp_path)  # noqa: S602
+    assert not folder.is_symlink()
+    assert " files, " in copied(tmp_path, path=path)
+
+
+def test_a_link_to_nothing_is_refused(tmp_path: Path, folder: Path) -> None:
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "missing")
+    assert refusal(tmp_path) == (
+        f"data/local/icons is a link to {tmp_path}/missing, which is missing: remove the link with"
+        " `rm data/local/icons`, and put the data there"
+    )
+
+
+def test_a_copy_of_a_checkout_uses_the_data_of_the_original(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "dvc.yaml").touch()
+    for root, copy in ((tmp_path, "first"), (tmp_path / "first", "second")):
+        link_local_data(root, root / copy)
+        (root / copy / "dvc.yaml").touch()
+        assert copied(root / copy) == "3 files, 33 bytes"
     shutil.move(folder, tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
-    assert copied(tmp_path) == "3 files, 33 bytes"
+    with pytest.raises(UserError, match=r"^data/local/icons is a link, and DVC"):
+        copied(tmp_path / "first")
 
 
 def test_a_link_to_another_file_of_the_data_is_copied_as_a_file(
@@ -142,6 +187,17 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data/local/icons/cat").mkdir(parents=True)
     (tmp_path / "data/local/icons/.DS_Store").touch()
     assert refusal(tmp_path).startswith("data/local/icons contains no files")
+
+
+@pytest.mark.parametrize("hidden", [None, ".DS_Store"])
+def test_a_class_without_pictures_is_named_before_anything_is_copied(
+    tmp_path: Path, folder: Path, hidden: str | None
+) -> None:
+    (folder / "dog").mkdir()
+    if hidden:
+        (folder / "dog" / hidden).touch()
+    message = refusal(tmp_path, format="pictures", channels=3)
+    assert message == "data/local/icons/dog has no pictures: put some there, or delete the folder"
 
 
 @pytest.mark.parametrize("change", ["add", "remove", "write"])

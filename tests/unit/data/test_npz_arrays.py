@@ -24,7 +24,7 @@ def written(folder: Path, arrays: dict[str, Any], *, packed: bool = False) -> Pa
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        read_arrays(path)
+        read_arrays(path, path.name)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -32,7 +32,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("packed", [False, True])
 def test_grey_images_are_read(tmp_path: Path, packed: bool) -> None:
     test = {"x_test": GOOD["x_train"][..., None], "y_test": np.array([[1], [0]], np.uint8)}
-    arrays = read_arrays(written(tmp_path, {**GOOD, **test}, packed=packed))
+    arrays = read_arrays(written(tmp_path, {**GOOD, **test}, packed=packed), "x.npz")
     assert list(arrays) == ["x_train", "y_train", "x_test", "y_test"]
     assert np.array_equal(arrays["x_train"], GOOD["x_train"])
     assert np.array_equal(arrays["x_test"], GOOD["x_train"])
@@ -41,7 +41,7 @@ def test_grey_images_are_read(tmp_path: Path, packed: bool) -> None:
 
 def test_colour_images_are_read_in_any_memory_order(tmp_path: Path) -> None:
     images = np.asfortranarray(np.arange(2 * 8 * 9 * 3, dtype=np.uint8).reshape(2, 8, 9, 3))
-    arrays = read_arrays(written(tmp_path, {**GOOD, "x_train": images}))
+    arrays = read_arrays(written(tmp_path, {**GOOD, "x_train": images}), "x.npz")
     assert np.array_equal(arrays["x_train"], images)
     assert arrays["x_train"].flags.c_contiguous
 

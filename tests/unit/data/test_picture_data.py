@@ -91,7 +91,10 @@ def test_colour_pictures_get_three_channels_and_the_stated_size(tmp_path: Path) 
     [
         ({}, "params.yaml: dataset.size is missing, but the pictures have 2 sizes"),
         ({"size": [32, 32], "test": "test"}, "params.yaml: dataset.test: data/local/icons has no"),
-        ({"size": [32, 32], "list": "x.csv"}, "x.csv is missing"),
+        (
+            {"size": [32, 32], "list": "x.csv"},
+            "params.yaml: dataset.list: data/local/icons/x.csv is not a file",
+        ),
         ({"size": [32, 32], "group": "(x)"}, "params.yaml: dataset.group: '(x)' does not match"),
         ({"size": [32, 32], "class_names": ["a", "round"]}, "params.yaml: dataset.class_names: "),
     ],

@@ -10,7 +10,7 @@ import pytest
 from sidebyside.config.dataset_description import BuiltIn, OwnData, builtin
 from sidebyside.core.errors import UserError
 from sidebyside.data import memory
-from sidebyside.data.raw_data import RawData, describe, read_class_names, read_raw
+from sidebyside.data.raw_data import RawData, describe, read_raw
 from sidebyside.data.splits import Split
 from sidebyside.data.splitting import assign_splits
 from tests.support.images import idx_images, idx_labels, made_up
@@ -79,28 +79,6 @@ def test_class_names_are_given_or_read_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"a\n\nb\n", "names.txt: class 1 has an empty name"),
-        (b"a\nb\na\n", "names.txt: class_names must be distinct, but 'a' occurs twice"),
-        (b"a\n", "names.txt: List should have at least 2 items"),
-        (b"\xff\xfe", "names.txt is not text in UTF-8"),
-        (b"a" * 2_000_000, "names.txt: larger than any list of 200 names"),
-        (None, "params.yaml: dataset.class_names: no file names.txt in dataset.path"),
-    ],
-)
-def test_a_file_without_class_names_is_refused(
-    tmp_path: Path, content: bytes | None, expected: str
-) -> None:
-    path = tmp_path / "names.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        read_class_names(path)
-    assert str(caught.value).startswith(expected)
-
-
-@pytest.mark.parametrize(
     ("change", "expected"),
     [
         (
@@ -119,7 +97,8 @@ def test_a_file_without_class_names_is_refused(
         ),
         (
             {"my-train-labels.idx": labels(*range(10))},
-            "my-train-images.idx contains 30 images, but my-train-labels.idx contains 10 labels",
+            "data/local/mine/my-train-images.idx contains 30 images, but"
+            " data/local/mine/my-train-labels.idx contains 10 labels",
         ),
         (
             {
@@ -157,7 +136,7 @@ def test_data_that_do_not_fit_together_are_refused(
 def test_a_label_outside_of_the_class_names_is_refused(tmp_path: Path) -> None:
     message = refusal(tmp_path, {**FILES}, own(class_names=tuple("abcdefghi")))
     assert "is outside 0–8, the 9 classes" in message
-    assert message.startswith("my-train-labels.idx: label 9 at ")
+    assert message.startswith("data/local/mine/my-train-labels.idx: label 9 at ")
 
 
 def test_a_test_fraction_for_data_with_a_test_split_is_refused(tmp_path: Path) -> None:
@@ -265,3 +244,20 @@ def test_images_of_an_impossible_shape_are_refused(
     with pytest.raises(UserError) as caught:
         describe(own(**changes), ("a", "b"), splits_of(*shapes))
     assert str(caught.value).startswith(expected)
+
+
+def test_missing_own_data_name_the_command_that_copies_them(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "raw", {})
+    assert message == f"{tmp_path}/raw is missing: run `dvc repro download`"
+
+
+@pytest.mark.parametrize("path", ["data/local/mine", "data/local/mine/x.npz"])
+def test_a_damaged_file_is_named_as_the_user_knows_it(tmp_path: Path, path: str) -> None:
+    description = own(format="npz", path=path, class_names="a/names.txt")
+    message = refusal(tmp_path, {"x.npz": b"x"}, description)
+    assert message.startswith("data/local/mine/x.npz is not a valid .npz file: ")
+    np.savez(tmp_path / "x.npz", x_train=TRAIN.images, y_train=TRAIN.labels)
+    message = refusal(tmp_path, {}, description)
+    assert message == (
+        "params.yaml: dataset.class_names: data/local/mine/a/names.txt is not a file"
+    )

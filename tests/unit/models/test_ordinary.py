@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS, Hyperparameters, parse_hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
+from sidebyside.data import memory
 from sidebyside.data.splits import Split
-from sidebyside.models import architectures, builder_checks, builders
+from sidebyside.models import architectures, builders
 from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.loading import load_model
 from sidebyside.models.ordinary import adapt
@@ -273,7 +274,7 @@ def test_a_model_that_is_too_large_fails_before_it_takes_memory(
 
     with pytest.raises(TrainingError, match="the model has 40,015,200,010 parameters, of which"):
         build(large, data(8, 8))
-    monkeypatch.setattr(builder_checks, "available_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000)
     with pytest.raises(TrainingError, match="650 parameters, whose training needs about 0 MiB"):
         build(sequential_softmax, data(8, 8))
 
