@@ -165,7 +165,10 @@ def _refuse_loose_pictures(folder: Path, shown: str) -> None:
     for entry in sorted(folder.iterdir()):
         if entry.suffix.lower() in SUFFIXES and not is_skipped(entry.name) and entry.is_file():
             name = printable(entry.name)
-            raise UserError(f"{shown}: {name} is in no class: move it to the folder of its class")
+            advice = "move it to the folder of its class"
+            if not _folders(folder, shown):
+                advice += ", or set dataset.path to the folder that contains those of the classes"
+            raise UserError(f"{shown}: {name} is in no class: {advice}")
 
 
 def _files(root: Path, name: str, folder: str) -> Iterator[str]:

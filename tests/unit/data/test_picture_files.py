@@ -49,6 +49,12 @@ def test_a_group_is_found_in_the_path_below_the_class(tmp_path: Path) -> None:
         (["a/.x"], {}, "/a has no pictures: put some there, or delete the folder"),
         (["a/1.png", "2.PNG"], {}, ": 2.PNG is in no class: move it to the folder of its class"),
         (
+            ["1.png"],
+            {},
+            ": 1.png is in no class: move it to the folder of its class, or set dataset.path to the"
+            " folder that contains those of the classes",
+        ),
+        (
             ["a/1.png"],
             {"test": ["b"]},
             "params.yaml: dataset.test: * has no folder 'b': it has 'a'",
