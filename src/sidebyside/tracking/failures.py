@@ -44,6 +44,9 @@ CAUSES = {
     re.compile(r"failed with exception (.+?)\.?$"): r"\1",
     re.compile(r"\((?:sqlite3|psycopg2|pymysql)\.\w+\) ((?:(?! \[SQL: | \(Background ).)+)"): r"\1",
 }
+# In an address. Databases take passwords with a slash as they are.
+USER = re.compile(r"//(?:[^/\s@:]*:\S*|[^/\s@]*)@")
+PASSWORD = re.compile(r"([?&](?:password|passwd|token)=)[^&\s'\"]*", re.I)
 # What SQLite reports about a file that need not be replaced.
 NOT_DAMAGED = re.compile("locked|readonly|disk is full|disk I/O")
 
@@ -117,7 +120,12 @@ def message(name: str, error: BaseException, database: Path | None) -> str:
 
 def without_password(text: str) -> str:
     """Return a text with addresses without user and password."""
-    return re.sub(r"//[^/\s]*@", "//", text)
+    return PASSWORD.sub(r"\1…", USER.sub("//", text))
+
+
+def shown(address: str) -> str:
+    """Return an address for messages: on one line, without user and password."""
+    return without_password(re.sub(r"\s", "%20", address))
 
 
 def _status(error: BaseException) -> int | None:

@@ -26,7 +26,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.execution.exclusive import exclusive
 from sidebyside.tracking import failures, local_store
 from sidebyside.tracking.conflicts import repeated
-from sidebyside.tracking.failures import NotMLflowError, without_password
+from sidebyside.tracking.failures import NotMLflowError, shown
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
 from sidebyside.tracking.views import KIND_TAG, NOTE_TAG, Experiment, view_tags
 from sidebyside.workflow import copies
@@ -76,7 +76,7 @@ class Store:
         self.uri = uri
         self.folder = folder
         self.local = local
-        self.address = str(folder / local_store.DATABASE) if local else without_password(uri)
+        self.address = str(folder / local_store.DATABASE) if local else shown(uri)
         self.client: Any = None
         # All runs, in a backfill: complete runs are then compared with the results too.
         self.index: Any = None
@@ -89,7 +89,7 @@ class Store:
     @property
     def registry(self) -> str:
         """Name of the model registry in messages."""
-        return f"the model registry of MLflow at {without_password(self._registry_uri)}"
+        return f"the model registry of MLflow at {shown(self._registry_uri)}"
 
     def artifact_store(self, location: str) -> str:
         """Name of the store of artifacts at a location in messages."""
@@ -261,12 +261,12 @@ def _checked_address(given: str, folder: Path) -> str:
     try:
         address = urlsplit(given)
     except ValueError as error:
-        raise UserError(f"MLFLOW_TRACKING_URI={without_password(given)}: {error}") from None
+        raise UserError(f"MLFLOW_TRACKING_URI={shown(given)}: {error}") from None
     if address.scheme != "sqlite":
         return given
     database = folder / address.path.removeprefix("/")
     if database.is_dir() or not database.parent.is_dir():
-        raise UserError(f"MLFLOW_TRACKING_URI={given}: {database} cannot be a database file")
+        raise UserError(f"MLFLOW_TRACKING_URI={shown(given)}: {database} cannot be a database file")
     return f"sqlite:///{database}" + (f"?{address.query}" if address.query else "")
 
 

@@ -257,6 +257,21 @@ def test_a_database_of_an_older_mlflow_is_upgraded_by_the_advice(
     )
 
 
-def test_passwords_are_not_shown() -> None:
-    error = RuntimeError("http://me:secret@host/x refused")
-    assert failures.reason(error) == "RuntimeError: http://host/x refused"
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://me:secret@host/x", "http://host/x"),
+        ("http://secret@host", "http://host"),
+        ("postgresql://me:se/cret@host/db", "postgresql://host/db"),
+        ("postgresql://me:se@cret@host/db", "postgresql://host/db"),
+        ("postgresql://host/db?user=me&password=secret", "postgresql://host/db?user=me&password=…"),
+        ("http://host:80/a/b", "http://host:80/a/b"),
+    ],
+)
+def test_passwords_are_not_shown(address: str, shown: str) -> None:
+    assert failures.reason(RuntimeError(f"{address} refused")) == f"RuntimeError: {shown} refused"
+    assert failures.shown(address) == shown
+
+
+def test_an_address_with_spaces_is_shown_on_one_line_and_without_its_password() -> None:
+    assert failures.shown("http://me:se cret@host\n") == "http://host%20"
