@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sidebyside.core.errors import UserError
 
+LOADING = 60.0  # seconds; some containers give no, or another, start of a process
 _watched: set[Path] = set()
 
 
@@ -48,7 +49,7 @@ def _start() -> float:
         # Rounded up: a shell may have changed files right before.
         since_boot = (int(fields[19]) + 1) / os.sysconf("SC_CLK_TCK")
         boot = -time.clock_gettime(time.CLOCK_BOOTTIME) + time.time()
-        return boot + since_boot
+        return max(boot + since_boot, _imported - LOADING)
     return _imported
 
 

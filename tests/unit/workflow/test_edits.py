@@ -33,6 +33,15 @@ def test_files_written_right_before_the_process_are_older(tmp_path: Path) -> Non
     assert done.stdout == "[]\n"
 
 
+def test_a_start_long_before_the_module_was_loaded_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "file").touch()
+    monkeypatch.setattr(edits, "_imported", time.time() + 2 * edits.LOADING)
+    monkeypatch.setattr(edits, "_start", edits._start.__wrapped__)  # without its cache
+    assert edits.changed_since_start([file]) == []
+
+
 def test_a_time_of_a_clock_that_is_ahead_is_no_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
