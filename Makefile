@@ -35,11 +35,18 @@ $(INSTALLED): requirements.lock .dvc/plots/page.py tools/install.py
 # with a dot are parts of others.
 IN_TURN := python -m sidebyside.workflow.in_turn
 
+# Runs stages side by side, and waits for a second call by itself. JOBS: how many at once.
+REPRO := python -m sidebyside.workflow.repro $(if $(JOBS),--jobs $(JOBS))
+
 .PHONY: repro
-repro: committed $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation
+repro: committed $(INSTALLED) ## run the whole pipeline: data, tuning, training, evaluation (JOBS=2)
 	$(IN_TURN) repro $(CHECK)
-	$(IN_TURN) repro dvc repro
+	$(REPRO)
 	python -m sidebyside.reproducibility.summary
+
+.PHONY: plan
+plan: $(INSTALLED) ## list the stages that `make repro` would run, with their expected times
+	@$(REPRO) --dry-run
 
 # Runs with other budgets or seeds use a copy of this folder, so that its files do not change.
 COPY := python -m sidebyside.reproducibility.clones
@@ -151,11 +158,10 @@ reference: committed $(INSTALLED) ## train four more seeds of every model, in a 
 
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.
 .PHONY: replications
-replications: committed $(INSTALLED) ## rebuild five published systems and compare the numbers
+replications: committed $(INSTALLED) ## rebuild five published systems and compare the numbers (JOBS=2)
 	$(IN_TURN) repro $(CHECK) . replications
 	$(IN_TURN) repro dvc repro preprocess augment
-	python -m study.run
-	cd replications && dvc repro
+	$(REPRO) replications
 
 # Two processes, each running whole files, because the tests of a file share expensive fixtures.
 # tests/conftest.py puts slow files first.

@@ -18,8 +18,8 @@ from benchmarks.workloads import ROOT
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import write_json
 from sidebyside.workflow import command
-from study.run import AT_ONCE
 
+AT_ONCE = 2  # trainings
 ROUNDS = 5
 THREADS = {"one": "1", "all": "0"}  # values of TF_NUM_INTEROP_THREADS; 0: one per core
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
 ENVIRONMENT = {"PYTHONPATH": "../src:src", "MPLBACKEND": PERTURBED["MPLBACKEND"]}
-REPLICATE = ("python", "-m", "study.run")
+REPLICATE = ("python", "-m", "sidebyside.workflow.repro", "replications", "--jobs", "2")
 MODULE = {"PYTHONPATH": "src:replications/src"}
 # A part of every system and kind of stage, and both models of the claims of system 3.
 FEW = (
@@ -161,17 +161,16 @@ def test_the_time_of_an_interrupted_run_counts(
     process = own.start(*REPLICATE, environment=MODULE)
     assert process.stdout
     for line in process.stdout:
-        if "completed: 1 of 3 stages" in line:
+        if ": 1 of 4 stages" in line:
             process.send_signal(signal.SIGTERM)
             break
     assert process.wait() == command.EXIT_TERMINATED
     process.communicate()
-    (saved,) = folder.glob(".state/replicate/*/seconds.json")
+    saved = folder / ".state/repro/seconds.json"
     assert read_json(saved) > 1
     write_json(saved, 1000.0)
     output = own.run(*REPLICATE, environment=MODULE).stdout
-    # DVC may have recorded a stage that the interrupted process did not count.
-    assert re.search(r"completed: (\d) of \1 stages, 1[67] min ", output)
+    assert re.search(r"completed in .*: 4 of 4 stages, 1[67] min ", output)
 
 
 @pytest.mark.timeout(900)
@@ -184,13 +183,14 @@ def test_a_run_of_some_stages_keeps_the_time_of_everything_and_names_failures(
     before = read_json(whole)
     shutil.rmtree(folder / "results/models/5-baseline")
     output = own.run(*REPLICATE, environment=MODULE).stdout
-    assert "train@5-baseline completed: 1 of 1 stages" in output
+    assert re.search("train@5-baseline completed in .*: 1 of 2 stages", output)
+    assert "compare skipped: no input has changed" in output
     assert read_json(whole) == before
     restrict(own, "3-tyler", "5-baseline")
     whole.unlink()
     (own.root / "data/processed/val.npz").write_bytes(b"no archive")
     error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr.splitlines()[-1]
-    assert error.startswith("run: error: train@")
+    assert error.startswith("repro: error: train@")
     assert error.endswith("failed, for the reasons above: run the same command again to resume")
     assert all(name in error for name in ("train@3-tyler", "train@5-baseline"))
     assert not whole.exists()

@@ -1,103 +1,121 @@
-"""Run the stages of a DVC pipeline concurrently."""
+"""Run the stages of a DVC pipeline, several at once."""
 
-import json
+import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import IO, Literal, TextIO
 
 from sidebyside.core.errors import UserError
-from sidebyside.execution import process_group
+from sidebyside.execution import dvc_pipeline, process_group
+from sidebyside.execution.schedule import Predecessors
 
 REPORT_INTERVAL = 60.0  # seconds; a killed run loses at most this much of its measured time
 # One inter-op thread per stage saves time if stages share the cores, and does not change results.
-ENVIRONMENT = {"TF_NUM_INTEROP_THREADS": "1"}
+SHARED_CORES = {"TF_NUM_INTEROP_THREADS": "1"}
 
-
-def stale(folder: Path, stages: Sequence[str]) -> list[str]:
-    """Return the stages that DVC would run, in the given order.
-
-    Args:
-        folder: the folder of dvc.yaml.
-        stages: names as `dvc repro` accepts them.
-
-    Raises:
-        UserError: `dvc status` fails.
-    """
-    command = ["dvc", "--wait-for-lock", "status", "--json"]
-    status = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-    if status.returncode:
-        raise UserError(f"`dvc status` fails: {' '.join(status.stderr.split())}")
-    changed = json.loads(status.stdout)
-    return [stage for stage in stages if stage in changed]
-
-
-def longest_first(stages: Sequence[str], seconds: Mapping[str, float]) -> list[str]:
-    """Return stages by decreasing duration, a near-optimal order for few workers (Graham 1969).
-
-    Args:
-        stages: names; stages of the same duration keep their order.
-        seconds: stage → expected duration. Stages without one come first, as they may take longest.
-    """
-    return sorted(stages, key=lambda stage: seconds.get(stage, float("inf")), reverse=True)
+Change = Literal["started", "completed", "failed", "unchanged"]
+Show = Callable[[str, str, TextIO], None]  # stage, line, stream
 
 
 def run(
     folder: Path,
-    stages: Sequence[str],
-    predecessors: Mapping[str, Collection[str]],
-    report: Callable[[Mapping[str, bool]], None],
+    predecessors: Predecessors,
+    due: Collection[str],
+    report: Callable[[Mapping[str, Change]], None],
+    show: Show,
     *,
     at_once: int,
 ) -> None:
-    """Run each stage in a DVC process; after a failure, only stages that depend on it are skipped.
+    """Run the stages that are due, each in a DVC process of its own.
 
-    If this function is interrupted, it terminates the running stages.
+    A stage is due if DVC would run it once its predecessors have ended: as with `dvc repro`, one
+    whose inputs came out unchanged is skipped. After a failure, only stages that depend on it are
+    skipped. If this function is interrupted, it terminates the running stages.
 
     Args:
         folder: the folder of dvc.yaml.
-        stages: the stages to run, in the order in which to start them.
-        predecessors: stage → stages that must succeed before it starts, if they are to run as well.
-        report: called when stages have ended, and every REPORT_INTERVAL, with stage → success.
+        predecessors: stage → stages that must end before it starts, in the order in which stages
+            start that could start at the same time.
+        due: stages that DVC would run now.
+        report: called with stage → change after every change, and every REPORT_INTERVAL.
+        show: called from several threads for each line that a stage prints; not called if one
+            stage at a time has the terminal to itself.
         at_once: maximum number of stages that run at the same time.
     """
-    waiting, failed = [*stages], set[str]()
-    running: dict[Future[int], tuple[str, subprocess.Popen[bytes]]] = {}
-    with ThreadPoolExecutor(at_once) as pool:
+    due = {*due}
+    waiting, ran, failed = [*predecessors], set[str](), set[str]()
+    running: dict[Future[int], str] = {}
+    with ThreadPoolExecutor(at_once) as pool, _calls(folder) as calls:
+        while waiting or running:
+            blocked = {*waiting, *running.values()}
+            ready = [s for s in waiting if not blocked.intersection(predecessors[s])]
+            # The state of a stage is that at the beginning, until a predecessor has run.
+            again = [stage for stage in ready if ran.intersection(predecessors[stage])]
+            due = due.difference(again).union(dvc_pipeline.stale(folder, again))
+            if unchanged := [stage for stage in ready if stage not in due]:
+                waiting = [stage for stage in waiting if stage not in unchanged]
+                report(dict.fromkeys(unchanged, "unchanged"))
+                continue
+            for stage in ready[: at_once - len(running)]:
+                waiting.remove(stage)
+                report({stage: "started"})
+                running[pool.submit(_run, calls, folder, stage, show, at_once)] = stage
+            ended, _ = wait(running, timeout=REPORT_INTERVAL, return_when=FIRST_COMPLETED)
+            changes: dict[str, Change] = {
+                running.pop(one): "failed" if one.result() else "completed" for one in ended
+            }
+            ran.update(changes)
+            failed |= {stage for stage, change in changes.items() if change == "failed"}
+            waiting = without_dependents(waiting, failed, predecessors)
+            report(changes)
+
+
+@contextlib.contextmanager
+def _calls(folder: Path) -> Iterator[process_group.Calls]:
+    """Yield calls of DVC that end with the block, but not while one writes DVC's files."""
+    with process_group.calls() as calls:
         try:
-            while waiting or running:
-                pending = {*waiting, *(stage for stage, _ in running.values())}
-                ready = [s for s in waiting if not pending.intersection(predecessors.get(s, ()))]
-                for stage in ready[: at_once - len(running)]:
-                    waiting.remove(stage)
-                    process = _start(folder, stage)
-                    running[pool.submit(process.wait)] = (stage, process)
-                if not running:
-                    raise UserError(f"stages depend on each other: {', '.join(waiting)}")
-                ended, _ = wait(running, timeout=REPORT_INTERVAL, return_when=FIRST_COMPLETED)
-                successes = {running.pop(future)[0]: future.result() == 0 for future in ended}
-                failed |= {stage for stage, success in successes.items() if not success}
-                waiting = _without_dependents(waiting, failed, predecessors)
-                report(successes)
-        finally:
-            process_group.end([process for _, process in running.values()])
+            yield calls
+        except BaseException:
+            with contextlib.suppress(UserError), dvc_pipeline.locked(folder):
+                calls.end()
+            raise
 
 
-def _without_dependents(
-    stages: Sequence[str], failed: Collection[str], predecessors: Mapping[str, Collection[str]]
+def without_dependents(
+    stages: Iterable[str], failed: Collection[str], predecessors: Predecessors
 ) -> list[str]:
-    """Return the stages that depend on no failed stage, directly or through other stages."""
-    blocked = {*failed}
-    while more := [
-        stage
-        for stage in stages
-        if stage not in blocked and blocked.intersection(predecessors.get(stage, ()))
-    ]:
+    """Return the stages that neither failed nor depend on one, also through other stages."""
+    blocked, left = {*failed}, [stage for stage in stages if stage not in failed]
+    while more := [stage for stage in left if blocked.intersection(predecessors[stage])]:
         blocked.update(more)
-    return [stage for stage in stages if stage not in blocked]
+        left = [stage for stage in left if stage not in blocked]
+    return left
 
 
-def _start(folder: Path, stage: str) -> "subprocess.Popen[bytes]":
+def _run(calls: process_group.Calls, folder: Path, stage: str, show: Show, at_once: int) -> int:
+    """Run a stage and return the exit status of DVC."""
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    return process_group.start(command, folder, {**os.environ, **ENVIRONMENT})
+    if at_once == 1:
+        return calls.call(command, folder, os.environ)
+    environment = {**os.environ, **SHARED_CORES}
+    return calls.call(command, folder, environment, lambda process: _follow(process, stage, show))
+
+
+def _follow(process: "subprocess.Popen[bytes]", stage: str, show: Show) -> None:
+    """Show the lines that a stage prints, until it ends."""
+
+    def copy(source: IO[bytes] | None, target: TextIO) -> None:
+        with source or contextlib.nullcontext(()) as lines:
+            for line in lines:
+                show(stage, line.decode(errors="replace").rstrip(), target)
+
+    errors = threading.Thread(target=copy, args=(process.stderr, sys.stderr))
+    errors.start()
+    copy(process.stdout, sys.stdout)
+    errors.join()

@@ -1,69 +1,163 @@
-"""Run commands whose child processes end with them."""
+"""Run commands whose child processes end with them, and with this process.
+
+A signal to a command's process group reaches the scripts of DVC's stages as well as DVC. A watchdog
+ends the groups if this process is killed.
+"""
 
 import contextlib
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 PATIENCE, INTERVAL = 10.0, 0.1  # seconds for processes to end, and between two looks at them
 
 
-def start(
-    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
-    """Start a command in a process group of its own.
+class Calls:
+    """Commands that several threads run at the same time, each in a process group of its own."""
 
-    A signal to the group reaches the scripts of DVC's stages as well as DVC.
+    def __init__(self, watchdog: "subprocess.Popen[str]") -> None:
+        """Begin without a command.
+
+        Args:
+            watchdog: the process that `calls` starts.
+        """
+        self._lock = threading.Lock()
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._ended = False
+        self._watchdog = watchdog
+
+    def call(
+        self,
+        command: Sequence[str | Path],
+        folder: Path,
+        environment: Mapping[str, str],
+        follow: Callable[["subprocess.Popen[bytes]"], None] | None = None,
+    ) -> int:
+        """Run a command and return its exit status; a negative one if `end` was called before.
+
+        Args:
+            command: program and arguments.
+            folder: the working directory.
+            environment: its variables.
+            follow: reads the pipes of its output and errors until they are closed; without it, both
+                go where those of this process go.
+        """
+        pipe = subprocess.PIPE if follow else None
+        with self._lock:  # so that `end` misses no process
+            if self._ended:
+                return -signal.SIGTERM
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                process_group=0,
+            )
+            self._running.append(process)
+            self._tell("+", process.pid)
+        if follow:
+            follow(process)
+        status = process.wait()
+        with self._lock:
+            self._running.remove(process)
+            self._tell("-", process.pid)
+        return status
+
+    def _tell(self, sign: str, group: int) -> None:
+        with contextlib.suppress(OSError):  # the watchdog has been killed
+            print(sign, group, file=self._watchdog.stdin, flush=True)
+
+    def end(self) -> None:
+        """End all processes of the commands, and start no other command."""
+        with self._lock:
+            self._ended = True
+            running = [*self._running]
+        end([process.pid for process in running], lambda: [one.poll() for one in running])
+
+
+@contextlib.contextmanager
+def calls() -> Iterator[Calls]:
+    """Yield calls that end with the block."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # a reader of this process's output does not wait for it
+        stderr=subprocess.DEVNULL,
+        text=True,
+        close_fds=False,  # an inheritable lock is held until all processes have ended
+        start_new_session=True,
+        cwd="/",
+    ) as watchdog:
+        running = Calls(watchdog)
+        try:
+            yield running
+        finally:
+            running.end()
+
+
+def call(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> int:
+    """Run a command and return its exit status; if this is interrupted, end all its processes.
 
     Args:
         command: program and arguments.
         folder: the working directory.
         environment: its variables.
     """
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, process_group=0
-    )
+    with calls() as running:
+        return running.call(command, folder, environment)
 
 
-def call(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> int:
-    """Run a command and return its exit status; if this is interrupted, end all its processes.
-
-    Arguments as for `start`.
-    """
-    process = start(command, folder, environment)
-    try:
-        return process.wait()
-    except BaseException:
-        end([process])
-        raise
-
-
-def end(leaders: Sequence["subprocess.Popen[bytes]"]) -> None:
+def end(groups: Sequence[int], reap: Callable[[], object] = lambda: None) -> None:
     """Terminate process groups, and kill what has not ended after PATIENCE.
 
     Args:
-        leaders: processes that `start` has returned.
+        groups: ids of the groups.
+        reap: asks for the status of their ended processes, which exist until then.
     """
-    for leader in leaders:
-        _signal(leader, signal.SIGTERM)
+    for group in groups:
+        _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
-    for leader in leaders:
-        while _exists(leader) and time.monotonic() < deadline:
+    for group in groups:
+        while _exists(group, reap) and time.monotonic() < deadline:
             time.sleep(INTERVAL)
-        _signal(leader, signal.SIGKILL)
+        _signal(group, signal.SIGKILL)
 
 
-def _exists(leader: "subprocess.Popen[bytes]") -> bool:
-    leader.poll()  # an ended process exists until its parent has asked for its status
-    return _signal(leader, 0)
+def _exists(group: int, reap: Callable[[], object]) -> bool:
+    reap()
+    return _signal(group, 0)
 
 
-def _signal(leader: "subprocess.Popen[bytes]", number: int) -> bool:
+def _signal(group: int, number: int) -> bool:
     """Send a signal to a process group; return whether it has processes."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader.pid, number)
+        os.killpg(group, number)
         return True
     return False
+
+
+def watch(lines: Iterable[str]) -> None:
+    """End the process groups that are left when the process that reports them has ended.
+
+    Args:
+        lines: `+ id` for a group that begins, `- id` for one that has ended.
+    """
+    groups: dict[int, None] = {}
+    for line in lines:
+        sign, group = line.split()
+        if sign == "+":
+            groups[int(group)] = None
+        else:
+            groups.pop(int(group))
+    end([*groups])
+
+
+if __name__ == "__main__":
+    watch(sys.stdin)

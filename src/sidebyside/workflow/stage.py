@@ -9,6 +9,7 @@ results of the old ones. Therefore such a stage fails.
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -46,6 +47,7 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
+        began = time.perf_counter()
         # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item
         # and checks that the code was loaded in a single state.
         with contextlib.nullcontext() if arguments else resume.alone(root, name):
@@ -62,15 +64,21 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
                 f"{', '.join(sorted({*changed}))} changed while the stage ran, so its result is not"
                 " recorded: run the same command again"
             )
-        ensure_provenance(root, name)
+        ensure_provenance(root, name, round(time.perf_counter() - began, 3))
         unfinished.unlink(missing_ok=True)
 
     helps = {"-h", "--help"} & {*arguments}
     command.run(main if helps else watched, output_is_log=True)
 
 
-def ensure_provenance(root: Path, stage: str) -> None:
-    """Write the provenance of a stage without a matrix, unless the stage has done so itself."""
+def ensure_provenance(root: Path, stage: str, seconds: float) -> None:
+    """Write the provenance of a stage without a matrix, unless the stage has done so itself.
+
+    Args:
+        root: folder of dvc.yaml.
+        stage: the stage's name.
+        seconds: computing time.
+    """
     names = graph.stage_outputs(root, stage)
     if not names or any("${" in name for name in names):
         return
@@ -81,4 +89,4 @@ def ensure_provenance(root: Path, stage: str) -> None:
             "dependencies": graph.dependencies(root, stage, []),
         }
         key = resume.work_key(root, stage, inputs)
-        provenance.write(root, stage, key, provenance.machine(), outputs)
+        provenance.write(root, stage, key, provenance.machine(), outputs, seconds)

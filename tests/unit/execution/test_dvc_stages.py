@@ -1,142 +1,113 @@
 """Stages side by side, run by DVC in a folder of stages that do next to nothing."""
 
-import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from sidebyside.config.paths import CHECKOUT
-from sidebyside.core.errors import UserError
-from sidebyside.execution.dvc_stages import longest_first, run, stale
+from sidebyside.execution.dvc_pipeline import predecessors, stale
+from sidebyside.execution.dvc_stages import Change, run, without_dependents
+from tests.support.stages import new_pipeline, ran, sleeping, wait_for
 
-# Its only output is when it began and ended.
-STAGE = """
-import sys, time
-began = time.monotonic()
-time.sleep(float(sys.argv[2]))
-open(f"{sys.argv[1]}.txt", "w").write(f"{began} {time.monotonic()}")
-"""
 RUN = """
-import sys
 from pathlib import Path
-from sidebyside.execution import dvc_stages
+from sidebyside.execution import dvc_pipeline, dvc_stages
 from sidebyside.workflow import command
-command.run(lambda: dvc_stages.run(Path.cwd(), sys.argv[1:], {}, lambda ended: None, at_once=2))
+before = dvc_pipeline.predecessors(Path.cwd())
+def nothing(*_):
+    pass
+command.run(lambda: dvc_stages.run(Path.cwd(), before, before, nothing, nothing, at_once=3))
 """
+pytestmark = pytest.mark.slow
 
 
-def pipeline(folder: Path, seconds: Mapping[str, float], failing: str = "") -> Path:
-    """Make a DVC repository with a stage per name."""
-    commands = {
-        name: f"{sys.executable} stage.py {name} {duration}" if name != failing else "false"
-        for name, duration in seconds.items()
+class Recorder:
+    """What a run reports and shows."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, Change]] = []
+        self.lines: list[tuple[str, str, bool]] = []  # stage, line, whether it is an error
+
+    def report(self, changes: Mapping[str, Change]) -> None:
+        self.changes.extend(changes.items())
+
+    def show(self, stage: str, line: str, stream: TextIO) -> None:
+        self.lines.append((stage, line, stream is sys.stderr))
+
+
+def reproduce(root: Path, at_once: int = 2) -> Recorder:
+    recorder, before = Recorder(), predecessors(root)
+    due = stale(root, before)
+    run(root, before, due, recorder.report, recorder.show, at_once=at_once)
+    return recorder
+
+
+def test_stages_run_at_once_and_after_their_predecessors(tmp_path: Path) -> None:
+    root = new_pipeline(tmp_path / "project", ["first", "tune"], seconds=2)
+    recorder = reproduce(root)
+    assert recorder.changes[:4] == [
+        *(("first", "started"), ("first", "completed"), ("tune@x", "started")),
+        ("tune@y", "started"),
+    ]
+    assert {*recorder.changes[4:]} == {("tune@x", "completed"), ("tune@y", "completed")}
+    assert ("tune@x", "Running stage 'tune@x':", False) in recorder.lines
+    assert stale(root, predecessors(root)) == set()
+
+
+def test_a_stage_whose_inputs_come_out_unchanged_is_skipped(tmp_path: Path) -> None:
+    root = new_pipeline(tmp_path / "project", ["first", "tune"])
+    reproduce(root)
+    (root / "in.txt").write_text("5\n")  # halved, it is the same number
+    recorder = reproduce(root, at_once=1)
+    assert recorder.changes == [
+        *(("first", "started"), ("first", "completed")),
+        *(("tune@x", "unchanged"), ("tune@y", "unchanged")),
+    ]
+    assert recorder.lines == []  # alone, it has the terminal to itself
+    assert ran(root).count("first") == 2
+    assert ran(root).count("tune@x") == 1
+
+
+def test_a_failure_stops_only_the_stages_that_depend_on_it(tmp_path: Path) -> None:
+    root = new_pipeline(tmp_path / "project", ["first", "tune", "train"], seeds=[1])
+    (root / "y.txt").mkdir()
+    recorder = reproduce(root)
+    ended = {stage: change for stage, change in recorder.changes if change != "started"}
+    assert ended == {
+        "first": "completed",
+        "tune@x": "completed",
+        "train@x-1": "completed",
+        "tune@y": "failed",
     }
-    content = {
-        "stages": {
-            name: {"cmd": command, "outs": [{f"{name}.txt": {"cache": False}}]}
-            for name, command in commands.items()
-        }
-    }
-    (folder / "stage.py").write_text(STAGE)
-    (folder / "dvc.yaml").write_text(json.dumps(content))
-    subprocess.run(["dvc", "init", "--quiet", "--no-scm"], cwd=folder, check=True)
-    return folder
+    errors = [line for stage, line, is_error in recorder.lines if stage == "tune@y" and is_error]
+    assert any("failed to reproduce 'tune@y'" in line for line in errors)
 
 
-def span(folder: Path, name: str) -> tuple[float, float]:
-    """Return when a stage began and ended."""
-    began, ended = (folder / f"{name}.txt").read_text().split()
-    return float(began), float(ended)
+def test_all_dependents_of_a_failed_stage_are_left_out() -> None:
+    before = {"a": ["b"], "b": ["c"], "d": [], "e": ["d"]}
+    assert without_dependents(before, {"c"}, before) == ["d", "e"]
+    assert without_dependents(before, {"d"}, before) == ["a", "b"]
 
 
-@pytest.mark.slow
-def test_two_stages_run_at_once_and_a_stage_after_its_predecessor(tmp_path: Path) -> None:
-    folder = pipeline(tmp_path, {"search": 4, "winner": 0, "first": 4, "second": 0})
-    names = ("search", "winner", "first", "second")
-    reported: dict[str, bool] = {}
-    run(folder, names, {"winner": ["search"]}, reported.update, at_once=2)
-    assert reported == dict.fromkeys(names, True)
-    search, winner, first = (span(folder, name) for name in ("search", "winner", "first"))
-    assert first[0] < search[1]
-    assert search[0] < first[1]
-    assert winner[0] > search[1]
-    assert span(folder, "second")[0] > min(search[1], first[1])
-    assert stale(folder, names) == []
-
-
-@pytest.mark.slow
-def test_a_failure_stops_only_the_stages_that_depend_on_it(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder = pipeline(tmp_path, {"good": 0, "bad": 0, "after": 0, "last": 0}, failing="bad")
-    names = ("bad", "after", "last", "good")
-    reported: dict[str, bool] = {}
-    run(folder, names, {"after": ["bad"], "last": ["after"]}, reported.update, at_once=2)
-    assert reported == {"good": True, "bad": False}
-    assert "failed to reproduce 'bad'" in capfd.readouterr().err
-    assert stale(folder, names) == ["bad", "after", "last"]
-
-
-def test_stages_that_depend_on_each_other_are_refused(tmp_path: Path) -> None:
-    predecessors = {"one": ["two"], "two": ["one"]}
-    with pytest.raises(UserError, match="stages depend on each other: one, two"):
-        run(tmp_path, ["one", "two"], predecessors, lambda ended: None, at_once=2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_the_running_stages(
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_signal_ends_the_running_stages(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    folder = pipeline(tmp_path, {"one": 60, "two": 60, "three": 60})
+    root = new_pipeline(tmp_path / "project", ["first", "tune"], seconds=60)
     process = subprocess.Popen(
-        [sys.executable, "-c", RUN, "one", "two", "three"],
-        cwd=folder,
+        [sys.executable, "-c", RUN],
+        cwd=root,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
         start_new_session=True,
     )
-    wait_for(lambda: len(running(folder)) == 2)
+    wait_for(lambda: len(sleeping(root)) == 2)
     os.kill(process.pid, number)
     assert process.wait(30) == status
-    wait_for(lambda: not running(folder))
-    assert not list(folder.glob("*.txt"))
-
-
-def running(folder: Path) -> list[str]:
-    """Return the command lines of stage scripts that run in a folder."""
-    lines = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == folder.resolve():
-                lines.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:  # has ended, or belongs to another user
-            continue
-    return [line for line in lines if re.fullmatch(r"\S+ stage\.py \w+ \d+ ", line)]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def test_stages_of_unknown_duration_come_first_then_the_longest() -> None:
-    seconds = {"search": 20.0, "long": 30.0, "medium": 25.0, "short": 20.0}
-    stages = ["search", "long", "short", "new", "medium"]
-    assert longest_first(stages, seconds) == ["new", "long", "medium", "search", "short"]
-
-
-def test_stale_stages_are_those_that_dvc_would_run(tmp_path: Path) -> None:
-    folder = pipeline(tmp_path, {"one": 0, "two": 0})
-    assert stale(folder, ["two"]) == ["two"]
-    (folder / "dvc.yaml").write_text("stages: 3")
-    with pytest.raises(UserError, match=r"^`dvc status` fails: .*validation failed"):
-        stale(folder, ["two"])
+    wait_for(lambda: not sleeping(root))
+    assert ran(root) == ["first"]

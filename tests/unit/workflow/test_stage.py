@@ -279,14 +279,14 @@ def test_the_provenance_of_a_stage_without_a_matrix_is_written_once(checkout: Pa
     graph = yaml.safe_load((checkout / "dvc.yaml").read_text())
     graph["stages"]["all"]["outs"] = ["result"]
     (checkout / "dvc.yaml").write_text(yaml.safe_dump(graph))
-    stage.ensure_provenance(checkout, "all")
+    stage.ensure_provenance(checkout, "all", 1.5)
     found = provenance.find(checkout, "all", [result])
     assert found is not None
     own = provenance.write(checkout, "all", "own key", {}, [result])
-    stage.ensure_provenance(checkout, "all")  # the stage has written its own
+    stage.ensure_provenance(checkout, "all", 1.5)  # the stage has written its own
     assert provenance.find(checkout, "all", [result]) == own
     result.write_text("y")
-    stage.ensure_provenance(checkout, "all")
+    stage.ensure_provenance(checkout, "all", 1.5)
     again = provenance.find(checkout, "all", [result])
     assert again is not None
     assert again.key == found.key  # nothing else changed

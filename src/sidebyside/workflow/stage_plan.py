@@ -1,0 +1,109 @@
+"""Plan a run of a pipeline: the expected duration of each stage, and how many run at once."""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_json, read_yaml
+from sidebyside.execution.schedule import Span
+from sidebyside.workflow import provenance
+from sidebyside.workflow.graph import PARAMETERS
+from sidebyside.workflow.progress import duration
+
+MEASURED = ("reports/run.json", "../reports/run.json")  # written by `make record`
+MEBIBYTE = 1 << 20
+
+
+def known_seconds(folder: Path) -> dict[str, float]:
+    """Return stage → duration of its last run in this checkout, or else of the recorded run.
+
+    Args:
+        folder: the folder of dvc.yaml.
+
+    Raises:
+        UserError: a provenance entry is damaged.
+    """
+    entries = {}
+    for recorded in (folder / name for name in provenance.RECORDED):
+        for stage, content in (read_json(recorded) if recorded.exists() else {}).items():
+            entries[stage] = provenance.parse(recorded, content)
+    for file in (folder / provenance.FOLDER).glob("*.json"):
+        entries[file.stem] = provenance.parse(file, read_json(file))
+    return {stage: one.seconds for stage, one in entries.items() if one.seconds is not None}
+
+
+def expected_seconds(stages: Collection[str], known: Mapping[str, float]) -> dict[str, float]:
+    """Return stage → expected duration.
+
+    A stage that has not been measured is expected to take as long as the longest of the other items
+    of its matrix, or no time.
+    """
+    longest: dict[str, float] = {}
+    for stage in known.keys() & {*stages}:
+        name = stage.partition("@")[0]
+        longest[name] = max(known[stage], longest.get(name, 0.0))
+    return {stage: known.get(stage, longest.get(stage.partition("@")[0], 0.0)) for stage in stages}
+
+
+def threads_of(folder: Path) -> int:
+    """Return `threads` of params.yaml, the number of intra-op threads of a stage; 1 without it."""
+    file = folder / PARAMETERS
+    content = read_yaml(file) if file.is_file() else None
+    threads = content.get("threads") if isinstance(content, Mapping) else None
+    return threads if isinstance(threads, int) and threads > 0 else 1
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def recorded_peak(folder: Path) -> int:
+    """Return the peak memory of the largest process of the recorded run, in bytes; 0: unknown."""
+    for file in (folder / name for name in MEASURED):
+        if file.is_file():
+            runs = read_json(file).get("runs", {})
+            return int(runs.get("repro", {}).get("peak_memory_mib", 0)) * MEBIBYTE
+    return 0
+
+
+def fitting(wanted: int, peak: int, available: int | None) -> int:
+    """Return how many stages may run at once without exceeding the memory, at least one.
+
+    Args:
+        wanted: how many should.
+        peak: peak memory of the largest stage, in bytes; 0: unknown.
+        available: bytes of memory; None: unknown.
+    """
+    if not peak or available is None:
+        return wanted
+    return max(1, min(wanted, available // peak))
+
+
+def table(spans: Mapping[str, Span], known: Collection[str]) -> list[str]:
+    """Return aligned lines with a row per stage: when it starts and how long it takes.
+
+    Args:
+        spans: stage → when it is expected to run.
+        known: the stages whose duration has been measured.
+    """
+    rows = [("stage", "starts after", "takes")]
+    for stage, span in sorted(spans.items(), key=lambda one: one[1].start):
+        takes = duration(span.end - span.start)
+        shown = takes if stage in known else f"{takes}?" if span.end > span.start else "unknown"
+        rows.append((stage, duration(span.start), shown))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+
+
+def require_jobs(jobs: int | None) -> None:
+    """Refuse a number of stages at once that is not positive.
+
+    Raises:
+        UserError: it is 0 or negative.
+    """
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs: {jobs} is not a number of stages at once: give 1 or more")
