@@ -156,7 +156,10 @@ def test_dvc_ignores_files_that_are_not_data(root: Path) -> None:
 def test_every_target_that_runs_dvc_first_checks_its_files() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     recipes = dict(re.findall(r"^(\.?[a-z-]+):(?!=).*\n((?:\t.*\n)+)", makefile, re.M))
-    runs_dvc = re.compile(r"\bdvc (repro|exp)\b|\(call experiment|reproducibility\.rerun$", re.M)
+    runs_dvc = re.compile(
+        r"\bdvc (repro|exp)\b|\(REPRO\)(?! --dry-run)|\(call experiment|reproducibility\.rerun$",
+        re.M,
+    )
     targets = {name.removeprefix(".") for name in recipes if runs_dvc.search(recipes[name])}
     assert {"repro", "smoke", "replications", "verify", "thorough"} <= targets
     assert [name for name in targets if "$(CHECK)" not in recipes[name].partition("\n")[0]] == []

@@ -17,7 +17,7 @@ from sidebyside.workflow.progress import duration
 # Lines that DVC prints for every stage.
 ADVICE = (
     *("Generating lock file", "Updating lock file", "To track the changes with git", "git add "),
-    *("To enable auto staging", "dvc config core.autostage", "Use `dvc push`"),
+    *("To enable auto staging", "dvc config core.autostage", "Use `dvc"),
 )
 
 

@@ -35,7 +35,7 @@ def test_each_completed_stage_gives_a_line_with_the_time_left(
         "evaluate skipped: no input has changed",
     ]
     assert shown.failed == []
-    assert Ledger(tmp_path, [], []).completed == ["data", "train@b", "train@a"]
+    assert Ledger(tmp_path, [], []).completed == ["data", "train@a", "train@b"]
 
 
 def test_a_failure_names_the_stages_that_are_skipped(
