@@ -53,7 +53,7 @@ def sort_lock(folder: Path, order: Sequence[str]) -> None:
 
     Args:
         folder: the folder of dvc.yaml and dvc.lock.
-        order: the stages in order; entries of others go to the end.
+        order: the stages in order, by their first place; entries of others go to the end.
 
     Raises:
         UserError: DVC cannot read dvc.lock.
@@ -61,7 +61,7 @@ def sort_lock(folder: Path, order: Sequence[str]) -> None:
     file = folder / LOCK
     if not file.exists():
         return
-    ranks = {stage: rank for rank, stage in enumerate(order)}
+    ranks = {stage: rank for rank, stage in enumerate(dict.fromkeys(order))}
     with locked(folder):
         content = parse_yaml_for_update(file.read_text(encoding="utf-8"), file)
         entries: Mapping[str, Any] = content["stages"]

@@ -1,5 +1,6 @@
 """Count the completed stages and the time of a run, across interruptions."""
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -57,10 +58,11 @@ class Ledger:
         self.save()
 
     def save(self) -> None:
-        """Save the stages and the time."""
+        """Save the stages and the time; on a full disk, only these are lost."""
         stages = {"started": self._started, "completed": self.completed}
-        write_json(self._file, {"recorded": self.recorded, **stages})
-        self.stopwatch.save()
+        with contextlib.suppress(OSError):
+            write_json(self._file, {"recorded": self.recorded, **stages})
+            self.stopwatch.save()
 
     def close(self) -> None:
         """End the run: the next one begins anew."""

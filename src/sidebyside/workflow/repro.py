@@ -41,7 +41,8 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its times")
     given = parser.parse_args()
-    stage_plan.require_jobs(given.jobs)
+    if given.jobs is not None and given.jobs < 1:
+        parser.error(f"--jobs {given.jobs}: give the number of stages at once, 1 or more")
     folder = given.folder.resolve()
     if given.dry_run:
         show_plan(make_plan(folder, given.jobs))
@@ -80,17 +81,29 @@ def make_plan(folder: Path, jobs: int | None) -> Plan:
     due = dvc_pipeline.stale(folder, order)
     unaffected = dvc_stages.without_dependents(order, due, predecessors)
     affected = [stage for stage in order if stage not in unaffected]
+    number, note = at_once(folder, jobs)
+    if note and len(affected) > 1:
+        print(note, flush=True)
+    ordered = {stage: predecessors[stage] for stage in order}
+    return Plan(ordered, [s for s in order if s in due], affected, known, seconds, number)
+
+
+def at_once(folder: Path, jobs: int | None) -> tuple[int, str | None]:
+    """Return how many stages run at once, and a line if the memory does not suffice for more.
+
+    Args:
+        folder: the folder of dvc.yaml.
+        jobs: the maximum; None: as many as there are cores for.
+    """
     wanted = jobs or max(1, stage_plan.cores() // stage_plan.threads_of(folder))
     peak, available = peak_memory(folder), available_memory()
-    at_once = stage_plan.fitting(wanted, peak, available)
-    if at_once < wanted and len(affected) > 1:
-        print(
-            f"{at_once} at once instead of {wanted}: a stage needs up to {peak >> 20:,} MiB of"
-            f" memory, and {(available or 0) >> 20:,} MiB are available",
-            flush=True,
-        )
-    ordered = {stage: predecessors[stage] for stage in order}
-    return Plan(ordered, [s for s in order if s in due], affected, known, seconds, at_once)
+    fitting = stage_plan.fitting(wanted, peak, available)
+    if available is None or fitting == wanted:
+        return fitting, None
+    return fitting, (
+        f"{fitting} at once instead of {wanted}: a stage needs up to {peak >> 20:,} MiB of memory,"
+        f" and {available >> 20:,} MiB are available"
+    )
 
 
 def show_plan(plan: Plan) -> None:

@@ -4,7 +4,6 @@ import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, read_yaml
 from sidebyside.execution.schedule import Span
 from sidebyside.workflow import provenance
@@ -97,13 +96,3 @@ def table(spans: Mapping[str, Span], known: Collection[str]) -> list[str]:
         rows.append((stage, duration(span.start), shown))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [f"{a:{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-
-
-def require_jobs(jobs: int | None) -> None:
-    """Refuse a number of stages at once that is not positive.
-
-    Raises:
-        UserError: it is 0 or negative.
-    """
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs: {jobs} is not a number of stages at once: give 1 or more")

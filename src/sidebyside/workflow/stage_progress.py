@@ -72,7 +72,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
         Args:
             changes: stage → its change.
         """
-        self._ledger.stopwatch.save()
+        self._ledger.save()
         now = time.monotonic()
         unchanged = [stage for stage in self._left if changes.get(stage) == "unchanged"]
         if unchanged:

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,14 @@ def test_a_damaged_ledger_is_named_in_the_error(tmp_path: Path, content: object)
     with pytest.raises(UserError, match=r"stages\.json is damaged: delete it to begin a new run"):
         Ledger(tmp_path, ["one"], [])
     assert read_json(tmp_path / "stages.json") == content
+
+
+def test_a_full_disk_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path, ["one"], [])
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sidebyside.workflow.ledger.write_json", fail)
+    ledger.complete("one")
+    assert ledger.completed == ["one"]

@@ -1,5 +1,6 @@
 import io
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,27 +12,46 @@ PREDECESSORS = {"data": [], "train@a": ["data"], "train@b": ["data"], "evaluate"
 SECONDS = {"data": 10.0, "train@a": 60.0, "train@b": 120.0, "evaluate": 30.0}
 
 
+class Clock:
+    """A clock that a test sets."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
 def progress(folder: Path, at_once: int = 2) -> StageProgress:
     ledger = Ledger(folder, PREDECESSORS, [])
     return StageProgress(ledger, PREDECESSORS, SECONDS, [*PREDECESSORS], at_once=at_once)
 
 
 def test_each_completed_stage_gives_a_line_with_the_time_left(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: Clock
 ) -> None:
     with progress(tmp_path) as shown:
         assert shown.seconds_left() == 160.0
         shown.report({"data": "started"})
+        clock.seconds = 12.0
         shown.report({"data": "completed"})
         shown.report({"train@a": "started", "train@b": "started"})
+        clock.seconds = 22.0
         shown.report({})
         shown.report({"train@b": "completed"})
         shown.report({"train@a": "completed"})
         shown.report({"evaluate": "unchanged"})
     assert capsys.readouterr().out.splitlines() == [
-        "data completed in 0 s: 1 of 4 stages, 0 s, about 2 min 30 s left",
-        "train@b completed in 0 s: 2 of 4 stages, 0 s, about 1 min 00 s left",
-        "train@a completed in 0 s: 3 of 4 stages, 0 s, about 30 s left",
+        "data completed in 12 s: 1 of 4 stages, 12 s, about 2 min 30 s left",
+        "train@b completed in 10 s: 2 of 4 stages, 22 s, about 50 s left",
+        "train@a completed in 10 s: 3 of 4 stages, 22 s, about 30 s left",
         "evaluate skipped: no input has changed",
     ]
     assert shown.failed == []
