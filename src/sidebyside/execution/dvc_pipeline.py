@@ -1,6 +1,7 @@
 """Ask DVC about a pipeline: its stages in order, their dependencies, and which of them are due."""
 
 import contextlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo, lock_repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import RWLOCK_FILE
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from sidebyside.core.errors import UserError
@@ -72,6 +74,19 @@ def sort_lock(folder: Path, order: Sequence[str]) -> None:
             write_text(file, dumps_yaml(content))
 
 
+def lock_file(folder: Path) -> Path:
+    """Return the file that a DVC process locks while it changes DVC's files.
+
+    Args:
+        folder: the folder of dvc.yaml.
+
+    Raises:
+        UserError: DVC cannot read the project.
+    """
+    with locked(folder) as repository:
+        return Path(repository.lock.lockfile)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Repo]:
     """Yield DVC's project, while no other DVC process changes its files.
@@ -85,8 +100,19 @@ def locked(folder: Path) -> Iterator[Repo]:
             Repo(_wait_for_lock=True) as repository,
             lock_repo(repository),
         ):
+            _remove_torn(Path(repository.tmp_dir) / RWLOCK_FILE)
             yield repository
     except DvcException as error:
         raise UserError(
             f"DVC cannot read {folder / GRAPH}: {' '.join(str(error).split())}"
         ) from None
+
+
+def _remove_torn(file: Path) -> None:
+    """Remove DVC's list of locked files if a process was killed while it wrote the list."""
+    try:
+        json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        file.unlink()

@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Literal, TextIO
 
-from sidebyside.core.errors import UserError
 from sidebyside.execution import dvc_pipeline, process_group
 from sidebyside.execution.schedule import Predecessors
 
@@ -50,7 +49,8 @@ def run(
     due = {*due}
     waiting, ran, failed = [*predecessors], set[str](), set[str]()
     running: dict[Future[int], str] = {}
-    with ThreadPoolExecutor(at_once) as pool, _calls(folder) as calls:
+    guard = dvc_pipeline.lock_file(folder)  # held while DVC writes its files
+    with ThreadPoolExecutor(at_once) as pool, process_group.calls(guard) as calls:
         while waiting or running:
             blocked = {*waiting, *running.values()}
             ready = [s for s in waiting if not blocked.intersection(predecessors[s])]
@@ -73,18 +73,6 @@ def run(
             failed |= {stage for stage, change in changes.items() if change == "failed"}
             waiting = without_dependents(waiting, failed, predecessors)
             report(changes)
-
-
-@contextlib.contextmanager
-def _calls(folder: Path) -> Iterator[process_group.Calls]:
-    """Yield calls of DVC that end with the block, but not while one writes DVC's files."""
-    with process_group.calls() as calls:
-        try:
-            yield calls
-        except BaseException:
-            with contextlib.suppress(UserError), dvc_pipeline.locked(folder):
-                calls.end()
-            raise
 
 
 def without_dependents(

@@ -5,6 +5,7 @@ ends the groups if this process is killed.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -20,16 +21,17 @@ PATIENCE, INTERVAL = 10.0, 0.1  # seconds for processes to end, and between two 
 class Calls:
     """Commands that several threads run at the same time, each in a process group of its own."""
 
-    def __init__(self, watchdog: "subprocess.Popen[str]") -> None:
+    def __init__(self, watchdog: "subprocess.Popen[str]", guard: Path | None) -> None:
         """Begin without a command.
 
         Args:
             watchdog: the process that `calls` starts.
+            guard: a file that a command locks while it must not be ended.
         """
         self._lock = threading.Lock()
         self._running: list[subprocess.Popen[bytes]] = []
         self._ended = False
-        self._watchdog = watchdog
+        self._watchdog, self._guard = watchdog, guard
 
     def call(
         self,
@@ -79,14 +81,19 @@ class Calls:
         with self._lock:
             self._ended = True
             running = [*self._running]
-        end([process.pid for process in running], lambda: [one.poll() for one in running])
+        groups = [process.pid for process in running]
+        end(groups, self._guard, lambda: [process.poll() for process in running])
 
 
 @contextlib.contextmanager
-def calls() -> Iterator[Calls]:
-    """Yield calls that end with the block."""
+def calls(guard: Path | None = None) -> Iterator[Calls]:
+    """Yield calls that end with the block.
+
+    Args:
+        guard: a file that a command locks while it must not be ended, as it writes files in place.
+    """
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__],
+        [sys.executable, "-I", "-S", __file__, *([guard.resolve()] if guard else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # a reader of this process's output does not wait for it
         stderr=subprocess.DEVNULL,
@@ -95,7 +102,7 @@ def calls() -> Iterator[Calls]:
         start_new_session=True,
         cwd="/",
     ) as watchdog:
-        running = Calls(watchdog)
+        running = Calls(watchdog, guard)
         try:
             yield running
         finally:
@@ -114,20 +121,41 @@ def call(command: Sequence[str | Path], folder: Path, environment: Mapping[str, 
         return running.call(command, folder, environment)
 
 
-def end(groups: Sequence[int], reap: Callable[[], object] = lambda: None) -> None:
+def end(
+    groups: Sequence[int], guard: Path | None = None, reap: Callable[[], object] = lambda: None
+) -> None:
     """Terminate process groups, and kill what has not ended after PATIENCE.
 
     Args:
         groups: ids of the groups.
+        guard: as for `calls`.
         reap: asks for the status of their ended processes, which exist until then.
     """
-    for group in groups:
-        _signal(group, signal.SIGTERM)
+    with _locked(guard):
+        for group in groups:
+            _signal(group, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE
     for group in groups:
         while _exists(group, reap) and time.monotonic() < deadline:
             time.sleep(INTERVAL)
         _signal(group, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _locked(path: Path | None) -> Iterator[None]:
+    """Hold the lock of a file, if there is one and it becomes free within PATIENCE."""
+    if path is None or not path.is_file():
+        yield
+        return
+    deadline = time.monotonic() + PATIENCE
+    with path.open("a") as file:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(INTERVAL)
+        yield
 
 
 def _exists(group: int, reap: Callable[[], object]) -> bool:
@@ -143,11 +171,12 @@ def _signal(group: int, number: int) -> bool:
     return False
 
 
-def watch(lines: Iterable[str]) -> None:
+def watch(lines: Iterable[str], guard: Path | None) -> None:
     """End the process groups that are left when the process that reports them has ended.
 
     Args:
         lines: `+ id` for a group that begins, `- id` for one that has ended.
+        guard: as for `calls`.
     """
     groups: dict[int, None] = {}
     for line in lines:
@@ -156,8 +185,8 @@ def watch(lines: Iterable[str]) -> None:
             groups[int(group)] = None
         else:
             groups.pop(int(group))
-    end([*groups])
+    end([*groups], guard)
 
 
 if __name__ == "__main__":
-    watch(sys.stdin)
+    watch(sys.stdin, Path(sys.argv[1]) if sys.argv[1:] else None)

@@ -55,6 +55,13 @@ def test_the_lock_file_is_sorted_and_stays_as_dvc_writes_it(reproduced: Path) ->
     assert file.stat().st_mtime_ns == modified
 
 
+def test_a_torn_list_of_locked_files_is_removed(reproduced: Path) -> None:
+    file = reproduced / ".dvc/tmp/rwlock"
+    file.write_text('{"write": {"x')
+    assert stale(reproduced, ["first"]) == set()
+    assert "x" not in file.read_text()
+
+
 def test_without_a_lock_file_there_is_nothing_to_sort(tmp_path: Path) -> None:
     sort_lock(tmp_path, ["first"])
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,18 @@ def test_a_lock_is_held_until_the_processes_of_a_killed_command_have_ended(tmp_p
     process.wait()
     with exclusive(tmp_path / "lock", patience=30.0):
         assert (tmp_path / "cleaned up").exists()
+
+
+def test_a_command_is_not_ended_while_it_holds_its_guard(tmp_path: Path) -> None:
+    guard = tmp_path / "guard"
+    guard.touch()
+    with process_group.calls(guard) as running, ThreadPoolExecutor(1) as pool:
+        command = ["flock", "guard", "sh", "-c", "touch began; sleep 1; touch written"]
+        status = pool.submit(running.call, [*command], tmp_path, os.environ)
+        wait_for((tmp_path / "began").exists)
+        running.end()
+        assert (tmp_path / "written").exists()
+        status.result()
 
 
 def test_no_command_starts_after_the_end(tmp_path: Path) -> None:
