@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
+from tests.support.pictures import write_photos
 from tests.support.pipeline import stages_run
 from tests.support.ports import free_port
 from tests.support.servers import postgresql, serving
 from tests.support.stores import TRAINING, content, own_store
 from tests.support.tracking_process import start
+from tests.system.test_own_pictures import DATASET as PHOTOS
 
 if TYPE_CHECKING:
     from tests.support.checkout import Checkout
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(1800)
 
 CLONES, EPOCHS = 4, 30
+BUSY = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}  # a busy machine takes longer than the default
 LOG = """
     with open_run(root, TRAINING, "other", "k") as run:
         run.log_parameters({"a": 1})
@@ -70,8 +73,7 @@ def in_clones(folder: Path, script: str, address: str, arguments: list[str]) -> 
     for number, argument in enumerate(arguments):
         clone = folder / f"clone {number}"
         clone.mkdir()
-        # A busy machine takes longer than the default to answer.
-        environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+        environment = {"MLFLOW_TRACKING_URI": address, **BUSY}
         processes.append(start(script, clone, argument, environment=environment))
     assert [process.communicate() for process in processes] == [("", "")] * len(processes)
     assert {process.returncode for process in processes} == {0}
@@ -107,7 +109,8 @@ def test_two_clones_that_train_and_evaluate_at_once_log_each_run_once(
     running = []
     for clone in clones:
         clone.forget_runs()
-        running.append(clone.start(*command, environment={"MLFLOW_TRACKING_URI": server}))
+        environment = {"MLFLOW_TRACKING_URI": server, **BUSY}
+        running.append(clone.start(*command, environment=environment))
     for clone, process in zip(clones, running, strict=True):
         assert "MLflow" not in clone.finish(process).stderr
         assert clone.results() == reproduced.results()
@@ -124,6 +127,38 @@ def test_two_clones_that_train_and_evaluate_at_once_log_each_run_once(
     for name, champion in expected["champions"].items():
         assert found["champions"][name] == champion
         assert len(client.search_model_versions(f"name = '{name}'")) == 1
+
+
+@pytest.fixture(scope="module")
+def projects(checkout_from: "Callable[..., Checkout]") -> "list[Checkout]":
+    """Projects with other data: one with scanned digits, one with photographs."""
+    made = [checkout_from() for _ in range(2)]
+    write_photos(made[1].root / "data/local/photos")
+    for project, dataset in zip(made, ("digits", PHOTOS), strict=True):
+        project.edit({"dataset": dataset, "train.data": ["original"]})
+        project.commit()
+    return made
+
+
+@pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
+def test_projects_with_other_data_share_a_store_without_mixing_runs(
+    address: str, projects: "list[Checkout]", checkout_from: "Callable[..., Checkout]"
+) -> None:
+    own = [checkout_from(project) for project in projects]
+    environment = {"MLFLOW_TRACKING_URI": address, **BUSY}
+    running = [project.start("dvc", "repro", environment=environment) for project in own]
+    for project, process in zip(own, running, strict=True):
+        assert "MLflow" not in project.finish(process).stderr
+        assert not (project.root / "mlflow.db").exists()
+    found = content(MlflowClient(address))
+    for project, name in zip(own, ("digits", "photos"), strict=True):
+        backfill = ("python", "-m", "sidebyside.tracking.backfill")
+        project.run(*backfill, environment={"PYTHONPATH": "src"})  # to its own store
+        expected = own_store(project)
+        runs = {path: run for path, run in found["runs"].items() if str(path[0]).startswith(name)}
+        assert runs == expected["runs"]
+        for model, champion in expected["champions"].items():
+            assert found["champions"][model] == champion
 
 
 def test_two_experiments_at_once_share_the_run_of_a_training(committed: "Checkout") -> None:
