@@ -74,11 +74,14 @@ def log_evaluation(
             runs.append(run)
             run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
             run.log_metrics({f"test_{metric}": value for metric, value in result.scores.items()})
+            if result.deduplicated:
+                run.log_metrics({"test_accuracy_deduplicated": result.deduplicated.accuracy})
             run.log_figure("confusion", figures[f"figures/confusion/{short[name]}.png"])
             run.log_table("confusion", *_cells(confusion_table([result])))
             run.log_table("per_class", *_cells(per_class_table([result])))
             run.log_table("calibration", *_cells(calibration_table([result])))
             if champions[name.model] is result:
+                run.update_dataset(dataset)
                 run.register(
                     registered_model(dataset.name, name.model),
                     result.val["accuracy"],

@@ -67,6 +67,22 @@ def log_model(
     return logged, changed
 
 
+def update_dataset(store: Store, model_id: str, dataset: Dataset) -> bool:
+    """Replace the record of a data set beside a logged model; return whether it was another one."""
+    logged = store.client.get_logged_model(model_id)
+    recorded = _recorded(logged)
+    if recorded.get(DATASET_FILE, {}).get("sha256") in (None, dataset_digest(dataset)):
+        return False  # without a record, the model is not complete
+    with TemporaryDirectory() as temporary:
+        file = Path(temporary) / DATASET_FILE
+        file.parent.mkdir()
+        file.write_bytes(dataset_record(dataset))
+        store.client.log_model_artifacts(model_id, temporary)
+        recorded |= _describe(Path(temporary), [DATASET_FILE])
+    store.client.set_logged_model_tags(model_id, {FILES_TAG: json.dumps(recorded)})
+    return True
+
+
 def signature(dataset: Dataset) -> Any:
     """Return the signature of a model: raw pixels to class probabilities."""
     with imports.fast_imports():

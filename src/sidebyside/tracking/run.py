@@ -15,7 +15,13 @@ from sidebyside.config.dataset import Dataset
 from sidebyside.tracking import registry
 from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
 from sidebyside.tracking.guard import UNREACHABLE
-from sidebyside.tracking.logged_models import Images, existing_models, is_intact, log_model
+from sidebyside.tracking.logged_models import (
+    Images,
+    existing_models,
+    is_intact,
+    log_model,
+    update_dataset,
+)
 from sidebyside.tracking.store import Store
 from sidebyside.tracking.views import Experiment
 
@@ -175,6 +181,20 @@ class Run:
             return changed
 
         changed = UNREACHABLE if self.run_id is None else self.store.attempt(log, self._artifacts)
+        if changed is UNREACHABLE:
+            self.missed["model"] += 1
+        else:
+            self.added += Counter(model=int(changed))
+
+    def update_dataset(self, dataset: Dataset) -> None:
+        """Replace the record of the data set beside the logged model, even if the run is complete.
+
+        Rewording the title or licence of a data set trains no model again.
+        """
+        if self._model is None:
+            return
+        action = functools.partial(update_dataset, self.store, self._model[0], dataset)
+        changed = self.store.attempt(action, self._artifacts)
         if changed is UNREACHABLE:
             self.missed["model"] += 1
         else:

@@ -9,7 +9,13 @@ import pytest
 
 from sidebyside.tracking.index import Index
 from sidebyside.tracking.local_store import relocate
-from sidebyside.tracking.logged_models import KERAS_FILE, Images
+from sidebyside.tracking.logged_models import (
+    DATASET_FILE,
+    KERAS_FILE,
+    Images,
+    dataset_record,
+    is_intact,
+)
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.store import open_store
 from tests.support.datasets import FASHION_MNIST
@@ -56,6 +62,24 @@ def test_a_model_has_the_scores_of_its_epoch_and_of_the_test(with_model: Path) -
     }
     points = points_of(with_model, run.info.run_id, "val_accuracy")
     assert points == [(0, 0.0), (1, 0.1), (2, 0.2)]
+
+
+@pytest.mark.slow
+def test_a_reworded_title_replaces_the_record_beside_a_complete_model(
+    root: Path, model: Any, pixels: Images
+) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_model(model, FASHION_MNIST, pixels[:1], step=0)
+    reworded = FASHION_MNIST.model_copy(update={"title": "Clothes"})
+    for changes in (1, 0):
+        with open_run(root, TRAINING, "run", "k") as run:
+            assert run.complete
+            run.update_dataset(reworded)
+            assert run.added["model"] == changes
+    (output,) = runs_of(root)[0].outputs.model_outputs
+    (file,) = root.glob(f"mlruns/*/models/{output.model_id}/artifacts/{DATASET_FILE}")
+    assert file.read_bytes() == dataset_record(reworded)
+    assert is_intact(open_store(root), output.model_id)
 
 
 @pytest.mark.slow
