@@ -2,14 +2,16 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from PIL import Image
 
 import sidebyside
-from sidebyside.core.files import md5, read_json
+from sidebyside.core.files import md5, read_json, write_json
 from tests.support.checkout import Checkout
 from tests.support.dvc_project import change
 from tests.support.pipeline import (
@@ -17,6 +19,7 @@ from tests.support.pipeline import (
     KEYS,
     MODELS,
     NAMES,
+    STAGES,
     TRAINING,
     by_name,
     read_rows,
@@ -61,6 +64,25 @@ def test_augmentation_changes_no_training_on_original_data(own: Checkout) -> Non
         assert ('"augment"' in ancestors) == ("augmented" in name)
     for model in MODELS:
         assert '"augment"' not in own.run("dvc", "dag", "--dot", f"tune@{model}").stdout
+
+
+def test_only_stages_that_read_a_changed_part_of_the_description_are_outdated(
+    own: Checkout,
+) -> None:
+    path = own.root / "data/processed/dataset.json"
+    record = read_json(path)
+
+    def outdated(changes: Mapping[str, Any]) -> set[str]:
+        path.unlink()
+        write_json(path, {**record, **changes})
+        return set(json.loads(own.run("dvc", "status", "--json").stdout))
+
+    assert outdated({"licence": "CC0", "title": "Clothes"}) == {"preprocess", "evaluate"}
+    assert outdated({"mirror": False}) == set(STAGES) - {"download"}
+    train = ("dvc", "repro", "--single-item", "train@mlp-original-1")
+    error = own.run(*train, fails=True).stderr
+    assert "train: error: data/processed/dataset.json is not as dvc.lock records it" in error
+    assert outdated({}) == set()
 
 
 def test_dvc_shows_the_metrics_of_every_model(committed: Checkout) -> None:

