@@ -203,12 +203,8 @@ def test_data_sets_side_by_side_as_dvc_experiments_stay_apart(one_model: Checkou
     before = one_model.results()
     mine = ",".join(f"{key}:{value}" for key, value in OWN.items())
     experiments = {"digits": "dataset=digits", "mine": f"dataset={{{mine}}}"}
-    processes = [
-        one_model.start("dvc", "exp", "run", "--temp", "--name", name, "-S", change)
-        for name, change in experiments.items()
-    ]
-    for process in processes:
-        one_model.finish(process)
+    for name, change in experiments.items():
+        one_model.run("dvc", "exp", "run", "--temp", "--name", name, "-S", change)
     assert one_model.results() == before
     shown = one_model.run("dvc", "metrics", "diff", "digits", "mine", "--json").stdout
     scores = json.loads(shown)["reports/evaluate/summary.json"]
