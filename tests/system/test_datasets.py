@@ -183,11 +183,12 @@ def test_rewording_the_description_trains_nothing_again(one_model: Checkout) -> 
     }
     with store(own) as client:
         champion = client.get_model_version_by_alias("mine-mlp", "champion")
-        folder = client.get_logged_model(champion.source.removeprefix("models:/")).artifact_location
+        model_id = str(champion.source).removeprefix("models:/")
+        folder = client.get_logged_model(model_id).artifact_location
     record = Path(folder, DATASET_FILE).read_bytes()
     assert json.loads(record)["title"] == "Others"
     assert champion.tags[DATASET_TAG] == hashlib.sha256(record).hexdigest()
-    assert "like those of Others" in champion.description
+    assert "like those of Others" in str(champion.description)
 
     assert trained < run_after({"mirror": True})
     own.run("git", "restore", ".")
