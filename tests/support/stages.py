@@ -33,7 +33,8 @@ STAGES: dict[str, Any] = {
     },
     "train": {
         "matrix": {"model": "${models}", "seed": "${seeds}"},
-        "cmd": "sleep ${seconds} && cat ${item.model}.txt > models/${item.model}-${item.seed}"
+        "cmd": "mkdir -p models && sleep ${seconds}"
+        " && cat ${item.model}.txt > models/${item.model}-${item.seed}"
         " && echo train@${item.model}-${item.seed} >> log",
         "deps": ["${item.model}.txt"],
         "outs": [{"models/${item.model}-${item.seed}": {"persist": True}}],
@@ -58,7 +59,7 @@ def new_pipeline(root: Path, stages: Collection[str] = STAGES, **parameters: Any
         stages: names of the stages that it has, without items.
         parameters: values that replace those of PARAMETERS.
     """
-    (root / "models").mkdir(parents=True)
+    root.mkdir(parents=True)
     git(root, "init", "--quiet")
     Repo.init(str(root)).close()
     (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
