@@ -1,21 +1,30 @@
 """Reports of made-up results, and how to read them."""
 
 import functools
+import io
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from sidebyside.config.paths import ModelName
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.paired_tests import compare_all
 from sidebyside.evaluation.results import ModelResult, evaluate_model
-from sidebyside.reporting import report_figures
+from sidebyside.reporting import evaluation_plots, report_figures, training_plots
 from sidebyside.reporting.report_content import Content, SearchTable
 from tests.support.datasets import CLASS_NAMES, dataset
 
 IMAGES = 400
+PLOTS = {
+    evaluation_plots: (
+        *("accuracy_intervals", "reliability", "predictions", "f1_change", "confusion_matrix"),
+    ),
+    training_plots: ("curves", "trials"),
+}
 SKILL = {"mlp": 2.0, "cnn": 4.0}  # logit of the true class; of other architectures 3
 CHANGES = {"flip": False, "shift": 0, "cutout": 0, "label_smoothing": 0.0}
 HYPERPARAMETERS = {
@@ -47,12 +56,29 @@ def made_up_result(
 
 
 @functools.cache
+def small_png() -> bytes:
+    """Return a picture in place of a figure."""
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def replace_plots(patch: pytest.MonkeyPatch) -> None:
+    """Replace the figures of reports by small pictures."""
+    for module, names in PLOTS.items():
+        for name in names:
+            patch.setattr(module, name, lambda *_: small_png())
+
+
 def made_up_content(
     seeds: Sequence[int] = (1,),
     models: Sequence[str] = ("mlp", "cnn"),
     class_names: tuple[str, ...] = CLASS_NAMES,
 ) -> Content:
-    """Return the content of a report of made-up results, with its figures."""
+    """Return the content of a report of made-up results, with its figures.
+
+    They take seconds to draw: see `replace_plots`.
+    """
     names = [
         ModelName(model, data, seed)
         for model in models

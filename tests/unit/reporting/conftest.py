@@ -1,35 +1,24 @@
-"""Fixtures: a report of made-up results."""
-
-import functools
-import io
-from collections import defaultdict
+"""Fixtures: a report of made-up results, most of them without drawn figures."""
 
 import pytest
-from PIL import Image
 
-from sidebyside.reporting import report, report_figures
+from sidebyside.reporting import report
 from sidebyside.reporting.report_content import Content
-from tests.support.reports import made_up_content
+from tests.support.reports import made_up_content, replace_plots
 
 
 @pytest.fixture(scope="session")
 def content() -> Content:
-    """The content of a report of made-up results."""
-    return made_up_content()
-
-
-@functools.cache
-def small_png() -> bytes:
-    """Return a picture in place of a figure."""
-    buffer = io.BytesIO()
-    Image.new("L", (2, 2)).save(buffer, "png")
-    return buffer.getvalue()
+    """The content of a report of made-up results, with small pictures as figures."""
+    with pytest.MonkeyPatch.context() as patch:
+        replace_plots(patch)
+        return made_up_content()
 
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the figures of reports by small pictures."""
-    monkeypatch.setattr(report_figures, "draw", lambda *_: defaultdict(small_png))
+    replace_plots(monkeypatch)
 
 
 @pytest.fixture(scope="session")

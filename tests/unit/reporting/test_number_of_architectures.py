@@ -21,7 +21,7 @@ def content_of(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Callable[[int]
     for name in NAMES:
         if name not in RECORDS:
             monkeypatch.setitem(RECORDS, name, type(name, (Hyperparameters,), {}))
-    return lambda number: made_up_content.__wrapped__(models=MODELS[number])
+    return lambda number: made_up_content(models=MODELS[number])
 
 
 def differences(markdown: str, data: str) -> list[dict[str, str]]:
@@ -123,7 +123,7 @@ def test_figures_with_a_line_per_model_show_the_best_eight(
 def test_figures_with_a_line_per_comparison_show_those_of_the_best_model(
     content_of: Callable[[int], Content],
 ) -> None:
-    two = made_up_content.__wrapped__()
+    two = made_up_content()
     assert shown_comparisons(two.comparisons, two.best.name) == two.comparisons
     seven = content_of(7)
     shown = shown_comparisons(seven.comparisons, seven.best.name)

@@ -114,7 +114,7 @@ def mode(png: bytes) -> str:
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_report_of_200_classes_lists_the_hardest_first_and_folds_its_tables() -> None:
-    content = made_up_content.__wrapped__(class_names=names(200))
+    content = made_up_content(class_names=names(200))
     html, markdown = report.render(content)
     order = class_order(content)
     total = [sum(one.classes[index].f1 for one in content.shown) for index in order]
@@ -132,7 +132,7 @@ def test_the_report_of_200_classes_lists_the_hardest_first_and_folds_its_tables(
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_report_of_two_classes_has_each_class_in_its_order() -> None:
-    _, markdown = report.render(made_up_content.__wrapped__(class_names=("yes", "no")))
+    _, markdown = report.render(made_up_content(class_names=("yes", "no")))
     assert [row["class"] for row in table_rows(markdown, "F1 of each class")] == ["yes", "no"]
     assert "details" not in markdown
     assert "the largest class, yes, has 50.00 % of the test images" in plain(markdown)

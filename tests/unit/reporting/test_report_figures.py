@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 
-from sidebyside.reporting import evaluation_plots, training_plots
+from sidebyside.reporting import evaluation_plots
 from sidebyside.reporting.report_content import Content
 from tests.support.reports import made_up_content
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_accuracy_figure_gets_test_and_validation_accuracies(
     content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -16,12 +17,8 @@ def test_the_accuracy_figure_gets_test_and_validation_accuracies(
         given.append(arguments)
         return b""
 
-    for other in ("reliability", "predictions", "f1_change", "confusion_matrix"):
-        monkeypatch.setattr(evaluation_plots, other, lambda *_: b"")
-    for other in ("curves", "trials"):
-        monkeypatch.setattr(training_plots, other, lambda *_: b"")
     monkeypatch.setattr(evaluation_plots, "accuracy_intervals", watched)
-    made_up_content.__wrapped__()
+    made_up_content()
     results = content.results
     low, high = zip(*(result.accuracy_interval for result in results), strict=True)
     (drawn,) = given

@@ -5,7 +5,7 @@ from sidebyside.evaluation.metrics import METRICS
 from sidebyside.reporting import report
 from sidebyside.reporting.report_content import Content, SearchTable
 from tests.support.datasets import CLASS_NAMES
-from tests.support.reports import made_up_content, plain, table_rows
+from tests.support.reports import plain, table_rows
 
 
 def test_the_report_has_every_score_of_every_model(
@@ -100,10 +100,10 @@ def test_class_counts_have_a_total(markdown: str) -> None:
     assert "| all | 48,000 | 400 |" in markdown
 
 
-def test_a_search_in_which_every_trial_failed_has_no_best_trial() -> None:
+def test_a_search_in_which_every_trial_failed_has_no_best_trial(content: Content) -> None:
     trials = [{"trial": "1", "val_accuracy": ""}]
     searches = [SearchTable(model, "val_accuracy", trials) for model in ("mlp", "cnn")]
-    _, markdown = report.render(replace(made_up_content(), searches=searches))
+    _, markdown = report.render(replace(content, searches=searches))
     assert "| 1 | – |" in markdown
 
 
