@@ -272,11 +272,6 @@ def stage_names(plan: Plan) -> list[str]:
     return [f"{kind}@{name}" for kind, parts in kinds.items() for name in parts]
 
 
-def predecessors(plan: Plan) -> dict[str, list[str]]:
-    """Return stage → stages whose results it reads: a winner reads those of its search."""
-    return {f"winner@{name}": [f"search@{part.search}"] for name, part in plan.winners.items()}
-
-
 def read_studied_dataset(path: Path) -> Dataset:
     """Return the content of dataset.json, if it is of the data set that the systems classify.
 

@@ -12,7 +12,7 @@ from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.models.tensorflow_setup import configure
-from study.plan import Plan, predecessors, read_plan, read_studied_dataset
+from study.plan import Plan, read_plan, read_studied_dataset
 from tests.support import replicating
 from tests.support.datasets import FASHION_MNIST, dataset
 
@@ -201,10 +201,6 @@ def test_an_invalid_change_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_model_is_refused_and_the_known_ones_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown model '6-more': choose from 2-mlp"):
         PLAN.record("6-more", tmp_path)
-
-
-def test_a_winner_runs_after_its_search() -> None:
-    assert predecessors(PLAN)["winner@1-no-dropout"] == ["search@1-dropout"]
 
 
 def test_the_page_depends_on_everything_in_the_plan_that_it_shows() -> None:
