@@ -2,10 +2,11 @@
 
 import os
 import subprocess
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.support import fork_server
 
 PROJECT = Path(__file__).parents[2]
 PRELUDE = """
@@ -29,7 +30,7 @@ def start(
     code = textwrap.dedent(PRELUDE) + textwrap.dedent(script)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [fork_server.programs() / "python", "-c", code, *map(str, arguments)],
         env={**clean, "PYTHONPATH": f"{PROJECT / 'src'}:{PROJECT}", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
