@@ -30,13 +30,13 @@ STAGES: Mapping[str, list[str]] = {
     "tune": ["mlp"],
     "evaluate": [],
 }
-EPOCHS = {"train": 3, "tune": 4 * 2}  # the total per stage
+EPOCHS = {"train": 3, "tune": 3 * 2}  # the total per stage
 PARAMETERS = {
     "train.models": ["mlp"],
     "train.data": ["augmented"],
     "train.budget.mlp": {"epochs": 3, "patience": 3},
     "tune.search.strategy": "bayesian",
-    "tune.search.trials": 4,
+    "tune.search.trials": 3,
     "tune.search.epochs": 2,
 }
 
