@@ -103,6 +103,7 @@ def test_a_stage_opens_nothing_but_its_dependencies_and_outputs(
 ) -> None:
     lock = yaml.safe_load((reproductions.here.root / "dvc.lock").read_text())["stages"][stage]
     named = [entry["path"] for kind in ("deps", "outs") for entry in lock.get(kind, [])]
+    named += lock.get("params", {})  # files of which it reads some keys
     record = json.loads((reproductions.records / f"{stage}.json").read_text())
     opened = [
         file

@@ -9,29 +9,38 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sidebyside.core.errors import UserError
 
+MAX_SHOWN = 3  # names in a message
 LOADING = 60.0  # seconds; some containers give no, or another, start of a process
 _watched: set[Path] = set()
 
 
-def watch(files: Iterable[Path]) -> None:
-    """Add files that must not change until this process has loaded them."""
+@contextlib.contextmanager
+def watching(files: Iterable[Path]) -> Iterator[None]:
+    """Watch files in a block: they must not change until this process has loaded them."""
+    before = {*_watched}
     _watched.update(files)
+    try:
+        yield
+    finally:
+        _watched.clear()
+        _watched.update(before)
 
 
 def require_unchanged_since_start() -> None:
     """Check that this process has loaded a single state of the watched files.
 
     Raises:
-        UserError: some were changed since this process started; the message names them.
+        UserError: some were changed since this process started; the message names the first.
     """
     if files := changed_since_start(_watched):
-        names = ", ".join(sorted(os.path.relpath(file) for file in files))
-        raise UserError(f"{names} changed while the stage started: run the same command again")
+        names = sorted(os.path.relpath(file) for file in files)
+        shown = ", ".join(names[:MAX_SHOWN]) + (", …" if len(names) > MAX_SHOWN else "")
+        raise UserError(f"{shown} changed while the stage started: run the same command again")
 
 
 def changed_since_start(files: Iterable[Path]) -> list[Path]:

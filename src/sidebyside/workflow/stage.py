@@ -43,14 +43,17 @@ def run(main: Callable[[], None], script: str, arguments: list[str]) -> NoReturn
         code = [root / file for file in graph.code(root, name)]
         read = integrity.input_digests(root, name, arguments)
         before = graph.dependencies(root, name, arguments)
-        edits.watch([root / graph.GRAPH, *code, *(root / file for file in read)])
+        watched_files = [root / graph.GRAPH, *code, *(root / file for file in read)]
         unfinished = root / resume.FOLDER / integrity.UNFINISHED / item
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
         began = time.perf_counter()
         # A stage of a matrix keeps its state in `resume.resumable`, which has a lock for each item
         # and checks that the code was loaded in a single state.
-        with contextlib.nullcontext() if arguments else resume.alone(root, name):
+        with (
+            edits.watching(watched_files),
+            contextlib.nullcontext() if arguments else resume.alone(root, name),
+        ):
             main()
         after = graph.dependencies(root, name, arguments)
         changed = [name for name in before if before[name] != after.get(name)]

@@ -134,7 +134,7 @@ def test_a_model_without_the_evaluated_record_of_its_data_set_is_refused(saved: 
     message = refusal(saved, dataset_sha256="0" * 64)
     assert message.startswith("data/dataset.json is not the file that was evaluated: run `make ba")
     record.write_text(names.replace("height", "size"))
-    assert refusal(saved).startswith("data/dataset.json: height: is missing; size: unknown")
+    assert refusal(saved).startswith("data/dataset.json: size: unknown key: choose")
     with record.open("wb") as file:
         file.truncate(1 << 40)  # sparse
     message = refusal(saved, dataset_sha256="0" * 64)

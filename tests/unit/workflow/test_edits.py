@@ -51,14 +51,18 @@ def test_a_time_of_a_clock_that_is_ahead_is_no_change(
     assert edits.changed_since_start([file]) == []
 
 
-def test_watched_files_that_changed_are_named_in_one_line(
+def test_the_first_watched_files_that_changed_are_named_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edits, "_watched", set())
     monkeypatch.chdir(tmp_path)
-    edits.require_unchanged_since_start()
-    Path("b.py").touch()
-    Path("a.py").touch()
-    edits.watch([tmp_path / "b.py", tmp_path / "a.py"])
-    with pytest.raises(UserError, match=r"^a\.py, b\.py changed while the stage started: run the"):
+    files = [tmp_path / name for name in ("d", "b", "a", "c")]
+    for file in files:
+        file.touch()
+    with (
+        edits.watching(files[:2]),
+        pytest.raises(UserError, match=r"^b, d changed while the stage"),
+    ):
         edits.require_unchanged_since_start()
+    with edits.watching(files), pytest.raises(UserError, match=r"^a, b, c, … changed while the"):
+        edits.require_unchanged_since_start()
+    edits.require_unchanged_since_start()
