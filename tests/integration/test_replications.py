@@ -18,7 +18,6 @@ from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.data.splits import Split
 from sidebyside.reproducibility.perturb import ENVIRONMENT as PERTURBED
-from sidebyside.workflow import command
 from study.tracking import REPLICATIONS
 from tests.support import replicating, stores
 from tests.support.replicating import make_replications
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[2]
 PYTHON = ("sh", "-c", 'cd replications && exec "$@"', "sh", "python")
 ENVIRONMENT = {"PYTHONPATH": "../src:src", "MPLBACKEND": PERTURBED["MPLBACKEND"]}
-REPLICATE = ("python", "-m", "sidebyside.workflow.repro", "replications", "--jobs", "2")
 MODULE = {"PYTHONPATH": "src:replications/src"}
 # A part of every system and kind of stage, and both models of the claims of system 3.
 FEW = (
@@ -147,53 +145,6 @@ def test_durations_are_provenance_and_not_results(replicated: "Checkout") -> Non
     for file in (*outputs, *(folder / "results").glob("*/*/*")):
         assert processor not in file.read_bytes(), file
     assert "seconds" not in (folder / "summary.json").read_text()
-
-
-@pytest.mark.timeout(900)
-def test_the_time_of_an_interrupted_run_counts(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
-    folder = restrict(own, "3-jackson", "3-jackson-l2", "5-baseline")
-    for name in ("results", ".state"):
-        shutil.rmtree(folder / name)
-    (folder / "dvc.lock").unlink()
-    process = own.start(*REPLICATE, environment=MODULE)
-    assert process.stdout
-    for line in process.stdout:
-        if ": 1 of 4 stages" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    assert process.wait() == command.EXIT_TERMINATED
-    process.communicate()
-    saved = folder / ".state/repro/seconds.json"
-    assert read_json(saved) > 1
-    write_json(saved, 1000.0)
-    output = own.run(*REPLICATE, environment=MODULE).stdout
-    assert re.search(r"completed in .*: 4 of 4 stages, 1[67] min ", output)
-
-
-@pytest.mark.timeout(900)
-def test_a_run_of_some_stages_keeps_the_time_of_everything_and_names_failures(
-    replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
-) -> None:
-    own = checkout_from(replicated)
-    folder = own.root / "replications"
-    whole = folder / ".state/provenance/everything.json"
-    before = read_json(whole)
-    shutil.rmtree(folder / "results/models/5-baseline")
-    output = own.run(*REPLICATE, environment=MODULE).stdout
-    assert re.search("train@5-baseline completed in .*: 1 of 2 stages", output)
-    assert "compare skipped: no input has changed" in output
-    assert read_json(whole) == before
-    restrict(own, "3-tyler", "5-baseline")
-    whole.unlink()
-    (own.root / "data/processed/val.npz").write_bytes(b"no archive")
-    error = own.run(*REPLICATE, environment=MODULE, fails=True).stderr.splitlines()[-1]
-    assert error.startswith("repro: error: train@")
-    assert error.endswith("failed, for the reasons above: run the same command again to resume")
-    assert all(name in error for name in ("train@3-tyler", "train@5-baseline"))
-    assert not whole.exists()
 
 
 def test_a_second_run_has_nothing_to_do(replicated: "Checkout") -> None:

@@ -246,7 +246,7 @@ def read_csv(
 ) -> list[dict[str, str]]:
     """Return the rows of a CSV table, each as column → text.
 
-    A byte order mark at its beginning, as Excel writes it, is ignored.
+    A byte order mark at its beginning, as Excel writes it, and empty lines are ignored.
 
     Args:
         path: the table, in UTF-8.
@@ -258,7 +258,7 @@ def read_csv(
     """
     try:
         with _open_text(path, MAX_TEXT_BYTES, "", "utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `{_repro(path)}` to create it") from None
     except (csv.Error, UnicodeDecodeError) as error:

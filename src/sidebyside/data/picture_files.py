@@ -111,8 +111,8 @@ def list_table(root: Path, name: str, table: str, group: str | None) -> list[Pic
         group: name of a column, or a regular expression for the path as for `list_folders`.
 
     Raises:
-        UserError: the table is missing or not valid, names a file twice or outside `root`, or an
-            unknown split.
+        UserError: the table is missing or not valid, names a file twice, outside `root` or that is
+            missing, or an unknown split.
     """
     shown = f"dataset.list: {name}/{table}"
     if not (root / table).is_file():
@@ -141,6 +141,10 @@ def list_table(root: Path, name: str, table: str, group: str | None) -> list[Pic
         split = row.get("split", "train")
         if split not in ("train", "test"):
             raise UserError(f"{place}: split {quoted(split)} is neither train nor test")
+        if not (root / file).is_file():
+            raise UserError(
+                f"{place}: {name} has no file {quoted(file)}: put it there, or delete the row"
+            )
         value = row[group] if group in row else _group(group, file, file)
         found[file] = PictureFile(file, row["label"], split == "test", value)
     return sorted(found.values())

@@ -37,7 +37,7 @@ def predict_probabilities(model: keras.Model, images: NDArray[np.uint8]) -> NDAr
 
 def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Return the model in inference mode, compiled to a TensorFlow function of a batch."""
-    function = tf.function(lambda images: model(images, training=False))
+    function = tf.function(lambda images: model(images, training=False), autograph=False)
     return cast(Callable[[tf.Tensor], tf.Tensor], function)
 
 

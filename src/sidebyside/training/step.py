@@ -45,19 +45,10 @@ def step_function(
         variable for variable in variables if h.weight_decay and variable.name.endswith("kernel")
     ]
 
-    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
-        input_signature=[  # traced once, however many steps a call has
-            tf.TensorSpec([len(split)], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([None], tf.float32),
-        ]
-    )
     def run_steps(
         order: tf.Tensor, epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor
     ) -> tf.Tensor:
-        sums = tf.zeros(2)
-        for index in tf.range(tf.size(rates)):
+        def run_step(index: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             optimizer.learning_rate.assign(rates[index])
             step = start + index
             batch = order[step * h.batch_size : (step + 1) * h.batch_size]
@@ -83,10 +74,23 @@ def step_function(
                 average.assign_sub((average - variable) * (1 - h.weight_averaging))
             right = tf.argmax(logits, 1, tf.int32) == tf.cast(true, tf.int32)
             entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-            sums += tf.stack([tf.reduce_sum(entropy), tf.reduce_sum(tf.cast(right, tf.float32))])
-        return sums
+            correct = tf.reduce_sum(tf.cast(right, tf.float32))
+            return index + 1, sums + tf.stack([tf.reduce_sum(entropy), correct])
 
-    return cast(Callable[..., tf.Tensor], run_steps)
+        count = tf.size(rates)
+        return tf.while_loop(lambda index, _: index < count, run_step, [0, tf.zeros(2)])[1]
+
+    function = tf.function(
+        run_steps,
+        input_signature=[  # traced once, however many steps a call has
+            tf.TensorSpec([len(split)], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([None], tf.float32),
+        ],
+        autograph=False,  # translating Python's loops would take half a second per process
+    )
+    return cast(Callable[..., tf.Tensor], function)
 
 
 def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:

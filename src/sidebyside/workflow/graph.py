@@ -43,7 +43,7 @@ def entry(root: Path, stage: str) -> dict[str, Any]:
     Raises:
         UserError: dvc.yaml has no such stage.
     """
-    found = _stages(root).get(stage)
+    found = _stages(root / GRAPH).get(stage)
     if not isinstance(found, dict):
         raise UserError(f"{GRAPH} has no stage {stage!r}")
     repeated: dict[str, Any] = found.get("do", found)
@@ -56,7 +56,7 @@ def outputs_of(root: Path) -> set[str]:
     Raises:
         UserError: dvc.yaml has no stages.
     """
-    names = {name for stage in _stages(root) for name in stage_outputs(root, stage)}
+    names = {name for stage in _stages(root / GRAPH) for name in stage_outputs(root, stage)}
     return {name.partition("${")[0] for name in names}
 
 
@@ -163,7 +163,7 @@ def _parse_lock(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         UserError: the file is not valid; the message has the reason.
     """
-    stages = _parse_stages(path, _digest(path))
+    stages = _stages(path)
     if not path.read_bytes().endswith(b"\n"):
         raise UserError("its last line is cut off")
     try:
@@ -263,7 +263,8 @@ def inputs(root: Path, stage: str, arguments: Sequence[str]) -> list[str]:
 
 def _item(root: Path, stage: str, arguments: Sequence[str]) -> Mapping[str, Any]:
     """Return the values of an item of a `foreach` over a section of params.yaml."""
-    section = str(_stages(root)[stage].get("foreach", "")).removeprefix("${").removesuffix("}")
+    repeated = str(_stages(root / GRAPH)[stage].get("foreach", ""))
+    section = repeated.removeprefix("${").removesuffix("}")
     item = _value(_content(root / PARAMETERS), ".".join([section, *arguments[:1]]))
     return item if isinstance(item, Mapping) else {}
 
@@ -305,7 +306,7 @@ def _digest(path: Path) -> str:
 
 def _content(path: Path) -> Any:
     try:
-        return read_yaml(path)
+        return _parse(path, _digest(path))
     except UserError:  # invalid while it is being edited; `main` reports the error
         return None
 
@@ -335,16 +336,15 @@ def _value(content: Any, key: str) -> Any:
     return content
 
 
-def _stages(root: Path) -> dict[str, Any]:
-    path = root / GRAPH
-    return _parse_stages(path, _digest(path))
-
-
-@functools.lru_cache(maxsize=4)
-def _parse_stages(path: Path, digest: str) -> dict[str, Any]:
-    """Return the stages of dvc.yaml or dvc.lock, cached: parsing takes 60 ms, often repeated."""
-    content = read_merged(path)
+def _stages(path: Path) -> dict[str, Any]:
+    """Return the stages of dvc.yaml or dvc.lock."""
+    content = _parse(path, _digest(path))
     if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
         raise UserError(f"{path.name} has no stages")
-    stages: dict[str, Any] = content["stages"]
-    return stages
+    return dict(content["stages"])
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(path: Path, digest: str) -> Any:
+    """Return the content of a YAML file, cached: parsing takes 60 ms, often repeated."""
+    return read_merged(path)

@@ -100,8 +100,16 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 TABLE = "file,label,split,group\nb.png,dog,test,1\nx/a 1.png,cat,train,2\n"
 
 
+def write_table(folder: Path, content: str) -> None:
+    """Write a table, and the pictures of TABLE."""
+    (folder / "labels.csv").write_text(content, encoding="utf-8", newline="")
+    (folder / "x").mkdir()
+    for name in ("b.png", "x/a 1.png"):
+        (folder / name).touch()
+
+
 def test_a_table_gives_class_split_and_group(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text(TABLE)
+    write_table(tmp_path, f"\n{TABLE}\n\n")
     assert list_table(tmp_path, "own", "labels.csv", "group") == [
         PictureFile("b.png", "dog", test=True, group="1"),
         PictureFile("x/a 1.png", "cat", test=False, group="2"),
@@ -120,10 +128,12 @@ def test_a_table_gives_class_split_and_group(tmp_path: Path) -> None:
         ("./b.png,cat,train,1", "row 3: file 'b.png' is listed twice"),
         ("c.png,,train,1", "row 3: label '' is not printable text: rename it"),
         ("c.png,cat,dev,1", "row 3: split 'dev' is neither train nor test"),
+        ("c.png,cat,train,1", "row 3: own has no file 'c.png': put it there, or delete the row"),
+        ("x,cat,train,1", "row 3: own has no file 'x': put it there, or delete the row"),
     ],
 )
 def test_a_wrong_row_of_a_table_is_refused(tmp_path: Path, row: str, message: str) -> None:
-    (tmp_path / "labels.csv").write_text(TABLE + row + "\n")
+    write_table(tmp_path, f"{TABLE}{row}\n")
     with pytest.raises(UserError, match=r"labels\.csv: ") as caught:
         list_table(tmp_path, "own", "labels.csv", None)
     assert message in str(caught.value)
@@ -163,7 +173,7 @@ def test_a_missing_table_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
 
 
 def test_the_byte_order_mark_of_excel_is_not_part_of_a_column(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("\ufeff" + TABLE.replace("\n", "\r\n"), newline="")
+    write_table(tmp_path, "\ufeff" + TABLE.replace("\n", "\r\n"))
     assert len(list_table(tmp_path, "own", "labels.csv", None)) == 2
 
 
@@ -171,7 +181,7 @@ def test_the_byte_order_mark_of_excel_is_not_part_of_a_column(tmp_path: Path) ->
 def test_a_group_that_is_neither_a_column_nor_an_expression_is_refused(
     tmp_path: Path, group: str
 ) -> None:
-    (tmp_path / "labels.csv").write_text(TABLE)
+    write_table(tmp_path, TABLE)
     with pytest.raises(UserError) as caught:
         list_table(tmp_path, "own", "labels.csv", group)
     assert str(caught.value) == (

@@ -1,11 +1,13 @@
+import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from sidebyside.core.files import write_json
-from sidebyside.workflow import repro, stage_plan
-from tests.support.stages import NAMES, new_pipeline, ran
+from sidebyside.core.files import read_json, write_json
+from sidebyside.workflow import command, repro, stage_plan
+from tests.support.stages import NAMES, finish, new_pipeline, ran, start
 
 ENTRY = {"key": "k", "machine": {}, "source": {"commit": "unknown", "dirty": False}, "outputs": {}}
 
@@ -65,3 +67,34 @@ def test_no_stage_at_once_is_refused(
         repro.main()
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == "repro: error: --jobs 0: give the number of stages at once, 1 or more"
+
+
+@pytest.mark.slow
+def test_the_time_of_an_interrupted_run_counts(tmp_path: Path) -> None:
+    root = new_pipeline(tmp_path / "project", ["first", "tune"], seconds=1)
+    process = start(root, "--jobs", "1")
+    assert process.stdout
+    for line in process.stdout:
+        if ": 1 of 3 stages" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.communicate()
+    assert process.returncode == command.EXIT_TERMINATED
+    saved = root / ".state/repro/seconds.json"
+    assert read_json(saved) > 0
+    write_json(saved, 1000.0)
+    output, _ = finish(start(root, "--jobs", "2"))
+    assert re.search(r"completed in .*: 3 of 3 stages, 1[67] min ", output)
+    whole = read_json(root / ".state/provenance/everything.json")
+    assert whole["seconds"] > 1000
+
+
+@pytest.mark.slow
+def test_a_run_of_some_stages_keeps_the_time_of_everything(tmp_path: Path) -> None:
+    root = new_pipeline(tmp_path / "project", ["first", "tune"])
+    write_json(root / ".state/provenance/everything.json", {**ENTRY, "seconds": 1000.0})
+    before = finish(start(root, command=("dvc", "repro", "--quiet", "first", "tune@x")))
+    assert before == ("", "")
+    output, _ = finish(start(root))
+    assert re.search("tune@y completed in .*: 1 of 1 stages", output)
+    assert read_json(root / ".state/provenance/everything.json")["seconds"] == 1000.0
