@@ -1,6 +1,7 @@
 """Fixtures: made-up images, new checkouts, and a checkout in which the small pipeline has run."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with slow tests first, so that two processes end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Exempt what the tests import from garbage collection, which Keras starts for each model."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
