@@ -479,16 +479,6 @@ def test_a_folder_in_place_of_a_result_leaves_all_results_unchanged(own: "Checko
     assert "Is a directory" in line
 
 
-def test_a_model_that_params_yaml_does_not_name_is_not_in_the_report(own: "Checkout") -> None:
-    before = own.results()
-    shutil.copy(own.root / f"models/{NAME}.keras", own.root / "models/mlp-original-9.keras")
-    shutil.copytree(own.root / f"reports/train/{NAME}", own.root / "reports/train/mlp-original-9")
-    own.stage("evaluate")
-    after = own.results()
-    assert {name for name in after if "mlp-original-9" not in name} == set(before)
-    assert {name: after[name] for name in before} == before
-
-
 # A full disk
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sidebyside.core.files import read_json
 from tests.support.checkout import Checkout
 
 pytestmark = pytest.mark.slow
@@ -14,8 +15,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def dropped(reproduced: Checkout, checkout_from: Callable[..., Checkout]) -> Checkout:
-    """A checkout that dropped three of its four models, committed."""
+    """A checkout that dropped three of its four models, and with a stray fifth one, committed."""
     checkout = checkout_from(reproduced)
+    for folder, kind in (("models", ".keras"), ("reports/train", "")):
+        named = checkout.root / folder / f"mlp-original-1{kind}"
+        stray = named.with_name(f"mlp-original-9{kind}")
+        (shutil.copy if kind else shutil.copytree)(named, stray)
     figures = checkout.root / "reports/evaluate/figures"
     assert {"cnn-original.png", "f1_change.png"} <= {path.name for path in figures.rglob("*.png")}
     checkout.edit({"train.models": ["mlp"], "train.data": ["original"]})
@@ -31,6 +36,7 @@ def test_evaluate_removes_the_figures_and_predictions_of_dropped_models(dropped:
     left = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
     assert left == set(re.findall(r"\]\((figures/.*?)\)", report))
     assert "figures/confusion/mlp-original.png" in left
+    assert list(read_json(folder / "metrics.json")) == ["mlp-original"]
     predictions = dropped.root / "data/predictions"
     assert [path.name for path in predictions.iterdir()] == ["mlp-original-1.csv"]
 
@@ -54,6 +60,6 @@ def test_a_model_that_is_named_again_is_there_again(
     dropped: Checkout, checkout_from: Callable[..., Checkout]
 ) -> None:
     own = checkout_from(dropped)
-    own.edit({"train.models": ["mlp", "cnn"]})
-    own.run("dvc", "repro", "train@cnn-original-1")
-    assert (own.root / "models/cnn-original-1.keras").exists()
+    own.edit({"train.data": ["original", "augmented"]})
+    own.run("dvc", "repro", "train@mlp-augmented-1")
+    assert (own.root / "models/mlp-augmented-1.keras").exists()

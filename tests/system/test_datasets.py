@@ -124,9 +124,14 @@ def test_own_files_under_a_built_in_name_are_not_ignored(mine: Checkout) -> None
     ("labels", "expected"),
     [
         (struct.pack(">2I", 0x801, 60) + bytes(60), "class '1' has no images"),
-        (idx_labels(made_up(59, 3, classes=3)), "contains 60 images, but train-labels.idx contain"),
+        (
+            idx_labels(made_up(59, 3, classes=3)),
+            "train-images.idx.gz contains 60 images, but data/local/mine/train-labels.idx contains"
+            " 59 labels",
+        ),
         (struct.pack(">3I", 0xC02, 60, 8) + bytes(60 * 32), "set dataset.labels.column"),
     ],
+    ids=["a class without images", "fewer labels than images", "labels of several columns"],
 )
 def test_bad_data_are_refused_in_one_line_and_earlier_results_stay(
     mine: Checkout, labels: bytes, expected: str
