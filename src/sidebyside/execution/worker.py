@@ -1,0 +1,58 @@
+"""A local worker: a process that runs jobs until the process that started it ends.
+
+It is started as `python -m sidebyside.execution.worker <descriptor>` and gets the shared arrays,
+then jobs, over a connection, into which it writes their events.
+"""
+
+import os
+import queue
+import sys
+import threading
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidebyside.core.jobs import Job, perform
+
+
+class SharedArray(NamedTuple):
+    """An array in an open file that the worker inherits."""
+
+    descriptor: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    def map(self) -> NDArray[Any]:
+        """Return the array; a page is copied when it is changed."""
+        if 0 in self.shape:  # cannot be mapped
+            return np.empty(self.shape, self.dtype)
+        with os.fdopen(self.descriptor, "rb", closefd=False) as file:
+            return np.memmap(file, self.dtype, "c", 0, self.shape).view(np.ndarray)
+
+
+def serve(connection: Connection) -> None:
+    """Run jobs one after the other; never returns."""
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
+    shared: Mapping[str, SharedArray] = received.get()
+    arrays = {name: array.map() for name, array in shared.items()}
+    while True:
+        job: Job = received.get()
+        for event in perform(job, arrays):
+            connection.send(event)
+
+
+def _receive(connection: Connection, received: "queue.SimpleQueue[Any]") -> None:
+    """Receive messages; when the other end is gone, end this process in the middle of its job."""
+    try:
+        while True:
+            received.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))
