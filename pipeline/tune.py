@@ -18,6 +18,7 @@ from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.core.seeding import generator
 from sidebyside.data.npz import read_split
 from sidebyside.data.splitting import subsample
+from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, resume, stage
 
@@ -43,6 +44,7 @@ def main() -> None:
     from sidebyside.tracking import search as tracking
     from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.trials import follow_trials
+    from sidebyside.training.jobs import training_arrays
     from sidebyside.training.search import SearchTask, run_search
     from sidebyside.training.strategies import trials_table
     from sidebyside.workflow.search_progress import trial_lines
@@ -50,7 +52,7 @@ def main() -> None:
     space = without_flips(parameters.tune.models[model], dataset)
     if space != parameters.tune.models[model]:
         print(f"{model}: flip: false, as the data set has `mirror: false`")
-    task = SearchTask(model, space, settings, parameters.seed, dataset, train, val)
+    task = SearchTask(model, space, settings, parameters.seed, dataset, train, val, threads)
     machine = provenance.machine(threads)
     key = resume.work_key(
         paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
@@ -63,10 +65,12 @@ def main() -> None:
     with (
         resume.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
         tracking.open_search(paths.root, search) as run,
+        executor(training_arrays(train, val), threads) as execute,
     ):
         tracking.log_search_inputs(run, search)
 
-        result = run_search(task, folder, follow_trials(run, search), trial_lines(task, model))
+        follow, on_trial = follow_trials(run, search), trial_lines(task, model)
+        result = run_search(task, folder, follow, on_trial, execute)
 
         values = result.chosen.model_dump(mode="json")
         table = trials_table(result.trials, task.names)

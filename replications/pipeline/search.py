@@ -11,6 +11,7 @@ from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
 from sidebyside.data.npz import read_split
+from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, resume, stage
 from study import checkpoint_reuse
@@ -35,12 +36,15 @@ def main() -> None:
     from sidebyside.tracking.origin import Origin
     from sidebyside.tracking.search import log_search, log_search_inputs, open_search
     from sidebyside.tracking.trials import follow_trials
+    from sidebyside.training.jobs import training_arrays
     from sidebyside.training.search import SearchTask, run_search, trial_checkpoint
     from sidebyside.training.strategies import trials_table
     from sidebyside.workflow.search_progress import trial_lines
     from study.tracking import tracked_search
 
-    task = SearchTask(part.model, part.space, part.search, plan.seed, dataset, train, val)
+    task = SearchTask(
+        part.model, part.space, part.search, plan.seed, dataset, train, val, plan.threads
+    )
     machine = provenance.machine(plan.threads)
     inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
     key = resume.work_key(folder, "search", inputs)
@@ -55,10 +59,12 @@ def main() -> None:
     with (
         resume.resumable(folder, f"search-{name}", key, outputs) as work,
         open_search(paths.root, search) as run,
+        executor(training_arrays(train, val), plan.threads) as execute,
     ):
         log_search_inputs(run, search)
 
-        result = run_search(task, work, follow_trials(run, search), trial_lines(task, name))
+        follow, on_trial = follow_trials(run, search), trial_lines(task, name)
+        result = run_search(task, work, follow, on_trial, execute)
 
         chosen = result.chosen.model_dump(mode="json")
         table = trials_table(result.trials, task.names)

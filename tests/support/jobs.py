@@ -5,7 +5,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.jobs import Job
+
+Work = Generator[tuple[Any, bytes | None], None, Any]
 
 
 class Count(NamedTuple):
@@ -29,9 +31,7 @@ def job(name: str, *count: Any, **options: Any) -> Job:
     return Job(name, "tests.support.jobs:count", Count(*count, **options))
 
 
-def count(
-    given: Count, arrays: Mapping[str, NDArray[Any]], checkpoint: bytes | None
-) -> Iterator[tuple[Any, bytes | None]]:
+def count(given: Count, arrays: Mapping[str, NDArray[Any]], checkpoint: bytes | None) -> Work:
     """Yield a step and a checkpoint for each number; return their sum, and the process."""
     done, total = map(int, checkpoint.split()) if checkpoint else (0, 0)
     while done < given.to:
@@ -98,9 +98,7 @@ class Seen(NamedTuple):
     writeable: bool
 
 
-def look_at_arrays(
-    _: None, arrays: Mapping[str, NDArray[Any]], checkpoint: bytes | None
-) -> Iterator[tuple[Any, bytes | None]]:
+def look_at_arrays(_: None, arrays: Mapping[str, NDArray[Any]], checkpoint: bytes | None) -> Work:
     """Return what each array is like, and change it if it is the job's own."""
     seen = {
         name: Seen(

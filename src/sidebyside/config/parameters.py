@@ -59,6 +59,9 @@ class Search(StrictModel):
     patience: Count  # epochs without a better objective before early stopping
     images: Annotated[int, Field(ge=0)]  # size of the subsample of the train split; 0: all images
     objective: Metric
+    # Trials that a strategy proposes at once, before it is told their scores. It decides the trials
+    # of bayesian and hyperband, so it is independent of how many are trained at once.
+    parallel: Count = 1
 
 
 class Tune(StrictModel):

@@ -7,6 +7,18 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
 
 
+def read_seconds(file: Path) -> float:
+    """Return the seconds in a file; 0 if it does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    seconds = read_json(file) if file.exists() else 0.0
+    if not isinstance(seconds, float):
+        raise UserError(f"{file} is damaged: delete it to count from zero")
+    return seconds
+
+
 class Stopwatch:
     """The seconds that all processes spent on a task, including killed processes."""
 
@@ -20,9 +32,7 @@ class Stopwatch:
             UserError: the file is damaged.
         """
         self._file = file
-        self._before = read_json(file) if file.exists() else 0.0
-        if not isinstance(self._before, float):
-            raise UserError(f"{file} is damaged: delete it to count from zero")
+        self._before = read_seconds(file)
         self._started = time.perf_counter()
 
     @property

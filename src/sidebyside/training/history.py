@@ -1,8 +1,28 @@
 """History of a training: a row per epoch, and the epoch whose weights are kept."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Epoch = dict[str, float]  # a row of a history; its keys are HISTORY_COLUMNS
+
+
+class Steps(NamedTuple):
+    """The progress of an epoch."""
+
+    done: int
+    total: int
+
+
+class EpochEnd(NamedTuple):
+    """The end of an epoch that was computed."""
+
+    row: Epoch
+    seconds: float
+
+
+# Yields its progress, at the end of an epoch with a checkpoint; returns the whole history.
+Training = Generator[tuple[Steps | EpochEnd, bytes | None], None, "Progress"]
 
 
 @dataclass

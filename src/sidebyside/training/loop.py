@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
@@ -18,13 +19,19 @@ import tensorflow as tf
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import TrainingError
+from sidebyside.core.files import write_bytes
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
 from sidebyside.models.architectures import translate_memory_errors
 from sidebyside.models.inference import loss_and_accuracy, prediction_function
-from sidebyside.training.checkpoint import restore_checkpoint, save_checkpoint
+from sidebyside.training.checkpoint import (
+    damaged_checkpoint,
+    read_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from sidebyside.training.early_stopping import add_epoch, is_finished
-from sidebyside.training.history import Epoch, Progress
+from sidebyside.training.history import Epoch, EpochEnd, Progress, Steps, Training
 from sidebyside.training.optimizer import build_optimizer, scheduled_learning_rate
 from sidebyside.training.step import averaged_weights, seed_dropout, step_function
 
@@ -71,6 +78,55 @@ def train(
         TrainingError: the loss is not finite, or there is not enough memory.
         UserError: the checkpoint is damaged.
     """
+    work = train_epochs(
+        model,
+        hyperparameters,
+        train_split,
+        val_split,
+        seed=seed,
+        epochs=epochs,
+        patience=patience,
+        monitor=monitor,
+        keep=keep,
+        checkpoint=read_checkpoint(checkpoint),
+    )
+    with damaged_checkpoint(checkpoint):
+        while True:
+            try:
+                news, state = next(work)
+            except StopIteration as end:
+                return cast(Progress, end.value)
+            if isinstance(news, Steps):
+                on_steps(*news)
+                continue
+            if checkpoint is not None and state is not None:
+                write_bytes(checkpoint, state)
+            on_epoch(*news)
+
+
+def train_epochs(
+    model: keras.Model,
+    hyperparameters: Hyperparameters,
+    train_split: Split,
+    val_split: Split,
+    *,
+    seed: int,
+    epochs: int,
+    patience: int,
+    monitor: str,
+    keep: str = "best",
+    checkpoint: bytes | None = None,
+) -> Training:
+    """Fit the model as `train` does, but write no file: yield the checkpoint of each epoch.
+
+    Args:
+        model: as for `train`; so are the other arguments.
+        checkpoint: the state to resume from; None to train from scratch.
+
+    Raises:
+        TrainingError: the loss is not finite.
+        DamagedCheckpointError: the checkpoint is damaged.
+    """
     h = hyperparameters
     steps = math.ceil(len(train_split) / h.batch_size)
     averages = [tf.Variable(v) for v in model.trainable_variables] if h.weight_averaging else []
@@ -81,7 +137,7 @@ def train(
     state = [*model.variables, *optimizer.variables, *averages]
     best_state = [v.numpy() for v in model.variables]
     progress = Progress()
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None:
         progress = restore_checkpoint(checkpoint, state, best_state)
     while not is_finished(progress, epochs, patience):
         started = time.perf_counter()
@@ -93,7 +149,7 @@ def train(
             sums += run_steps(
                 order, tf.constant(number), tf.constant(start), tf.constant(rates, tf.float32)
             ).numpy()
-            on_steps(start + len(rates), steps)
+            yield Steps(start + len(rates), steps), None
         loss, accuracy = sums / len(train_split.labels)
         with averaged_weights(model, averages):
             val_loss, val_accuracy = loss_and_accuracy(predict, val_split)
@@ -101,9 +157,8 @@ def train(
             row = _checked_row(number + 1, *(float(score) for score in scores))
             if add_epoch(progress, row, monitor, keep):
                 best_state = [v.numpy() for v in model.variables]
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, state, best_state, progress)
-        on_epoch(row, time.perf_counter() - started)
+        content = save_checkpoint(state, best_state, progress)
+        yield EpochEnd(row, time.perf_counter() - started), content
     for variable, value in zip(model.variables, best_state, strict=True):
         variable.assign(value)
     return progress

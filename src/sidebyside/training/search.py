@@ -3,9 +3,10 @@
 Progress and tracking follow a search by callbacks, on which its outcome does not depend.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -17,14 +18,15 @@ from sidebyside.config.parameters import Search
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.config.search_space import SearchSpace, parse_search_space, searched_hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
-from sidebyside.core.files import read_json, write_json
+from sidebyside.core.files import read_json, write_bytes, write_json
+from sidebyside.core.jobs import Done, Event, Executor, Failed, Job
 from sidebyside.core.seeding import derive_seed
-from sidebyside.core.stopwatch import Stopwatch
+from sidebyside.core.stopwatch import read_seconds
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
-from sidebyside.models import architectures
-from sidebyside.training import loop
-from sidebyside.training.history import Epoch, Progress
+from sidebyside.training.checkpoint import damaged_checkpoint, read_checkpoint
+from sidebyside.training.history import Epoch, Progress, Steps
+from sidebyside.training.jobs import TrialTask, trial_job
 from sidebyside.training.strategies import search
 from sidebyside.training.trial import Trial, Values, trial_identity
 
@@ -45,7 +47,7 @@ Follow = Callable[[int, Values, int], AbstractContextManager[Follower]]
 
 @dataclass(frozen=True, eq=False)
 class SearchTask:
-    """Everything that determines the outcome of a search, except the number of threads."""
+    """Everything that determines the outcome of a search."""
 
     model: str  # the architecture, a key of RECORDS
     space: dict[str, Any]  # hyperparameter → value or range, as in params.yaml
@@ -54,6 +56,7 @@ class SearchTask:
     dataset: Dataset
     train: Split
     val: Split
+    threads: int  # intra-op, per training
 
     @cached_property
     def checked_space(self) -> SearchSpace:
@@ -79,12 +82,12 @@ class SearchTask:
 
     @cached_property
     def record(self) -> Record:
-        """The task as JSON values."""
+        """The task as JSON values, except the number of threads."""
         splits = {"train": self.train, "val": self.val}
         names = self.dataset.class_names
         return {
             "seed": self.seed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json", exclude_defaults=True),
             "space": self.space,
             "fixed": self.fixed,
             "searched": self.names,
@@ -133,6 +136,7 @@ def run_search(
     folder: Path,
     follow: Follow,
     on_trial: Callable[[Trial, Sequence[float]], None],
+    execute: Executor,
 ) -> SearchResult:
     """Run a search; trials that `folder` holds from an interrupted run are not trained again.
 
@@ -141,96 +145,172 @@ def run_search(
         folder: keeps finished trials and checkpoints.
         follow: gives the follower of each trial that is trained.
         on_trial: called after each trial, with the seconds of all successful trials so far.
+        execute: runs trainings; it has the arrays of `training_arrays`.
 
     Raises:
         UserError: no trial gave a result.
     """
-    histories: dict[int, Sequence[Sequence[Epoch]]] = {}
-    seconds: list[float] = []
-
-    def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
-        journal = folder / f"{trial_identity(values, epochs)}.json"
-        if not journal.exists():
-            with follow(number, values, epochs) as follower:
-                write_json(journal, _train(task, number, values, epochs, journal, follower))
-        remembered = read_json(journal)
-        histories[number] = remembered["histories"]
-        seconds.append(remembered["seconds"])
-        return dict(remembered["scores"])
-
+    trials = _Trials(task, folder, follow, on_trial, execute)
     outcome = search(
-        task.checked_space,
-        task.settings,
-        derive_seed(task.seed, "search"),
-        run_trial,
-        lambda trial: on_trial(trial, seconds),
+        task.checked_space, task.settings, derive_seed(task.seed, "search"), trials.train
     )
     chosen = parse_hyperparameters(task.model, outcome.best, f"tune.models.{task.model}")
-    return SearchResult(chosen, outcome.winner, outcome.trials, histories, seconds)
+    seconds = [trials.seconds[number] for number in sorted(trials.seconds)]
+    return SearchResult(chosen, outcome.winner, outcome.trials, trials.histories, seconds)
 
 
 def trial_checkpoint(task: SearchTask, folder: Path, trial: Trial) -> Path:
     """Return the checkpoint at the end of a trial's first execution, as `loop.train` saves it."""
-    return _checkpoint(
-        folder / f"{trial_identity({**task.fixed, **trial.searched}, trial.epochs)}.json", 0
-    )
+    return _checkpoint(_journal(task, folder, trial), 0)
 
 
-def _train(
-    task: SearchTask, number: int, values: Values, epochs: int, journal: Path, follower: Follower
-) -> Record:
-    """Return mean scores, histories and seconds of a trial's executions."""
-    stopwatch = Stopwatch(journal.with_suffix(".seconds"))
-    executions = [
-        _execute(task, number, execution, values, epochs, journal, follower, stopwatch)
-        for execution in range(task.settings.executions_per_trial)
-    ]
-    scores = {
-        name: fmean(one.best[name] for one in executions) for name in ("val_accuracy", "val_loss")
-    }
-    scores["epochs"] = fmean(one.epochs for one in executions)
-    follower.on_end(executions[0].history, scores)
-    histories = [one.history for one in executions]
-    return {"scores": scores, "histories": histories, "seconds": stopwatch.seconds}
-
-
-def _execute(
-    task: SearchTask,
-    number: int,
-    execution: int,
-    values: Values,
-    epochs: int,
-    journal: Path,
-    follower: Follower,
-    stopwatch: Stopwatch,
-) -> Progress:
-    try:
-        hyperparameters = parse_hyperparameters(task.model, values, f"trial {number}")
-    except UserError as error:  # each value is possible, but not together with the others
-        raise TrainingError(str(error)) from None
-    seed = task.trial_seed(execution)
-
-    def on_epoch(row: Epoch, seconds: float) -> None:
-        stopwatch.save()
-        if execution == 0:  # the curves are those of the first; the scores are means over all
-            follower.on_epoch(row)
-
-    return loop.train(
-        architectures.build(
-            task.model, hyperparameters, task.dataset, derive_seed(seed, "weights")
-        ),
-        hyperparameters,
-        task.train,
-        task.val,
-        seed=seed,
-        epochs=epochs,
-        patience=task.settings.patience,
-        monitor=task.settings.objective,
-        on_epoch=on_epoch,
-        on_steps=follower.on_steps,
-        checkpoint=_checkpoint(journal, execution),
-    )
+def _journal(task: SearchTask, folder: Path, trial: Trial) -> Path:
+    return folder / f"{trial_identity({**task.fixed, **trial.searched}, trial.epochs)}.json"
 
 
 def _checkpoint(journal: Path, execution: int) -> Path:
     return journal.with_name(f"{journal.stem}-{execution}.npz")
+
+
+class _Run:
+    """The executions of one trial."""
+
+    def __init__(self, task: SearchTask, trial: Trial, journal: Path, follow: Follow) -> None:
+        self.task, self.trial, self.journal = task, trial, journal
+        self.values = {**task.fixed, **trial.searched}
+        self.stack = ExitStack()
+        self.follower = self.stack.enter_context(follow(trial.number, self.values, trial.epochs))
+        self.spent = journal.with_suffix(".seconds")
+        self.seconds = read_seconds(self.spent)
+        self.jobs: dict[str, int] = {}  # name of a job that was started → execution
+        self.ended: dict[int, Progress] = {}  # execution → its result
+        self.errors: dict[int, TrainingError] = {}
+
+    def start(self) -> Iterator[Job]:
+        """Yield the jobs; none after one has failed."""
+        for execution in range(self.task.settings.executions_per_trial):
+            if self.errors:
+                return
+            name = f"trial {self.trial.number}" + (f".{execution + 1}" if execution else "")
+            self.jobs[name] = execution
+            yield trial_job(
+                name,
+                TrialTask(
+                    name,
+                    self.task.model,
+                    self.values,
+                    self.task.dataset,
+                    self.task.trial_seed(execution),
+                    self.trial.epochs,
+                    self.task.settings.patience,
+                    self.task.settings.objective,
+                    self.task.threads,
+                ),
+                read_checkpoint(_checkpoint(self.journal, execution)),
+            )
+
+    def take(self, event: Event) -> None:
+        """Keep what an event brings.
+
+        Raises:
+            UserError: a checkpoint is damaged, or the job was lost too often.
+        """
+        execution = self.jobs[event.job]
+        checkpoint = _checkpoint(self.journal, execution)
+        if isinstance(event, Done):
+            self.ended[execution] = event.result
+        elif isinstance(event, Failed):
+            if not isinstance(event.error, TrainingError):
+                with damaged_checkpoint(checkpoint):
+                    raise event.error
+            self.errors[execution] = event.error
+        elif isinstance(event.content, Steps):
+            self.follower.on_steps(*event.content)
+        else:
+            row, seconds = event.content
+            write_bytes(checkpoint, event.checkpoint)
+            self.seconds += seconds
+            write_json(self.spent, self.seconds)
+            if execution == 0:  # the curves are those of the first; the scores are means over all
+                self.follower.on_epoch(row)
+
+    def is_complete(self) -> bool:
+        """Return whether all executions have ended, or after an error all that were started."""
+        ended = len(self.ended) + len(self.errors)
+        expected = self.task.settings.executions_per_trial
+        return ended == (len(self.jobs) if self.errors else expected)
+
+    def finish(self) -> Trial:
+        """Write the journal and return the trial with its scores, or with the reason of failure."""
+        if self.errors:
+            error = self.errors[min(self.errors)]
+            with contextlib.suppress(TrainingError), self.stack:
+                raise error
+            return replace(self.trial, failure=str(error))
+        executions = [self.ended[execution] for execution in sorted(self.ended)]
+        scores = {
+            name: fmean(one.best[name] for one in executions)
+            for name in ("val_accuracy", "val_loss")
+        }
+        scores["epochs"] = fmean(one.epochs for one in executions)
+        histories = [one.history for one in executions]
+        with self.stack:
+            self.follower.on_end(histories[0], scores)
+            journal = {"scores": scores, "histories": histories, "seconds": self.seconds}
+            write_json(self.journal, journal)
+        return replace(self.trial, scores=scores)
+
+
+class _Trials:
+    """Trains trials; those that the folder holds from an interrupted run are not trained again."""
+
+    def __init__(
+        self,
+        task: SearchTask,
+        folder: Path,
+        follow: Follow,
+        on_trial: Callable[[Trial, Sequence[float]], None],
+        execute: Executor,
+    ) -> None:
+        self._task, self._folder, self._follow = task, folder, follow
+        self._on_trial, self._execute = on_trial, execute
+        self.histories: dict[int, Sequence[Sequence[Epoch]]] = {}
+        self.seconds: dict[int, float] = {}
+
+    def train(self, proposed: Sequence[Trial]) -> Sequence[Trial]:
+        """Return the trials with their scores."""
+        ended: dict[int, Trial] = {}
+        runs: dict[str, _Run] = {}
+
+        def end(trial: Trial) -> None:
+            ended[trial.number] = self._remember(trial)
+
+        with ExitStack() as stack:
+
+            def jobs() -> Iterator[Job]:
+                for trial in proposed:
+                    journal = _journal(self._task, self._folder, trial)
+                    if journal.exists():
+                        end(replace(trial, scores=read_json(journal)["scores"]))
+                        continue
+                    run = _Run(self._task, trial, journal, self._follow)
+                    stack.push(run.stack)
+                    for job in run.start():
+                        runs[job.name] = run
+                        yield job
+
+            for event in self._execute(jobs()):
+                run = runs[event.job]
+                run.take(event)
+                if run.is_complete():
+                    end(run.finish())
+        return [ended[trial.number] for trial in proposed]
+
+    def _remember(self, trial: Trial) -> Trial:
+        """Report a trial that has ended."""
+        if trial.scores is not None:
+            remembered = read_json(_journal(self._task, self._folder, trial))
+            self.histories[trial.number] = remembered["histories"]
+            self.seconds[trial.number] = remembered["seconds"]
+        self._on_trial(trial, [*self.seconds.values()])
+        return trial

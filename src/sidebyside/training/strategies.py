@@ -1,4 +1,4 @@
-"""Search hyperparameters with keras-tuner; the caller supplies the function that runs a trial."""
+"""Search hyperparameters with keras-tuner; the caller supplies the function that runs trials."""
 
 import json
 import math
@@ -11,11 +11,16 @@ from typing import Any
 from sidebyside.config.parameters import Search
 from sidebyside.config.search_space import Choice, FloatRange, IntRange, SearchRange, SearchSpace
 from sidebyside.core import imports
-from sidebyside.core.errors import TrainingError, UserError
+from sidebyside.core.errors import UserError
 from sidebyside.training.trial import Trial, Values
 
 with imports.fast_imports():
     import keras_tuner
+
+RUNNING, COMPLETED = (
+    keras_tuner.engine.trial.TrialStatus.RUNNING,
+    keras_tuner.engine.trial.TrialStatus.COMPLETED,
+)
 
 
 @dataclass(frozen=True)
@@ -31,101 +36,110 @@ def search(
     space: SearchSpace,
     settings: Search,
     seed: int,
-    run_trial: Callable[[int, Values, int], Mapping[str, float]],
-    on_trial: Callable[[Trial], None] = lambda trial: None,
+    run_trials: Callable[[Sequence[Trial]], Sequence[Trial]],
 ) -> Outcome:
     """Search the space with one of keras-tuner's strategies and return all trials.
 
-    Equal seeds and scores give equal trials in the same order, so an interrupted search is resumed
-    by running it again with a `run_trial` that returns stored scores. Hyperband trains a promoted
-    trial from scratch with more epochs instead of continuing from its weights, so that a trial's
-    result depends only on its hyperparameters and epochs.
+    Trials are proposed in waves of at most `settings.parallel`, and their scores are told to the
+    strategy in the order of the trials. So equal seeds and scores give equal trials in the same
+    order, whichever trial ends first, and an interrupted search is resumed by running it again with
+    a `run_trials` that returns stored scores. Hyperband trains a promoted trial from scratch with
+    more epochs instead of continuing from its weights, so that a trial's result depends only on its
+    hyperparameters and epochs.
 
     Args:
         space: every hyperparameter with its value or range.
         settings: strategy, number of trials, objective.
         seed: seed for the strategy, at least 1.
-        run_trial: (number, values, maximum epochs) → `val_accuracy`, `val_loss`, `epochs`; raises
-            TrainingError if the trial cannot be completed, which counts as a failed trial.
-        on_trial: called after each trial.
+        run_trials: trials without scores → the same trials, each with `val_accuracy`, `val_loss`
+            and `epochs`, or with the reason of its failure.
 
     Raises:
-        UserError: no trial was completed, or `run_trial` raised it.
+        UserError: no trial was completed, or `run_trials` raised it.
     """
     fixed = {name: value for name, value in space.items() if not isinstance(value, SearchRange)}
     searched = {name: value for name, value in space.items() if isinstance(value, SearchRange)}
     ranges = _ranges(space)
+    if not ranges:  # keras-tuner does not support an empty space
+        (only,) = run_trials([Trial(1, {}, settings.epochs, None)])
+        if only.scores is None:
+            raise UserError(f"the only trial failed: {only.failure}")
+        return Outcome(fixed, only, [only])
+
+    def trial(number: int, values: Mapping[str, Any]) -> Trial:
+        drawn = {part: _decode(kind, values[part]) for part, kind in ranges.items()}
+        own = {name: value.assemble(name, drawn) for name, value in searched.items()}
+        return Trial(number, own, int(values.get("tuner/epochs", settings.epochs)), None)
+
     trials: list[Trial] = []
     by_id: dict[str, Trial] = {}
-
-    def run(values: Values, epochs: int) -> Trial:
-        number = len(trials) + 1
-        try:
-            scores = run_trial(number, {**fixed, **values}, epochs)
-        except TrainingError as error:
-            trials.append(Trial(number, values, epochs, None, str(error)))
-        else:
-            trials.append(Trial(number, values, epochs, scores))
-        on_trial(trials[-1])
-        return trials[-1]
-
-    if not ranges:  # keras-tuner does not support an empty space
-        if run({}, settings.epochs).scores is None:
-            raise UserError(f"the only trial failed: {trials[0].failure}")
-        return Outcome(fixed, trials[0], trials)
-
-    tuner_class, options = _strategy(settings)
-
-    class Tuner(tuner_class):  # type: ignore[misc, valid-type]  # keras-tuner has no types
-        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-            values = trial.hyperparameters.values
-            drawn = {part: _decode(kind, values[part]) for part, kind in ranges.items()}
-            try:
-                trial_result = run(
-                    {name: value.assemble(name, drawn) for name, value in searched.items()},
-                    int(values.get("tuner/epochs", settings.epochs)),
-                )
-            except Exception as error:  # such as a full disk; keras-tuner would continue
-                raise keras_tuner.errors.FatalError from error
-            if trial_result.scores is None:
-                return {settings.objective: math.nan}  # marks a failed trial for keras-tuner
-            by_id[trial.trial_id] = trial_result
-            return dict(trial_result.scores)
-
     with tempfile.TemporaryDirectory() as folder:
-        tuner = Tuner(
-            objective=keras_tuner.Objective(
-                settings.objective, "min" if settings.objective == "val_loss" else "max"
-            ),
-            hyperparameters=_to_keras_tuner(ranges),
-            tune_new_entries=False,
-            seed=seed,
-            directory=folder,
-            project_name="search",
-            overwrite=True,
-            **options,
-        )
-        try:
-            with warnings.catch_warnings():
-                # keras-tuner takes the best value of a failed trial's scores, which are all NaN.
-                warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-                tuner.search(verbose=0)
-        except keras_tuner.errors.FatalError as error:
-            raise error.__cause__ or error from None
-        except RuntimeError as error:  # keras-tuner stops after three failures in a row
-            raise UserError(
-                f"the search stopped after three failed trials in a row; the last error:"
-                f" {trials[-1].failure}"
-            ) from error
+        oracle = _oracle(settings, ranges, seed, folder)
+        while wave := _propose(oracle, settings.parallel):
+            proposed = [
+                trial(number, one.hyperparameters.values)
+                for number, one in enumerate(wave, len(trials) + 1)
+            ]
+            for one, ended in zip(wave, run_trials(proposed), strict=True):
+                trials.append(ended)
+                if ended.scores is not None:
+                    by_id[one.trial_id] = ended
+                _tell(oracle, one, ended)
         # If no trial was completed, keras-tuner's best trial is a failed one.
-        best = [
-            by_id[trial.trial_id]
-            for trial in tuner.oracle.get_best_trials(1)
-            if trial.trial_id in by_id
-        ]
+        best = [by_id[one.trial_id] for one in oracle.get_best_trials(1) if one.trial_id in by_id]
     if not best:
         raise UserError(f"all trials of the search failed; the last error: {trials[-1].failure}")
     return Outcome({**fixed, **best[0].searched}, best[0], trials)
+
+
+def _oracle(settings: Search, ranges: Mapping[str, SearchRange], seed: int, folder: str) -> Any:
+    """Return keras-tuner's oracle, which proposes trials; it writes files to the folder."""
+    strategy, options = _strategy(settings)
+    oracle = strategy(
+        objective=keras_tuner.Objective(
+            settings.objective, "min" if settings.objective == "val_loss" else "max"
+        ),
+        hyperparameters=_to_keras_tuner(ranges),
+        tune_new_entries=False,
+        seed=seed,
+        **options,
+    )
+    keras_tuner.engine.base_tuner.BaseTuner(oracle, directory=folder, project_name="search")
+    oracle.verbose = 0
+    return oracle
+
+
+def _propose(oracle: Any, limit: int) -> list[Any]:
+    """Return the next trials of keras-tuner, at most `limit`; none at the end of the search."""
+    wave: list[Any] = []
+    while len(wave) < limit:
+        trial = oracle.create_trial(f"{len(wave)}")
+        if trial.status != RUNNING:  # it has stopped, or waits for scores of this wave
+            break
+        wave.append(trial)
+    return wave
+
+
+def _tell(oracle: Any, proposed: Any, ended: Trial) -> None:
+    """Tell keras-tuner the scores of a trial.
+
+    Raises:
+        UserError: three trials in a row have failed.
+    """
+    objective = oracle.objective.name
+    scores = {objective: math.nan} if ended.scores is None else dict(ended.scores)  # nan: failed
+    with warnings.catch_warnings():
+        # keras-tuner takes the best value of a failed trial's scores, which are all NaN.
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        oracle.update_trial(proposed.trial_id, scores)
+        proposed.status = COMPLETED
+        try:
+            oracle.end_trial(proposed)
+        except RuntimeError:
+            raise UserError(
+                "the search stopped after three failed trials in a row; the last error:"
+                f" {ended.failure}"
+            ) from None
 
 
 def max_trials(space: SearchSpace, settings: Search) -> int | None:
@@ -177,11 +191,11 @@ def trials_table(
 def _strategy(settings: Search) -> tuple[type, dict[str, Any]]:
     """Return keras-tuner's class for the strategy and its budget."""
     if settings.strategy == "hyperband":
-        return keras_tuner.Hyperband, {"max_epochs": settings.epochs}
+        return keras_tuner.oracles.HyperbandOracle, {"max_epochs": settings.epochs}
     strategies = {
-        "random": keras_tuner.RandomSearch,
-        "bayesian": keras_tuner.BayesianOptimization,
-        "grid": keras_tuner.GridSearch,
+        "random": keras_tuner.oracles.RandomSearchOracle,
+        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+        "grid": keras_tuner.oracles.GridSearchOracle,
     }
     return strategies[settings.strategy], {"max_trials": settings.trials}
 

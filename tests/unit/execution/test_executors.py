@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,17 @@ import numpy as np
 import pytest
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.jobs import Done, Event, Executor, Failed, Job, News, inline
+from sidebyside.core.jobs import Arrays, Done, Event, Executor, Failed, Job, News, inline
 from sidebyside.execution import processes as process_workers
 from sidebyside.execution import supervision
 from sidebyside.execution.processes import processes
+from tests.support.child_processes import children, wait_until_gone
 from tests.support.jobs import Count, job
 
-ARRAYS = {"train": np.arange(300, dtype=np.float32).reshape(20, 15), "none": np.empty((0, 3))}
+ARRAYS: Arrays = {
+    "train": np.arange(300, dtype=np.float32).reshape(20, 15),
+    "none": np.empty((0, 3)),
+}
 
 
 @pytest.fixture(scope="module", params=["inline", "one process", "two processes"])
@@ -181,24 +184,6 @@ def test_a_process_stopped_in_the_middle_of_a_message_is_replaced(
         given = job("a", 1, at=1, how="stop_in_a_message", once=tmp_path / "stopped")
         assert results(list(run([given]))) == {"a": 1}
     assert "a: worker stopped in the middle of a message: continues" in capfd.readouterr().err
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until_gone(pids: set[int]) -> None:
-    deadline = time.monotonic() + 10
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, pids
-        time.sleep(0.02)
-
-
-def children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 def test_the_end_of_the_block_ends_busy_and_idle_processes() -> None:

@@ -13,11 +13,13 @@ import yaml
 from sidebyside.config.hyperparameters import MlpHyperparameters
 from sidebyside.config.parameters import Search
 from sidebyside.core.files import read_json, write_json
+from sidebyside.core.jobs import inline
 from sidebyside.core.seeding import derive_seed
 from sidebyside.models import architectures
 from sidebyside.models.saving import weights_digest
 from sidebyside.training import loop
-from sidebyside.training.history import Epoch, Progress
+from sidebyside.training.history import Epoch, Progress, Training
+from sidebyside.training.jobs import training_arrays
 from sidebyside.training.search import (
     Follower,
     SearchResult,
@@ -84,6 +86,11 @@ class Followed:
         self.reported.append((trial, list(seconds)))
 
 
+def run(task: SearchTask, folder: Path, followed: Followed) -> SearchResult:
+    execute = inline(training_arrays(task.train, task.val))
+    return run_search(task, folder, followed.follow, followed.report, execute)
+
+
 class Searched(NamedTuple):
     """A search that has ended, and the trainings it asked for, in their order."""
 
@@ -99,18 +106,19 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("search")
     settings = Search.model_validate(SETTINGS)
     data = (dataset(), noisy_split(200), noisy_split(90))
-    task = SearchTask("mlp", SPACE, settings, SEED, *data)
-    train, followed = loop.train, Followed()
+    task = SearchTask("mlp", SPACE, settings, SEED, *data, threads=2)
+    train, followed = loop.train_epochs, Followed()
     trainings: list[tuple[dict[str, Any], Progress | None]] = []
 
-    def watched(*arguments: Any, **options: Any) -> Progress:
+    def watched(*arguments: Any, **options: Any) -> Training:
         trainings.append((options, None))
-        trainings[-1] = (options, progress := train(*arguments, **options))
+        progress = yield from train(*arguments, **options)
+        trainings[-1] = (options, progress)
         return progress
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "train", watched)
-        result = run_search(task, folder, followed.follow, followed.report)
+        patch.setattr(loop, "train_epochs", watched)
+        result = run(task, folder, followed)
     return Searched(task, folder, result, followed, trainings)
 
 
@@ -190,11 +198,11 @@ def test_a_resumed_search_trains_only_the_missing_trial_and_counts_its_time(
     assert read_json(spent) > 0
     write_json(spent, 1000.0)
     followed = Followed()
-    again = run_search(searched.task, folder, followed.follow, followed.report)
+    again = run(searched.task, folder, followed)
     assert again.trials == searched.result.trials
     assert again.histories == searched.result.histories
     assert set(followed.ended) == {winner.number}
-    assert [seconds > 1000 for seconds in again.seconds] == [
+    assert [seconds >= 1000 for seconds in again.seconds] == [
         trial == winner for trial in again.trials if trial.scores
     ]
 

@@ -4,7 +4,8 @@ import contextlib
 import json
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,7 +77,37 @@ def searched(
         asked.append((number, values, epochs))
         return answer(values, epochs)
 
-    return search(space, options, seed, run_trial), asked
+    return search(space, options, seed, running(run_trial, space)), asked
+
+
+RunTrial = Callable[[int, Values, int], Mapping[str, float]]
+
+
+def running(
+    run_trial: RunTrial, space: SearchSpace = SPACE, seen: list[Trial] | None = None
+) -> Callable[[Sequence[Trial]], Sequence[Trial]]:
+    """Return a function that runs trials one by one, from a function that runs one.
+
+    Args:
+        run_trial: (number, values, epochs) → scores.
+        space: the values that are not searched.
+        seen: gets every trial that has ended.
+    """
+    fixed = {n: v for n, v in space.items() if n not in searched_hyperparameters(space)}
+    seen = [] if seen is None else seen
+
+    def run(proposed: Sequence[Trial]) -> Sequence[Trial]:
+        ended = []
+        for trial in proposed:
+            try:
+                scores = run_trial(trial.number, {**fixed, **trial.searched}, trial.epochs)
+                ended.append(replace(trial, scores=scores))
+            except TrainingError as error:
+                ended.append(replace(trial, failure=str(error)))
+            seen.append(ended[-1])
+        return ended
+
+    return run
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -355,10 +386,64 @@ def test_steps_give_round_decimal_numbers() -> None:
     assert [values["dropout"] for _, values, _ in asked] == [0.0, 0.1, 0.2, 0.3, 0.4]
 
 
+# Waves
+
+
+def waves(strategy: str, parallel: int, order: int = 0) -> tuple[Outcome, list[int]]:
+    """Return the outcome of a search and the widths of its waves.
+
+    Args:
+        strategy: name of the strategy.
+        parallel: largest width of a wave.
+        order: number of trials of a wave that are run after the others.
+    """
+    widths: list[int] = []
+    run = running(lambda number, values, epochs: formula(values, epochs))
+
+    def shuffled(proposed: Sequence[Trial]) -> Sequence[Trial]:
+        widths.append(len(proposed))
+        rotated = [*proposed[order:], *proposed[:order]]
+        return sorted(run(rotated), key=lambda trial: trial.number)
+
+    return search(SPACE, settings(strategy, parallel=parallel), 1, shuffled), widths
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_order_in_which_the_trials_of_a_wave_end_changes_nothing(strategy: str) -> None:
+    first, widths = waves(strategy, 3, order=1)
+    assert waves(strategy, 3, order=2) == (first, widths)
+    assert 1 < max(widths) <= 3
+    assert [trial.number for trial in first.trials] == list(range(1, sum(widths) + 1))
+
+
+@pytest.mark.parametrize("strategy", ["random", "grid"])
+def test_the_width_of_a_wave_does_not_change_the_trials_of(strategy: str) -> None:
+    assert waves(strategy, 1)[0] == waves(strategy, 3)[0] == waves(strategy, 100)[0]
+
+
+@pytest.mark.parametrize("strategy", ["bayesian", "hyperband"])
+def test_the_width_of_a_wave_is_a_parameter_because_it_changes_the_trials_of(
+    strategy: str,
+) -> None:
+    assert waves(strategy, 1)[0].trials != waves(strategy, 3)[0].trials
+
+
+def test_hyperband_proposes_a_whole_round_at_once() -> None:
+    _, widths = waves("hyperband", 100)
+    assert widths == [17, 5, 1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_failures_are_counted_in_the_order_of_the_trials(strategy: str) -> None:
+    given = settings(strategy, parallel=4)
+    outcome = search(SPACE, given, 1, running(failing(1, 3, 4)))
+    assert [trial.number for trial in outcome.trials if trial.failure] == [1, 3, 4]
+
+
 # Failures
 
 
-def failing(*numbers: int) -> Callable[[int, Values, int], Mapping[str, float]]:
+def failing(*numbers: int) -> RunTrial:
     def run_trial(number: int, values: Values, epochs: int) -> Mapping[str, float]:
         if number in numbers:
             raise TrainingError(f"trial {number}: it diverged")
@@ -370,7 +455,7 @@ def failing(*numbers: int) -> Callable[[int, Values, int], Mapping[str, float]]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_failed_trial_is_recorded_and_the_search_continues(strategy: str) -> None:
     seen: list[Trial] = []
-    outcome = search(SPACE, settings(strategy), 1, failing(1, 3), seen.append)
+    outcome = search(SPACE, settings(strategy), 1, running(failing(1, 3), seen=seen))
     assert list(outcome.trials) == seen
     assert len(outcome.trials) > 3
     for trial in outcome.trials:
@@ -392,7 +477,7 @@ def test_three_failures_in_a_row_end_the_search_with_the_last_error(strategy: st
     with pytest.raises(
         UserError, match="three failed trials in a row; the last error: trial 4: it diverged"
     ):
-        search(SPACE, settings(strategy), 1, failing(2, 3, 4), seen.append)
+        search(SPACE, settings(strategy), 1, running(failing(2, 3, 4), seen=seen))
     assert [trial.number for trial in seen] == [1, 2, 3, 4]
 
 
@@ -401,7 +486,7 @@ def test_a_search_whose_trials_all_fail_reports_the_last_error(strategy: str) ->
     with pytest.raises(
         UserError, match=r"all trials .* failed; the last error: trial 2: it diverged"
     ):
-        search(SPACE, settings(strategy, trials=2), 1, failing(1, 2))
+        search(SPACE, settings(strategy, trials=2), 1, running(failing(1, 2)))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -413,7 +498,7 @@ def test_a_user_error_ends_the_search(strategy: str) -> None:
 
     seen: list[Trial] = []
     with pytest.raises(UserError, match=r"^epoch\.npz is damaged$"):
-        search(SPACE, settings(strategy), 1, run_trial, seen.append)
+        search(SPACE, settings(strategy), 1, running(run_trial, seen=seen))
     assert [trial.number for trial in seen] == [1]
 
 
@@ -433,7 +518,7 @@ def test_other_exceptions_are_raised_and_not_recorded_as_failed_trials(
 
     seen: list[Trial] = []
     with pytest.raises(error):
-        search(SPACE, settings(strategy), 1, run_trial, seen.append)
+        search(SPACE, settings(strategy), 1, running(run_trial, seen=seen))
     assert seen == []
 
 
