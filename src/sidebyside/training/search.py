@@ -228,7 +228,8 @@ class _Run:
             self.follower.on_steps(*event.content)
         else:
             row, seconds = event.content
-            write_bytes(checkpoint, event.checkpoint)
+            if event.checkpoint is not None:
+                write_bytes(checkpoint, event.checkpoint)
             self.seconds += seconds
             write_json(self.spent, self.seconds)
             if execution == 0:  # the curves are those of the first; the scores are means over all
