@@ -421,11 +421,12 @@ def test_the_width_of_a_wave_does_not_change_the_trials_of(strategy: str) -> Non
     assert waves(strategy, 1)[0] == waves(strategy, 3)[0] == waves(strategy, 100)[0]
 
 
+@pytest.mark.slow
 def test_the_width_of_a_wave_is_a_parameter_because_it_changes_the_trials_of_bayesian() -> None:
     space: SearchSpace = {"learning_rate": SPACE["learning_rate"], "dropout": 0.0}
     one, many = (
-        searched(settings("bayesian", trials=5, parallel=parallel), space=space)[0].trials
-        for parallel in (1, 5)
+        searched(settings("bayesian", trials=4, parallel=parallel), space=space)[0].trials
+        for parallel in (1, 4)
     )
     assert one[:3] == many[:3]  # which are random
     assert one != many
