@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -61,19 +62,19 @@ def test_any_number_of_processes_gives_the_same_bytes(
         assert outcome(tmp_path, execute) == expected
 
 
-def test_processes_killed_after_every_epoch_give_the_same_bytes(
+def test_processes_killed_in_the_middle_give_the_same_bytes(
     expected: object, tmp_path: Path
 ) -> None:
     with processes(ARRAYS, at_once=2) as run:
-        killed: set[str] = set()
+        epochs = itertools.count(1)
 
         def execute(jobs: Iterable[Job]) -> Iterator[Event]:
             for event in run(jobs):
-                if isinstance(event, News) and event.checkpoint and event.job not in killed:
-                    killed.add(event.job)
+                # A worker loads TensorFlow for seconds, so only two of the epochs end like this.
+                if isinstance(event, News) and event.checkpoint and next(epochs) in (2, 5):
                     for pid in children():
                         os.kill(pid, signal.SIGKILL)
                 yield event
 
         assert outcome(tmp_path, execute) == expected
-    assert len(killed) >= 6
+    assert next(epochs) > 6
