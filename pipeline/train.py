@@ -62,6 +62,7 @@ def main() -> None:
         {
             "name": name,
             "threads": parameters.threads,
+            "parts": parameters.parts,
             "settings": settings,
             "classes": dataset.classes,
             **digests,
@@ -103,6 +104,7 @@ def main() -> None:
             seed=name.seed,
             monitor=monitor,
             keep=keep,
+            parts=parameters.parts,
             checkpoint=folder / "epoch.npz",
             on_epoch=on_epoch,
             on_steps=on_steps,

@@ -30,7 +30,7 @@ def main() -> None:
     model = parser.parse_args().model
     paths = Paths(Path(__file__).resolve().parents[1])
     parameters = read_parameters(paths.params)
-    settings, threads = parameters.tune.search, parameters.threads
+    settings, threads, parts = parameters.tune.search, parameters.threads, parameters.parts
     if model not in parameters.tune.models:
         raise UserError(f"params.yaml: tune.models.{model} is missing")
 
@@ -52,11 +52,12 @@ def main() -> None:
     space = without_flips(parameters.tune.models[model], dataset)
     if space != parameters.tune.models[model]:
         print(f"{model}: flip: false, as the data set has `mirror: false`")
-    task = SearchTask(model, space, settings, parameters.seed, dataset, train, val, threads)
-    machine = provenance.machine(threads)
-    key = resume.work_key(
-        paths.root, "tune", {"model": model, "threads": threads, "task": task.record}
+    task = SearchTask(
+        model, space, settings, parameters.seed, dataset, train, val, threads, parts
     )
+    machine = provenance.machine(threads)
+    inputs = {"model": model, "threads": threads, "parts": parts, "task": task.record}
+    key = resume.work_key(paths.root, "tune", inputs)
     search = tracking.tuning(dataset, model, Origin(f"tune@{model}", key, machine), task.record)
 
     report = paths.hyperparameters(model).parent

@@ -31,7 +31,7 @@ def test_dvc_yaml_has_at_most_150_lines() -> None:
 def test_stages_scripts_and_sections_of_the_parameters_have_the_same_names() -> None:
     assert sorted(STAGES) == NAMES
     sections = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    assert sorted(set(sections) - {"dataset", "seed", "threads"}) == NAMES
+    assert sorted(set(sections) - {"dataset", "seed", "threads", "parts"}) == NAMES
 
 
 def listed_code(stage: Mapping[str, Any], folder: Path) -> list[str]:

@@ -109,6 +109,7 @@ class Parameters(StrictModel):
     dataset: DatasetDescription
     seed: Seed
     threads: Annotated[int, Field(ge=1, le=256)]
+    parts: Annotated[int, Field(ge=1, le=64)]  # of a training batch
     download: Download
     preprocess: Preprocess
     augment: Augment

@@ -35,8 +35,8 @@ from sidebyside.models.layers import (
 )
 from sidebyside.models.ordinary import adapt
 
-# Momentum of the moving mean and variance: 0.9 averages over about ten steps; Keras's default
-# of 0.99 averages over a hundred, a whole epoch of the MLP.
+# Momentum of the moving mean and variance: 0.9 averages over about ten batches, or ten parts of
+# batches; Keras's default of 0.99 averages over a hundred, a whole epoch of the MLP.
 BATCH_NORM_MOMENTUM = 0.9
 
 MONOTONE = {"relu", "elu", "tanh"}  # activations that never decrease

@@ -1,7 +1,9 @@
 """Predict class probabilities in batches of a fixed size."""
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import keras
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 from sidebyside.data.splits import Split
 
 PREDICTION_BATCH = 500  # images of at most 28×28 values; fewer larger ones, so as to bound memory
+
+BATCHES_AT_ONCE = 4  # at most, so as to bound memory on machines with many cores
 
 
 def prediction_batch(shape: tuple[int, ...]) -> int:
@@ -44,19 +48,23 @@ def prediction_function(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def predict_in_batches(
     function: Callable[[tf.Tensor], tf.Tensor], images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return class probabilities, float32 [N, classes], computed batch by batch.
+    """Return class probabilities, float32 [N, classes], computed in batches side by side.
+
+    The bits depend on the size of a batch and not on the number of batches at once.
 
     Args:
         function: as `prediction_function` returns it.
         images: uint8 [N, *image shape], at least one.
     """
     size = prediction_batch(images.shape[1:])
-    return np.concatenate(
-        [
-            function(tf.constant(images[start : start + size])).numpy()
-            for start in range(0, len(images), size)
-        ]
-    )
+
+    def predict(start: int) -> NDArray[np.float32]:
+        return cast(
+            NDArray[np.float32], function(tf.constant(images[start : start + size])).numpy()
+        )
+
+    with ThreadPoolExecutor(min(BATCHES_AT_ONCE, os.cpu_count() or 1)) as pool:
+        return np.concatenate(list(pool.map(predict, range(0, len(images), size))))
 
 
 def loss_and_accuracy(

@@ -26,6 +26,7 @@ def train_model(
     patience: int,
     monitor: str,
     keep: str = "best",
+    parts: int = 1,
     checkpoint: Path,
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
@@ -39,8 +40,8 @@ def train_model(
         train_split: images to learn from.
         val_split: images that `monitor` is measured on.
         seed: seed for the weights, shuffling, random transforms and dropout.
-        epochs: as for `loop.train`; so are `patience`, `monitor`, `keep`, `checkpoint`, `on_epoch`
-            and `on_steps`.
+        epochs: as for `loop.train`; so are `patience`, `monitor`, `keep`, `parts`, `checkpoint`,
+            `on_epoch` and `on_steps`.
 
     Raises:
         TrainingError: as `loop.train` raises it.
@@ -59,6 +60,7 @@ def train_model(
         patience=patience,
         monitor=monitor,
         keep=keep,
+        parts=parts,
         on_epoch=on_epoch,
         on_steps=on_steps,
         checkpoint=checkpoint,

@@ -30,6 +30,7 @@ class TrialTask(NamedTuple):
     patience: int
     monitor: str
     threads: int
+    parts: int  # of a batch
 
 
 def training_arrays(train: Split, val: Split) -> dict[str, NDArray[Any]]:
@@ -83,6 +84,7 @@ def train_trial(task: TrialTask, arrays: Arrays, checkpoint: bytes | None) -> Tr
                 epochs=task.epochs,
                 patience=task.patience,
                 monitor=task.monitor,
+                parts=task.parts,
                 checkpoint=checkpoint,
             )
         )

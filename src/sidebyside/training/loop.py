@@ -33,7 +33,7 @@ from sidebyside.training.checkpoint import (
 from sidebyside.training.early_stopping import add_epoch, is_finished
 from sidebyside.training.history import Epoch, EpochEnd, Progress, Steps, Training
 from sidebyside.training.optimizer import build_optimizer, scheduled_learning_rate
-from sidebyside.training.step import averaged_weights, seed_dropout, step_function
+from sidebyside.training.step import averaged_weights, seed_dropout, step_function, steps_per_epoch
 
 STEPS_PER_CALL = 25  # about a second of a CNN: the maximum delay of Ctrl-C and the bar
 
@@ -50,6 +50,7 @@ def train(
     patience: int,
     monitor: str,
     keep: str = "best",
+    parts: int = 1,
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
     checkpoint: Path | None = None,
@@ -70,12 +71,14 @@ def train(
         patience: epochs without a better `monitor` before training stops.
         monitor: `val_accuracy` (higher is better) or `val_loss` (lower is better).
         keep: `best`, the epoch with the best `monitor`, or `last`, which then counts as the best.
+        parts: parts of a batch, computed side by side; their number decides the bits.
         on_epoch: called after each epoch that was computed, with its row and its seconds.
         on_steps: called several times an epoch with the steps done and their total.
         checkpoint: file to resume from and to save to after each epoch.
 
     Raises:
-        TrainingError: the loss is not finite, or there is not enough memory.
+        TrainingError: the loss is not finite, batches have fewer images than parts, or there is not
+            enough memory.
         UserError: the checkpoint is damaged.
     """
     work = train_epochs(
@@ -88,6 +91,7 @@ def train(
         patience=patience,
         monitor=monitor,
         keep=keep,
+        parts=parts,
         checkpoint=read_checkpoint(checkpoint),
     )
     with damaged_checkpoint(checkpoint):
@@ -115,6 +119,7 @@ def train_epochs(
     patience: int,
     monitor: str,
     keep: str = "best",
+    parts: int = 1,
     checkpoint: bytes | None = None,
 ) -> Training:
     """Fit the model as `train` does, but write no file: yield the checkpoint of each epoch.
@@ -124,15 +129,16 @@ def train_epochs(
         checkpoint: the state to resume from; None to train from scratch.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or batches have fewer images than parts.
         DamagedCheckpointError: the checkpoint is damaged.
     """
     h = hyperparameters
-    steps = math.ceil(len(train_split) / h.batch_size)
+    steps = steps_per_epoch(len(train_split), h.batch_size, parts)
+    used = min(steps * h.batch_size, len(train_split))  # images in an epoch
     averages = [tf.Variable(v) for v in model.trainable_variables] if h.weight_averaging else []
     optimizer = build_optimizer(h)
     optimizer.build(model.trainable_variables)
-    run_steps = step_function(model, optimizer, averages, h, train_split, seed, steps)
+    run_steps = step_function(model, optimizer, averages, h, train_split, seed, steps, parts)
     predict = prediction_function(model)
     state = [*model.variables, *optimizer.variables, *averages]
     best_state = [v.numpy() for v in model.variables]
@@ -142,7 +148,7 @@ def train_epochs(
     while not is_finished(progress, epochs, patience):
         started = time.perf_counter()
         number = progress.epochs
-        seed_dropout(model, seed, number * steps)
+        seed_dropout(model, seed, number * steps * parts)
         order = _order(len(train_split), seed, number)
         sums = np.zeros(2)
         for start, rates in _calls(h, number, steps, epochs):
@@ -150,7 +156,7 @@ def train_epochs(
                 order, tf.constant(number), tf.constant(start), tf.constant(rates, tf.float32)
             ).numpy()
             yield Steps(start + len(rates), steps), None
-        loss, accuracy = sums / len(train_split.labels)
+        loss, accuracy = sums / used
         with averaged_weights(model, averages):
             val_loss, val_accuracy = loss_and_accuracy(predict, val_split)
             scores = (loss, accuracy, val_loss, val_accuracy, rates[-1])

@@ -57,6 +57,7 @@ class SearchTask:
     train: Split
     val: Split
     threads: int  # intra-op, per training
+    parts: int = 1  # of a batch, as for `loop.train`
 
     @cached_property
     def checked_space(self) -> SearchSpace:
@@ -205,6 +206,7 @@ class _Run:
                     self.task.settings.patience,
                     self.task.settings.objective,
                     self.task.threads,
+                    self.task.parts,
                 ),
                 read_checkpoint(_checkpoint(self.journal, execution)),
             )

@@ -1,6 +1,16 @@
-"""Training steps: many of them inside one TensorFlow function."""
+"""Training steps: many of them inside one TensorFlow function.
+
+A batch may be computed in a fixed number of parts, side by side on as many cores as there are. Each
+part has its own forward and backward pass, with its own batch statistics ("ghost batch
+normalization", Hoffer et al. 2017) and dropout masks, and each of its operations runs on one core.
+Therefore the bits depend on the number of parts, a parameter, and not on the number of cores. If
+each operation were divided among threads instead, cores would wait at its end, and the order of
+summation in batch norm and in the gradients of kernels would depend on the number of threads.
+"""
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -10,10 +20,25 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from sidebyside.config.hyperparameters import Hyperparameters
+from sidebyside.core.errors import TrainingError
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.npz import ALIGNMENT
 from sidebyside.data.splits import Split
 from sidebyside.training.random_transforms import transform_randomly
+
+
+def steps_per_epoch(images: int, batch_size: int, parts: int) -> int:
+    """Return the number of batches; a last one with fewer images than parts is left out.
+
+    Raises:
+        TrainingError: all batches have fewer images than parts.
+    """
+    if min(images, batch_size) < parts:
+        raise TrainingError(
+            f"a batch of {min(images, batch_size)} images cannot be computed in {parts} parts:"
+            " increase batch_size or reduce parts"
+        )
+    return math.ceil((images - parts + 1) / batch_size)
 
 
 def step_function(
@@ -24,6 +49,7 @@ def step_function(
     split: Split,
     seed: int,
     steps: int,
+    parts: int = 1,
 ) -> Callable[..., tf.Tensor]:
     """Return f(order, epoch, first step, learning rates) → [Σ cross-entropy, correct images].
 
@@ -35,6 +61,7 @@ def step_function(
         split: the training images.
         seed: seed for the random transforms.
         steps: steps in an epoch.
+        parts: parts of a batch, which are computed side by side.
     """
     logits_model = keras.Model(model.inputs, model.layers[-1].input)  # of the softmax
     classes = logits_model.output.shape[-1]
@@ -45,6 +72,26 @@ def step_function(
         variable for variable in variables if h.weight_decay and variable.name.endswith("kernel")
     ]
 
+    def run_part(
+        part: tf.Tensor, share: tf.Tensor, transform_seed: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Return the gradients of a part's share of the objective, and its sums."""
+        pixels = transform_randomly(
+            tf.gather(images, part), transform_seed, flip=h.flip, shift=h.shift, cutout=h.cutout
+        )
+        true = tf.gather(labels, part)
+        target = tf.one_hot(true, classes)
+        smooth = target * (1 - h.label_smoothing) + h.label_smoothing / classes
+        with tf.GradientTape() as tape:
+            logits = tf.cast(logits_model(pixels, training=True), tf.float32)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
+            objective = share * tf.add_n([loss, *logits_model.losses])
+        gradients = tape.gradient(objective, variables)
+        right = tf.argmax(logits, 1, tf.int32) == tf.cast(true, tf.int32)
+        entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits)
+        sums = [tf.reduce_sum(entropy), tf.reduce_sum(tf.cast(right, tf.float32))]
+        return gradients, tf.stack(sums)
+
     def run_steps(
         order: tf.Tensor, epoch: tf.Tensor, start: tf.Tensor, rates: tf.Tensor
     ) -> tf.Tensor:
@@ -52,30 +99,18 @@ def step_function(
             optimizer.learning_rate.assign(rates[index])
             step = start + index
             batch = order[step * h.batch_size : (step + 1) * h.batch_size]
-            pixels = transform_randomly(
-                tf.gather(images, batch),
-                tf.stack([image_seed, epoch * steps + step]),
-                flip=h.flip,
-                shift=h.shift,
-                cutout=h.cutout,
-            )
-            true = tf.gather(labels, batch)
-            target = tf.one_hot(true, classes)
-            smooth = target * (1 - h.label_smoothing) + h.label_smoothing / classes
-            with tf.GradientTape() as tape:
-                logits = tf.cast(logits_model(pixels, training=True), tf.float32)
-                loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(smooth, logits))
-                objective = tf.add_n([loss, *logits_model.losses])
-            gradients = tape.gradient(objective, variables)
+            first = (epoch * steps + step) * parts  # number of the batch's first part
+            done = [
+                run_part(part, share, tf.stack([image_seed, first + number]))
+                for number, (part, share) in enumerate(_divide(batch, parts))
+            ]
+            gradients = [tf.add_n(same) for same in zip(*(one[0] for one in done), strict=True)]
             for variable in decayed:  # Loshchilov & Hutter 2019, algorithm 2; in one pass
                 variable.assign(variable * (1 - rates[index] * h.weight_decay))
             optimizer.apply(gradients, variables)
             for average, variable in zip(averages, variables, strict=False):
                 average.assign_sub((average - variable) * (1 - h.weight_averaging))
-            right = tf.argmax(logits, 1, tf.int32) == tf.cast(true, tf.int32)
-            entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-            correct = tf.reduce_sum(tf.cast(right, tf.float32))
-            return index + 1, sums + tf.stack([tf.reduce_sum(entropy), correct])
+            return index + 1, sums + tf.add_n([one[1] for one in done])
 
         count = tf.size(rates)
         return tf.while_loop(lambda index, _: index < count, run_step, [0, tf.zeros(2)])[1]
@@ -93,6 +128,16 @@ def step_function(
     return cast(Callable[..., tf.Tensor], function)
 
 
+def _divide(batch: tf.Tensor, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return parts of a batch of as equal sizes as possible, each with its share of the batch."""
+    size = tf.size(batch)
+    bounds = [size * number // parts for number in range(parts + 1)]
+    return [
+        (batch[start:stop], tf.cast((stop - start) / size, tf.float32))
+        for start, stop in itertools.pairwise(bounds)
+    ]
+
+
 def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:
     """Return the images as a tensor, without copying them where TensorFlow allows that."""
     aligned = images.ctypes.data % ALIGNMENT == 0 and images.flags.c_contiguous
@@ -101,11 +146,11 @@ def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
 
-def seed_dropout(model: keras.Model, seed: int, step: int) -> None:
-    """Set the counter of every dropout layer to its value at a step of an uninterrupted run."""
+def seed_dropout(model: keras.Model, seed: int, part: int) -> None:
+    """Set the counter of every dropout layer to its value at a part of an uninterrupted run."""
     for index, layer in enumerate(model.layers):
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
-            layer.seed_generator.state.assign([derive_seed(seed, "dropout", index), step])
+            layer.seed_generator.state.assign([derive_seed(seed, "dropout", index), part])
 
 
 @contextlib.contextmanager

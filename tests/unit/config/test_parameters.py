@@ -88,7 +88,8 @@ def test_an_unknown_key_is_refused_in_every_section(tmp_path: Path, section: str
 
 
 @pytest.mark.parametrize(
-    "section", ["seed", "threads", "download", "preprocess", "augment", "tune", "train", "evaluate"]
+    "section",
+    ["seed", "threads", "parts", "download", "preprocess", "augment", "tune", "train", "evaluate"],
 )
 def test_a_missing_section_is_named(tmp_path: Path, section: str) -> None:
     assert f"{section}: is missing" in refusal(tmp_path, changed(section, MISSING))
@@ -136,6 +137,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("seed", 2**31, "less than or equal to 2147483647"),
         ("threads", 0, "greater than or equal to 1"),
         ("threads", 257, "less than or equal to 256"),
+        ("parts", 0, "greater than or equal to 1"),
+        ("parts", 65, "less than or equal to 64"),
         ("download.timeout", 0, "greater than 0"),
         ("download.timeout", 3601, "less than or equal to 3600"),
         ("download.timeout", float("nan"), "finite"),

@@ -71,6 +71,13 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
     assert fit(epochs=1, batch_size=1000)[1].epochs == 1
 
 
+def test_training_in_parts_learns_from_every_batch_that_is_large_enough() -> None:
+    # 300 images: the last of ten batches has 12, fewer than 13 parts.
+    _, progress = fit(epochs=3, parts=13)
+    assert progress.best["val_accuracy"] > 0.8
+    assert 0 < progress.history[-1]["accuracy"] <= 1
+
+
 # Shuffling, random transforms and dropout
 
 
@@ -371,7 +378,7 @@ def test_a_training_interrupted_after_every_epoch_gives_the_same_bits(tmp_path: 
 CASES: Mapping[str, tuple[str, int, dict[str, Any]]] = {
     "sgd": ("mlp", 4, {"optimizer": "sgd", "learning_rate": 0.1}),
     "nesterov": ("mlp", 4, {"optimizer": "nesterov", "learning_rate": 0.1, "weight_decay": 0.01}),
-    "cnn": ("cnn", 10, EVERYTHING | {"flip": False, "block_dropout": 0.1}),
+    "cnn": ("cnn", 10, EVERYTHING | {"flip": False, "block_dropout": 0.1, "parts": 2}),
 }
 
 

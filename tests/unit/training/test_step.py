@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from sidebyside.core.errors import TrainingError
 from sidebyside.data.npz import read_split, write_split
 from sidebyside.models.layers import FusedDropout, FusedGelu, FusedGeluPooling
 from sidebyside.training import step
@@ -70,6 +72,52 @@ def test_models_train_with_fused_layers(model: str, *, batch_norm: bool) -> None
     assert count["Erf"] == kinds[FusedGelu] + 4 * pooled
     assert count["Erfc"] == 0
     assert count["MaxPool"] == (model == "cnn" and batch_norm)
+
+
+def gradients(parts: int, **changes: Any) -> list[NDArray[np.float32]]:
+    """Return the change of each weight by one step of plain SGD on a batch of 33 images."""
+    record = record_of("cnn", batch_size=33, optimizer="sgd", learning_rate=1.0, **changes)
+    network = untrained("cnn", batch_size=33, **changes)
+    before = [variable.numpy() for variable in network.trainable_variables]
+    optimizer = build_optimizer(record)
+    optimizer.build(network.trainable_variables)
+    run_steps = step.step_function(network, optimizer, [], record, TRAIN, 1, 10, parts)
+    run_steps(tf.range(len(TRAIN)), tf.constant(0), tf.constant(0), tf.ones(1))
+    after = [variable.numpy() for variable in network.trainable_variables]
+    return [old - new for old, new in zip(before, after, strict=True)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"l2": 0.1, "label_smoothing": 0.1}], ids=str)
+def test_parts_of_different_sizes_give_the_gradients_of_the_whole_batch(
+    changes: dict[str, Any],
+) -> None:
+    for whole, divided in zip(gradients(1, **changes), gradients(2, **changes), strict=True):
+        assert divided == pytest.approx(whole, rel=1e-4, abs=1e-6)
+        assert np.abs(whole).max() > 1e-3
+
+
+def test_each_part_is_normalised_by_its_own_statistics() -> None:
+    whole, divided = gradients(1, batch_norm=True), gradients(2, batch_norm=True)
+    assert any(not np.allclose(a, b, rtol=0.01) for a, b in zip(whole, divided, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "parts", "steps"),
+    [
+        *[(300, 32, 1, 10), (289, 32, 1, 10), (288, 32, 1, 9), (3, 32, 1, 1), (300, 32, 12, 10)],
+        *[(300, 32, 13, 9), (288, 32, 32, 9), (289, 32, 2, 9), (290, 32, 2, 10), (2, 32, 2, 1)],
+    ],
+)
+def test_a_last_batch_with_fewer_images_than_parts_is_left_out(
+    images: int, batch_size: int, parts: int, steps: int
+) -> None:
+    assert step.steps_per_epoch(images, batch_size, parts) == steps
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(300, 2), (2, 300)])
+def test_batches_with_fewer_images_than_parts_are_refused(images: int, batch_size: int) -> None:
+    with pytest.raises(TrainingError, match=r"batch of 2 images .* 3 parts: increase batch_size"):
+        step.steps_per_epoch(images, batch_size, 3)
 
 
 def test_aligned_images_become_a_tensor_without_a_copy(tmp_path: Path) -> None:
