@@ -227,7 +227,7 @@ peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
 	$(IN_TURN) repro $(CHECK)
 	$(IN_TURN) repro dvc repro preprocess augment
-	for name in training profile determinism pooling side_by_side growth precision overheads backfill; do python -m benchmarks.$$name || exit; done
+	for name in training profile determinism pooling parts side_by_side growth precision overheads backfill; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme
 
 .PHONY: tour
