@@ -185,6 +185,11 @@ test-crash: $(INSTALLED) ## kill every stage at every file-system change, resume
 
 ##@ Maintain
 
+# Optional, in the same environment, at the versions of requirements.lock.
+.PHONY: ray
+ray: $(INSTALLED) ## install Ray, to train on the cluster at RAY_ADDRESS
+	uv pip install --quiet --require-hashes --requirement requirements-ray.lock
+
 .PHONY: lint
 lint: $(INSTALLED) ## check style and likely errors
 	ruff check
@@ -202,6 +207,7 @@ format: $(INSTALLED) ## format the code
 .PHONY: lock
 lock: $(INSTALLED) ## update requirements.lock from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-header --group development --group install pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --group ray --constraint requirements.lock --output-file requirements-ray.lock
 
 .PHONY: readme
 readme: $(INSTALLED) ## generate the tables of README.md and docs/, params.yaml's header, the checklist

@@ -28,6 +28,7 @@ from sidebyside.core.files import (
     write_json,
     write_text,
 )
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.evaluation.dropped_models import remove_dropped_models
@@ -126,7 +127,7 @@ def main() -> None:
     compared = comparisons_content(comparisons, dataset.class_names)
     inputs = evaluation_inputs(paths, parameters, dataset, names, split_digest(test))
     key = resume.work_key(paths.root, "evaluate", inputs)
-    machine = provenance.machine(parameters.threads)
+    machine = machine_facts(parameters.threads)
     made = {
         "seed": parameters.seed,
         "settings": inputs["settings"],

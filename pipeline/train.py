@@ -19,10 +19,12 @@ from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.stopwatch import Stopwatch
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import split_digest
 from sidebyside.data.statistics import class_counts
+from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, resume, stage
 
@@ -40,22 +42,21 @@ def main() -> None:
     if name.model not in parameters.train.budget:
         raise UserError(f"params.yaml: train.budget.{name.model} is missing")
     budget = parameters.train.budget[name.model]
-    monitor, keep = parameters.train.monitor, parameters.train.keep
 
     dataset = read_dataset(paths.dataset)
-    record = hyperparameters.read_hyperparameters(
+    values = hyperparameters.read_hyperparameters(
         name.model, paths.hyperparameters(name.model), dataset
-    )
+    ).model_dump(mode="json")
     train = read_split(paths.training_data(name.data), dataset)
     val = read_split(paths.split("val"), dataset)
-    settings = {
-        "monitor": monitor,
-        "keep": keep,
+    training_settings = {
+        "monitor": parameters.train.monitor,
+        "keep": parameters.train.keep,
         **budget.model_dump(),
-        **record.model_dump(mode="json"),
     }
+    settings = {**training_settings, **values}
     digests = {"train": split_digest(train), "val": split_digest(val)}
-    machine = provenance.machine(parameters.threads)
+    machine = machine_facts(parameters.threads)
     key = resume.work_key(
         paths.root,
         "train",
@@ -75,6 +76,7 @@ def main() -> None:
     from sidebyside.tracking.origin import Origin
     from sidebyside.training.fit import train_model
     from sidebyside.training.history import Epoch
+    from sidebyside.training.jobs import TrainingTask, training_arrays
 
     made: dict[str, Any] = {"data_sha256": digests, "settings": settings}
     origin = Origin(f"train@{name}", key, machine)
@@ -86,6 +88,7 @@ def main() -> None:
         resume.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
         training.open_training(paths.root, dataset, name, made, origin) as run,
         progress.step_bar(str(name)) as on_steps,
+        executor(training_arrays(train, val), machine, 1) as execute,
     ):
         training.log_training_inputs(run, name, made, counts)
         stopwatch = Stopwatch(folder / "seconds.json")
@@ -95,20 +98,22 @@ def main() -> None:
             run.log_epochs([row])
             progress.print_epoch(str(name), row, budget.epochs, seconds)
 
-        model, trained = train_model(
+        task = TrainingTask(
+            str(name),
             name.model,
-            record,
+            values,
             dataset,
-            train,
-            val,
             seed=name.seed,
-            monitor=monitor,
-            keep=keep,
+            threads=parameters.threads,
             parts=parameters.parts,
+            **training_settings,
+        )
+        model, trained = train_model(
+            task,
+            execute,
             checkpoint=folder / "epoch.npz",
             on_epoch=on_epoch,
             on_steps=on_steps,
-            **budget.model_dump(),
         )
         scores = {
             "val_accuracy": trained.best["val_accuracy"],
@@ -116,28 +121,21 @@ def main() -> None:
             "best_epoch": trained.best_epoch,
             "epochs": trained.epochs,
         }
-        results = paths.training(name)
-        files = {part: results / part for part in ("history.csv", "metrics.json", "model.json")}
+        history, metrics, record = files = [
+            paths.training(name) / part for part in ("history.csv", "metrics.json", "model.json")
+        ]
         with write_atomically():
-            file_sha256 = saving.save_model(paths.model(name), model)
-            rows = [list(row.values()) for row in trained.history]
-            write_csv(files["history.csv"], HISTORY_COLUMNS, rows)
-            write_json(files["metrics.json"], scores)
             made |= {
                 "weights_sha256": saving.weights_digest(model),
-                "file_sha256": file_sha256,
+                "file_sha256": saving.save_model(paths.model(name), model),
                 "parameters": model.count_params(),
                 "flops_per_image": architectures.flops(model),
             }
-            write_json(files["model.json"], made)
-        provenance.write(
-            paths.root,
-            origin.stage,
-            key,
-            machine,
-            [paths.model(name), *files.values()],
-            stopwatch.seconds,
-        )
+            write_csv(history, HISTORY_COLUMNS, trained.rows)
+            write_json(metrics, scores)
+            write_json(record, made)
+        outputs = [paths.model(name), *files]
+        provenance.write(paths.root, origin.stage, key, machine, outputs, stopwatch.seconds)
 
         # Epochs that an earlier, killed process trained but could not log are logged here.
         training.log_training(

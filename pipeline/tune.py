@@ -15,6 +15,7 @@ from sidebyside.config.paths import Paths
 from sidebyside.config.search_space import without_flips
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.seeding import generator
 from sidebyside.data.npz import read_split
 from sidebyside.data.splitting import subsample
@@ -47,30 +48,29 @@ def main() -> None:
     from sidebyside.training.jobs import training_arrays
     from sidebyside.training.search import SearchTask, run_search
     from sidebyside.training.strategies import trials_table
-    from sidebyside.workflow.search_progress import trial_lines
+    from sidebyside.workflow.search_progress import trial_lines, trials_at_once
 
     space = without_flips(parameters.tune.models[model], dataset)
     if space != parameters.tune.models[model]:
         print(f"{model}: flip: false, as the data set has `mirror: false`")
-    task = SearchTask(
-        model, space, settings, parameters.seed, dataset, train, val, threads, parts
-    )
-    machine = provenance.machine(threads)
+    task = SearchTask(model, space, settings, parameters.seed, dataset, train, val, threads, parts)
+    machine = machine_facts(threads)
     inputs = {"model": model, "threads": threads, "parts": parts, "task": task.record}
     key = resume.work_key(paths.root, "tune", inputs)
     search = tracking.tuning(dataset, model, Origin(f"tune@{model}", key, machine), task.record)
 
+    at_once = trials_at_once(paths.root, task)
     report = paths.hyperparameters(model).parent
     trials, record = report / "trials.csv", report / "search.json"
     outputs = [trials, record, paths.trial_histories(model), paths.hyperparameters(model)]
     with (
         resume.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
         tracking.open_search(paths.root, search) as run,
-        executor(training_arrays(train, val), threads) as execute,
+        executor(training_arrays(train, val), machine, at_once) as execute,
     ):
         tracking.log_search_inputs(run, search)
 
-        follow, on_trial = follow_trials(run, search), trial_lines(task, model)
+        follow, on_trial = follow_trials(run, search), trial_lines(task, model, at_once)
         result = run_search(task, folder, follow, on_trial, execute)
 
         values = result.chosen.model_dump(mode="json")

@@ -10,6 +10,7 @@ from pathlib import Path
 from sidebyside.config.paths import Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.data.npz import read_split
 from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
@@ -39,18 +40,19 @@ def main() -> None:
     from sidebyside.training.jobs import training_arrays
     from sidebyside.training.search import SearchTask, run_search, trial_checkpoint
     from sidebyside.training.strategies import trials_table
-    from sidebyside.workflow.search_progress import trial_lines
+    from sidebyside.workflow.search_progress import trial_lines, trials_at_once
     from study.tracking import tracked_search
 
     task = SearchTask(
         part.model, part.space, part.search, plan.seed, dataset, train, val, plan.threads
     )
-    machine = provenance.machine(plan.threads)
+    machine = machine_facts(plan.threads)
     inputs = {"model": part.model, "threads": plan.threads, "task": task.record}
     key = resume.work_key(folder, "search", inputs)
     origin = Origin(f"search@{name}", key, machine)
     search = tracked_search(name, part.model, origin, task.record)
 
+    at_once = trials_at_once(folder, task)
     results = folder / "results/searches" / name
     trials, record, histories, best = outputs = [
         results / file
@@ -59,11 +61,11 @@ def main() -> None:
     with (
         resume.resumable(folder, f"search-{name}", key, outputs) as work,
         open_search(paths.root, search) as run,
-        executor(training_arrays(train, val), plan.threads) as execute,
+        executor(training_arrays(train, val), machine, at_once) as execute,
     ):
         log_search_inputs(run, search)
 
-        follow, on_trial = follow_trials(run, search), trial_lines(task, name)
+        follow, on_trial = follow_trials(run, search), trial_lines(task, name, at_once)
         result = run_search(task, work, follow, on_trial, execute)
 
         chosen = result.chosen.model_dump(mode="json")

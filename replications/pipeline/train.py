@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.paths import Paths
 from sidebyside.core.files import read_json, write_json
+from sidebyside.core.fingerprint import machine_facts
+from sidebyside.core.jobs import Executor
 from sidebyside.core.stopwatch import Stopwatch
 from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
+from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, resume, stage
 from study import checkpoint_reuse
@@ -47,7 +50,7 @@ def main() -> None:
     settings = {**part.training.model_dump(), **hyperparameters.model_dump(mode="json")}
     inputs = {"name": name, "threads": plan.threads, "settings": settings, **digests}
     key = resume.work_key(folder, "train", inputs)
-    machine = provenance.machine(plan.threads)
+    machine = machine_facts(plan.threads)
     record: dict[str, Any] = {
         "stage": f"{'winner' if name in plan.winners else 'train'}@{name}",
         "settings": settings,
@@ -59,12 +62,17 @@ def main() -> None:
 
     configure(plan.threads)
     from sidebyside.tracking.origin import Origin
+    from sidebyside.training.jobs import training_arrays
     from study import model_runs
 
     results = folder / "results/models" / name
     outputs = [results / file for file in model_runs.FILES]
     found, seconds = [], []
-    with resume.resumable(folder, f"train-{name}", key, outputs) as work:
+    arrays = training_arrays(splits["train"], splits["val"])
+    with (
+        resume.resumable(folder, f"train-{name}", key, outputs) as work,
+        executor(arrays, machine, 1) as execute,
+    ):
         for seed in part.seeds:
             journal, checkpoint = work / f"{seed}.json", work / f"{seed}.npz"
             if not journal.exists():
@@ -84,6 +92,7 @@ def main() -> None:
                     seed,
                     record,
                     Origin(record["stage"], key, machine),
+                    execute,
                     checkpoint,
                     stopwatch,
                 )
@@ -104,6 +113,7 @@ def train_seed(
     seed: int,
     record: Mapping[str, Any],
     origin: "Origin",
+    execute: Executor,
     checkpoint: Path,
     stopwatch: Stopwatch,
 ) -> dict[str, Any]:
@@ -118,6 +128,7 @@ def train_seed(
         seed: one of the model's seeds.
         record: the model's record.
         origin: origin of the results of all seeds.
+        execute: runs the training.
         checkpoint: file to resume from and to save to.
         stopwatch: saved with each checkpoint.
     """
@@ -143,6 +154,8 @@ def train_seed(
             dataset,
             splits,
             seed=seed,
+            threads=plan.threads,
+            execute=execute,
             checkpoint=checkpoint,
             on_epoch=on_epoch,
             on_steps=on_steps,

@@ -65,10 +65,11 @@ def test_every_module_named_in_a_file_exists() -> None:
     assert not missing
 
 
-def test_every_locked_package_has_hashes_and_no_address() -> None:
-    lock = (PROJECT / "requirements.lock").read_text()
+@pytest.mark.parametrize(("name", "least"), [("requirements", 100), ("requirements-ray", 5)])
+def test_every_locked_package_has_hashes_and_no_address(name: str, least: int) -> None:
+    lock = (PROJECT / f"{name}.lock").read_text()
     requirements = [line for line in lock.replace("\\\n", "").splitlines() if line[:1].isalnum()]
-    assert len(requirements) > 100
+    assert len(requirements) > least
     for requirement in requirements:
         assert re.match(r"[a-z0-9._-]+(\[[a-z0-9,-]+\])?==\S+ ", requirement), requirement
         assert "--hash=sha256:" in requirement, requirement
@@ -76,12 +77,23 @@ def test_every_locked_package_has_hashes_and_no_address() -> None:
     assert not re.search(r"://|index-url|find-links", lock)
 
 
+def test_ray_needs_no_other_version_of_a_package() -> None:
+    main, ray = (
+        dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (PROJECT / name).read_text(), re.M))
+        for name in ("requirements.lock", "requirements-ray.lock")
+    )
+    assert "ray" in ray
+    assert {
+        name: version for name, version in ray.items() if main.get(name, version) != version
+    } == {}
+
+
 def test_direct_dependencies_are_locked() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"]]
     groups = project["dependency-groups"]
-    # The frameworks that only the benchmarks compare with are not part of the environment.
-    wanted += itertools.chain(*(groups[name] for name in groups if name != "peers"))
+    # The frameworks that only the benchmarks compare with, and Ray, are not part of it by default.
+    wanted += itertools.chain(*(groups[name] for name in groups if name not in ("peers", "ray")))
     lock = (PROJECT / "requirements.lock").read_text().lower()
     for requirement in wanted:
         name = re.split(r"[\[=<>]", requirement)[0].lower()

@@ -28,7 +28,7 @@ def checkpoint_path(
         root: folder of the replications.
         search: name of the search.
         settings: hyperparameters, epochs, patience, monitor and keep, as JSON values.
-        seed: seed of the training, as for `train_model`.
+        seed: seed of the training.
         threads: number of intra-op threads.
         digests: SHA-256 of the splits `train` and `val`.
     """

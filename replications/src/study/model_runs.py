@@ -8,6 +8,7 @@ from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.result_files import HISTORY_COLUMNS
 from sidebyside.core.files import write_atomically, write_csv, write_json
+from sidebyside.core.jobs import Executor
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.metrics import class_scores, confusion_counts, log_loss
 from sidebyside.evaluation.predictions import predicted_labels
@@ -15,6 +16,7 @@ from sidebyside.models.inference import predict_probabilities
 from sidebyside.models.saving import weights_digest
 from sidebyside.training.fit import train_model
 from sidebyside.training.history import Epoch
+from sidebyside.training.jobs import TrainingTask
 from study.plan import CLASS_NAMES, SCORES, SystemModel
 
 FILES = (
@@ -33,6 +35,8 @@ def train(
     splits: Mapping[str, Split],
     *,
     seed: int,
+    threads: int,
+    execute: Executor,
     checkpoint: Path,
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
@@ -44,22 +48,25 @@ def train(
         hyperparameters: the model's record.
         dataset: the data set of the splits.
         splits: train, val and test; the kept epoch follows from val alone.
-        seed: as for `train_model`; so are `checkpoint`, `on_epoch` and `on_steps`.
+        seed: seed of the training.
+        threads: per TensorFlow operation.
+        execute: as for `train_model`; so are `checkpoint`, `on_epoch` and `on_steps`.
 
     Raises:
         UserError: as `train_model` raises it.
     """
-    model, progress = train_model(
+    task = TrainingTask(
+        f"seed {seed}",
         part.model,
-        hyperparameters,
+        hyperparameters.model_dump(mode="json"),
         dataset,
-        splits["train"],
-        splits["val"],
         seed=seed,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-        on_steps=on_steps,
+        threads=threads,
+        parts=1,
         **part.training.model_dump(),
+    )
+    model, progress = train_model(
+        task, execute, checkpoint=checkpoint, on_epoch=on_epoch, on_steps=on_steps
     )
     scores = {"parameters": model.count_params(), "epochs": progress.epochs}
     scores |= {f"fit_{metric}": progress.best[metric] for metric in ("loss", "accuracy")}

@@ -31,7 +31,6 @@ class Job:
     function: str  # package.module:function
     arguments: Any  # picklable
     checkpoint: bytes | None = None  # state to continue from
-    memory: int = 0  # expected bytes, without the shared arrays
 
 
 class News(NamedTuple):

@@ -1,45 +1,62 @@
-"""Choose where jobs run."""
+"""Choose where jobs run, and how many at once."""
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sidebyside.core.errors import UserError
+from sidebyside.core.cores import cores
 from sidebyside.core.jobs import Arrays, Executor, inline
 from sidebyside.data.memory import available_memory
+from sidebyside.execution import ray_cluster
 from sidebyside.execution.processes import processes
 
-VARIABLE = "JOBS"  # maximum number of jobs at once
+MEBIBYTE = 1 << 20
 
 
 @contextlib.contextmanager
-def executor(arrays: Arrays, threads: int) -> Iterator[Executor]:
-    """Yield the executor for this machine: processes, or this process if one job runs at a time.
+def executor(arrays: Arrays, machine: Mapping[str, str], at_once: int) -> Iterator[Executor]:
+    """Yield an executor: the Ray cluster at RAY_ADDRESS, or processes, or for one job this process.
 
     Args:
         arrays: name → array, for all jobs.
-        threads: threads of a job.
+        machine: as `machine_facts` returns it; jobs run nowhere else, and with its threads.
+        at_once: maximum number of jobs at once.
 
     Raises:
-        UserError: the environment variable JOBS is not a positive whole number.
+        UserError: the cluster cannot be used.
     """
-    at_once = jobs_at_once(threads)
+    if ray_cluster.is_chosen():
+        with ray_cluster.cluster(arrays, machine, at_once=at_once) as run:
+            yield run
+        return
     if at_once == 1:
         yield inline(arrays)
         return
-    with processes(arrays, at_once=at_once, memory=available_memory()) as run:
+    with processes(arrays, at_once=at_once) as run:
         yield run
 
 
 def jobs_at_once(threads: int) -> int:
-    """Return how many jobs run at once: JOBS, or as many as have a core for each thread.
+    """Return how many jobs have a core of this machine for each of their threads, at least one.
 
     Raises:
-        UserError: JOBS is not a positive whole number.
+        UserError: the environment variable CORES is not a positive whole number.
     """
-    given = os.environ.get(VARIABLE, "")
-    if not given:
-        return max(1, len(os.sched_getaffinity(0)) // threads)
-    if not given.isascii() or not given.isdecimal() or not int(given):
-        raise UserError(f"{VARIABLE}={given!r} is not a whole number from 1: set it to 1, 2, …")
-    return int(given)
+    return max(1, cores() // threads)
+
+
+def fitting(wanted: int, name: str, peak: int) -> tuple[int, str | None]:
+    """Return how many jobs the memory suffices for, and a line if these are fewer than wanted.
+
+    Args:
+        wanted: jobs at once.
+        name: a job, for the line.
+        peak: memory that a job needs, in bytes; 0: unknown.
+    """
+    available = available_memory()
+    if not peak or available is None or wanted * peak <= available:
+        return wanted, None
+    number = max(1, available // peak)
+    return number, (
+        f"{number} at once instead of {wanted}: a {name} needs up to {peak // MEBIBYTE:,} MiB of"
+        f" memory, and {available // MEBIBYTE:,} MiB are available"
+    )

@@ -7,15 +7,15 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal, TextIO
 
+from sidebyside.core.cores import share
 from sidebyside.execution import dvc_pipeline, process_group
 from sidebyside.execution.schedule import Predecessors
 
 REPORT_INTERVAL = 60.0  # seconds; a killed run loses at most this much of its measured time
-# One inter-op thread per stage saves time if stages share the cores, and does not change results.
-SHARED_CORES = {"TF_NUM_INTEROP_THREADS": "1"}
 
 Change = Literal["started", "completed", "failed", "unchanged"]
 Show = Callable[[str, str, TextIO], None]  # stage, line, stream
@@ -61,10 +61,13 @@ def run(
                 waiting = [stage for stage in waiting if stage not in unchanged]
                 report(dict.fromkeys(unchanged, "unchanged"))
                 continue
+            # Stages that start at the same time, or beside others, share the cores.
+            variables = share(min(at_once, len(running) + len(ready)))
             for stage in ready[: at_once - len(running)]:
                 waiting.remove(stage)
                 report({stage: "started"})
-                running[pool.submit(_run, calls, folder, stage, show, at_once)] = stage
+                follow = None if at_once == 1 else partial(_follow, stage, show)
+                running[pool.submit(_run, calls, folder, stage, variables, follow)] = stage
             ended, _ = wait(running, timeout=REPORT_INTERVAL, return_when=FIRST_COMPLETED)
             changes: dict[str, Change] = {
                 running.pop(one): "failed" if one.result() else "completed" for one in ended
@@ -86,16 +89,19 @@ def without_dependents(
     return left
 
 
-def _run(calls: process_group.Calls, folder: Path, stage: str, show: Show, at_once: int) -> int:
+def _run(
+    calls: process_group.Calls,
+    folder: Path,
+    stage: str,
+    variables: Mapping[str, str],
+    follow: Callable[["subprocess.Popen[bytes]"], None] | None,
+) -> int:
     """Run a stage and return the exit status of DVC."""
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    if at_once == 1:
-        return calls.call(command, folder, os.environ)
-    environment = {**os.environ, **SHARED_CORES}
-    return calls.call(command, folder, environment, lambda process: _follow(process, stage, show))
+    return calls.call(command, folder, {**os.environ, **variables}, follow)
 
 
-def _follow(process: "subprocess.Popen[bytes]", stage: str, show: Show) -> None:
+def _follow(stage: str, show: Show, process: "subprocess.Popen[bytes]") -> None:
     """Show the lines that a stage prints, until it ends."""
 
     def copy(source: IO[bytes] | None, target: TextIO) -> None:

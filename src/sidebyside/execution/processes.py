@@ -18,33 +18,30 @@ from typing import IO, Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from sidebyside.core.cores import share
 from sidebyside.core.jobs import Arrays, Event, Executor, Job, News
 from sidebyside.execution.supervision import SILENCE, Lost, Supervisor
 from sidebyside.execution.worker import SharedArray
 
 WORKER = "sidebyside.execution.worker"
-# One inter-op thread per process saves time if processes share the cores; no result changes.
-ENVIRONMENT = {"TF_NUM_INTEROP_THREADS": "1"}
 STALLED = 60  # seconds in the middle of a message after which a worker counts as lost
 
 
 @contextlib.contextmanager
-def processes(
-    arrays: Arrays, *, at_once: int, memory: int | None = None, silence: float = SILENCE
-) -> Iterator[Executor]:
+def processes(arrays: Arrays, *, at_once: int, silence: float = SILENCE) -> Iterator[Executor]:
     """Yield an executor whose processes end with the block, or with this process.
 
     Args:
         arrays: name → array, for all jobs.
         at_once: maximum number of processes.
-        memory: bytes for all of them; None if unknown.
         silence: seconds without an event after which a process is replaced.
     """
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(tempfile.TemporaryFile()) for name in arrays}
-        workers = _Processes({name: _share(arrays[name], files[name]) for name in arrays})
+        shared = {name: _share(arrays[name], files[name]) for name in arrays}
+        workers = _Processes(shared, share(at_once))
         stack.callback(workers.close)
-        yield Supervisor(workers, at_once, silence, memory).run
+        yield Supervisor(workers, at_once, silence).run
 
 
 class _Worker(NamedTuple):
@@ -55,16 +52,19 @@ class _Worker(NamedTuple):
 class _Processes:
     """The workers of an executor."""
 
-    def __init__(self, shared: Mapping[str, SharedArray]) -> None:
-        self._shared = shared
+    def __init__(self, shared: Mapping[str, SharedArray], variables: Mapping[str, str]) -> None:
+        self._shared, self._variables = shared, variables
         self._busy: set[_Worker] = set()
         self._idle: list[_Worker] = []
 
     def start(self, job: Job) -> _Worker:
-        worker = self._idle.pop() if self._idle else _start(self._shared)
+        worker = self._idle.pop() if self._idle else _start(self._shared, self._variables)
         self._busy.add(worker)
         _send(worker, job)
         return worker
+
+    def began(self, handle: _Worker) -> bool:
+        return handle in self._busy
 
     def wait(
         self, handles: Collection[_Worker], seconds: float
@@ -107,7 +107,7 @@ def _share(array: NDArray[Any], file: IO[bytes]) -> SharedArray:
     return SharedArray(file.fileno(), array.dtype.str, array.shape)
 
 
-def _start(shared: Mapping[str, SharedArray]) -> _Worker:
+def _start(shared: Mapping[str, SharedArray], variables: Mapping[str, str]) -> _Worker:
     ours, theirs = socket.socketpair()
     limit = struct.pack("ll", STALLED, 0)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -116,7 +116,7 @@ def _start(shared: Mapping[str, SharedArray]) -> _Worker:
     with theirs:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER, str(theirs.fileno())],
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env={**os.environ, **variables, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             process_group=0,  # signals of the terminal are for this process, which ends its workers
             pass_fds=[theirs.fileno(), *(array.descriptor for array in shared.values())],

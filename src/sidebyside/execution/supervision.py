@@ -14,7 +14,6 @@ from sidebyside.core.jobs import Event, Failed, Job, News
 SILENCE = 600.0  # seconds without an event after which a worker counts as hung
 LOSSES = 3  # workers that a job may lose in a row, without a checkpoint between them
 INTERVAL = 1.0  # seconds between two looks at silent workers
-MEBIBYTE = 1 << 20
 
 
 class Lost(NamedTuple):
@@ -28,6 +27,9 @@ class Workers(Protocol):
 
     def start(self, job: Job) -> Any:
         """Start a job and return its handle."""
+
+    def began(self, handle: Any) -> bool:
+        """Return whether a worker has begun with a job, so that its silence counts."""
 
     def wait(self, handles: Collection[Any], seconds: float) -> list[tuple[Any, Event | Lost]]:
         """Return new events, at most one of each handle; none if there are none for `seconds`."""
@@ -58,16 +60,13 @@ class Supervisor:
         workers: run the jobs.
         at_once: maximum number of jobs that run at the same time.
         silence: seconds without an event after which a worker is replaced.
-        memory: bytes for all jobs at once; None if unknown. One job runs in any case.
     """
 
     workers: Workers
     at_once: int
     silence: float = SILENCE
-    memory: int | None = None
     _running: dict[Any, _Attempt] = field(default_factory=dict)
     _waiting: deque[_Attempt] = field(default_factory=deque)
-    _warned: bool = False
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Event]:
         """Yield the events of jobs.
@@ -102,19 +101,7 @@ class Supervisor:
     def _may_start(self, attempt: _Attempt) -> bool:
         if not self._running:
             return True
-        if attempt.alone or any(other.alone for other in self._running.values()):
-            return False
-        needed = sum(one.job.memory for one in [attempt, *self._running.values()])
-        if self.memory is None or needed <= self.memory:
-            return True
-        if not self._warned:
-            self._warned = True
-            _say(
-                f"{len(self._running)} of {self.at_once} jobs at once: one more would need"
-                f" {needed // MEBIBYTE:,} MiB of memory, but only {self.memory // MEBIBYTE:,} MiB"
-                " are available"
-            )
-        return False
+        return not any(one.alone for one in [attempt, *self._running.values()])
 
     def _wait(self) -> list[tuple[Any, Event | Lost]]:
         """Return new events; a worker that is silent for too long is ended, and lost."""
@@ -122,8 +109,8 @@ class Supervisor:
         events = self.workers.wait(self._running, INTERVAL)
         # Not more than the interval: this process may have been stopped, its workers with it.
         elapsed = min(time.monotonic() - started, INTERVAL)
-        for attempt in self._running.values():
-            attempt.silent += elapsed
+        for handle, attempt in self._running.items():
+            attempt.silent += elapsed * self.workers.began(handle)
         for handle, _ in events:
             self._running[handle].silent = 0.0
         hung = [one for one, attempt in self._running.items() if attempt.silent >= self.silence]

@@ -1,7 +1,6 @@
 """Predict class probabilities in batches of a fixed size."""
 
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from sidebyside.core.cores import cores
 from sidebyside.data.splits import Split
 
 PREDICTION_BATCH = 500  # images of at most 28×28 values; fewer larger ones, so as to bound memory
@@ -63,7 +63,7 @@ def predict_in_batches(
             NDArray[np.float32], function(tf.constant(images[start : start + size])).numpy()
         )
 
-    with ThreadPoolExecutor(min(BATCHES_AT_ONCE, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(BATCHES_AT_ONCE, cores())) as pool:
         return np.concatenate(list(pool.map(predict, range(0, len(images), size))))
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
+from sidebyside.core.fingerprint import machine_facts, processor_name
 from sidebyside.execution import process_group
 from sidebyside.reproducibility import gather_provenance
 from sidebyside.reproducibility.clones import cache_folder, clean_environment, clone, commit_all
 from sidebyside.reproducibility.seed_variance import FOLDER
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import LOCK, recorded_outputs
-from sidebyside.workflow.provenance import machine, processor_name, source
+from sidebyside.workflow.provenance import source
 
 TARGETS = ("install", "repro", "test", "smoke", "verify-smoke", "verify")
 EXPERIMENTS = ("bfloat16", "thorough")  # targets whose scores are in reports/<target>
@@ -104,7 +105,7 @@ def _machine() -> dict[str, int | str | None]:
     """Return the machine of a measurement; `instructions` distinguishes equal processor names."""
     return {
         "processor": processor_name(),
-        "instructions": machine()["processor"],
+        "instructions": machine_facts()["processor"],
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }

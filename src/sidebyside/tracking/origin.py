@@ -19,7 +19,7 @@ class Origin(NamedTuple):
 
     stage: str  # the stage's name, such as train@mlp-original-1
     key: str  # identity of the work: its code, parameters, inputs and machine
-    machine: Mapping[str, str]  # as `provenance.machine` returns it
+    machine: Mapping[str, str]  # as `machine_facts` returns it
     source: provenance.Source | None = None  # None: the checkout's state now
 
     @property

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.tracking import concurrency
 from sidebyside.tracking.guard import UNREACHABLE, warn
 from sidebyside.tracking.index import PARENT_TAG
@@ -308,7 +309,7 @@ def _tags(store: Store, work: _RunKey) -> dict[str, str]:
     code = {} if "git.commit" in work.tags else commit_tags(provenance.loaded_source(work.root))
     script = Path(sys.argv[0])
     given = any(name.startswith("machine.") for name in work.tags)
-    machine = {} if given else provenance.machine()  # never a mixture of two machines
+    machine = {} if given else machine_facts()  # never a mixture of two machines
     tags: dict[str, Tag | None] = {
         "key": work.key,
         "stage": os.environ.get("DVC_STAGE", script.stem),

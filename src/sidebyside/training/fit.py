@@ -2,31 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import keras
 
-from sidebyside.config.dataset import Dataset
-from sidebyside.config.hyperparameters import Hyperparameters
+from sidebyside.config.hyperparameters import parse_hyperparameters
+from sidebyside.core.jobs import Done, Executor, Failed
 from sidebyside.core.seeding import derive_seed
-from sidebyside.data.splits import Split
 from sidebyside.models import architectures
-from sidebyside.training import loop
+from sidebyside.training.checkpoint import damaged_checkpoint, read_checkpoint
 from sidebyside.training.history import Epoch, Progress
+from sidebyside.training.jobs import Trained, TrainingTask, training_job
+from sidebyside.training.loop import deliver
 
 
 def train_model(
-    architecture: str,
-    hyperparameters: Hyperparameters,
-    dataset: Dataset,
-    train_split: Split,
-    val_split: Split,
+    task: TrainingTask,
+    execute: Executor,
     *,
-    seed: int,
-    epochs: int,
-    patience: int,
-    monitor: str,
-    keep: str = "best",
-    parts: int = 1,
     checkpoint: Path,
     on_epoch: Callable[[Epoch, float], None] = lambda epoch, seconds: None,
     on_steps: Callable[[int, int], None] = lambda step, steps: None,
@@ -34,35 +27,36 @@ def train_model(
     """Return a trained model made of Keras's built-in layers, and its progress.
 
     Args:
-        architecture: a key of RECORDS.
-        hyperparameters: the architecture's record.
-        dataset: gives the shape of an image and the number of classes.
-        train_split: images to learn from.
-        val_split: images that `monitor` is measured on.
-        seed: seed for the weights, shuffling, random transforms and dropout.
-        epochs: as for `loop.train`; so are `patience`, `monitor`, `keep`, `parts`, `checkpoint`,
-            `on_epoch` and `on_steps`.
+        task: what to train.
+        execute: runs the training; it has the arrays of `training_arrays`.
+        checkpoint: as for `loop.train`; so are `on_epoch` and `on_steps`.
 
     Raises:
         TrainingError: as `loop.train` raises it.
-        UserError: as `loop.train` raises it.
+        UserError: the checkpoint is damaged, or the training was lost too often.
     """
-    model = architectures.build(
-        architecture, hyperparameters, dataset, derive_seed(seed, "weights")
-    )
-    progress = loop.train(
-        model,
-        hyperparameters,
-        train_split,
-        val_split,
-        seed=seed,
-        epochs=epochs,
-        patience=patience,
-        monitor=monitor,
-        keep=keep,
-        parts=parts,
-        on_epoch=on_epoch,
-        on_steps=on_steps,
-        checkpoint=checkpoint,
-    )
-    return architectures.to_builtin_layers(model), progress
+    trained = _run(task, execute, checkpoint, on_epoch, on_steps)
+    hyperparameters = parse_hyperparameters(task.model, task.values, task.name)
+    seed = derive_seed(task.seed, "weights")
+    model = architectures.build(task.model, hyperparameters, task.dataset, seed)
+    for variable, value in zip(model.variables, trained.weights, strict=True):
+        variable.assign(value)
+    return architectures.to_builtin_layers(model), trained.progress
+
+
+def _run(
+    task: TrainingTask,
+    execute: Executor,
+    checkpoint: Path,
+    on_epoch: Callable[[Epoch, float], None],
+    on_steps: Callable[[int, int], None],
+) -> Trained:
+    """Run the training and follow it."""
+    with damaged_checkpoint(checkpoint):
+        for event in execute([training_job(task, read_checkpoint(checkpoint))]):
+            if isinstance(event, Done):
+                return cast(Trained, event.result)
+            if isinstance(event, Failed):
+                raise event.error
+            deliver((event.content, event.checkpoint), checkpoint, on_epoch, on_steps)
+    raise AssertionError("an executor ends each job")

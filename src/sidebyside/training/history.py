@@ -21,8 +21,8 @@ class EpochEnd(NamedTuple):
     seconds: float
 
 
-# Yields its progress, at the end of an epoch with a checkpoint; returns the whole history.
-Training = Generator[tuple[Steps | EpochEnd, bytes | None], None, "Progress"]
+News = tuple[Steps | EpochEnd, bytes | None]  # the checkpoint at the end of an epoch
+Training = Generator[News, None, "Progress"]
 
 
 @dataclass
@@ -37,6 +37,11 @@ class Progress:
     def epochs(self) -> int:
         """The number of epochs so far."""
         return len(self.history)
+
+    @property
+    def rows(self) -> list[list[float]]:
+        """The history as rows of HISTORY_COLUMNS."""
+        return [[*row.values()] for row in self.history]
 
     @property
     def best(self) -> Epoch:

@@ -3,8 +3,10 @@
 TensorFlow is imported inside a job, after its number of threads is known.
 """
 
+from collections.abc import Generator
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.config.dataset import Dataset
@@ -14,23 +16,31 @@ from sidebyside.core.jobs import Arrays, Job
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.training.history import Training
+from sidebyside.training.history import News, Progress
 from sidebyside.training.trial import Values
 
 
-class TrialTask(NamedTuple):
-    """One training of a trial's model; the images are arrays of the executor."""
+class TrainingTask(NamedTuple):
+    """One training; the images are arrays of the executor."""
 
-    trial: str  # for messages
+    name: str  # for messages
     model: str  # the architecture, a key of RECORDS
-    values: Values  # all hyperparameters
-    dataset: Dataset
-    seed: int
-    epochs: int  # the maximum
+    values: Values  # all hyperparameters, as JSON values
+    dataset: Dataset  # gives the shape of an image and the number of classes
+    seed: int  # for the weights, shuffling, random transforms and dropout
+    epochs: int  # these four as for `loop.train`
     patience: int
     monitor: str
-    threads: int
+    keep: str
+    threads: int  # per TensorFlow operation
     parts: int  # of a batch
+
+
+class Trained(NamedTuple):
+    """The result of a training."""
+
+    progress: Progress
+    weights: list[NDArray[np.float32]]  # of the kept epoch, as `model.variables`
 
 
 def training_arrays(train: Split, val: Split) -> dict[str, NDArray[Any]]:
@@ -42,13 +52,15 @@ def training_arrays(train: Split, val: Split) -> dict[str, NDArray[Any]]:
     }
 
 
-def trial_job(name: str, task: TrialTask, checkpoint: bytes | None) -> Job:
-    """Return the job of a training; its result is a `Progress`, its news those of `Training`."""
-    return Job(name, f"{__name__}:{train_trial.__name__}", task, checkpoint)
+def training_job(task: TrainingTask, checkpoint: bytes | None) -> Job:
+    """Return the job of a training; its result is a `Trained`, its news those of `train_epochs`."""
+    return Job(task.name, f"{__name__}:{train_task.__name__}", task, checkpoint)
 
 
-def train_trial(task: TrialTask, arrays: Arrays, checkpoint: bytes | None) -> Training:
-    """Train the model of a trial.
+def train_task(
+    task: TrainingTask, arrays: Arrays, checkpoint: bytes | None
+) -> Generator[News, None, Trained]:
+    """Train a model.
 
     Args:
         task: what to train.
@@ -65,26 +77,27 @@ def train_trial(task: TrialTask, arrays: Arrays, checkpoint: bytes | None) -> Tr
     from sidebyside.training import loop
 
     try:
-        hyperparameters = parse_hyperparameters(task.model, task.values, task.trial)
+        hyperparameters = parse_hyperparameters(task.model, task.values, task.name)
     except UserError as error:  # each value is possible, but not together with the others
         raise TrainingError(str(error)) from None
     train, val = (
         Split(arrays[f"{name} images"], arrays[f"{name} labels"]) for name in ("train", "val")
     )
     with architectures.translate_memory_errors():
-        return (
-            yield from loop.train_epochs(
-                architectures.build(
-                    task.model, hyperparameters, task.dataset, derive_seed(task.seed, "weights")
-                ),
-                hyperparameters,
-                train,
-                val,
-                seed=task.seed,
-                epochs=task.epochs,
-                patience=task.patience,
-                monitor=task.monitor,
-                parts=task.parts,
-                checkpoint=checkpoint,
-            )
+        model = architectures.build(
+            task.model, hyperparameters, task.dataset, derive_seed(task.seed, "weights")
         )
+        progress = yield from loop.train_epochs(
+            model,
+            hyperparameters,
+            train,
+            val,
+            seed=task.seed,
+            epochs=task.epochs,
+            patience=task.patience,
+            monitor=task.monitor,
+            keep=task.keep,
+            parts=task.parts,
+            checkpoint=checkpoint,
+        )
+        return Trained(progress, [variable.numpy() for variable in model.variables])

@@ -31,7 +31,7 @@ from sidebyside.training.checkpoint import (
     save_checkpoint,
 )
 from sidebyside.training.early_stopping import add_epoch, is_finished
-from sidebyside.training.history import Epoch, EpochEnd, Progress, Steps, Training
+from sidebyside.training.history import Epoch, EpochEnd, News, Progress, Steps, Training
 from sidebyside.training.optimizer import build_optimizer, scheduled_learning_rate
 from sidebyside.training.step import averaged_weights, seed_dropout, step_function, steps_per_epoch
 
@@ -97,15 +97,30 @@ def train(
     with damaged_checkpoint(checkpoint):
         while True:
             try:
-                news, state = next(work)
+                deliver(next(work), checkpoint, on_epoch, on_steps)
             except StopIteration as end:
                 return cast(Progress, end.value)
-            if isinstance(news, Steps):
-                on_steps(*news)
-                continue
-            if checkpoint is not None and state is not None:
-                write_bytes(checkpoint, state)
-            on_epoch(*news)
+
+
+def deliver(
+    news: News,
+    checkpoint: Path | None,
+    on_epoch: Callable[[Epoch, float], None],
+    on_steps: Callable[[int, int], None],
+) -> None:
+    """Save the checkpoint that `train_epochs` yields, and call the callbacks of `train`.
+
+    Args:
+        news: what it yields.
+        checkpoint: as for `train`; so are `on_epoch` and `on_steps`.
+    """
+    content, state = news
+    if isinstance(content, Steps):
+        on_steps(*content)
+        return
+    if checkpoint is not None and state is not None:
+        write_bytes(checkpoint, state)
+    on_epoch(*content)
 
 
 def train_epochs(

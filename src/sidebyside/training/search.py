@@ -26,7 +26,7 @@ from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
 from sidebyside.training.checkpoint import damaged_checkpoint, read_checkpoint
 from sidebyside.training.history import Epoch, Progress, Steps
-from sidebyside.training.jobs import TrialTask, trial_job
+from sidebyside.training.jobs import TrainingTask, training_job
 from sidebyside.training.strategies import search
 from sidebyside.training.trial import Trial, Values, trial_identity
 
@@ -70,6 +70,11 @@ class SearchTask:
             return parse_search_space(self.model, self.space, self.dataset)
         except ValueError as error:
             raise UserError(f"params.yaml: {error}") from None
+
+    @property
+    def most_jobs(self) -> int:
+        """The trainings that can run at once."""
+        return self.settings.parallel * self.settings.executions_per_trial
 
     @property
     def names(self) -> list[str]:
@@ -194,22 +199,20 @@ class _Run:
                 return
             name = f"trial {self.trial.number}" + (f".{execution + 1}" if execution else "")
             self.jobs[name] = execution
-            yield trial_job(
+            training = TrainingTask(
                 name,
-                TrialTask(
-                    name,
-                    self.task.model,
-                    self.values,
-                    self.task.dataset,
-                    self.task.trial_seed(execution),
-                    self.trial.epochs,
-                    self.task.settings.patience,
-                    self.task.settings.objective,
-                    self.task.threads,
-                    self.task.parts,
-                ),
-                read_checkpoint(_checkpoint(self.journal, execution)),
+                self.task.model,
+                self.values,
+                self.task.dataset,
+                seed=self.task.trial_seed(execution),
+                epochs=self.trial.epochs,
+                patience=self.task.settings.patience,
+                monitor=self.task.settings.objective,
+                keep="best",
+                threads=self.task.threads,
+                parts=self.task.parts,
             )
+            yield training_job(training, read_checkpoint(_checkpoint(self.journal, execution)))
 
     def take(self, event: Event) -> None:
         """Keep what an event brings.
@@ -220,7 +223,7 @@ class _Run:
         execution = self.jobs[event.job]
         checkpoint = _checkpoint(self.journal, execution)
         if isinstance(event, Done):
-            self.ended[execution] = event.result
+            self.ended[execution] = event.result.progress
         elif isinstance(event, Failed):
             if not isinstance(event.error, TrainingError):
                 with damaged_checkpoint(checkpoint):

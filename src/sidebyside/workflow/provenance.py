@@ -10,20 +10,17 @@ import functools
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidebyside.config.dataset_description import FOLDER as FOLDER_OF_OWN_DATA
-from sidebyside.core import environment
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import path_digest, read_json, write_json
+from sidebyside.core.fingerprint import short_digest
 from sidebyside.workflow import copies, git
 from sidebyside.workflow.graph import outputs_of, shell_path
 
-LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
 FOLDER = ".state/provenance"
 ARCHIVE = f"{FOLDER}/archive"  # stage → digest of the outputs.json
 RECORDED = ("reports/provenance.json", "provenance.json")  # written by `make record`
@@ -41,7 +38,7 @@ class Provenance(NamedTuple):
     """Provenance of a stage's outputs."""
 
     key: str  # identity of the work: its code, parameters, inputs and machine
-    machine: Mapping[str, str]  # as `machine` returns it
+    machine: Mapping[str, str]  # as `machine_facts` returns it
     source: Source
     outputs: Mapping[str, str]  # path below the root → MD5, as in dvc.lock
     seconds: float | None = None  # computing time, without interruptions; None: not measured
@@ -70,13 +67,13 @@ def write(
         root: folder of the stage's dvc.yaml.
         stage: the stage's name, such as train@mlp-original-1.
         key: identity of the work.
-        facts: properties of the machine, as `machine` returns them.
+        facts: properties of the machine, as `machine_facts` returns them.
         outputs: the stage's files and folders below the root.
         seconds: computing time.
     """
     entry = Provenance(key, facts, loaded_source(root), digests(root, outputs), seconds)
     write_json(root / FOLDER / f"{stage}.json", entry.content())
-    name = _digest(json.dumps(entry.outputs, sort_keys=True))
+    name = short_digest(json.dumps(entry.outputs, sort_keys=True))
     write_json(copies.original(root) / ARCHIVE / stage / f"{name}.json", entry.content())
     return entry
 
@@ -145,7 +142,7 @@ def unknown(root: Path, outputs: Sequence[Path]) -> Provenance:
         UserError: an output is missing.
     """
     found = digests(root, outputs)
-    key = f"outputs-{_digest(json.dumps(found, sort_keys=True))}"
+    key = f"outputs-{short_digest(json.dumps(found, sort_keys=True))}"
     return Provenance(key, {"fingerprint": "unknown"}, Source("unknown", dirty=False), found)
 
 
@@ -218,54 +215,3 @@ def locks(root: Path) -> dict[str, str]:
     return {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()
     }
-
-
-def machine(threads: int | None = None) -> dict[str, str]:
-    """Return the properties that determine a training's bits: processor, libraries, threads.
-
-    Args:
-        threads: the number of intra-op threads configured, if the work depends on it.
-
-    Returns:
-        Name → value, with `fingerprint`, a hash of all the others. Machines with the same
-        fingerprint give the same bytes, others give accuracies within a tolerance.
-    """
-    facts = {name: metadata.version(name) for name in LIBRARIES}
-    facts["python"] = platform.python_version()
-    facts["processor"] = f"{platform.machine()} {_digest(_processor_features())}"
-    facts["onednn"] = environment.pinned()["TF_ENABLE_ONEDNN_OPTS"]
-    variables = environment.fingerprint(os.environ)
-    facts["instructions"] = variables.pop("ONEDNN_MAX_CPU_ISA", "ALL")
-    facts |= variables
-    if threads is not None:
-        facts["threads"] = str(threads)
-    return {"fingerprint": _digest(json.dumps(facts, sort_keys=True)), **facts}
-
-
-def _processor_features() -> str:
-    """Return the instruction sets of the first processor, in a fixed order.
-
-    Only Linux lists them; on other systems the processor's name is returned.
-    """
-    facts = _processor_facts()
-    features = facts.get("flags") or facts.get("Features")  # x86, ARM
-    return " ".join(sorted(features.split())) if features else platform.processor()
-
-
-def processor_name() -> str:
-    """Return the model name of the processor, or its architecture if the name is unknown."""
-    return _processor_facts().get("model name") or platform.machine()
-
-
-def _processor_facts() -> dict[str, str]:
-    """Return the entries of the first processor in /proc/cpuinfo; empty without that file."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    lines = text.partition("\n\n")[0].splitlines()
-    return {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

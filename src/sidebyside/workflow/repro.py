@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.files import read_json, write_json
-from sidebyside.data.memory import available_memory
+from sidebyside.core.fingerprint import machine_facts, processor_name
 from sidebyside.execution import dvc_pipeline, dvc_stages
+from sidebyside.execution.choice import fitting, jobs_at_once
 from sidebyside.execution.exclusive import exclusive
 from sidebyside.execution.schedule import longest_first, simulate
 from sidebyside.workflow import command, in_turn, provenance, stage_plan
@@ -26,7 +26,6 @@ from sidebyside.workflow.stage_progress import StageProgress
 
 EVERYTHING = "everything"  # entry with the duration of a run of all stages
 STATE = f"{FOLDER}/repro"
-PEAK = "peak_memory.json"  # bytes
 UP_TO_DATE = "Data and pipelines are up to date."  # DVC's words
 
 
@@ -95,15 +94,8 @@ def at_once(folder: Path, jobs: int | None) -> tuple[int, str | None]:
         folder: the folder of dvc.yaml.
         jobs: the maximum; None: as many as there are cores for.
     """
-    wanted = jobs or max(1, stage_plan.cores() // stage_plan.threads_of(folder))
-    peak, available = peak_memory(folder), available_memory()
-    fitting = stage_plan.fitting(wanted, peak, available)
-    if available is None or fitting == wanted:
-        return fitting, None
-    return fitting, (
-        f"{fitting} at once instead of {wanted}: a stage needs up to {peak >> 20:,} MiB of memory,"
-        f" and {available >> 20:,} MiB are available"
-    )
+    wanted = jobs or jobs_at_once(stage_plan.threads_of(folder))
+    return fitting(wanted, "stage", stage_plan.peak_memory(folder))
 
 
 def show_plan(plan: Plan) -> None:
@@ -142,7 +134,8 @@ def run(folder: Path, plan: Plan) -> None:
         )
     # DVC appends the entries of new stages in the order of the graph.
     dvc_pipeline.sort_lock(folder, [*ledger.recorded, *dvc_pipeline.predecessors(folder)])
-    save_peak_memory(folder)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    stage_plan.save_peak_memory(folder, peak)
     if progress.failed:
         raise UserError(
             f"{', '.join(progress.failed)} failed, for the reasons above: run the same command"
@@ -151,25 +144,11 @@ def run(folder: Path, plan: Plan) -> None:
     if not plan.due:
         print(UP_TO_DATE)
     if {*ledger.completed} == {*plan.predecessors}:
-        facts = provenance.machine(stage_plan.threads_of(folder))
-        machine = {**facts, "name": provenance.processor_name()}
+        facts = machine_facts(stage_plan.threads_of(folder))
+        machine = {**facts, "name": processor_name()}
         seconds = round(ledger.stopwatch.seconds, 1)
         provenance.write(folder, EVERYTHING, EVERYTHING, machine, (), seconds)
     ledger.close()
-
-
-def peak_memory(folder: Path) -> int:
-    """Return the peak memory of the largest process of earlier runs, in bytes; 0: unknown."""
-    file = folder / STATE / PEAK
-    measured = read_json(file) if file.is_file() else 0
-    return max(measured if isinstance(measured, int) else 0, stage_plan.recorded_peak(folder))
-
-
-def save_peak_memory(folder: Path) -> None:
-    """Save the peak memory of the largest process of this run, if it is larger than before."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    if peak > peak_memory(folder):
-        write_json(folder / STATE / PEAK, peak)
 
 
 if __name__ == "__main__":

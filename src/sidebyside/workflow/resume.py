@@ -16,8 +16,9 @@ from typing import Any
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import md5, read_json, write_json
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.execution.exclusive import BusyError, exclusive
-from sidebyside.workflow import edits, provenance
+from sidebyside.workflow import edits
 from sidebyside.workflow.graph import code, recorded_outputs
 
 FOLDER = ".state"
@@ -36,7 +37,7 @@ def work_key(root: Path, stage: str, inputs: Mapping[str, Any]) -> str:
         inputs: everything else that affects the result, such as parameters and digests of the
             data, as JSON values; `threads`, if given, is the number of intra-op threads.
     """
-    machine = provenance.machine(inputs.get("threads"))["fingerprint"]
+    machine = machine_facts(inputs.get("threads"))["fingerprint"]
     hasher = hashlib.sha256(json.dumps([stage, inputs, machine], sort_keys=True).encode())
     hasher.update(json.dumps(code(root, stage)).encode())
     return hasher.hexdigest()[:16]

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from sidebyside.config.dataset_description import FOLDER
 from sidebyside.core.errors import UserError
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.workflow import command, copies, edits, git, graph, integrity, provenance, resume
 
 
@@ -92,4 +93,4 @@ def ensure_provenance(root: Path, stage: str, seconds: float) -> None:
             "dependencies": graph.dependencies(root, stage, []),
         }
         key = resume.work_key(root, stage, inputs)
-        provenance.write(root, stage, key, provenance.machine(), outputs, seconds)
+        provenance.write(root, stage, key, machine_facts(), outputs, seconds)

@@ -1,16 +1,18 @@
-"""Plan a run of a pipeline: the expected duration of each stage, and how many run at once."""
+"""Plan a run of a pipeline: the expected duration and memory of its stages."""
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from sidebyside.core.files import read_json, read_yaml
+from sidebyside.core.files import read_json, read_yaml, write_json
 from sidebyside.execution.schedule import Span
 from sidebyside.workflow import provenance
 from sidebyside.workflow.graph import PARAMETERS
 from sidebyside.workflow.progress import duration
+from sidebyside.workflow.resume import FOLDER
 
 MEASURED = ("reports/run.json", "../reports/run.json")  # written by `make record`
+PEAK = f"{FOLDER}/repro/peak_memory.json"  # bytes
 MEBIBYTE = 1 << 20
 
 
@@ -53,33 +55,37 @@ def threads_of(folder: Path) -> int:
     return threads if isinstance(threads, int) and threads > 0 else 1
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def recorded_peak(folder: Path) -> int:
-    """Return the peak memory of the largest process of the recorded run, in bytes; 0: unknown."""
-    for file in (folder / name for name in MEASURED):
-        if file.is_file():
-            runs = read_json(file).get("runs", {})
-            return int(runs.get("repro", {}).get("peak_memory_mib", 0)) * MEBIBYTE
-    return 0
-
-
-def fitting(wanted: int, peak: int, available: int | None) -> int:
-    """Return how many stages may run at once without exceeding the memory, at least one.
+def peak_memory(folder: Path) -> int:
+    """Return the peak memory of the largest process of earlier runs, in bytes; 0: unknown.
 
     Args:
-        wanted: how many should.
-        peak: peak memory of the largest stage, in bytes; 0: unknown.
-        available: bytes of memory; None: unknown.
+        folder: the folder of dvc.yaml.
     """
-    if not peak or available is None:
-        return wanted
-    return max(1, min(wanted, available // peak))
+    measured = _content(folder / PEAK)
+    return max(measured if isinstance(measured, int) else 0, _recorded_peak(folder))
+
+
+def save_peak_memory(folder: Path, peak: int) -> None:
+    """Save the peak memory of the largest process of a run, in bytes, if it is larger than before.
+
+    Args:
+        folder: the folder of dvc.yaml.
+        peak: the memory.
+    """
+    if peak > peak_memory(folder):
+        write_json(folder / PEAK, peak)
+
+
+def _recorded_peak(folder: Path) -> int:
+    """Return the peak memory of the largest process of the recorded run."""
+    recorded = [_content(folder / name) for name in MEASURED]
+    runs = next((one.get("runs", {}) for one in recorded if isinstance(one, dict)), {})
+    return int(runs.get("repro", {}).get("peak_memory_mib", 0)) * MEBIBYTE
+
+
+def _content(file: Path) -> Any:
+    """Return the JSON value in a file; None if it does not exist."""
+    return read_json(file) if file.is_file() else None
 
 
 def table(spans: Mapping[str, Span], known: Collection[str]) -> list[str]:

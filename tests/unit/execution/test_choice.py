@@ -1,9 +1,13 @@
-import os
-
 import pytest
 
-from sidebyside.core.errors import UserError
-from sidebyside.execution.choice import executor, jobs_at_once
+from sidebyside.core.fingerprint import machine_facts
+from sidebyside.core.jobs import Done
+from sidebyside.execution import choice
+from sidebyside.execution.choice import executor, fitting, jobs_at_once
+from tests.support.child_processes import children
+from tests.support.jobs import job
+
+MEBIBYTE = 1 << 20
 
 
 @pytest.mark.parametrize(
@@ -12,21 +16,30 @@ from sidebyside.execution.choice import executor, jobs_at_once
 def test_every_thread_has_a_core(
     cores: int, threads: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("JOBS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    monkeypatch.setenv("CORES", str(cores))
     assert jobs_at_once(threads) == expected
 
 
-def test_jobs_is_the_number_that_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBS", "3")
-    assert jobs_at_once(2) == 3
+@pytest.mark.parametrize(
+    ("peak", "available", "number"),
+    [(0, 100, 4), (10, None, 4), (10, 100, 4), (10, 25, 2), (10, 5, 1)],
+)
+def test_as_many_jobs_run_at_once_as_the_memory_suffices_for(
+    peak: int, available: int | None, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = None if available is None else available * MEBIBYTE
+    monkeypatch.setattr(choice, "available_memory", lambda: size)
+    line = (
+        f"{number} at once instead of 4: a trial needs up to 10 MiB of memory, and {available} MiB"
+        " are available"
+    )
+    assert fitting(4, "trial", peak * MEBIBYTE) == (number, line if number < 4 else None)
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²"])
-def test_another_value_of_jobs_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JOBS", value)
-    with (
-        pytest.raises(UserError, match=r"^JOBS='.*' is not a whole number from 1: set it to"),
-        executor({}, 1),
-    ):
-        pass
+@pytest.mark.parametrize(("at_once", "workers"), [(1, 0), (2, 2)])
+def test_several_jobs_at_once_run_in_processes(at_once: int, workers: int) -> None:
+    before = children()
+    with executor({}, machine_facts(1), at_once) as run:
+        ends = [event for event in run([job("a", 1), job("b", 1)]) if isinstance(event, Done)]
+        assert len(children() - before) == workers
+    assert [end.result[0] for end in ends] == [1, 1]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,29 +221,3 @@ def test_processes_end_with_the_process_that_started_them(number: signal.Signals
     driver.wait(20)
     driver.stdout.close()
     wait_until_gone(pids)
-
-
-@pytest.mark.parametrize(
-    ("limit", "told"),
-    [
-        (None, ""),
-        (6 << 20, ""),
-        (5 << 20, "6 MiB of memory, but only 5 MiB are available"),
-        (0, "6 MiB of memory, but only 0 MiB are available"),
-    ],
-)
-def test_fewer_jobs_run_at_once_where_the_memory_does_not_suffice(
-    limit: int | None, told: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    running: set[str] = set()
-    most = 0
-    with processes({}, at_once=2, memory=limit) as run:
-        for event in run(replace(job(str(n), 9), memory=3 << 20) for n in range(4)):
-            if isinstance(event, News):
-                running.add(event.job)
-            else:
-                running.remove(event.job)
-            most = max(most, len(running))
-    assert most == 1 or not told
-    line = f"1 of 2 jobs at once: one more would need {told}\n"
-    assert capfd.readouterr().err == (line if told else "")

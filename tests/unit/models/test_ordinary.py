@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS, Hyperparameters, parse_hyperparameters
 from sidebyside.core.errors import TrainingError, UserError
+from sidebyside.core.jobs import inline
 from sidebyside.data import memory
 from sidebyside.data.splits import Split
 from sidebyside.models import architectures, builders
@@ -24,6 +25,7 @@ from sidebyside.models.ordinary import adapt
 from sidebyside.models.saving import save_model
 from sidebyside.training.fit import train_model
 from sidebyside.training.history import Epoch
+from sidebyside.training.jobs import TrainingTask, training_arrays
 from tests.support.datasets import dataset
 
 Builder = Callable[[Hyperparameters, Dataset], Any]
@@ -151,15 +153,19 @@ def test_an_ordinary_model_resumes_bit_for_bit_and_is_loaded(
     split = noise(images)
 
     def train(name: str, on_epoch: Callable[[Epoch, float], None] = lambda *_: None) -> str:
-        model, _ = train_model(
-            *("own", record, images, split, split),
+        task = TrainingTask(
+            *(name, "own", record.model_dump(mode="json"), images),
             seed=1,
             epochs=2,
             patience=2,
             monitor="val_loss",
-            checkpoint=tmp_path / f"{name}.npz",
-            on_epoch=on_epoch,
+            keep="best",
+            threads=2,
+            parts=1,
         )
+        execute = inline(training_arrays(split, split))
+        checkpoint = tmp_path / f"{name}.npz"
+        model, _ = train_model(task, execute, checkpoint=checkpoint, on_epoch=on_epoch)
         return save_model(tmp_path / f"{name}.keras", model)
 
     def keep_the_first(row: Epoch, seconds: float) -> None:

@@ -12,10 +12,11 @@ from dvc.repo import Repo
 
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json, write_json
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.reproducibility import record as module
 from sidebyside.reproducibility.record import record
 from sidebyside.workflow.graph import recorded_outputs
-from sidebyside.workflow.provenance import FOLDER, Provenance, Source, machine
+from sidebyside.workflow.provenance import FOLDER, Provenance, Source
 
 ENTRY = Provenance("key", {}, Source("commit", dirty=False), {"reports/train/a.json": "new"})
 MAKEFILE = f"""
@@ -126,7 +127,7 @@ def test_time_memory_and_machine_are_recorded_for_each_target(recorded: Path) ->
     assert 0 < measured["peak_memory_mib"] < 50  # that of a shell, not of the measuring process
     assert measured["cores"] == os.cpu_count()
     assert measured["processor"]
-    assert measured["instructions"] == machine()["processor"]
+    assert measured["instructions"] == machine_facts()["processor"]
 
 
 def test_a_measurement_keeps_its_machine_when_another_target_is_recorded(project: Path) -> None:

@@ -12,6 +12,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import Hyperparameters
 from sidebyside.config.paths import CHECKOUT
+from sidebyside.core.fingerprint import machine_facts
+from sidebyside.core.jobs import inline
 from sidebyside.core.seeding import derive_seed
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.data.statistics import class_counts
@@ -21,8 +23,8 @@ from sidebyside.models.inference import predict_probabilities
 from sidebyside.tracking.origin import Origin
 from sidebyside.training import loop
 from sidebyside.training.fit import train_model
-from sidebyside.training.history import Progress
-from sidebyside.workflow import provenance
+from sidebyside.training.history import Progress, Training
+from sidebyside.training.jobs import training_arrays
 from study import model_runs, tracking
 from study.comparison.results import read_model, read_runs
 from study.plan import SystemModel, read_plan
@@ -64,7 +66,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         "data_sha256": {name: split_digest(splits[name]) for name in ("train", "val")},
         "classes": {name: class_counts(splits[name], CLASS_NAMES) for name in ("train", "val")},
     }
-    work, build, train, found, seeds = train_model, architectures.build, loop.train, [], []
+    work, build, train, found = train_model, architectures.build, loop.train_epochs, []
+    seeds: list[int] = []
 
     def worked(*arguments: Any, **options: Any) -> Any:
         found.append(work(*arguments, **options))
@@ -74,25 +77,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         seeds.append(seed)
         return build(model, record, dataset, seed)
 
-    def watched(*arguments: Any, **options: Any) -> Progress:
+    def watched(*arguments: Any, **options: Any) -> Training:
         seeds.append(options["seed"])
         return train(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_runs, "train_model", worked)
         patch.setattr(architectures, "build", built)
-        patch.setattr(loop, "train", watched)
+        patch.setattr(loop, "train_epochs", watched)
         model_run = model_runs.train(
-            *(PART, hyperparameters, dataset(), splits), seed=2, checkpoint=root / "2.npz"
+            *(PART, hyperparameters, dataset(), splits),
+            seed=2,
+            threads=2,
+            execute=inline(training_arrays(splits["train"], splits["val"])),
+            checkpoint=root / "2.npz",
         )
-    origin = Origin(f"train@{NAME}", "k", provenance.machine(1))
+    origin = Origin(f"train@{NAME}", "k", machine_facts(1))
     with tracking.open_model_run(root, NAME, PART, 2, record, origin) as run:
         tracking.log_model_run(run, PART, 2, record, model_run)
     return Trained(root, record, model_run, *found[0], splits, seeds)
 
 
 def test_weights_and_training_follow_from_the_seed(trained: Trained) -> None:
-    assert trained.seeds == [derive_seed(2, "weights"), 2]
+    weights = derive_seed(2, "weights")
+    assert trained.seeds == [weights, 2, weights]  # the last network gets the trained weights
 
 
 def test_the_scores_are_those_of_the_kept_weights(trained: Trained) -> None:

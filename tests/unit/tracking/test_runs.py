@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.tracking.runs import open_child, open_run, reopen_run
 from sidebyside.tracking.store import open_store
 from sidebyside.tracking.views import training_experiment
-from sidebyside.workflow import provenance
 from tests.support.datasets import FASHION_MNIST, dataset
 from tests.support.stores import SEARCH, TRAINING, client_of, points_of, runs_of
 from tests.support.tracking_process import PROJECT, start, wait_until_ready
@@ -373,7 +373,7 @@ def test_tags_record_stage_commit_machine_and_locks(
     assert tags["git.commit"] == git(root, "rev-parse", "HEAD")
     assert tags["git.dirty"] == "true"
     assert tags["seed"] == "2"
-    assert tags["machine.fingerprint"] == provenance.machine()["fingerprint"]
+    assert tags["machine.fingerprint"] == machine_facts()["fingerprint"]
     for lock in ("requirements.lock", "dvc.lock"):
         assert tags[lock] == sha256((root / lock).read_bytes()).hexdigest()
 

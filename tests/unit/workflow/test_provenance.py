@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sidebyside.core.errors import UserError
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.workflow import provenance
 from sidebyside.workflow.provenance import Provenance, Source
 from tests.support.dvc_project import mend
@@ -230,14 +231,14 @@ def test_the_entry_of_an_experiment_names_it(
 
 
 def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = provenance.machine(threads=2)
-    assert first == provenance.machine(threads=2)
+    first = machine_facts(threads=2)
+    assert first == machine_facts(threads=2)
     assert first["threads"] == "2"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     fingerprints = {
         first["fingerprint"],
-        provenance.machine(threads=2)["fingerprint"],
-        provenance.machine(threads=4)["fingerprint"],
+        machine_facts(threads=2)["fingerprint"],
+        machine_facts(threads=4)["fingerprint"],
     }
     assert len(fingerprints) == 3
 
@@ -248,7 +249,7 @@ def test_the_fingerprint_follows_processor_and_library_versions(
     def fingerprint(facts: dict[str, str], version: str) -> str:
         monkeypatch.setattr(provenance, "_processor_facts", lambda: facts)
         monkeypatch.setattr(metadata, "version", lambda name: version)
-        return provenance.machine()["fingerprint"]
+        return machine_facts()["fingerprint"]
 
     first = fingerprint({"flags": "fma avx2"}, "1.0")
     assert first == fingerprint({"flags": "avx2 fma"}, "1.0")  # in another order

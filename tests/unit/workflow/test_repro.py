@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sidebyside.core.files import read_json, write_json
-from sidebyside.workflow import command, repro, stage_plan
+from sidebyside.execution import choice
+from sidebyside.workflow import command, repro
 from tests.support.stages import NAMES, finish, new_pipeline, ran, start
 
 ENTRY = {"key": "k", "machine": {}, "source": {"commit": "unknown", "dirty": False}, "outputs": {}}
@@ -40,8 +41,8 @@ def test_the_plan_has_the_longest_chain_first(
 def test_as_many_stages_run_at_once_as_there_are_cores_for_their_threads(
     root: Path, monkeypatch: pytest.MonkeyPatch, cores: int, at_once: int
 ) -> None:
-    monkeypatch.setattr(stage_plan, "cores", lambda: cores)
-    monkeypatch.setattr(repro, "available_memory", lambda: None)
+    monkeypatch.setenv("CORES", str(cores))
+    monkeypatch.setattr(choice, "available_memory", lambda: None)
     assert repro.at_once(root, None)[0] == at_once
     assert repro.at_once(root, 3) == (3, None)
 
@@ -49,14 +50,12 @@ def test_as_many_stages_run_at_once_as_there_are_cores_for_their_threads(
 def test_fewer_run_at_once_where_the_memory_does_not_suffice(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repro, "available_memory", lambda: 2500 << 20)
+    monkeypatch.setattr(choice, "available_memory", lambda: 2500 << 20)
     assert repro.at_once(root, 3) == (
         2,
         "2 at once instead of 3: a stage needs up to 1,000 MiB of memory, and 2,500 MiB are"
         " available",
     )
-    write_json(root / ".state/repro/peak_memory.json", 2000 << 20)  # measured here
-    assert repro.at_once(root, 2)[0] == 1
 
 
 def test_no_stage_at_once_is_refused(

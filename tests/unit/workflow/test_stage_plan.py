@@ -7,9 +7,9 @@ from sidebyside.core.files import write_json
 from sidebyside.execution.schedule import Span
 from sidebyside.workflow.stage_plan import (
     expected_seconds,
-    fitting,
     known_seconds,
-    recorded_peak,
+    peak_memory,
+    save_peak_memory,
     table,
     threads_of,
 )
@@ -60,24 +60,23 @@ def test_the_threads_of_a_stage_are_those_of_the_parameters(
     assert threads_of(tmp_path) == threads
 
 
-@pytest.mark.parametrize(
-    ("peak", "available", "number"),
-    [(0, 100, 4), (10, None, 4), (10, 100, 4), (10, 25, 2), (10, 5, 1)],
-)
-def test_as_many_stages_run_at_once_as_the_memory_suffices_for(
-    peak: int, available: int | None, number: int
-) -> None:
-    assert fitting(4, peak, available) == number
-
-
 def test_the_recorded_peak_is_that_of_the_project(tmp_path: Path) -> None:
     study = tmp_path / "study"
     study.mkdir()
-    assert recorded_peak(study) == 0
+    assert peak_memory(study) == 0
     write_json(tmp_path / "reports/run.json", {"runs": {"repro": {"peak_memory_mib": 3}}})
-    assert recorded_peak(study) == recorded_peak(tmp_path) == 3 << 20
+    assert peak_memory(study) == peak_memory(tmp_path) == 3 << 20
     write_json(tmp_path / "reports/run.json", {"runs": {}})
-    assert recorded_peak(study) == 0
+    assert peak_memory(study) == 0
+
+
+def test_the_peak_is_that_of_the_largest_run(tmp_path: Path) -> None:
+    write_json(tmp_path / "reports/run.json", {"runs": {"repro": {"peak_memory_mib": 3}}})
+    save_peak_memory(tmp_path, 2 << 20)
+    assert peak_memory(tmp_path) == 3 << 20
+    for peak in (5 << 20, 4 << 20):
+        save_peak_memory(tmp_path, peak)
+        assert peak_memory(tmp_path) == 5 << 20
 
 
 def test_the_table_marks_estimates_and_unknown_durations() -> None:

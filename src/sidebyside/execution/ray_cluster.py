@@ -1,0 +1,133 @@
+"""Run jobs on a Ray cluster, whose address is in RAY_ADDRESS, as for Ray itself.
+
+Ray ships the library and the arrays, once per node. Its tasks are not retried by Ray: a lost job
+continues from its last checkpoint, which only this process has.
+"""
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sidebyside.core.errors import UserError, first_line
+from sidebyside.core.fingerprint import machine_facts
+from sidebyside.core.jobs import Arrays, Event, Executor, Failed, Job, perform
+from sidebyside.execution.supervision import SILENCE, Lost, Supervisor
+
+ADDRESS = "RAY_ADDRESS"
+LIBRARY = Path(__file__).resolve().parents[1]
+
+
+def is_chosen() -> bool:
+    """Return whether jobs run on a Ray cluster."""
+    return bool(os.environ.get(ADDRESS))
+
+
+@contextlib.contextmanager
+def cluster(
+    arrays: Arrays, machine: Mapping[str, str], *, at_once: int, silence: float = SILENCE
+) -> Iterator[Executor]:
+    """Yield an executor whose jobs run on the cluster; they end with the block.
+
+    Args:
+        arrays: name → array, for all jobs; read-only in the jobs.
+        machine: as `machine_facts` returns it; a job on a node with another fingerprint fails.
+        at_once: maximum number of jobs that are submitted at the same time.
+        silence: seconds without an event after which a job is moved to another worker.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            f"{ADDRESS} is set, but Ray is not installed: run `make ray`, or `unset {ADDRESS}`"
+        ) from None
+    try:
+        ray.init(
+            address=os.environ[ADDRESS],
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"py_modules": [str(LIBRARY)]},
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{ADDRESS}={os.environ[ADDRESS]}: no Ray cluster answers ({first_line(error)}): start"
+            f" one, or `unset {ADDRESS}`"
+        ) from None
+    try:
+        yield Supervisor(_Tasks(ray, arrays, machine), at_once, silence).run
+    finally:
+        ray.shutdown()
+
+
+class _Task:
+    """A handle."""
+
+    def __init__(self, job: Job, events: Any) -> None:
+        self.job, self.events, self.began = job, events, False
+
+
+class _Tasks:
+    """The workers of an executor: one task per job, in processes that Ray keeps and starts."""
+
+    def __init__(self, ray: Any, arrays: Arrays, machine: Mapping[str, str]) -> None:
+        self._ray, self._machine = ray, machine
+        self._references = {name: ray.put(array) for name, array in arrays.items()}
+        threads = int(machine["threads"])
+        self._remote = ray.remote(num_cpus=threads, max_retries=0, num_returns="streaming")(
+            perform_remotely
+        )
+
+    def start(self, job: Job) -> _Task:
+        remote = self._remote.options(name=job.name)
+        return _Task(job, remote.remote(job, self._references, self._machine))
+
+    def began(self, handle: _Task) -> bool:
+        return handle.began
+
+    def wait(self, handles: Collection[_Task], seconds: float) -> list[tuple[_Task, Event | Lost]]:
+        ready, _ = self._ray.wait([task.events for task in handles], timeout=seconds)
+        received = [(task, self._next(task)) for task in [*handles] if task.events in ready]
+        return [(task, event) for task, event in received if event is not None]
+
+    def stop(self, handle: _Task) -> None:
+        self._ray.cancel(handle.events, force=True)
+
+    def _next(self, task: _Task) -> Event | Lost | None:
+        try:
+            event: Event | None = self._ray.get(next(task.events))
+        except self._ray.exceptions.RayTaskError as error:  # such as an import that fails
+            return Failed(task.job.name, error)
+        except self._ray.exceptions.RayError as error:  # WorkerCrashedError, NodeDiedError, …
+            return Lost(f"lost ({type(error).__name__})")
+        task.began = True
+        return event
+
+
+def perform_remotely(
+    job: Job, references: Mapping[str, Any], machine: Mapping[str, str]
+) -> Iterator[Event | None]:
+    """Run a job in a worker of the cluster; yield None at its start, then its events."""
+    import ray
+
+    yield None
+    here = machine_facts(int(machine["threads"]))
+    if different := [name for name in here if here[name] != machine.get(name)]:
+        facts = ", ".join(
+            f"{name} {here[name]} instead of {machine.get(name)}"
+            for name in different
+            if name != "fingerprint"
+        )
+        node = ray.util.get_node_ip_address()
+        yield Failed(
+            job.name,
+            UserError(
+                f"{job.name}: node {node} would give other bytes ({facts}): use nodes like this"
+                " machine"
+            ),
+        )
+        return
+    yield from perform(job, {name: ray.get(array) for name, array in references.items()})
