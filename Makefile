@@ -81,6 +81,23 @@ PORT ?= 5001
 serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
 	python -m sidebyside.serving.serve $(MODEL) --port $(PORT)
 
+# Optional, in the same environment, at the versions of requirements.lock.
+RAY := $(VENV)/ray
+$(RAY): requirements-ray.lock $(INSTALLED)
+	uv pip install --quiet --require-hashes --requirement requirements-ray.lock
+	touch $@
+
+.PHONY: ray
+ray: $(RAY) ## install Ray, to train on the cluster at RAY_ADDRESS
+
+# Whoever reaches the ports of a cluster can run code: both nodes listen on loopback only.
+RAY_PORT := 6390
+.PHONY: cluster
+cluster: $(RAY) ## start a Ray cluster of two nodes on this machine, to try it (ends with `ray stop`)
+	ray start --head --node-ip-address=127.0.0.1 --port=$(RAY_PORT) --num-cpus=1 --include-dashboard=false --disable-usage-stats
+	ray start --address=127.0.0.1:$(RAY_PORT) --node-ip-address=127.0.0.1 --num-cpus=1 --disable-usage-stats
+	@echo "Started. To use it: RAY_ADDRESS=127.0.0.1:$(RAY_PORT) make repro"
+
 .PHONY: backfill
 backfill: $(INSTALLED) ## log results of this checkout that are missing in MLflow
 	python -m sidebyside.tracking.backfill
@@ -176,7 +193,7 @@ test-fast: $(INSTALLED) ## run the tests that take at most a few seconds each
 	pytest $(TWO) -m "not slow and not system"
 
 .PHONY: test-system
-test-system: $(INSTALLED) ## run the tests that need servers or a browser (postgresql, chromium, chromium-driver)
+test-system: $(RAY) ## run the tests that need servers or a browser (postgresql, chromium, chromium-driver)
 	pytest -m system
 
 .PHONY: test-crash
@@ -185,10 +202,6 @@ test-crash: $(INSTALLED) ## kill every stage at every file-system change, resume
 
 ##@ Maintain
 
-# Optional, in the same environment, at the versions of requirements.lock.
-.PHONY: ray
-ray: $(INSTALLED) ## install Ray, to train on the cluster at RAY_ADDRESS
-	uv pip install --quiet --require-hashes --requirement requirements-ray.lock
 
 .PHONY: lint
 lint: $(INSTALLED) ## check style and likely errors

@@ -53,6 +53,7 @@ def main() -> None:
         "monitor": parameters.train.monitor,
         "keep": parameters.train.keep,
         **budget.model_dump(),
+        "parts": parameters.parts,
     }
     settings = {**training_settings, **values}
     digests = {"train": split_digest(train), "val": split_digest(val)}
@@ -63,7 +64,6 @@ def main() -> None:
         {
             "name": name,
             "threads": parameters.threads,
-            "parts": parameters.parts,
             "settings": settings,
             "classes": dataset.classes,
             **digests,
@@ -105,7 +105,6 @@ def main() -> None:
             dataset,
             seed=name.seed,
             threads=parameters.threads,
-            parts=parameters.parts,
             **training_settings,
         )
         model, trained = train_model(

@@ -24,16 +24,21 @@ def cores() -> int:
 
 
 def share(number: int) -> dict[str, str]:
-    """Return environment variables for a process that is to use some of the cores.
-
-    TensorFlow then runs as many operations at once; without the limit, processes that share the
-    cores would run one per core each and compete for caches. No result changes.
+    """Return environment variables for each of some processes that share the cores of this one.
 
     Args:
-        number: how many processes share the cores of this one, at least 1.
+        number: how many processes, at least 1.
 
     Raises:
         UserError: as `cores` raises it.
     """
-    part = str(max(1, cores() // number))
-    return {VARIABLE: part, "TF_NUM_INTEROP_THREADS": part}
+    return limit(max(1, cores() // number))
+
+
+def limit(number: int) -> dict[str, str]:
+    """Return environment variables for a process that is to use some number of cores.
+
+    TensorFlow then runs as many operations at once; without the limit, processes that share the
+    cores would run one per core each and compete for caches. No result changes.
+    """
+    return {VARIABLE: str(number), "TF_NUM_INTEROP_THREADS": str(number)}

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sidebyside.core.cores import limit
 from sidebyside.core.errors import UserError, first_line
 from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Arrays, Event, Executor, Failed, Job, perform
@@ -50,7 +51,10 @@ def cluster(
             address=os.environ[ADDRESS],
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={"py_modules": [str(LIBRARY)]},
+            runtime_env={
+                "py_modules": [str(LIBRARY)],
+                "env_vars": limit(int(machine["threads"])),
+            },
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(

@@ -1,0 +1,113 @@
+"""Jobs and a search on a real Ray cluster of two nodes on this machine."""
+
+import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidebyside.core.errors import UserError
+from sidebyside.core.fingerprint import machine_facts
+from sidebyside.core.jobs import Done, Event, Executor, Failed, Job, News, inline
+from sidebyside.execution.choice import executor
+from sidebyside.execution.ray_cluster import cluster
+from tests.support.searches import ARRAYS, outcome
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: run `make ray`")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+MACHINE = machine_facts(1)
+
+
+@contextlib.contextmanager
+def nodes(number: int) -> Iterator[Any]:
+    """Start a cluster of nodes with one core each; RAY_ADDRESS is its address."""
+    running = cluster_utils.Cluster()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        for _ in range(number):
+            running.add_node(num_cpus=1, include_dashboard=False)
+        patch.setenv("RAY_ADDRESS", running.address)
+        try:
+            yield running
+        finally:
+            running.shutdown()
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> object:
+    return outcome(tmp_path_factory.mktemp("inline"), inline(ARRAYS))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_any_number_of_nodes_gives_the_same_bytes(
+    number: int, expected: object, tmp_path: Path
+) -> None:
+    with nodes(number), executor(ARRAYS, MACHINE, 4) as execute:
+        assert outcome(tmp_path, execute) == expected
+
+
+def test_a_node_and_a_worker_that_are_killed_change_no_byte(
+    expected: object, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with nodes(2) as running, executor(ARRAYS, MACHINE, 4) as run:
+        epochs = itertools.count(1)
+
+        def execute(jobs: Iterable[Job]) -> Iterator[Event]:
+            for event in run(jobs):
+                if isinstance(event, News) and event.checkpoint:
+                    number = next(epochs)
+                    if number == 2:
+                        running.remove_node(running.list_all_nodes[1], allow_graceful=False)
+                        running.add_node(num_cpus=1)
+                    if number == 8:
+                        kill_a_worker(running.head_node)
+                yield event
+
+        assert outcome(tmp_path, execute) == expected
+    assert capfd.readouterr().err.count("continues from its last checkpoint") >= 2
+
+
+def kill_a_worker(node: Any) -> None:
+    """Kill a process of a node that runs a job."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
+    for pid in map(int, children):
+        if b"perform_remotely" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+            return
+    raise AssertionError("no worker of this node runs a job")
+
+
+def ends(execute: Executor, job: Job) -> list[Event]:
+    return [event for event in execute([job]) if isinstance(event, (Done, Failed))]
+
+
+def test_a_failing_job_is_not_repeated() -> None:
+    job = Job("a", "sidebyside.core.jobs:missing", None)
+    with nodes(1), executor({}, MACHINE, 1) as execute:
+        (end,) = ends(execute, job)
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, AttributeError)
+
+
+def test_a_node_that_would_give_other_bytes_is_refused() -> None:
+    other = {**MACHINE, "fingerprint": "other", "tensorflow": "1.0"}
+    with nodes(1), cluster({}, other, at_once=1) as execute:
+        (end,) = ends(execute, Job("a", "sidebyside.core.jobs:missing", None))
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, UserError)
+    assert f"(tensorflow {MACHINE['tensorflow']} instead of 1.0)" in str(end.error)
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with (
+        pytest.raises(UserError, match=r"^RAY_ADDRESS=127\.0\.0\.1:1: no Ray cluster answers"),
+        executor({}, MACHINE, 1),
+    ):
+        pass
