@@ -4,14 +4,12 @@ import hashlib
 import json
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sidebyside.core.errors import UserError
-from sidebyside.core.fingerprint import machine_facts
 from sidebyside.workflow import provenance
 from sidebyside.workflow.provenance import Provenance, Source
 from tests.support.dvc_project import mend
@@ -228,37 +226,6 @@ def test_the_entry_of_an_experiment_names_it(
     monkeypatch.delenv("DVC_EXP_NAME")
     assert written.source == Source(git(repository, "rev-parse", "HEAD"), True, "probe")
     assert provenance.find(repository, "train@m", [repository / "models/x"]) == written
-
-
-def test_the_fingerprint_follows_threads_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = machine_facts(threads=2)
-    assert first == machine_facts(threads=2)
-    assert first["threads"] == "2"
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    fingerprints = {
-        first["fingerprint"],
-        machine_facts(threads=2)["fingerprint"],
-        machine_facts(threads=4)["fingerprint"],
-    }
-    assert len(fingerprints) == 3
-
-
-def test_the_fingerprint_follows_processor_and_library_versions(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fingerprint(facts: dict[str, str], version: str) -> str:
-        monkeypatch.setattr(provenance, "_processor_facts", lambda: facts)
-        monkeypatch.setattr(metadata, "version", lambda name: version)
-        return machine_facts()["fingerprint"]
-
-    first = fingerprint({"flags": "fma avx2"}, "1.0")
-    assert first == fingerprint({"flags": "avx2 fma"}, "1.0")  # in another order
-    others = [
-        fingerprint({"flags": "fma"}, "1.0"),
-        fingerprint({"Features": "neon"}, "1.0"),  # of ARM processors
-        fingerprint({"flags": "fma avx2"}, "1.1"),
-    ]
-    assert len({first, *others}) == 4
 
 
 def test_only_existing_lock_files_have_a_digest(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ SETTINGS = Search(
     objective="val_loss",
     parallel=3,
 )
-SPACE = {**MLP, "learning_rate": {"min": 0.001, "max": 0.01}}
+SPACE = {**MLP, "learning_rate": {"float": {"min": 0.001, "max": 0.01}}}
 TASK = SearchTask("mlp", SPACE, SETTINGS, 1, dataset(), noisy_split(20), noisy_split(10), 2)
 
 
