@@ -67,8 +67,8 @@ CARRIED_OUT = {
 NOT_CARRIED_OUT = re.compile(
     r"apt-get |chmod |dvc (cache|exp|metrics|plots|status|repro --force --single-item train@…)"
     r"|git (checkout reports|checkout …|diff)|mlflow (server|ui)"
-    r"|make (…|benchmark|install|mnist|peers|predict|ray|readme|record|reference|replications|repro$"
-    r"|target|test|tour|ui|verify)"
+    r"|make (…|benchmark|install|mnist|peers|predict|ray|readme|record|reference"
+    r"|replications|repro$|target|test|tour|ui|verify)"
 )
 
 
