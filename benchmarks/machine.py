@@ -2,7 +2,7 @@
 
 import os
 
-from sidebyside.workflow.provenance import processor_name
+from sidebyside.core.fingerprint import processor_name
 
 
 def describe() -> dict[str, str | int | None]:

@@ -78,9 +78,9 @@ def save_peak_memory(folder: Path, peak: int) -> None:
 
 def _recorded_peak(folder: Path) -> int:
     """Return the peak memory of the largest process of the recorded run."""
-    recorded = [_content(folder / name) for name in MEASURED]
-    runs = next((one.get("runs", {}) for one in recorded if isinstance(one, dict)), {})
-    return int(runs.get("repro", {}).get("peak_memory_mib", 0)) * MEBIBYTE
+    found = (_content(folder / name) for name in MEASURED)
+    recorded: dict[str, Any] = next((one for one in found if one is not None), {})
+    return int(recorded.get("runs", {}).get("repro", {}).get("peak_memory_mib", 0)) * MEBIBYTE
 
 
 def _content(file: Path) -> Any:

@@ -45,7 +45,7 @@ def test_predictions_are_the_same_however_many_batches_are_computed_at_once(
         monkeypatch.setattr(inference, "BATCHES_AT_ONCE", at_once)
         monkeypatch.setenv("CORES", "4")
         found.append(predict_probabilities(network, images))
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
 
 
 @pytest.mark.parametrize(
