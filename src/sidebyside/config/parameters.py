@@ -63,6 +63,11 @@ class Search(StrictModel):
     # of bayesian and hyperband, so it is independent of how many are trained at once.
     parallel: Count = 1
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """The settings as JSON values, without those that have their default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
 
 class Tune(StrictModel):
     search: Search

@@ -93,7 +93,7 @@ class SearchTask:
         names = self.dataset.class_names
         return {
             "seed": self.seed,
-            "settings": self.settings.model_dump(mode="json", exclude_defaults=True),
+            "settings": self.settings.record,
             "space": self.space,
             "fixed": self.fixed,
             "searched": self.names,

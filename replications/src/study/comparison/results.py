@@ -104,7 +104,7 @@ def completed(plan: Plan, folder: Path, digests: Mapping[str, str]) -> Plan:
 def _has_search(folder: Path, plan: Plan, part: SystemSearch, digests: Mapping[str, str]) -> bool:
     expected = {
         "seed": plan.seed,
-        "settings": part.search.model_dump(mode="json"),
+        "settings": part.search.record,
         "space": part.space,
         "data_sha256": {"train": digests["original"], "val": digests["val"]},
     }
