@@ -141,7 +141,7 @@ def _divide(batch: tf.Tensor, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
 def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:
     """Return the images as a tensor, without copying them where TensorFlow allows that."""
     aligned = images.ctypes.data % ALIGNMENT == 0 and images.flags.c_contiguous
-    if not aligned or tf.config.list_logical_devices("GPU"):
+    if not (aligned and images.flags.writeable) or tf.config.list_logical_devices("GPU"):
         return tf.constant(images)
     return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
 
