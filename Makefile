@@ -164,13 +164,13 @@ runs: $(INSTALLED) ## check that every run in MLflow records commit, data, seed 
 
 # The distribution over seeds that `make verify` compares new scores with. Resumes if interrupted.
 .PHONY: reference
-reference: committed $(INSTALLED) ## train four more seeds of every model, in a copy
+reference: committed $(INSTALLED) ## train four more seeds of every model, in a copy (JOBS=2)
 	$(CHECK)
 	$(IN_TURN) reference $(MAKE) --no-print-directory .reference
 
 .reference:
-	$(COPY) .state/reference
-	cd .state/reference && dvc exp run -S "train.seeds=[2,3,4,5]"
+	$(COPY) .state/reference --seeds '[2,3,4,5]'
+	cd .state/reference && $(REPRO)
 	python -m sidebyside.reproducibility.seed_variance .state/reference
 
 # A DVC project with its own graph, on the data of the main project. Resumes if interrupted.

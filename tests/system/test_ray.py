@@ -62,7 +62,7 @@ def test_a_node_and_a_worker_that_are_killed_change_no_byte(
                 if isinstance(event, News) and event.checkpoint:
                     number = next(epochs)
                     if number == 2:
-                        running.remove_node(running.list_all_nodes[1], allow_graceful=False)
+                        running.remove_node(running.list_all_nodes()[1], allow_graceful=False)
                         running.add_node(num_cpus=1)
                     if number == 8:
                         kill_a_worker(running.head_node)
@@ -77,7 +77,7 @@ def kill_a_worker(node: Any) -> None:
     raylet = node.all_processes["raylet"][0].process.pid
     children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
     for pid in map(int, children):
-        if b"perform_remotely" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"ray::trial" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
             return
     raise AssertionError("no worker of this node runs a job")
@@ -104,10 +104,19 @@ def test_a_node_that_would_give_other_bytes_is_refused() -> None:
     assert f"(tensorflow {MACHINE['tensorflow']} instead of 1.0)" in str(end.error)
 
 
-def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with (
-        pytest.raises(UserError, match=r"^RAY_ADDRESS=127\.0\.0\.1:1: no Ray cluster answers"),
-        executor({}, MACHINE, 1),
-    ):
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1: no Ray cluster answers ("),
+        ("auto", "auto: no Ray cluster answers ("),
+        ("ray://127.0.0.1:1", "ray://127.0.0.1:1 is not `auto` or <host>:<port> of the head node"),
+        ("head", "head is not `auto` or <host>:<port> of the head node"),
+    ],
+)
+def test_an_address_without_a_cluster_is_named(
+    address: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError) as error, executor({}, MACHINE, 1):
         pass
+    assert str(error.value).startswith(f"RAY_ADDRESS={told}")

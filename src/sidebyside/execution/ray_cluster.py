@@ -6,6 +6,7 @@ continues from its last checkpoint, which only this process has.
 
 import contextlib
 import os
+import socket
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sidebyside.core.jobs import Arrays, Event, Executor, Failed, Job, perform
 from sidebyside.execution.supervision import SILENCE, Lost, Supervisor
 
 ADDRESS = "RAY_ADDRESS"
+CONNECTING = 10  # seconds
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
@@ -38,7 +40,7 @@ def cluster(
         silence: seconds without an event after which a job is moved to another worker.
 
     Raises:
-        UserError: Ray is not installed, or there is no cluster at the address.
+        UserError: Ray is not installed, or there is no cluster at the address, or it is none.
     """
     try:
         import ray
@@ -46,9 +48,11 @@ def cluster(
         raise UserError(
             f"{ADDRESS} is set, but Ray is not installed: run `make ray`, or `unset {ADDRESS}`"
         ) from None
+    address = os.environ[ADDRESS]
     try:
+        _reach(address)
         ray.init(
-            address=os.environ[ADDRESS],
+            address=address,
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={
@@ -58,13 +62,29 @@ def cluster(
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{ADDRESS}={os.environ[ADDRESS]}: no Ray cluster answers ({first_line(error)}): start"
-            f" one, or `unset {ADDRESS}`"
+            f"{ADDRESS}={address}: no Ray cluster answers ({first_line(error)}): start one, or"
+            f" `unset {ADDRESS}`"
         ) from None
     try:
         yield Supervisor(_Tasks(ray, arrays, machine), at_once, silence).run
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Check that something listens at the address, for which Ray itself would wait for minutes.
+
+    Raises:
+        UserError: it is not an address of a head node.
+        OSError: nothing listens there.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise UserError(f"{ADDRESS}={address} is not `auto` or <host>:<port> of the head node")
+    with socket.create_connection((host, int(port)), CONNECTING):
+        pass
 
 
 class _Task:

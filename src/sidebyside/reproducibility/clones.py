@@ -27,7 +27,13 @@ def main() -> None:
     """Copy the working tree of this checkout, without results, into a repository of its own."""
     parser = command.parser(main.__doc__)
     parser.add_argument("target", type=Path, help="folder to create, or below .state to update")
-    copy(CHECKOUT, parser.parse_args().target)
+    parser.add_argument(
+        "--seeds",
+        type=json.loads,
+        help="train.seeds of the copy, as a list: [2,3] (default: as here)",
+    )
+    given = parser.parse_args()
+    copy(CHECKOUT, given.target, {"train.seeds": given.seeds} if given.seeds else {})
 
 
 def clone(root: Path, target: Path) -> Path:
@@ -48,11 +54,16 @@ def clone(root: Path, target: Path) -> Path:
     return target / prefix
 
 
-def copy(root: Path, target: Path) -> None:
+def copy(root: Path, target: Path, values: Mapping[str, Any] | None = None) -> None:
     """Copy the working tree with data/raw, and commit the copy to a repository of its own.
 
     The copy lacks dvc.lock, so that its run starts from scratch. Files that git ignores stay
     behind, apart from the data and DVC's plot page.
+
+    Args:
+        root: the checkout to copy.
+        target: folder of the copy.
+        values: dotted key of params.yaml → its value in the copy, where it differs.
 
     Raises:
         UserError: `root` is not in a git commit, git fails in the copy, or `target` has files that
@@ -73,6 +84,8 @@ def copy(root: Path, target: Path) -> None:
     if (raw := Paths(root).raw).is_dir():
         shutil.copytree(raw, Paths(target).raw, dirs_exist_ok=True)
     copies.link_local_data(root, target)
+    if values:
+        set_parameters(target, values)
     subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
     commit_all(target, "copy")
 

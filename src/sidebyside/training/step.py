@@ -11,7 +11,7 @@ summation in batch norm and in the gradients of kernels would depend on the numb
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import keras
@@ -104,16 +104,20 @@ def step_function(
                 run_part(part, share, tf.stack([image_seed, first + number]))
                 for number, (part, share) in enumerate(_divide(batch, parts))
             ]
-            gradients = [tf.add_n(same) for same in zip(*(one[0] for one in done), strict=True)]
+            gradients = [
+                _add(same, nested=bool(logits_model.losses))
+                for same in zip(*(one[0] for one in done), strict=True)
+            ]
             for variable in decayed:  # Loshchilov & Hutter 2019, algorithm 2; in one pass
                 variable.assign(variable * (1 - rates[index] * h.weight_decay))
             optimizer.apply(gradients, variables)
             for average, variable in zip(averages, variables, strict=False):
                 average.assign_sub((average - variable) * (1 - h.weight_averaging))
-            return index + 1, sums + tf.add_n([one[1] for one in done])
+            return index + 1, sums + tf.stack([one[1] for one in done])
 
         count = tf.size(rates)
-        return tf.while_loop(lambda index, _: index < count, run_step, [0, tf.zeros(2)])[1]
+        begin = [0, tf.zeros([parts, 2])]  # the parts are added at the end: see `_add`
+        return tf.reduce_sum(tf.while_loop(lambda index, _: index < count, run_step, begin)[1], 0)
 
     function = tf.function(
         run_steps,
@@ -136,6 +140,21 @@ def _divide(batch: tf.Tensor, parts: int) -> list[tuple[tf.Tensor, tf.Tensor]]:
         (batch[start:stop], tf.cast((stop - start) / size, tf.float32))
         for start, stop in itertools.pairwise(bounds)
     ]
+
+
+def _add(tensors: Sequence[tf.Tensor], *, nested: bool) -> tf.Tensor:
+    """Return the sum of tensors, added in their order.
+
+    TensorFlow merges nested additions into one, and adds more than two tensors in an order that
+    depends on whose memory is free first. Adding them as rows of one tensor takes longer.
+
+    Args:
+        tensors: of the same shape.
+        nested: whether a tensor may be the result of an addition.
+    """
+    if len(tensors) == 2 and not nested:
+        return tensors[0] + tensors[1]
+    return tf.reduce_sum(tf.stack(tensors), 0) if len(tensors) > 1 else tensors[0]
 
 
 def _without_copy(images: NDArray[np.uint8]) -> tf.Tensor:

@@ -1,5 +1,6 @@
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,21 @@ def test_a_copy_has_the_working_tree_and_all_data_in_a_repository_of_its_own(
     (project / "link.py").unlink()  # deleted, but still in the commit
     clones.copy(project, tmp_path / "another")
     assert not (tmp_path / "another/link.py").is_symlink()
+
+
+def test_a_copy_may_have_other_parameters(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clones, "CHECKOUT", project)
+    monkeypatch.setattr(sys, "argv", ["clones", str(tmp_path / "copy"), "--seeds", "[2, 3]"])
+    clones.main()
+    here, there = (
+        yaml.safe_load((folder / "params.yaml").read_text())
+        for folder in (project, tmp_path / "copy")
+    )
+    assert (here["train"].pop("seeds"), there["train"].pop("seeds")) == ([1], [2, 3])
+    assert here == there
+    assert workflow_git.ask(tmp_path / "copy", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize("target", [".", "..", "../other"])

@@ -101,6 +101,22 @@ def test_each_part_is_normalised_by_its_own_statistics() -> None:
     assert any(not np.allclose(a, b, rtol=0.01) for a, b in zip(whole, divided, strict=True))
 
 
+@pytest.mark.parametrize(("parts", "l2"), [(2, 0.0), (2, 0.1), (3, 0.0)])
+def test_numbers_of_the_parts_are_added_in_one_order(parts: int, l2: float) -> None:
+    record = record_of("mlp", l2=l2)
+    network = untrained("mlp", l2=l2)
+    optimizer = build_optimizer(record)
+    optimizer.build(network.trainable_variables)
+    run_steps = step.step_function(network, optimizer, [], record, TRAIN, 1, 10, parts)
+    graph = run_steps.get_concrete_function().graph.as_graph_def()  # type: ignore[attr-defined]
+    for function in graph.library.function:
+        sums = {node.name: node for node in function.node_def if node.op in ("AddN", "AddV2")}
+        merged = {name for name, node in sums.items() if node.op == "AddN"}
+        for node in sums.values():  # more than two, at once or nested, have no fixed order
+            assert len(node.input) == 2
+            assert not merged.intersection(name.partition(":")[0] for name in node.input)
+
+
 @pytest.mark.parametrize(
     ("images", "batch_size", "parts", "steps"),
     [
@@ -132,6 +148,12 @@ def test_unaligned_images_are_copied() -> None:
     unaligned = np.empty(TRAIN.images.nbytes + 1, np.uint8)[1:].reshape(TRAIN.images.shape)
     unaligned[:] = TRAIN.images
     assert np.array_equal(step._without_copy(unaligned).numpy(), TRAIN.images)
+
+
+def test_images_that_may_not_be_changed_are_copied() -> None:
+    images = TRAIN.images.copy()
+    images.flags.writeable = False  # as in the memory that Ray shares
+    assert np.array_equal(step._without_copy(images).numpy(), images)
 
 
 def test_averaged_weights_are_replaced_by_the_raw_ones_after_the_block() -> None:
