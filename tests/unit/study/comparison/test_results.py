@@ -129,7 +129,7 @@ def write_records(folder: Path) -> Path:
         folder / "searches/2-mlp/search.json",
         {
             "seed": PLAN.seed,
-            "settings": search.search.model_dump(mode="json"),
+            "settings": search.search.record,
             "space": search.space,
             **source,
         },
