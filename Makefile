@@ -90,14 +90,6 @@ $(RAY): requirements-ray.lock $(INSTALLED)
 .PHONY: ray
 ray: $(RAY) ## install Ray, to train on the cluster at RAY_ADDRESS
 
-# Whoever reaches the ports of a cluster can run code: both nodes listen on loopback only.
-RAY_PORT := 6390
-.PHONY: cluster
-cluster: $(RAY) ## start a Ray cluster of two nodes on this machine, to try it (ends with `ray stop`)
-	ray start --head --node-ip-address=127.0.0.1 --port=$(RAY_PORT) --num-cpus=1 --include-dashboard=false --disable-usage-stats
-	ray start --address=127.0.0.1:$(RAY_PORT) --node-ip-address=127.0.0.1 --num-cpus=1 --disable-usage-stats
-	@echo "Started. To use it: RAY_ADDRESS=127.0.0.1:$(RAY_PORT) make repro"
-
 .PHONY: backfill
 backfill: $(INSTALLED) ## log results of this checkout that are missing in MLflow
 	python -m sidebyside.tracking.backfill
