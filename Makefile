@@ -78,7 +78,7 @@ predict: $(INSTALLED) ## classify a picture: make predict IMAGE=shirt.jpg
 MODEL ?= cnn
 PORT ?= 5001
 .PHONY: serve
-serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
+serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 	python -m sidebyside.serving.serve $(MODEL) --port $(PORT)
 
 .PHONY: backfill

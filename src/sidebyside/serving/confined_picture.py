@@ -53,8 +53,10 @@ def main() -> None:
     """Print the picture in a file, or why it cannot be read, as JSON; stdin has the data set."""
     path, memory = Path(sys.argv[1]), int(sys.argv[2])
     dataset = Dataset.model_validate_json(sys.stdin.buffer.read())
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is in force; not on macOS
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    # The parent may end before it ends this process: a server is stopped during the reading.
+    for limit, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, SECONDS)):
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is in force; not on macOS
+            resource.setrlimit(limit, (value, value))
     try:
         picture = read_picture(path, dataset)
     except UserError as error:
