@@ -130,7 +130,7 @@ def test_a_picture_is_prepared_and_named_as_the_data_set_of_the_models(
     monkeypatch.setattr(predict, "configure", lambda threads: None)  # TensorFlow is loaded already
     monkeypatch.setattr(sys, "argv", ["predict", str(picture)])
     predict.main()
-    first, _, header, *rows, last = capsys.readouterr().out.splitlines()
+    first, _, header, *rows, last, _, _, _ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{picture}: ")
     assert header.split() == ["mlp-original-1", "cnn-original-1"]
     assert len(rows) == data.classes

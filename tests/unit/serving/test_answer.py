@@ -46,7 +46,7 @@ def test_a_probability_that_is_not_finite_is_an_error() -> None:
 def test_a_picture_in_colour_keeps_its_colours() -> None:
     pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     classifier = Classifier(constant(0.25, 0.75), COLOURS, MODEL)
-    answer = classifier.classify_picture(Picture(pixels, ("padded",)))
+    answer = classifier.classify_picture(Picture(pixels, ("padded",), pixels))
     assert answer.picture.pixels == pixels.tolist()
     assert answer.picture.steps == ["padded"]
     assert answer.images[0].class_name == "blue"

@@ -25,7 +25,7 @@ def test_the_file_is_deleted_after_it_was_read(
 
     def record(path: Path, _: object) -> Picture:
         read.append(path.read_bytes())
-        return Picture(np.zeros((28, 28), np.uint8), ())
+        return Picture(np.zeros((28, 28), np.uint8), (), np.zeros((1, 1, 3), np.uint8))
 
     monkeypatch.setattr(uploaded_picture, "read_confined", record)
     read_upload(b"a shirt", tmp_path, FASHION_MNIST)
