@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.serving.answer import Classifier, Predict, RegisteredModel
 from sidebyside.serving.scoring_server import BODY_SECONDS, create_server
 from tests.support.datasets import FASHION_MNIST
@@ -32,10 +33,13 @@ class Running:
 
 @contextlib.contextmanager
 def serving(
-    predict: Predict, uploads: Path, body_seconds: float = BODY_SECONDS
+    predict: Predict,
+    uploads: Path,
+    body_seconds: float = BODY_SECONDS,
+    dataset: Dataset = FASHION_MNIST,
 ) -> Iterator[Running]:
-    """Run a server of a model for images of Fashion-MNIST, with its default limits."""
-    classifier = Classifier(predict, FASHION_MNIST, REGISTERED)
+    """Run a server of a model for images of a data set, with its default limits."""
+    classifier = Classifier(predict, dataset, REGISTERED)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # for unread answers
         server = create_server(classifier, "1.2.3", uploads, body_seconds=body_seconds)
