@@ -124,7 +124,19 @@ def twelve_bits(image: Pixels, random: np.random.Generator) -> bytes:
     return header + values.astype(">u2").tobytes()
 
 
+def own_size(image: Pixels, random: np.random.Generator) -> bytes:
+    """The image itself, as PNG."""
+    return _saved(Image.fromarray(image), "PNG")
+
+
+def own_size_negative(image: Pixels, random: np.random.Generator) -> bytes:
+    """The negative of the image, in its own size, as PNG."""
+    return _saved(Image.fromarray(255 - image), "PNG")
+
+
 MAKERS: dict[str, Maker] = {
+    "the image as a file": own_size,
+    "its negative as a file": own_size_negative,
     "shop photo on white": shop_photo,
     "photo on a table": photo_on_table,
     "screenshot of a page": screenshot,

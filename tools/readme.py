@@ -43,6 +43,7 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "overheads": speed.overheads,
     "growth": speed.growth,
     "pictures": pictures.pictures,
+    "foreign-pictures": pictures.foreign_pictures,
     "stages": development.stages,
     "packages": development.packages,
     "modules": development.modules,

@@ -21,7 +21,8 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.data import picture
-from sidebyside.data.picture import read_content, resized
+from sidebyside.data.picture import border_colour, read_content, resized
+from sidebyside.serving import decoding
 from sidebyside.serving.decoding import Decoded, decode
 from sidebyside.serving.foreground import box, find_object, is_rectangle, main_parts, rim
 
@@ -29,6 +30,7 @@ LIGHT = 128  # lowest grey value that is light
 LUMA = (0.299, 0.587, 0.114)  # of ITU-R 601-2: weights of red, green and blue in a grey value
 VISIBLE = 16  # lowest opacity of an object's pixel
 EDGE = 0.06  # difference of an object's edge from the object that is more than a shade
+DARKER = 0.1  # share of an object's pixels from which on darker ones make it a dark object
 SEARCHED = 256  # maximum side of the copy in which the object is searched for, in pixels
 
 
@@ -48,6 +50,11 @@ class _Subject(NamedTuple):
     mask: NDArray[np.bool_]  # pixels of a small copy that belong to the object
     hidden: bool  # whether the values outside of the mask are to become black
     step: str
+
+
+def expected(dataset: Dataset) -> str:
+    """Return the kinds of pictures that `read_picture` reads for a data set, for display."""
+    return decoding.EXPECTED if dataset.preparation == "trim" else picture.EXPECTED
 
 
 def read_picture(path: Path, dataset: Dataset) -> Picture:
@@ -86,17 +93,21 @@ def trimmed(decoded: Decoded, name: str, dataset: Dataset) -> Picture:
     small = _small(decoded.colours)
     original = np.asarray(small)
     steps = list(decoded.steps)
+    same_size = decoded.colours.size == dataset.shape[::-1]
     subject = _cut_out(decoded, small.size)
     if subject is None:
         if decoded.alpha:
             steps.append("transparency: replaced by white")
-        subject = _photographed(decoded.colours, original)
+        if same_size:
+            subject = _ready_made(decoded.colours)
+        else:
+            subject = _photographed(decoded.colours, original)
     if subject is None:
         raise UserError(f"{name}: nothing stands out from the background")
     if (original != original[:, :, :1]).any():
         steps.append("colour: converted to grey")
     steps.append(subject.step)
-    if decoded.colours.size == dataset.shape[::-1]:
+    if same_size:
         return Picture(np.asarray(subject.values), tuple(steps), original)
     cut = _trimmed_to_mask(subject)
     if cut.size != decoded.colours.size:
@@ -139,6 +150,21 @@ def _cut_out(decoded: Decoded, small: tuple[int, int]) -> _Subject | None:
     return _Subject(values, mask, hidden=False, step=step)
 
 
+def _ready_made(colours: Image.Image) -> _Subject | None:
+    """Return an opaque picture of the size of a data set's images; None if it is of one value.
+
+    The object may fill it, so that only the border tells what lies behind.
+    """
+    values = colours.convert("L")
+    darkest, lightest = values.getextrema()
+    if darkest == lightest:
+        return None
+    if inverted := bool(border_colour(np.asarray(values)) >= LIGHT):
+        values = ImageOps.invert(values)
+    step = "light background: inverted" if inverted else "dark background: not inverted"
+    return _Subject(values, np.ones(values.size[::-1], bool), hidden=False, step=step)
+
+
 def _photographed(colours: Image.Image, small: NDArray[np.uint8]) -> _Subject | None:
     """Return the object on an opaque background; None if nothing stands out.
 
@@ -148,14 +174,15 @@ def _photographed(colours: Image.Image, small: NDArray[np.uint8]) -> _Subject | 
     """
     if (found := find_object(small)) is None:
         return None
-    grey, background = (
-        float((each[found.mask] @ LUMA).mean()) for each in (small, found.background)
-    )
-    inverted = grey < background
+    background = found.background[found.mask] @ LUMA
+    darker = (small[found.mask] @ LUMA < background).mean()
+    # What was drawn light on dark is lighter everywhere. An article on a grey table is not, even if
+    # most of it is.
+    inverted = bool(darker >= DARKER)
     values = colours.convert("L")
     if inverted:
         values = ImageOps.invert(values)
-    kind = "light" if background >= LIGHT else "dark"
+    kind = "light" if background.mean() >= LIGHT else "dark"
     step = f"{kind} background: {'' if inverted else 'not '}inverted"
     return _Subject(values, found.mask, hidden=True, step=step)
 

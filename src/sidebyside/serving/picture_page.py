@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sidebyside.data.picture import EXPECTED
 from sidebyside.serving.answer import Classifier
+from sidebyside.serving.picture import expected
 from sidebyside.serving.request_body import MAXIMUM_SIZE
 
 TEMPLATE = Path(__file__).with_suffix(".html.jinja")
@@ -33,7 +33,7 @@ def page(classifier: Classifier, address: str) -> str:
     return environment.get_template(TEMPLATE.name).render(
         address=address,
         dataset=classifier.dataset,
-        expected=EXPECTED,
+        expected=expected(classifier.dataset),
         maximum_size=MAXIMUM_SIZE,
         registered=classifier.registered,
     )

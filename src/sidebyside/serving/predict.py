@@ -3,7 +3,8 @@
 IMAGE is a picture, a folder of pictures or a pattern such as 'photos/*.jpg'. A picture is a PNG,
 JPEG, GIF, BMP, WebP or PGM file of at most 100 MB and 89 million pixels. It is prepared like the
 images that the models were trained on; the steps are printed, and a page shows the result beside
-the picture. The best model is the one with the highest validation accuracy.
+the picture. Pictures that are unlike the training data are marked. The best model is the one with
+the highest validation accuracy.
 """
 
 import glob
@@ -24,10 +25,12 @@ from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.config.validation import read_record
 from sidebyside.core.errors import UserError, printable
 from sidebyside.core.files import write_csv, write_text
+from sidebyside.data.npz import read_split
 from sidebyside.data.picture_files import is_skipped
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.serving import prediction_report
 from sidebyside.serving.confined_picture import read_all
+from sidebyside.serving.out_of_distribution import Distance, reference
 from sidebyside.serving.picture import Picture
 from sidebyside.serving.prediction_report import Classified, Unreadable
 from sidebyside.workflow import command
@@ -50,18 +53,19 @@ def main() -> None:
     pictures, reasons = read_pictures(files, dataset)
     names = best_models(paths, parameters.train)
     used = [file for name in names for file in (paths.model(name), paths.training(name))]
-    checked = [file.relative_to(paths.root).as_posix() for file in (paths.dataset, *used)]
+    used += [paths.dataset, paths.split("train"), paths.split("val")]
+    checked = [file.relative_to(paths.root).as_posix() for file in used]
     require_unchanged(paths.root, checked)
     for name in names:
         result_files.require_data(paths.training(name) / "model.json", dataset, "val")
 
     configure(parameters.threads)
-    predicted = predict(
-        paths, names, dataset, np.stack([each.pixels for each in pictures.values()])
-    )
+    images = np.stack([each.pixels for each in pictures.values()])
+    predicted = predict(paths, names, dataset, images)
+    found = distances(paths, dataset, images)
     classified = {
         file: Classified(
-            printable(str(file)), picture, {m: rows[i] for m, rows in predicted.items()}
+            printable(str(file)), picture, {m: rows[i] for m, rows in predicted.items()}, found[i]
         )
         for i, (file, picture) in enumerate(pictures.items())
     }
@@ -123,13 +127,26 @@ def predict(
     }
 
 
+def distances(
+    paths: Paths, dataset: Dataset, images: NDArray[np.uint8]
+) -> Sequence[Distance | None]:
+    """Return the distance of each image to the training images; None if those are not there."""
+    try:
+        train, val = (read_split(paths.split(name), dataset).images for name in ("train", "val"))
+    except UserError as error:  # models alone are enough for predictions
+        print(f"predict: not compared with the training data: {error}", file=sys.stderr)
+        return [None] * len(images)
+    return reference(train, val).distances(images)
+
+
 def text(classified: Sequence[Classified], class_names: Sequence[str], *, several: bool) -> str:
     """Return the predictions for the terminal: of one picture, with its steps and all classes."""
     if several:
         return prediction_report.picture_table(classified, class_names)
     (one,) = classified
     table = prediction_report.probability_table(one.probabilities, class_names)
-    return f"{one.file}: {'; '.join(one.picture.steps) or 'unchanged'}\n\n{table}"
+    shown = f"{one.file}: {'; '.join(one.picture.steps) or 'unchanged'}\n\n{table}"
+    return f"{shown}\n\n{prediction_report.likeness(one.distance)}" if one.distance else shown
 
 
 def addresses(folder: Path) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from sidebyside.core.errors import printable
 from sidebyside.reporting import page
 from sidebyside.reporting.page import Block, Section, Table, Text
+from sidebyside.serving.out_of_distribution import QUANTILE, Distance
 from sidebyside.serving.picture import Picture
 
 BAR, BARS = 20, 40  # maximum characters of the bar for probability 1, and of all bars in a row
@@ -23,6 +24,7 @@ NAME = 30  # maximum width of a class name, in columns of a terminal
 PICTURES = 200  # maximum number of pictures on the page
 SIDE = 300  # pixels of the longer side of a picture on the page
 GAP = 24  # pixels between a picture and the image made of it
+UNLIKE = "unlike the training data"
 
 Probabilities = Mapping[str, NDArray[np.float32]]  # model → class probabilities, [classes]
 
@@ -34,6 +36,7 @@ class Classified:
     file: str  # printable
     picture: Picture
     probabilities: Probabilities
+    distance: Distance | None  # None if the training images are not there
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,17 @@ def probability_table(probabilities: Probabilities, class_names: Sequence[str]) 
 
 def picture_table(classified: Sequence[Classified], class_names: Sequence[str]) -> str:
     """Return a table as text: a row per picture, with the class that each model predicts."""
-    rows = [
-        [one.file, *(_prediction(row, class_names) for row in one.probabilities.values())]
-        for one in classified
-    ]
-    return _aligned([["", *classified[0].probabilities], *rows])
+    header = ["", *classified[0].probabilities, ""]
+    return _aligned([header, *_rows(classified, class_names)])
+
+
+def likeness(distance: Distance) -> str:
+    """Return a sentence on whether a picture is like the training data."""
+    verdict = "is unlike" if distance.is_unlike else "looks like"
+    return (
+        f"The picture {verdict} the training data: it is {distance.value:.3f} from the nearest"
+        f" training image, {QUANTILE:.0%} of the validation images at most {distance.limit:.3f}."
+    )
 
 
 def csv_table(
@@ -92,13 +101,15 @@ def csv_table(
     rows: list[list[str | float]] = []
     for one in results:
         if isinstance(one, Unreadable):
-            rows.append([one.file, *([""] * (3 + len(classes))), one.reason])
+            rows.append([one.file, *([""] * (5 + len(classes))), one.reason])
             continue
         for model, row in one.probabilities.items():
             label = int(row.argmax())
             shares = [float(share) for share in row]
-            rows.append([one.file, model, class_names[label], shares[label], *shares, ""])
-    return ["picture", "model", "prediction", "probability", *classes, "error"], rows
+            predicted = [one.file, model, class_names[label], shares[label]]
+            rows.append([*predicted, *(one.distance or ["", ""]), *shares, ""])
+    header = ["picture", "model", "prediction", "probability", "distance", "distance_limit"]
+    return [*header, *classes, "error"], rows
 
 
 def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]) -> str:
@@ -111,17 +122,14 @@ def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]
     shown = classified[:PICTURES]
     models = list(shown[0].probabilities)
     count = "" if len(shown) == len(classified) else f" The first {PICTURES} are shown below."
-    cells = [
-        [one.file, *(_prediction(row, class_names) for row in one.probabilities.values())]
-        for one in classified
-    ]
     explained = Text(
         "Each picture is shown on the left, and on the right, enlarged, the image that the models"
         " were given. If the right one does not show the object of the left one, or shows it dark"
         f" on light where the training images are light on dark, no prediction is of use.{count}"
     )
     table = Table("The predicted class of each picture, with its probability.",
-                  ["picture", *models], cells, text_columns=1 + len(models))  # fmt: skip
+                  ["picture", *models, ""], _rows(classified, class_names),
+                  text_columns=2 + len(models))  # fmt: skip
     sections = [Section("summary", "Predictions", [explained, table])]
     images = {}
     for number, one in enumerate(shown):
@@ -130,9 +138,20 @@ def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]
         alt = f"{one.file}, and the image made of it"
         steps = "; ".join(one.picture.steps) or "unchanged"
         blocks: list[Block] = [page.figure(images[file], file, alt, f"Preparation: {steps}.")]
+        if one.distance:
+            blocks.append(Text(likeness(one.distance)))
         blocks.append(_classes(one.probabilities, class_names))
         sections.append(Section(f"picture-{number}", one.file, blocks))
     return page.html("Predictions", sections, images)
+
+
+def _rows(classified: Sequence[Classified], class_names: Sequence[str]) -> list[list[str]]:
+    """Return a row per picture: its name, the class that each model predicts, and a mark."""
+    return [
+        [one.file, *(_prediction(row, class_names) for row in one.probabilities.values()),
+         UNLIKE if one.distance and one.distance.is_unlike else ""]
+        for one in classified
+    ]  # fmt: skip
 
 
 def _classes(probabilities: Probabilities, class_names: Sequence[str]) -> Table:

@@ -15,12 +15,14 @@ from sidebyside.core.errors import UserError
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving import prediction_report
+from sidebyside.serving.out_of_distribution import Distance
 from sidebyside.serving.picture import LIGHT, Picture
-from sidebyside.serving.predict import best_models, list_files, read_pictures
+from sidebyside.serving.predict import best_models, distances, list_files, read_pictures
 from sidebyside.serving.prediction_report import (
     Classified,
     Unreadable,
     csv_table,
+    likeness,
     picture_table,
     prediction_page,
     probability_table,
@@ -79,45 +81,76 @@ def test_class_names_of_any_script_are_escaped_shortened_and_aligned() -> None:
     ]
 
 
-def classified(file: str, label: int) -> Classified:
+NEAR, FAR = Distance(0.11, 0.16), Distance(0.5, 0.16)
+
+
+def classified(file: str, label: int, distance: Distance | None = NEAR) -> Classified:
     probabilities = np.full(10, 0.02, np.float32)
     probabilities[label] = 0.82
     picture = Picture(np.zeros((28, 28), np.uint8), ("trimmed",), np.zeros((20, 30, 3), np.uint8))
-    return Classified(file, picture, {"mlp-original-1": probabilities})
+    return Classified(file, picture, {"mlp-original-1": probabilities}, distance)
 
 
 def test_many_pictures_have_a_row_each_on_a_terminal() -> None:
     header, *rows = picture_table(
-        [classified("a.png", 0), classified("bb.png", 8)], CLASS_NAMES
+        [classified("a.png", 0), classified("bb.png", 8, FAR), classified("c.png", 8, None)],
+        CLASS_NAMES,
     ).splitlines()
     assert header.split() == ["mlp-original-1"]
     assert [row.split() for row in rows] == [
         ["a.png", "T-shirt/top", "82.0%"],
-        ["bb.png", "Bag", "82.0%"],
+        ["bb.png", "Bag", "82.0%", "unlike", "the", "training", "data"],
+        ["c.png", "Bag", "82.0%"],
     ]
+
+
+@pytest.mark.parametrize(("distance", "verdict"), [(NEAR, "looks like"), (FAR, "is unlike")])
+def test_the_distance_to_the_training_data_is_stated_with_its_limit(
+    distance: Distance, verdict: str
+) -> None:
+    assert likeness(distance) == (
+        f"The picture {verdict} the training data: it is {distance.value:.3f} from the nearest"
+        " training image, 95% of the validation images at most 0.160."
+    )
+
+
+def test_without_the_training_data_a_prediction_needs_no_distance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.zeros((2, 28, 28), np.uint8)
+    assert list(distances(Paths(tmp_path), FASHION_MNIST, images)) == [None, None]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("predict: not compared with the training data: ")
+    assert line.endswith("train.npz is missing: run `dvc repro`")
 
 
 def test_the_table_has_a_row_per_model_and_per_unreadable_file() -> None:
-    both: list[Classified | Unreadable] = [
+    all_three: list[Classified | Unreadable] = [
         classified("a.png", 8),
+        classified("b.png", 8, None),
         Unreadable("x.png", "x.png is damaged"),
     ]
-    header, (row, unreadable) = csv_table(both, CLASS_NAMES)
-    assert header[:5] == ["picture", "model", "prediction", "probability", "p(T-shirt/top)"]
+    header, (row, other, unreadable) = csv_table(all_three, CLASS_NAMES)
+    assert header[:4] == ["picture", "model", "prediction", "probability"]
+    assert header[4:7] == ["distance", "distance_limit", "p(T-shirt/top)"]
     assert row[:3] == ["a.png", "mlp-original-1", "Bag"]
     assert row[3] == row[header.index("p(Bag)")] == pytest.approx(0.82)
-    assert unreadable == ["x.png", *(13 * [""]), "x.png is damaged"]
-    assert len(header) == len(row) == len(unreadable)
+    assert (row[4:6], other[4:6]) == ([*NEAR], ["", ""])
+    assert unreadable == ["x.png", *(15 * [""]), "x.png is damaged"]
+    assert len(header) == len(row) == len(other) == len(unreadable)
 
 
 def test_the_page_shows_each_picture_beside_its_image_and_escapes_its_name() -> None:
     one = classified("<b>.png", 8)
-    page = prediction_page([one, one], CLASS_NAMES)
+    page = prediction_page([one, classified("<b>.png", 8, FAR)], CLASS_NAMES)
     assert page.count("<img ") == 2
     assert "<b>" not in page
     assert "&lt;b&gt;.png, and the image made of it" in page
     assert "Preparation: trimmed." in page
     assert page.count(">82.0 %<") == 2
+    assert page.count(">unlike the training data<") == 1
+    for distance in (NEAR, FAR):
+        assert page.count(likeness(distance)) == 1
 
 
 def test_the_page_shows_a_limited_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,9 +259,10 @@ def test_a_test_image_saved_as_a_picture_gets_the_recorded_probabilities(
             "PYTHONIOENCODING": "latin-1",
         },  # no █
     )
-    first, _, header, *rows, _, _, page, table = done.stdout.splitlines()
+    first, _, header, *rows, _, _, unlike, _, page, table = done.stdout.splitlines()
     assert first == f"{picture}: light background: inverted"
     assert done.stderr == ""
+    assert unlike.startswith("The picture ")
     assert page.endswith(": .state/predict/predictions.html")
     assert table.endswith(": .state/predict/predictions.csv")
     assert (reproduced.root / ".state/predict/predictions.html").stat().st_size > 1000
