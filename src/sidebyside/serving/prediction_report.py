@@ -4,6 +4,7 @@ The page shows each picture beside the image that the models were given.
 """
 
 import io
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ NAME = 30  # maximum width of a class name, in columns of a terminal
 PICTURES = 200  # maximum number of pictures on the page
 SIDE = 300  # pixels of the longer side of a picture on the page
 GAP = 24  # pixels between a picture and the image made of it
-UNLIKE = "unlike the training data"
+COMPARED, UNLIKE = "training data", "unlike"  # header and mark of the comparison with them
 
 Probabilities = Mapping[str, NDArray[np.float32]]  # model → class probabilities, [classes]
 
@@ -75,16 +76,17 @@ def probability_table(probabilities: Probabilities, class_names: Sequence[str]) 
 
 def picture_table(classified: Sequence[Classified], class_names: Sequence[str]) -> str:
     """Return a table as text: a row per picture, with the class that each model predicts."""
-    header = ["", *classified[0].probabilities, ""]
-    return _aligned([header, *_rows(classified, class_names)])
+    header = ["", *classified[0].probabilities, COMPARED]
+    return _aligned([header, *_rows(classified, [one.file for one in classified], class_names)])
 
 
 def likeness(distance: Distance) -> str:
     """Return a sentence on whether a picture is like the training data."""
     verdict = "is unlike" if distance.is_unlike else "looks like"
     return (
-        f"The picture {verdict} the training data: it is {distance.value:.3f} from the nearest"
-        f" training image, {QUANTILE:.0%} of the validation images at most {distance.limit:.3f}."
+        f"The picture {verdict} the training data: its distance to the nearest training image is"
+        f" {distance.value:.3f}, that of {QUANTILE:.0%} of the validation images at most"
+        f" {distance.limit:.3f}."
     )
 
 
@@ -119,7 +121,7 @@ def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]
         classified: at least one picture; the page shows the first PICTURES of them.
         class_names: name of each class.
     """
-    shown = classified[:PICTURES]
+    shown, names = classified[:PICTURES], _below_common([one.file for one in classified])
     models = list(shown[0].probabilities)
     count = "" if len(shown) == len(classified) else f" The first {PICTURES} are shown below."
     explained = Text(
@@ -128,30 +130,39 @@ def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]
         f" on light where the training images are light on dark, no prediction is of use.{count}"
     )
     table = Table("The predicted class of each picture, with its probability.",
-                  ["picture", *models, ""], _rows(classified, class_names),
+                  ["picture", *models, COMPARED], _rows(classified, names, class_names),
                   text_columns=2 + len(models))  # fmt: skip
-    sections = [Section("summary", "Predictions", [explained, table])]
+    sections = [Section("summary", "Summary", [explained, table])]
     images = {}
     for number, one in enumerate(shown):
         file = f"{number}.png"
         images[file] = _side_by_side(one.picture)
-        alt = f"{one.file}, and the image made of it"
+        alt = f"{names[number]}, and the image made of it"
         steps = "; ".join(one.picture.steps) or "unchanged"
         blocks: list[Block] = [page.figure(images[file], file, alt, f"Preparation: {steps}.")]
         if one.distance:
             blocks.append(Text(likeness(one.distance)))
         blocks.append(_classes(one.probabilities, class_names))
-        sections.append(Section(f"picture-{number}", one.file, blocks))
+        sections.append(Section(f"picture-{number}", names[number], blocks))
     return page.html("Predictions", sections, images)
 
 
-def _rows(classified: Sequence[Classified], class_names: Sequence[str]) -> list[list[str]]:
+def _rows(
+    classified: Sequence[Classified], names: Sequence[str], class_names: Sequence[str]
+) -> list[list[str]]:
     """Return a row per picture: its name, the class that each model predicts, and a mark."""
     return [
-        [one.file, *(_prediction(row, class_names) for row in one.probabilities.values()),
+        [name, *(_prediction(row, class_names) for row in one.probabilities.values()),
          UNLIKE if one.distance and one.distance.is_unlike else ""]
-        for one in classified
+        for name, one in zip(names, classified, strict=True)
     ]  # fmt: skip
+
+
+def _below_common(files: Sequence[str]) -> list[str]:
+    """Return the paths below the folder that contains all files, which have room on a phone."""
+    common = os.path.commonprefix(files)  # noqa: RUF071 (a single file's folder, too)
+    folder, slash, _ = common.rpartition("/")
+    return [file.removeprefix(folder + slash) for file in files]
 
 
 def _classes(probabilities: Probabilities, class_names: Sequence[str]) -> Table:

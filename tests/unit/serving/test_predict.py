@@ -96,10 +96,10 @@ def test_many_pictures_have_a_row_each_on_a_terminal() -> None:
         [classified("a.png", 0), classified("bb.png", 8, FAR), classified("c.png", 8, None)],
         CLASS_NAMES,
     ).splitlines()
-    assert header.split() == ["mlp-original-1"]
+    assert header.split() == ["mlp-original-1", "training", "data"]
     assert [row.split() for row in rows] == [
         ["a.png", "T-shirt/top", "82.0%"],
-        ["bb.png", "Bag", "82.0%", "unlike", "the", "training", "data"],
+        ["bb.png", "Bag", "82.0%", "unlike"],
         ["c.png", "Bag", "82.0%"],
     ]
 
@@ -109,8 +109,8 @@ def test_the_distance_to_the_training_data_is_stated_with_its_limit(
     distance: Distance, verdict: str
 ) -> None:
     assert likeness(distance) == (
-        f"The picture {verdict} the training data: it is {distance.value:.3f} from the nearest"
-        " training image, 95% of the validation images at most 0.160."
+        f"The picture {verdict} the training data: its distance to the nearest training image is"
+        f" {distance.value:.3f}, that of 95% of the validation images at most 0.160."
     )
 
 
@@ -148,9 +148,18 @@ def test_the_page_shows_each_picture_beside_its_image_and_escapes_its_name() -> 
     assert "&lt;b&gt;.png, and the image made of it" in page
     assert "Preparation: trimmed." in page
     assert page.count(">82.0 %<") == 2
-    assert page.count(">unlike the training data<") == 1
+    assert page.count(">unlike<") == 1
     for distance in (NEAR, FAR):
         assert page.count(likeness(distance)) == 1
+
+
+def test_the_page_names_pictures_below_their_common_folder() -> None:
+    files = ["/photos/2026/a.png", "/photos/2026/b/c.png"]
+    page = prediction_page([classified(file, 0) for file in files], CLASS_NAMES)
+    assert "/photos" not in page
+    assert ">a.png<" in page
+    assert ">b/c.png<" in page
+    assert ">a.png<" in prediction_page([classified(files[0], 0)], CLASS_NAMES)
 
 
 def test_the_page_shows_a_limited_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
