@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from sidebyside.serving.picture import Picture, read_picture
 from sidebyside.serving.request_body import MAXIMUM_SIZE
@@ -137,6 +139,21 @@ def test_a_chosen_picture_is_shown_as_the_model_saw_it_with_the_classes(
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
     assert not page.get_log("browser")  # no error, nothing that the page's policy blocks
+
+
+def test_of_a_kind_that_browsers_do_not_show_the_page_shows_only_what_the_model_saw(
+    page: Driver, file: Path, tmp_path: Path
+) -> None:
+    pgm = tmp_path / "shirt.pgm"
+    Image.open(file).convert("L").save(pgm, "PPM")
+    choose(page, pgm)
+    result(page)
+    assert_shown(page, read_picture(pgm, FASHION_MNIST))
+    original = page.find_element(By.ID, "original")
+    WebDriverWait(page, 10).until(lambda _: not original.is_displayed())
+    choose(page, file)
+    result(page)
+    assert original.is_displayed()
 
 
 @pytest.mark.parametrize("script", [DROP, PASTE], ids=["dropped", "pasted"])

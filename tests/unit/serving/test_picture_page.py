@@ -1,10 +1,15 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from sidebyside.config.dataset import Preparation
+from sidebyside.core.errors import UserError
 from sidebyside.serving.answer import Classifier
+from sidebyside.serving.picture import read_picture
 from sidebyside.serving.picture_page import headers, page
 from tests.support.datasets import dataset
 from tests.support.scoring import REGISTERED
@@ -12,9 +17,23 @@ from tests.support.scoring import REGISTERED
 TITLE = "<script>alert(1)</script> & Co"
 
 
-def made(title: str = "Made up") -> str:
-    classifier = Classifier(lambda _: np.empty(0, np.float32), dataset(title=title), REGISTERED)
+def made(title: str = "Made up", preparation: Preparation = "trim") -> str:
+    data = dataset(title=title, preparation=preparation)
+    classifier = Classifier(lambda _: np.empty(0, np.float32), data, REGISTERED)
     return page(classifier, "http://127.0.0.1:5001/")
+
+
+@pytest.mark.parametrize("preparation", ["trim", "pad"])
+def test_the_page_names_the_kinds_of_pictures_that_are_read_for_the_data_set(
+    tmp_path: Path, preparation: Preparation
+) -> None:
+    html = made(preparation=preparation)
+    assert (".pgm" in html) == (preparation == "trim")
+    path = tmp_path / "x"
+    path.write_bytes(b"a shirt")
+    with pytest.raises(UserError) as caught:
+        read_picture(path, dataset(preparation=preparation))
+    assert str(caught.value).removeprefix(f"{path} is not ") in html
 
 
 def test_the_policy_allows_only_the_script_and_the_style_of_the_page() -> None:
