@@ -108,8 +108,9 @@ def csv_table(
         for model, row in one.probabilities.items():
             label = int(row.argmax())
             shares = [float(share) for share in row]
-            predicted = [one.file, model, class_names[label], shares[label]]
-            rows.append([*predicted, *(one.distance or ["", ""]), *shares, ""])
+            distance: tuple[str | float, str | float] = one.distance or ("", "")
+            predicted = (one.file, model, class_names[label], shares[label])
+            rows.append([*predicted, *distance, *shares, ""])
     header = ["picture", "model", "prediction", "probability", "distance", "distance_limit"]
     return [*header, *classes, "error"], rows
 
