@@ -71,14 +71,14 @@ ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
 unexport IMAGE
 .PHONY: predict
 predict: export PICTURE := $(value IMAGE)
-predict: $(INSTALLED) ## classify a picture: make predict IMAGE=shirt.jpg
+predict: $(INSTALLED) ## classify a picture or a folder of them: make predict IMAGE=shirt.jpg
 	@test -n "$$PICTURE" || { echo "IMAGE is missing: make predict IMAGE=shirt.jpg" >&2; exit 2; }
 	@python -m sidebyside.serving.predict -- "$$PICTURE"
 
 MODEL ?= cnn
 PORT ?= 5001
 .PHONY: serve
-serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001/invocations
+serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 	python -m sidebyside.serving.serve $(MODEL) --port $(PORT)
 
 # Optional, in the same environment, at the versions of requirements.lock.
@@ -238,7 +238,7 @@ peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
 	$(IN_TURN) repro $(CHECK)
 	$(IN_TURN) repro dvc repro preprocess augment
-	for name in training profile determinism pooling parts side_by_side growth precision overheads backfill; do python -m benchmarks.$$name || exit; done
+	for name in training profile determinism pooling parts side_by_side growth precision overheads backfill pictures; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme
 
 .PHONY: tour

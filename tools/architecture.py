@@ -12,7 +12,7 @@ ORDER = (*sidebyside.DECIDES_BYTES, *sidebyside.DECIDES_NO_BYTES)
 USERS = "pipeline/ · replications/ · benchmarks/ · tools/"
 
 # Pixels.
-WIDTH, LEFT, BOX, HEIGHT, GAP, TOP = 860, 60, 660, 52, 14, 16
+WIDTH, LEFT, BOX, HEIGHT, GAP, TOP = 860, 60, 660, 66, 14, 16
 LINE = 112  # characters of module names per line
 DECIDING, OTHER = "#0b6e4f", "#41528a"
 

@@ -15,7 +15,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_text
 from sidebyside.workflow import command
 from tools import architecture, checklist
-from tools.tables import development, replications, results, speed
+from tools.tables import development, pictures, replications, results, speed
 
 PAGES = (
     "README.md",
@@ -42,6 +42,8 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "precision": speed.precision,
     "overheads": speed.overheads,
     "growth": speed.growth,
+    "pictures": pictures.pictures,
+    "foreign-pictures": pictures.foreign_pictures,
     "stages": development.stages,
     "packages": development.packages,
     "modules": development.modules,

@@ -54,7 +54,7 @@ def test_a_picture_is_classified_by_all_four(four: Checkout, tmp_path: Path) -> 
         *("python", "-m", "sidebyside.serving.predict", str(picture)),
         environment={"PYTHONPATH": "src"},
     ).stdout
-    table = output.partition("\n\n")[2].splitlines()
+    table = output.split("\n\n")[1].splitlines()
     header, *_, last = table
     assert [name.split("-")[0] for name in header.split()] == list(ARCHITECTURES)
     assert last.startswith("prediction")

@@ -2,10 +2,7 @@
 
 import functools
 import shutil
-import socket
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,13 @@ from sidebyside.core.files import sha256, write_json
 from sidebyside.models import saving
 from sidebyside.serving import predict
 from sidebyside.serving.registered_model import load_registered
-from sidebyside.serving.scoring_server import create_server
 from sidebyside.serving.serve import champion
 from sidebyside.tracking.logged_models import classes_digest, dataset_digest
 from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.runs import open_run, reopen_run
 from sidebyside.tracking.views import registered_model, training_experiment
 from tests.support.datasets import dataset
+from tests.support.scoring import serving
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIGITS = dataset(8, 8, 1, tuple("0123456789"), name="digits", title="Digits")
@@ -64,7 +61,7 @@ def with_bright_row(data: Dataset, *, row: int) -> NDArray[np.uint8]:
 @pytest.mark.timeout(300)
 @BOTH
 def test_a_model_is_served_with_the_shape_and_the_classes_that_it_was_logged_with(
-    root: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+    root: Path, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = root / "model.keras"
     saving.save_model(file, classifier(data))
@@ -85,18 +82,12 @@ def test_a_model_is_served_with_the_shape_and_the_classes_that_it_was_logged_wit
     model, found = load_registered(f"models:/{name}/{best.version}", best.digests)
     assert found == data
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = create_server(functools.partial(model.predict, verbose=0), found, "1.2.3")
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        url = "http://{}:{}".format(*listener.getsockname())
+    predict = functools.partial(model.predict, verbose=0)
+    with serving(predict, tmp_path, dataset=found) as running:
+        url = running.url
         asked = requests.post(f"{url}/invocations", json={"inputs": images.tolist()}, timeout=60)
         other = requests.post(f"{url}/invocations", json={"inputs": [[[0] * 28] * 28]}, timeout=60)
         names = requests.get(f"{url}/classes", timeout=60).json()
-        server.should_exit = True
-        thread.join()
     probabilities = np.array(asked.json()["predictions"])
     assert probabilities.shape == (2, data.classes)
     assert names[probabilities[0].argmax()] == data.class_names[-1]
@@ -130,7 +121,7 @@ def test_a_picture_is_prepared_and_named_as_the_data_set_of_the_models(
     monkeypatch.setattr(predict, "configure", lambda threads: None)  # TensorFlow is loaded already
     monkeypatch.setattr(sys, "argv", ["predict", str(picture)])
     predict.main()
-    first, _, header, *rows, last = capsys.readouterr().out.splitlines()
+    first, _, header, *rows, last, _, _, _ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{picture}: ")
     assert header.split() == ["mlp-original-1", "cnn-original-1"]
     assert len(rows) == data.classes

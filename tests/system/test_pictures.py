@@ -98,5 +98,5 @@ def test_the_command_refuses_a_file_of_any_name_in_one_line(tmp_path: Path) -> N
     assert done.returncode == 1
     assert done.stdout == b""
     shown = r"-a\nshirt \x1b[31m\udcff.png"
-    reason = "is not a PNG, JPEG, GIF, BMP or WebP picture"
+    reason = "is not a PNG, JPEG, GIF, BMP, WebP or PGM picture"
     assert done.stderr.decode() == f"predict: error: {shown} {reason}\n"

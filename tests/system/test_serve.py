@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,9 @@ from sidebyside.config.paths import ModelName, Paths
 from sidebyside.data.npz import read_split
 from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.serving.scoring_server import STOP_SECONDS
+from tests.support import pictures
 from tests.support.ports import free_port
+from tests.support.source_code import PROJECT
 from tests.support.stores import REGISTERED, client_of
 
 if TYPE_CHECKING:
@@ -79,6 +83,41 @@ def test_raw_pixels_get_the_recorded_probabilities(server: str, reproduced: "Che
     champions = [ModelName("cnn", data, 1) for data in ("original", "augmented")]
     recorded = [read_predictions(paths.predictions(name), 10).probabilities for name in champions]
     assert any(np.allclose(found, expected, atol=1e-5) for expected in recorded)
+
+
+def documented(language: str) -> list[str]:
+    """Return the examples of docs/browse.md that ask the server."""
+    text = (PROJECT / "docs/browse.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+    return [block for block in blocks if "5001" in block and not block.startswith(("make", "#"))]
+
+
+@pytest.mark.timeout(1200)
+def test_the_documented_examples_classify_a_picture_and_pixels(server: str, tmp_path: Path) -> None:
+    (tmp_path / "shirt.jpg").write_bytes(pictures.SAMPLES["JPEG"])
+    programs = [["sh", "-c", block] for block in documented("sh")]
+    programs += [[sys.executable, "-c", block] for block in documented("python")]
+    port = server.rpartition(":")[2]
+    command, program, client = (
+        subprocess.run(
+            [*start, text.replace("5001", port)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for *start, text in programs
+    )
+    answer = json.loads(command)
+    assert answer.keys() == {"predictions", "images", "model", "picture"}
+    assert answer["model"]["name"] == REGISTERED["cnn"]
+    prediction = answer["images"][0]
+    assert [*prediction["probabilities"].values()] == answer["predictions"][0]
+    assert program.split() == [
+        *prediction["class_name"].split(),
+        *(str(prediction["probability"]), REGISTERED["cnn"], answer["model"]["version"]),
+    ]
+    assert client.count("[") == 3  # two rows of an array
 
 
 @pytest.mark.timeout(1200)

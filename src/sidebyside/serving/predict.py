@@ -1,65 +1,194 @@
-"""Classify a picture file with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
+"""Classify pictures with the best model of each architecture: `make predict IMAGE=shirt.jpg`.
 
-The picture is a PNG, JPEG, GIF, BMP or WebP file of at most 100 MB and 89 million pixels. It is
-prepared like the images that the models were trained on; the steps are printed. The best model is
-the one with the highest validation accuracy.
+IMAGE is a picture, a folder of pictures or a pattern such as 'photos/*.jpg'. A picture is a PNG,
+JPEG, GIF, BMP, WebP or PGM file of at most 100 MB and 89 million pixels. It is prepared like the
+images that the models were trained on; the steps are printed, and a page shows the result beside
+the picture. Pictures that are unlike the training data are marked. The best model is the one with
+the highest validation accuracy.
 """
 
+import glob
 import itertools
-import unicodedata
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.config import result_files
-from sidebyside.config.dataset import read_dataset
+from sidebyside.config.dataset import Dataset, read_dataset
 from sidebyside.config.parameters import Train, read_parameters
 from sidebyside.config.paths import CHECKOUT, ModelName, Paths
 from sidebyside.config.validation import read_record
-from sidebyside.core.errors import printable
+from sidebyside.core.errors import UserError, printable
+from sidebyside.core.files import write_csv, write_text
+from sidebyside.data.npz import read_split
+from sidebyside.data.picture_files import is_skipped
 from sidebyside.models.tensorflow_setup import configure
-from sidebyside.serving.confined_picture import read_confined
+from sidebyside.serving import prediction_report
+from sidebyside.serving.confined_picture import read_all
+from sidebyside.serving.out_of_distribution import Distance, reference
+from sidebyside.serving.picture import Picture
+from sidebyside.serving.prediction_report import Classified, Unreadable
 from sidebyside.workflow import command
 from sidebyside.workflow.integrity import require_unchanged
+from sidebyside.workflow.resume import FOLDER
 
-BAR, BARS = 20, 40  # maximum characters of the bar for probability 1, and of all bars in a row
-SHOWN = 10  # maximum number of classes that have a row
-NAME = 30  # maximum width of a class name, in columns of a terminal
+TABLE, PAGE = "predictions.csv", "predictions.html"
 
 
 def main() -> None:
-    """Classify a picture."""
+    """Classify pictures."""
     parser = command.parser(__doc__)
-    parser.add_argument("image", type=Path, help="picture file, such as a JPEG or PNG")
-    image = parser.parse_args().image
+    parser.add_argument(
+        "images", type=Path, nargs="+", metavar="image", help="picture, folder or pattern"
+    )
+    files = list_files(parser.parse_args().images)
     paths = Paths(CHECKOUT)
     parameters = read_parameters(paths.params)
     dataset = read_dataset(paths.dataset)
-    picture = read_confined(image, dataset)
+    pictures, reasons = read_pictures(files, dataset)
     names = best_models(paths, parameters.train)
     used = [file for name in names for file in (paths.model(name), paths.training(name))]
-    files = [file.relative_to(paths.root).as_posix() for file in (paths.dataset, *used)]
-    require_unchanged(paths.root, files)
+    used += [paths.dataset, paths.split("train"), paths.split("val")]
+    checked = [file.relative_to(paths.root).as_posix() for file in used]
+    require_unchanged(paths.root, checked)
     for name in names:
         result_files.require_data(paths.training(name) / "model.json", dataset, "val")
 
     configure(parameters.threads)
+    images = np.stack([each.pixels for each in pictures.values()])
+    predicted = predict(paths, names, dataset, images)
+    found = distances(paths, dataset, images)
+    classified = {
+        file: Classified(
+            printable(str(file)), picture, {m: rows[i] for m, rows in predicted.items()}, found[i]
+        )
+        for i, (file, picture) in enumerate(pictures.items())
+    }
+    shown = list(classified.values())
+    print(text(shown, dataset.class_names, several=len(files) > 1))
+    unreadable = {file: Unreadable(printable(str(file)), why) for file, why in reasons.items()}
+    results = [(classified | unreadable)[file] for file in files]
+    folder = paths.root / FOLDER / "predict"
+    header, rows = prediction_report.csv_table(results, dataset.class_names)
+    write_csv(folder / TABLE, header, rows)
+    write_text(folder / PAGE, prediction_report.prediction_page(shown, dataset.class_names))
+    print(f"\n{addresses(folder)}")
+    if reasons:
+        raise UserError(f"{len(reasons)} of {len(files)} pictures cannot be read: see above")
+
+
+def read_pictures(
+    files: Sequence[Path], dataset: Dataset
+) -> tuple[dict[Path, Picture], dict[Path, str]]:
+    """Return the pictures in files, and why others have none, which is also printed.
+
+    Only the pictures that the page has room for keep their originals.
+
+    Raises:
+        UserError: no file has a picture.
+    """
+    pictures: dict[Path, Picture] = {}
+    reasons: dict[Path, str] = {}
+    for file, picture in read_all(files, dataset):
+        if isinstance(picture, UserError):
+            reasons[file] = printable(str(picture))
+            if len(files) == 1:
+                raise picture
+            print(f"predict: error: {reasons[file]}", file=sys.stderr)
+        elif len(pictures) < prediction_report.PICTURES:
+            pictures[file] = picture
+        else:
+            pictures[file] = replace(picture, original=picture.original[:1, :1].copy())
+    if not pictures:
+        raise UserError(f"none of {len(files)} pictures can be read: see above")
+    return pictures, reasons
+
+
+def predict(
+    paths: Paths, names: Sequence[ModelName], dataset: Dataset, images: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float32]]:
+    """Return model → class probabilities of images, [images, classes].
+
+    Raises:
+        UserError: a model cannot be loaded, or is one for other images.
+    """
     # Imported last, because loading TensorFlow takes seconds.
     from sidebyside.models.inference import predict_probabilities  # noqa: PLC0415
     from sidebyside.models.loading import load_model  # noqa: PLC0415
 
-    probabilities = {
-        str(name): predict_probabilities(
-            load_model(paths.model(name), dataset), picture.pixels[None]
-        )[0]
+    return {
+        str(name): predict_probabilities(load_model(paths.model(name), dataset), images)
         for name in names
     }
-    print(
-        f"{printable(str(image))}: {'; '.join(picture.steps) or 'unchanged'}\n\n"
-        f"{probability_table(probabilities, dataset.class_names)}"
-    )
+
+
+def distances(
+    paths: Paths, dataset: Dataset, images: NDArray[np.uint8]
+) -> Sequence[Distance | None]:
+    """Return the distance of each image to the training images; None if those are not there."""
+    try:
+        train, val = (read_split(paths.split(name), dataset).images for name in ("train", "val"))
+    except UserError as error:  # models alone are enough for predictions
+        print(f"predict: not compared with the training data: {error}", file=sys.stderr)
+        return [None] * len(images)
+    return reference(train, val).distances(images)
+
+
+def text(classified: Sequence[Classified], class_names: Sequence[str], *, several: bool) -> str:
+    """Return the predictions for the terminal: of one picture, with its steps and all classes."""
+    if several:
+        return prediction_report.picture_table(classified, class_names)
+    (one,) = classified
+    table = prediction_report.probability_table(one.probabilities, class_names)
+    shown = f"{one.file}: {'; '.join(one.picture.steps) or 'unchanged'}\n\n{table}"
+    return f"{shown}\n\n{prediction_report.likeness(one.distance)}" if one.distance else shown
+
+
+def addresses(folder: Path) -> str:
+    """Return where the page and the table are."""
+    page, table = (os.path.relpath(folder / name) for name in (PAGE, TABLE))
+    return f"The pictures beside what the models were given: {page}\nAll probabilities: {table}"
+
+
+def list_files(images: Sequence[Path]) -> list[Path]:
+    """Return the files of pictures, folders and patterns, each once and those of a folder sorted.
+
+    Hidden files and those that file managers leave in folders are left out.
+
+    Raises:
+        UserError: a folder has no files.
+    """
+    files: list[Path] = []
+    for image in images:
+        if image.is_dir():
+            found = sorted(_below(image))
+            if not found:
+                raise UserError(f"{image} is a folder without pictures")
+            files += found
+        elif not os.path.lexists(image) and (matches := _matches(image)):
+            files += matches
+        else:
+            files.append(image)
+    return list(dict.fromkeys(files))
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """Return the files that a pattern matches, sorted."""
+    # Unlike Path.glob, this takes any text and paths from the root.
+    matches = map(Path, sorted(glob.glob(str(pattern), recursive=True)))  # noqa: PTH207
+    return [path for path in matches if path.is_file()]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of the folders in it."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_skipped(name)]
+        yield from (Path(parent) / name for name in names if not is_skipped(name))
 
 
 def best_models(paths: Paths, trained: Train) -> list[ModelName]:
@@ -82,63 +211,6 @@ def best_models(paths: Paths, trained: Train) -> list[ModelName]:
             key=score)
         for model in trained.models
     ]  # fmt: skip
-
-
-def probability_table(
-    probabilities: Mapping[str, NDArray[np.float32]], class_names: Sequence[str]
-) -> str:
-    """Return a table as text: a row per class, the most probable first, and the predicted class.
-
-    Of more than SHOWN classes, the least probable ones share a row.
-
-    Args:
-        probabilities: model → class probabilities, [classes].
-        class_names: name of each class.
-    """
-    order = np.argsort(-np.mean(list(probabilities.values()), axis=0), kind="stable")
-    shown = SHOWN if len(order) > SHOWN + 1 else len(order)
-    named, rest = order[:shown], order[shown:]
-    names = [_shortened(printable(name)) for name in class_names]
-    bar = min(BAR, BARS // len(probabilities))
-    rows = [
-        [names[label], *(_bar(float(row[label]), bar) for row in probabilities.values())]
-        for label in named
-    ]
-    if len(rest):
-        others = [_bar(float(row[rest].sum()), bar) for row in probabilities.values()]
-        rows.append([f"{len(rest)} others", *others])
-    predictions = [names[int(row.argmax())] for row in probabilities.values()]
-    table = [["", *probabilities], *rows, ["prediction", *predictions]]
-    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(map(_padded, row, widths)).rstrip() for row in table)
-
-
-def _shortened(text: str) -> str:
-    """Return a text of at most NAME columns."""
-    if _width(text) <= NAME:
-        return text
-    while _width(text) > NAME - 1:
-        text = text[:-1]
-    return f"{text}…"
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
-def _width(text: str) -> int:
-    """Return the columns that a text takes on a terminal."""
-    return sum(_columns(character) for character in text)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _bar(probability: float, length: int) -> str:
-    return f"{probability:6.1%} {'█' * round(probability * length)}"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,14 @@ class BodyReader:
         self._columns = _form(Name, 0, self._values)
         self._index = _form(Name, 0, self.maximum_images)
 
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON schema of a JSON body: an object with one of FORMS."""
+        split = {"index": self._index, "columns": self._columns, "data": self._rows}
+        table = _object({name: form.json_schema() for name, form in split.items()}, ["data"])
+        images, records = self._images.json_schema(), self._records.json_schema()
+        forms = dict(zip(FORMS, (images, images, table, records), strict=True))
+        return {"oneOf": [_object({name: schema}, [name]) for name, schema in forms.items()]}
+
     def read(self, kind: str, body: bytes) -> NDArray[np.uint8]:
         """Return the images of a body, uint8 [N, *shape], at least one.
 
@@ -172,3 +180,13 @@ def _list_of(item: Any, minimum: int, maximum: int) -> Any:
 def _form(item: Any, minimum: int, maximum: int) -> TypeAdapter[Any]:
     """Return the validator of a list of items."""
     return TypeAdapter(_list_of(item, minimum, maximum), config=STRICT)
+
+
+def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """Return the JSON schema of an object without other properties."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }

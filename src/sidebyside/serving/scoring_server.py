@@ -2,54 +2,63 @@
 
 MLflow's own server reads each form of a body with another validation: some truncate fractions, take
 `true` for 1 or fill missing pixels. It limits neither the size of a body nor the time to send it,
-and its errors show the server's paths.
+its errors show the server's paths, and its answers have no names.
 """
 
 import asyncio
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
 
-import h11
-import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse, Response
-from numpy.typing import NDArray
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sidebyside.config.dataset import Dataset
+from sidebyside.core.errors import UserError
+from sidebyside.serving import picture_page
+from sidebyside.serving.answer import Answer, Classifier, Error, PictureAnswer, error_response
+from sidebyside.serving.cross_site import same_site
+from sidebyside.serving.http_protocol import Protocol
 from sidebyside.serving.request_body import CSV, JSON, MAXIMUM_SIZE, BodyReader, InvalidRequestError
+from sidebyside.serving.uploaded_picture import read_upload
 
 MAXIMUM_HEADER = 16_384  # bytes of a request's header
 MAXIMUM_REQUESTS = 8  # read or waiting at a time, each up to MAXIMUM_SIZE
-HEADER_SECONDS, BODY_SECONDS = 10.0, 60.0  # in which the header and the body must arrive
-ANSWER_SECONDS = 60.0  # in which a client must read the answer
+BODY_SECONDS = 60.0  # in which the body must arrive
 STOP_SECONDS = 10  # after Ctrl-C, for requests that are being answered
 ORIGIN = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # of a URL
+IMAGE, BYTES = "image/…", "application/octet-stream"  # types of a picture
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # [N, *shape] → [N, classes]
+Result = TypeVar("Result")
 
 
 def create_server(
-    predict: Predict, dataset: Dataset, version: str, body_seconds: float = BODY_SECONDS
+    classifier: Classifier,
+    mlflow_version: str,
+    uploads: Path,
+    host: str = "localhost",
+    body_seconds: float = BODY_SECONDS,
 ) -> uvicorn.Server:
     """Return uvicorn's server of a model.
 
     Args:
-        predict: returns the class probabilities of images.
-        dataset: the model's data set, with the shape of the images and the names of the classes.
-        version: MLflow's version, the answer to /version.
+        classifier: the model.
+        mlflow_version: the answer to /version.
+        uploads: an empty folder.
+        host: name of this computer, or its address.
         body_seconds: in which a body must arrive.
     """
+    application = create_application(classifier, mlflow_version, uploads, body_seconds)
     config = uvicorn.Config(
-        tolerant(create_application(predict, dataset, version, body_seconds)),
+        tolerant(same_site(application, host)),
         http=Protocol,
         ws="none",
         lifespan="off",
@@ -60,56 +69,126 @@ def create_server(
 
 
 def create_application(
-    predict: Predict, dataset: Dataset, version: str, body_seconds: float = BODY_SECONDS
+    classifier: Classifier, mlflow_version: str, uploads: Path, body_seconds: float
 ) -> FastAPI:
-    """Return the application: /invocations, /classes, and /ping, /health and /version.
+    """Return the application: a page, /picture, /invocations, and what they publish of the model.
 
-    One request at a time is checked and predicted, in a thread, so that the server answers the
-    others meanwhile. Requests that a stopped server cannot answer in time get an error.
+    Checking and predicting the images of one request at a time, and preparing one picture, happens
+    in threads, so that the server answers the others meanwhile. Requests that a stopped server
+    cannot answer in time get an error.
+
+    Args:
+        classifier, mlflow_version, uploads, body_seconds: as for `create_server`.
     """
-    application = FastAPI(openapi_url=None, redirect_slashes=False)
+    registered, dataset = classifier.registered, classifier.dataset
+    application = FastAPI(
+        title=registered.name,
+        version=registered.version,
+        description=f"Classify images of {dataset.title}, or any picture as one of its classes.",
+        docs_url=None,  # these pages load scripts from the internet
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     reader = BodyReader(dataset.shape)
-    one = asyncio.Semaphore()
+    one_prediction, one_picture = asyncio.Semaphore(), asyncio.Semaphore()
     requests = asyncio.Semaphore(MAXIMUM_REQUESTS)
 
-    @application.get("/ping")
-    @application.get("/health")
+    @application.get("/", include_in_schema=False)
+    async def show_page(request: Request) -> Response:
+        html = picture_page.page(classifier, str(request.base_url))
+        return HTMLResponse(html, headers=picture_page.headers(html))
+
+    @application.get("/ping", include_in_schema=False)
+    @application.get("/health", include_in_schema=False)
     async def ping() -> Response:
         return Response("\n", media_type=JSON)
 
-    @application.get("/version")
+    @application.get("/version", include_in_schema=False)
     async def show_version() -> Response:
-        return Response(version, media_type=JSON)
+        return Response(mlflow_version, media_type=JSON)
 
-    @application.get("/classes")
+    @application.get("/classes", summary="Names of the classes", responses=answers(list[str]))
     async def show_classes() -> Response:
         return JSONResponse(list(dataset.class_names))
 
-    @application.post("/invocations")
+    @application.post(
+        "/invocations",
+        summary="Classify images as raw pixels",
+        openapi_extra=accepts({JSON: reader.json_schema(), CSV: {"type": "string"}}),
+        responses=answers(Answer),
+    )
     async def invocations(request: Request) -> Response:
-        kind = content_type(request)
+        kind = content_type(request, (JSON, CSV))
+
+        async def classify(body: bytes) -> str:
+            async with one_prediction:
+                return await in_thread(
+                    lambda: classifier.classify(reader.read(kind, body)).model_dump_json()
+                )
+
+        advice = f"send at most {reader.maximum_images} images per request"
+        return await handled(request, classify, advice)
+
+    @application.post(
+        "/picture",
+        summary="Prepare and classify the content of a picture file",
+        openapi_extra=accepts({kind: {"type": "string"} for kind in ("image/*", BYTES)}),
+        responses=answers(PictureAnswer),
+    )
+    async def picture(request: Request) -> Response:
+        content_type(request, (IMAGE, BYTES))
+
+        async def classify(body: bytes) -> str:
+            async with one_picture:
+                prepared = await in_thread(lambda: read_upload(body, uploads, dataset))
+            async with one_prediction:
+                return await in_thread(
+                    lambda: classifier.classify_picture(prepared).model_dump_json()
+                )
+
+        return await handled(request, classify, "send a smaller picture")
+
+    async def handled(
+        request: Request, answer: Callable[[bytes], Awaitable[str]], advice: str
+    ) -> Response:
+        """Return the answer to a request's body, or raise why there is none."""
         if requests.locked():
             raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at a time: try again")
         try:
             async with requests:
-                body = await read_body(request, reader.maximum_images, body_seconds)
-                async with one:
-                    return await in_thread(lambda: answer(predict, reader, kind, body))
+                body = await read_body(request, advice, body_seconds)
+                return Response(await answer(body), media_type=JSON)
+        except (InvalidRequestError, UserError) as error:
+            raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
         except asyncio.CancelledError:
             raise refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server was stopped") from None
 
     @application.exception_handler(StarletteHTTPException)
     async def refuse(_: Request, error: StarletteHTTPException) -> Response:
-        return JSONResponse(
-            content(error.status_code, error.detail), error.status_code, error.headers
-        )
+        headers = dict(error.headers or {})
+        return error_response(error.status_code, error.detail, headers)
 
     @application.exception_handler(Exception)
     async def fail(_: Request, __: Exception) -> Response:
         status = HTTPStatus.INTERNAL_SERVER_ERROR  # the server shows the traceback
-        return JSONResponse(content(status, "an error in the server: see its output"), status)
+        return error_response(status, "an error in the server: see its output")
 
     return application
+
+
+def answers(content: Any) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a path for the published schema: the content, or an error."""
+    return {
+        200: {"model": content},
+        "4XX": {"model": Error, "description": "the request was refused"},
+        "5XX": {"model": Error, "description": "the server is busy, was stopped or failed"},
+    }
+
+
+def accepts(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the body of a path for the published schema: media type → JSON schema."""
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def tolerant(application: ASGIApp) -> ASGIApp:
@@ -129,9 +208,9 @@ def tolerant(application: ASGIApp) -> ASGIApp:
     return call
 
 
-async def in_thread(action: Callable[[], Response]) -> Response:
+async def in_thread(action: Callable[[], Result]) -> Result:
     """Return the result of `action`, called in a thread that a stopped server does not wait for."""
-    future: Future[Response] = Future()
+    future: Future[Result] = Future()
     future.set_running_or_notify_cancel()  # a result that comes too late is no error
 
     def call() -> None:
@@ -144,28 +223,23 @@ async def in_thread(action: Callable[[], Response]) -> Response:
     return await asyncio.wrap_future(future)
 
 
-def answer(predict: Predict, reader: BodyReader, kind: str, body: bytes) -> Response:
-    """Return the predictions for a body.
+def content_type(request: Request, allowed: tuple[str, str]) -> str:
+    """Return the type of a request's body.
 
-    Raises:
-        HTTPException: the body has no valid images.
-    """
-    try:
-        images = reader.read(kind, body)
-    except InvalidRequestError as error:
-        raise refusal(HTTPStatus.BAD_REQUEST, str(error)) from None
-    return JSONResponse({"predictions": predict(images).tolist()})
+    A page of another web site cannot send these types without asking the server before, which
+    refuses.
 
-
-def content_type(request: Request) -> str:
-    """Return the type of a request's body, JSON or CSV.
+    Args:
+        request: the request.
+        allowed: the types that the body may have.
 
     Raises:
         HTTPException: the body has another type, encoding or compression.
     """
     kind, *parameters = request.headers.get("content-type", "").lower().replace(" ", "").split(";")
-    if kind not in (JSON, CSV):
-        raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type has to be {JSON} or {CSV}")
+    if not any(kind.startswith(one.removesuffix("…")) for one in allowed):
+        message = f"Content-Type has to be {' or '.join(allowed)}"
+        raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
     if any(parameter not in ("charset=utf-8", 'charset="utf-8"', "") for parameter in parameters):
         raise refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type allows only charset=utf-8")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
@@ -173,27 +247,28 @@ def content_type(request: Request) -> str:
     return kind
 
 
-async def read_body(request: Request, images: int, seconds: float) -> bytes:
+async def read_body(request: Request, advice: str, seconds: float) -> bytes:
     """Return the body of a request.
 
     Args:
         request: the request.
-        images: number of images that a body may have, for messages.
+        advice: what to do if the body is too large, for messages.
         seconds: in which the body must arrive.
 
     Raises:
         HTTPException: it is too large, or does not arrive within the given time.
     """
+    large = f"the body exceeds {MAXIMUM_SIZE} bytes: {advice}"
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             announced = request.headers.get("content-length", "0")
             if len(announced) > len(str(MAXIMUM_SIZE)) or int(announced) > MAXIMUM_SIZE:
-                raise _too_large(images)
+                raise refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, large)
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAXIMUM_SIZE:
-                    raise _too_large(images)
+                    raise refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, large)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise refusal(HTTPStatus.REQUEST_TIMEOUT, message) from None
@@ -202,95 +277,6 @@ async def read_body(request: Request, images: int, seconds: float) -> bytes:
     return bytes(body)
 
 
-def _too_large(images: int) -> HTTPException:
-    message = f"the body exceeds {MAXIMUM_SIZE} bytes: send at most {images} images per request"
-    return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-
-
 def refusal(status: HTTPStatus, message: str) -> HTTPException:
     """Return an exception that becomes an answer; the rest of the body is not read."""
     return HTTPException(status, message, {"Connection": "close"})
-
-
-def content(status: int, message: str) -> dict[str, str]:
-    """Return the content of an error, in MLflow's form."""
-    return {"error_code": HTTPStatus(status).name, "message": message}
-
-
-class Protocol(H11Protocol):
-    """HTTP/1.1, with limits on the time of clients, errors in JSON, and half-closed connections."""
-
-    header_seconds, answer_seconds = HEADER_SECONDS, ANSWER_SECONDS
-    _deadline: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None  # the end of the time to read the answer
-    _sends_no_more = False  # the client has closed its half of the connection
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # writing pauses until all has been sent
-        self._limit_header()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._limit_header()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._cancel_limit()
-        self._cancel_unread()
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # as in asyncio
-        """Keep the connection of a client that sends no more until its requests are answered."""
-        self._sends_no_more = True
-        return self._is_answering
-
-    def on_response_complete(self) -> None:
-        """Close the connection after the last answer to a client that sends no more."""
-        super().on_response_complete()
-        if self._sends_no_more and not self._is_answering:
-            self.transport.close()
-
-    def pause_writing(self) -> None:
-        """Close the connection later if the client has not read the answer then."""
-        super().pause_writing()
-        self._unread = self.loop.call_later(self.answer_seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on: the client has read the answer."""
-        super().resume_writing()
-        self._cancel_unread()
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no valid HTTP request; uvicorn would answer with plain text."""
-        response = JSONResponse(content(400, msg.removesuffix(".")), 400, {"Connection": "close"})
-        events: Sequence[h11.Event] = (
-            h11.Response(status_code=400, headers=response.raw_headers),
-            h11.Data(data=bytes(response.body)),
-            h11.EndOfMessage(),
-        )
-        for event in events:
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def _limit_header(self) -> None:
-        """Close the connection later if it is still waiting for a header then."""
-        if self.conn.their_state is not h11.IDLE:
-            self._cancel_limit()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.header_seconds, self.transport.close)
-
-    @property
-    def _is_answering(self) -> bool:
-        """Whether a whole request has arrived and its answer is not complete."""
-        cycle = self.cycle
-        return cycle is not None and not cycle.more_body and not cycle.response_complete
-
-    def _cancel_unread(self) -> None:
-        if self._unread:
-            self._unread.cancel()
-            self._unread = None
-
-    def _cancel_limit(self) -> None:
-        if self._deadline:
-            self._deadline.cancel()
-            self._deadline = None

@@ -1,20 +1,26 @@
 """Serve the champion of a registered model: `make serve MODEL=cnn`.
 
-POST /invocations returns class probabilities of raw pixels:
+http://127.0.0.1:5001 is a page that classifies pictures. POST /picture does so for programs:
+
+    curl http://127.0.0.1:5001/picture -H 'Content-Type: image/jpeg' --data-binary @shirt.jpg
+
+POST /invocations classifies raw pixels:
 
     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d '{"inputs": …}'
 
 `inputs` is a list of images of the shape of the model's data set: rows of pixels, each an integer
 from 0 to 255, or three of them (red, green, blue). The other forms of MLflow's scoring server are
 `instances`, and tables with a row per image: `dataframe_split`, `dataframe_records` and CSV.
-GET /classes returns the names of the classes, in the order of the probabilities. An invalid request
-gets a 4xx status and a reason as JSON. Ctrl-C stops the server after it has answered the requests
-that it has, at most ten seconds later.
+The answer has the probabilities as MLflow's server returns them (`predictions`), by class name, and
+the name and version of the model; GET /openapi.json describes it. An invalid request gets a 4xx
+status and a reason as JSON. Ctrl-C stops the server after it has answered the requests that it has,
+at most ten seconds later.
 """
 
 import functools
 import os
 import socket
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -47,21 +53,27 @@ def main() -> None:
     name = registered_model(parameters.dataset.name, arguments.model)
     best = champion(root, name)
     url = address(arguments.host, listener.getsockname()[1])  # of port 0, the one in use
-    print(f"{name}, version {best.version}: POST {url}; Ctrl-C stops the server", flush=True)
+    print(f"{name}, version {best.version}: open {url}; Ctrl-C stops the server", flush=True)
     os.environ["MLFLOW_TRACKING_URI"] = best.store
     # TensorFlow's messages below "fatal" are about graph rewrites; errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     configure(parameters.threads)
     # These take seconds.
     from sidebyside.models.inference import prediction_batch  # noqa: PLC0415
+    from sidebyside.serving.answer import Classifier, RegisteredModel  # noqa: PLC0415
     from sidebyside.serving.registered_model import load_registered  # noqa: PLC0415
     from sidebyside.serving.scoring_server import create_server  # noqa: PLC0415
 
     model, dataset = load_registered(f"models:/{name}/{best.version}", best.digests)
     batch = prediction_batch(dataset.shape)
     predict = functools.partial(model.predict, batch_size=batch, verbose=0)
-    server = create_server(predict, dataset, metadata.version("mlflow"))
-    server.run(sockets=[listener])
+    registered = RegisteredModel(name=name, version=best.version, dataset=dataset.name)
+    classifier = Classifier(predict, dataset, registered)
+    with tempfile.TemporaryDirectory() as uploads:
+        server = create_server(
+            classifier, metadata.version("mlflow"), Path(uploads), arguments.host
+        )
+        server.run(sockets=[listener])
 
 
 class Champion(NamedTuple):
@@ -73,8 +85,8 @@ class Champion(NamedTuple):
 
 
 def address(host: str, port: int) -> str:
-    """Return the URL for images; the host may be a name, an IPv4 or an IPv6 address."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/invocations"
+    """Return the server's URL; the host may be a name, an IPv4 or an IPv6 address."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def bind(host: str, port: int) -> socket.socket:

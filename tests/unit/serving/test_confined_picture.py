@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.serving import confined_picture
-from sidebyside.serving.confined_picture import read_confined
+from sidebyside.serving.confined_picture import read_all, read_confined
 from sidebyside.serving.picture import read_picture
 from tests.support import pictures
 from tests.support.datasets import FASHION_MNIST, dataset
@@ -20,6 +21,7 @@ def test_a_picture_and_its_steps_are_those_of_the_same_process(tmp_path: Path) -
     confined, expected = read_confined(path, FASHION_MNIST), read_picture(path, FASHION_MNIST)
     assert np.array_equal(confined.pixels, expected.pixels)
     assert confined.pixels.dtype == np.uint8
+    assert np.array_equal(confined.original, expected.original)
     assert confined.steps == expected.steps
 
 
@@ -64,3 +66,32 @@ def test_a_decoder_that_crashes_gives_one_line(
     with pytest.raises(UserError, match=r"/x\.png(:| cannot be read: its decoder ended)") as caught:
         read_confined(tmp_path / "x.png", FASHION_MNIST)
     assert "\n" not in str(caught.value).removeprefix(str(tmp_path))
+
+
+def test_one_process_reads_many_pictures_and_a_new_one_goes_on_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    start = confined_picture._start
+
+    def counted(data: Dataset) -> confined_picture.Reader:
+        started.append(start(data))
+        return started[-1]
+
+    monkeypatch.setattr(confined_picture, "_start", counted)
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for path in paths:
+        path.write_bytes(pictures.SAMPLES["PNG"])
+    paths[1].write_bytes(b"")
+    paths[2].unlink()
+    found = {}
+    for path, picture in read_all(paths, FASHION_MNIST):
+        found[path] = picture
+        if path == paths[3]:
+            started[0].kill()  # as if the next picture crashed the decoder
+            started[0].wait()
+    failed = [number for number, path in enumerate(paths) if isinstance(found[path], UserError)]
+    assert failed == [1, 2, 4]
+    assert str(found[paths[4]]) == f"{paths[4]} cannot be read: its decoder ended with status -9"
+    assert len(started) == 2
+    assert all(reader.poll() is not None for reader in started)

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from sidebyside.config.dataset import Dataset
 from sidebyside.core.errors import UserError
 from sidebyside.data import picture
-from sidebyside.data.picture import FORMATS, Resize, decode, resized
+from sidebyside.data.picture import FORMATS, Resize, border_colour, decode, resized
+from sidebyside.serving.decoding import Decoded
 from sidebyside.serving.picture import Picture, read_picture, trimmed
 from tests.support import pictures
 from tests.support.datasets import FASHION_MNIST, dataset
+from tests.support.images import made_up
 
 
 def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.uint8]:
@@ -32,6 +35,10 @@ def shirt(height: int = 28, width: int = 28, background: int = 0) -> NDArray[np.
 
 def read(path: Path, dataset: Dataset = FASHION_MNIST) -> Picture:
     return read_picture(path, dataset)
+
+
+def trim(grey: NDArray[np.uint8], dataset: Dataset = FASHION_MNIST) -> Picture:
+    return trimmed(Decoded(Image.fromarray(grey), None, ()), "x", dataset)
 
 
 def saved(path: Path, image: Image.Image, **options: Any) -> Path:
@@ -65,14 +72,14 @@ def test_light_on_light_and_dark_on_dark_objects_are_detected(
 ) -> None:
     grey = np.full((60, 60), background, np.uint8)
     grey[20:40, 20:40] = value
-    found = trimmed(grey, [], "x", FASHION_MNIST)
+    found = trim(grey)
     assert found.steps[:2] == (step, "trimmed to 20×20 pixels")
     assert (found.pixels > 0).all()
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 200), (200, 400), (56, 56), (9, 14)])
 def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width: int) -> None:
-    found = trimmed(shirt(height, width, background=7), [], "x", FASHION_MNIST)
+    found = trim(shirt(height, width, background=7))
     assert found.pixels.shape == (28, 28)
     assert found.pixels.dtype == np.uint8
     inside = np.argwhere(found.pixels)
@@ -86,14 +93,14 @@ def test_a_picture_of_any_size_is_trimmed_scaled_and_centred(height: int, width:
     assert rows / columns == pytest.approx(tall, rel=0.15)
     assert found.pixels.max() > 150
     assert found.steps[1].startswith("trimmed to ")
-    assert found.steps[2].endswith(" and centred")
+    assert found.steps[2].endswith(" pixels, centred and sharpened")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_all_formats_give_the_same_pixels(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(shirt(280, 280)).convert("RGB")
     found = read(saved(tmp_path / "x", image, format=kind))
-    expected = trimmed(shirt(280, 280), [], "x", FASHION_MNIST).pixels.astype(int)
+    expected = trim(shirt(280, 280)).pixels.astype(int)
     assert np.abs(found.pixels - expected).mean() < 6
 
 
@@ -163,7 +170,7 @@ def test_a_file_that_is_not_an_image_is_refused(
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "PPM", "ICO", "DDS", "JPEG2000", "TGA", "PCX"])
 def test_other_formats_of_pillow_are_refused(tmp_path: Path, kind: str) -> None:
     image = Image.fromarray(shirt(60, 60)).convert("RGB")
-    with pytest.raises(UserError, match=r"x is not a PNG, JPEG, GIF, BMP or WebP picture$"):
+    with pytest.raises(UserError, match=r"x is not a PNG, JPEG, GIF, BMP, WebP or PGM picture$"):
         read(saved(tmp_path / "x", image, format=kind))
 
 
@@ -275,16 +282,34 @@ def test_a_single_colour_is_refused(tmp_path: Path, value: int) -> None:
 def test_an_object_that_touches_the_border_is_not_mistaken_for_the_background() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[30:, 5:55] = 250  # over 110 of the 240 pixels of the border
-    assert trimmed(grey, [], "x", FASHION_MNIST).steps[0] == "dark background: not inverted"
+    assert trim(grey).steps[0] == "dark background: not inverted"
     grey = np.full((60, 60), 100, np.uint8)
     grey[30:, 5:55] = 250  # the mean of the border is light, its median is not
-    assert trimmed(grey, [], "x", FASHION_MNIST).steps[0] == "dark background: not inverted"
+    assert trim(grey).steps[0] == "dark background: not inverted"
+
+
+def test_an_object_with_dark_parts_on_a_grey_ground_is_inverted_even_if_it_is_lighter() -> None:
+    grey = np.full((60, 60), 120, np.uint8)
+    grey[15:45, 20:40] = 180
+    assert trim(grey).steps[0] == "dark background: not inverted"
+    grey[15:20, 20:40] = 40  # a sixth of it
+    assert trim(grey).steps[0] == "dark background: inverted"
+
+
+def test_an_image_of_the_size_of_the_data_set_may_be_filled_by_its_object() -> None:
+    for image in made_up(20, 1).images:
+        inverted = bool(border_colour(image) >= 128)
+        found = trim(image)
+        assert np.array_equal(found.pixels, 255 - image if inverted else image)
+        assert found.steps[0].endswith("background: inverted") == inverted
+    with pytest.raises(UserError, match="nothing stands out"):
+        trim(np.full((28, 28), 100, np.uint8))
 
 
 def test_an_object_from_edge_to_edge_has_its_background_at_the_sides() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[:, 10:50] = 250
-    found = trimmed(grey, [], "x", FASHION_MNIST)
+    found = trim(grey)
     assert found.steps[:2] == ("dark background: not inverted", "trimmed to 40×60 pixels")
 
 
@@ -292,29 +317,29 @@ def test_the_background_becomes_black() -> None:
     grey = np.full((60, 60), 40, np.uint8)
     grey[10:50, 10:20] = grey[40:50, 10:50] = 240  # an L
     grey[20, 40] = 30  # noise, darker than the background
-    found = trimmed(grey, [], "x", FASHION_MNIST)
+    found = trim(grey)
     assert (found.pixels[:15, 12:] == 0).all()
-    assert found.pixels.max() < 210
+    assert found.pixels.max() == 255
 
 
 def test_a_thin_object_keeps_one_pixel() -> None:
     grey = np.zeros((100, 100), np.uint8)
     grey[:, 50] = 250
-    assert trimmed(grey, [], "x", FASHION_MNIST).pixels.any(0).sum() == 1
+    assert trim(grey).pixels.any(0).sum() == 1
 
 
 def test_a_fine_pattern_becomes_grey_when_scaled_down() -> None:
     grey = np.zeros((132, 132), np.uint8)
     grey[10:122, 10:122] = np.indices((112, 112)).sum(0) % 2 * 200
-    inside = trimmed(grey, [], "x", FASHION_MNIST).pixels[2:-2, 2:-2]
-    assert np.abs(inside.astype(int) - 100).max() < 20
+    inside = trim(grey).pixels[2:-2, 2:-2]
+    assert inside.min() > 200
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 48), (48, 16), (128, 128)])
 def test_an_object_is_centred_in_images_of_any_size(height: int, width: int) -> None:
     grey = np.full((90, 60), 255, np.uint8)
     grey[20:60, 20:40] = 0  # twice as high as wide
-    found = trimmed(grey, [], "x", dataset(height, width)).pixels
+    found = trim(grey, dataset(height, width)).pixels
     assert found.shape == (height, width)
     rows, columns = np.flatnonzero(found.any(1)), np.flatnonzero(found.any(0))
     scale = min(height / 40, width / 20)
@@ -354,7 +379,7 @@ MNIST = FASHION_MNIST.model_copy(update={"margin": 4})
 def test_an_object_keeps_the_margin_of_the_data_set() -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[10:50, 20:30] = 250
-    rows = np.flatnonzero(trimmed(grey, [], "x", MNIST).pixels.any(1))
+    rows = np.flatnonzero(trim(grey, MNIST).pixels.any(1))
     assert len(rows) == 20
     assert rows[0] in {4, 5}  # the middle is between two pixels
 
@@ -365,6 +390,160 @@ def test_a_data_set_with_a_margin_has_its_centre_of_mass_in_the_middle(
 ) -> None:
     grey = np.zeros((60, 60), np.uint8)
     grey[10:50, 20:24] = grey[10:18, 20:40] = 250  # heavy at the top and on the left
-    columns = np.flatnonzero(trimmed(grey, [], "x", dataset).pixels.any(0))
+    columns = np.flatnonzero(trim(grey, dataset).pixels.any(0))
     left, right = columns[0], 27 - columns[-1]
     assert left - right == pytest.approx(2 * shift, abs=1)
+
+
+def on(background: NDArray[np.uint8] | int, size: int = 200) -> NDArray[np.uint8]:
+    """Return a dark L with a light spot in the middle of a background, [size, size]."""
+    grey = np.zeros((size, size), np.uint8) + np.asarray(background, np.uint8)
+    start, end, arm = size // 4, 3 * size // 4, size // 8
+    grey[start:end, start : start + arm] = grey[end - arm : end, start:end] = 40
+    grey[start + 4 : start + 12, start + 4 : start + 12] = 90
+    return grey
+
+
+def similar(found: Picture, expected: Picture, correlation: float = 0.97) -> bool:
+    return bool(np.corrcoef(found.pixels.ravel(), expected.pixels.ravel())[0, 1] > correlation)
+
+
+@pytest.mark.parametrize("side", [60, 400])
+def test_a_dark_pixel_on_a_light_object_neither_inverts_nor_trims(side: int) -> None:
+    grey = np.full((side, side), 200, np.uint8)
+    grey[side // 4 : side // 2, side // 4 : 3 * side // 4] = 250
+    expected = trim(grey)
+    grey[side // 3, side // 2] = 3
+    found = trim(grey)
+    assert found.steps == expected.steps
+    assert found.steps[0] == "light background: not inverted"
+
+
+@pytest.mark.parametrize(("value", "width"), [(0, 1), (0, 2), (0, 8), (120, 4)])
+def test_a_frame_around_the_picture_is_left_out(value: int, width: int) -> None:
+    framed = np.pad(on(255), width, constant_values=value)
+    assert similar(trim(framed), trim(on(255)))
+
+
+def test_a_frame_of_an_enlarged_picture_is_left_out() -> None:
+    framed = np.pad(on(255, 1000), 2, constant_values=0)
+    assert similar(trim(framed), trim(on(255, 1000)))
+
+
+def test_an_object_on_a_grained_table_lit_from_one_side_is_trimmed() -> None:
+    random = np.random.default_rng(0)
+    light = np.linspace(140, 210, 200)
+    grain = np.repeat(random.normal(0, 4, 200), 200).reshape(200, 200)
+    table = light + grain + random.normal(0, 3, (200, 200))
+    found = trim(on(table.astype(np.uint8)))
+    assert found.steps[:2] == ("light background: inverted", "trimmed to 100×100 pixels")
+    assert similar(found, trim(on(255)), 0.9)
+
+
+def test_dust_lines_of_text_and_a_dark_edge_are_left_out() -> None:
+    grey = on(240)
+    grey[::40, ::40] = 20
+    grey[:, :6] = 30
+    for row in (170, 180, 190):
+        grey[row : row + 4, 60:140] = np.arange(80) % 7 * 40
+    assert similar(trim(grey), trim(on(240)))
+
+
+def test_an_object_in_a_window_is_found() -> None:
+    page = np.full((400, 400), 255, np.uint8)
+    page[90:310, 90:310] = 180
+    page[100:300, 100:300] = on(228)
+    assert similar(trim(page), trim(on(228)))
+    page[90:310, 90:310] = 60
+    assert trim(page).steps[1].startswith("trimmed to 22")  # the window itself: it is empty
+
+
+def cut_out(values: NDArray[np.uint8] | int, opacity: NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(np.zeros_like(opacity) + np.asarray(values, np.uint8)).convert("RGB")
+    image.putalpha(Image.fromarray(opacity))
+    return image
+
+
+def test_the_opacity_says_what_the_object_is_whatever_its_colour(tmp_path: Path) -> None:
+    light = 255 - on(255)
+    opacity = np.where(light > 0, 255, 0).astype(np.uint8)
+    expected = trim(light)
+    for name, image in {
+        "dark": cut_out(255 - light, opacity),
+        "light": cut_out(light, opacity),
+        "white and soft": cut_out(255, light),
+        "black and soft": cut_out(0, light),
+    }.items():
+        found = read(saved(tmp_path / "x.png", image))
+        assert similar(found, expected), name
+        assert found.steps[0].startswith("transparent background")
+
+
+def test_a_cut_out_with_a_fringe_of_its_background_is_as_light_as_that_one_says() -> None:
+    values = on(255).copy()
+    object_ = values < 255
+    fringe = ndimage.binary_dilation(object_, iterations=3)
+    for fringed, step in ((250, "inverted"), (0, "not inverted")):
+        colours = np.where(object_, 128, fringed).astype(np.uint8)
+        image = cut_out(colours, np.where(fringe, 255, 0).astype(np.uint8))
+        colour, alpha = image.convert("RGB"), image.getchannel("A")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(colour, mask=alpha)
+        found = trimmed(Decoded(white, alpha, ()), "x", FASHION_MNIST)
+        assert found.steps[0] == f"transparent background: {step}"
+
+
+def test_a_spot_of_opacity_is_left_out(tmp_path: Path) -> None:
+    opacity = np.where(on(255) < 255, 255, 0).astype(np.uint8)
+    expected = read(saved(tmp_path / "x.png", cut_out(30, opacity)))
+    opacity[2, 190] = 255
+    assert np.array_equal(
+        read(saved(tmp_path / "x.png", cut_out(30, opacity))).pixels, expected.pixels
+    )
+
+
+def test_a_photograph_with_transparent_margins_is_one(tmp_path: Path) -> None:
+    opacity = np.zeros((300, 300), np.uint8)
+    opacity[50:250, 50:250] = 255
+    values = np.full((300, 300), 255, np.uint8)
+    values[50:250, 50:250] = on(215)
+    found = read(saved(tmp_path / "x.png", cut_out(values, opacity)))
+    assert similar(found, trim(on(215)))
+
+
+def test_a_wholly_transparent_picture_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.png", Image.new("RGBA", (50, 50)))
+    with pytest.raises(UserError, match=r"/x\.png: nothing stands out from the background$"):
+        read(path)
+
+
+@pytest.mark.parametrize("ground", [255, 0])
+def test_a_faint_object_has_the_contrast_of_the_training_images(ground: int) -> None:
+    grey = np.full((200, 200), ground, np.uint8)
+    grey[50:150, 80:120] = 245 if ground else 10
+    found = trim(grey)
+    assert found.pixels.max() == 255
+
+
+def test_a_red_object_on_a_green_ground_of_equal_brightness_is_found() -> None:
+    colours = np.full((100, 100, 3), (0, 130, 0), np.uint8)
+    colours[30:70, 40:60] = (255, 0, 0)
+    decoded = Decoded(Image.fromarray(colours), None, ())
+    found = trimmed(decoded, "x", FASHION_MNIST)
+    assert found.steps[0] == "colour: converted to grey"
+    assert found.steps[2] == "trimmed to 20×40 pixels"
+
+
+def test_twelve_bits_in_a_file_of_sixteen_give_the_same_pixels(tmp_path: Path) -> None:
+    deep = Image.fromarray(on(255).astype(np.uint16) << 4)
+    found = read(saved(tmp_path / "x.png", deep))
+    assert np.array_equal(found.pixels, trim(on(255)).pixels)
+    assert found.steps[0] == "16 bits per pixel, 12 in use: reduced to 8"
+
+
+def test_the_original_is_kept_small_and_in_colour(tmp_path: Path) -> None:
+    image = Image.new("RGB", (900, 600), "white")
+    image.paste("red", (300, 200, 600, 400))
+    found = read(saved(tmp_path / "x.png", image))
+    assert found.original.shape == (171, 256, 3)
+    assert found.original[85, 128].tolist() == [255, 0, 0]

@@ -7,18 +7,21 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from numpy.typing import NDArray
 
-from sidebyside.serving import scoring_server
-from sidebyside.serving.request_body import MAXIMUM_SIZE
-from sidebyside.serving.scoring_server import MAXIMUM_REQUESTS, create_server
+from sidebyside.serving import http_protocol, scoring_server
+from sidebyside.serving.picture import read_picture
+from sidebyside.serving.request_body import FORMS, MAXIMUM_SIZE
+from sidebyside.serving.scoring_server import MAXIMUM_REQUESTS
+from tests.support import pictures
 from tests.support.datasets import FASHION_MNIST
+from tests.support.scoring import Running, serving
 
 BLACK = [[[0] * 28] * 28]
 JSON = {"Content-Type": "application/json"}
@@ -29,15 +32,13 @@ LIMIT = 0.3  # seconds that header and body may take in these tests
 class Server:
     """A server in a thread, and a predictor that waits until it is allowed to answer."""
 
-    server: uvicorn.Server
-    address: tuple[str, int]
+    running: Running
     allowed: threading.Event
-    thread: threading.Thread
-    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    asked: threading.Semaphore
 
     @property
     def url(self) -> str:
-        return "http://{}:{}".format(*self.address)
+        return self.running.url
 
     def post(self, content: object, **headers: str) -> requests.Response:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -52,7 +53,7 @@ class Server:
             request: the bytes.
             then_close: whether the client closes its half of the connection then.
         """
-        with socket.create_connection(self.address, timeout=20) as connection:
+        with socket.create_connection(self.running.address, timeout=20) as connection:
             connection.sendall(request)
             if then_close:
                 connection.shutdown(socket.SHUT_WR)
@@ -60,31 +61,22 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     for limit in ("header_seconds", "answer_seconds"):
-        monkeypatch.setattr(scoring_server.Protocol, limit, LIMIT)
-    allowed = threading.Event()
+        monkeypatch.setattr(http_protocol.Protocol, limit, LIMIT)
+    allowed, asked = threading.Event(), threading.Semaphore(0)
     allowed.set()
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        made.asked.release()
-        if not images.any():
-            allowed.wait(20)
-            return np.full((len(images), 10), 0.1, np.float32)
-        raise RuntimeError("a secret of the server")
+        asked.release()
+        if (images == 1).all():
+            raise RuntimeError("a secret of the server")
+        allowed.wait(20)
+        return np.full((len(images), 10), 0.1, np.float32)
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = create_server(predict, FASHION_MNIST, "1.2.3", body_seconds=LIMIT)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # for unread answers
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-        made = Server(running, listener.getsockname(), allowed, thread)
-        thread.start()
-        while not running.started:
-            time.sleep(0.01)
-        yield made
+    with serving(predict, tmp_path, LIMIT) as running:
+        yield Server(running, allowed, asked)
         allowed.set()
-        running.should_exit = True
-        thread.join()
 
 
 def reason(answer: requests.Response) -> str:
@@ -97,10 +89,81 @@ def reason(answer: requests.Response) -> str:
     return message
 
 
-def test_pixels_get_probabilities(server: Server) -> None:
+def test_pixels_get_probabilities_with_the_names_of_classes_and_model(server: Server) -> None:
     answer = server.post({"inputs": BLACK * 3})
     assert answer.status_code == 200
-    assert answer.json()["predictions"] == [[pytest.approx(0.1)] * 10] * 3
+    named = dict.fromkeys(FASHION_MNIST.class_names, 0.1)
+    image = {"class_name": "T-shirt/top", "probability": 0.1, "probabilities": named}
+    assert answer.json() == {
+        "predictions": [[0.1] * 10] * 3,
+        "images": [image] * 3,
+        "model": {"name": "fashion-mnist-cnn", "version": "3", "dataset": "fashion-mnist"},
+    }
+
+
+def test_a_picture_gets_its_prediction_and_what_the_model_was_shown(
+    server: Server, tmp_path: Path
+) -> None:
+    content = pictures.SAMPLES["PNG"]
+    (tmp_path / "expected").write_bytes(content)
+    expected = read_picture(tmp_path / "expected", FASHION_MNIST)
+    (tmp_path / "expected").unlink()
+    url, headers = f"{server.url}/picture", {"Content-Type": "image/png"}
+    answer = requests.post(url, content, headers=headers, timeout=20)
+    assert answer.status_code == 200
+    assert answer.json()["images"][0]["class_name"] == "T-shirt/top"
+    assert answer.json()["picture"] == {
+        "pixels": expected.pixels.tolist(),
+        "steps": list(expected.steps),
+    }
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_published_schema_describes_requests_and_answers(server: Server) -> None:
+    schema = requests.get(f"{server.url}/openapi.json", timeout=20).json()
+    assert schema["info"]["title"] == "fashion-mnist-cnn"
+    assert schema["info"]["version"] == "3"
+    assert schema["paths"].keys() == {"/classes", "/invocations", "/picture"}
+    invocations = schema["paths"]["/invocations"]["post"]
+    first, *others = invocations["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    image = first["properties"]["inputs"]["items"]
+    assert [image["minItems"], image["items"]["maxItems"]] == [28, 28]
+    assert [*first["required"], *(form["required"][0] for form in others)] == [*FORMS]
+    answer = server.post({"inputs": BLACK}).json()
+    parts = schema["components"]["schemas"]
+    described = {"Answer": answer, "Prediction": answer["images"][0]}
+    for name, content in {**described, "RegisteredModel": answer["model"]}.items():
+        assert parts[name]["properties"].keys() == content.keys()
+        assert {*parts[name]["required"]} == content.keys()
+    assert invocations["responses"].keys() == {"200", "4XX", "5XX"}
+
+
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [("/", "Host"), ("/picture", "Host"), ("/picture", "Origin"), ("/invocations", "Origin")],
+)
+def test_another_web_site_gets_no_answer(server: Server, path: str, header: str) -> None:
+    method = "GET" if path == "/" else "POST"
+    foreign = {header: {"Host": "site.example:5001", "Origin": "http://site.example"}[header]}
+    answer = requests.request(
+        method, f"{server.url}{path}", headers={**JSON, **foreign}, data=b"{}", timeout=20
+    )
+    assert answer.status_code == 403
+    assert header in reason(answer)
+
+
+def test_a_browser_gets_no_permission_for_another_web_site(server: Server) -> None:
+    asked = {"Origin": "http://site.example", "Access-Control-Request-Method": "POST"}
+    answer = requests.options(f"{server.url}/picture", headers=asked, timeout=20)
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_the_page_is_answered_with_its_policy(server: Server) -> None:
+    answer = requests.get(server.url, timeout=20)
+    assert answer.status_code == 200
+    assert f"curl {server.url}/picture" in answer.text
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src")
 
 
 def test_health_and_version_are_answered(server: Server) -> None:
@@ -129,6 +192,11 @@ def test_every_error_is_json_with_a_reason(server: Server) -> None:
             "Content-Type has to be application/json or",
         ),
         (server.post({}, **{"Content-Type": "image/png"}), 415, "Content-Type has to be"),
+        (
+            requests.post(f"{server.url}/picture", b"x", timeout=20),
+            415,
+            "Content-Type has to be image",
+        ),
         (server.post({}, **{"Content-Type": "text/csv; charset=latin-1"}), 415, "only charset"),
         (server.post({}, **{"Content-Encoding": "gzip"}), 415, "without compression"),
         (server.post({"inputs": (np.ones((1, 28, 28), int)).tolist()}), 500, "see its output"),
@@ -188,7 +256,7 @@ def test_a_connection_without_a_whole_header_is_closed(server: Server, part: byt
 
 
 def test_a_second_header_on_a_connection_has_the_same_limit(server: Server) -> None:
-    with socket.create_connection(server.address, timeout=20) as connection:
+    with socket.create_connection(server.running.address, timeout=20) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         received = b""
         while not received.endswith(b"\r\n\r\n\n"):
@@ -210,7 +278,7 @@ def test_a_client_that_leaves_during_its_body_is_no_error_of_the_server(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(server.address, timeout=20) as connection:
+    with socket.create_connection(server.running.address, timeout=20) as connection:
         connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
         time.sleep(LIMIT / 3)
     time.sleep(LIMIT / 3)
@@ -262,8 +330,8 @@ def test_a_client_that_sends_no_more_gets_the_answers_to_its_whole_requests(
     [
         ("http://host/ping", 200),
         ("HTTPS://user@host:8443/ping?a=http://b/c", 200),
-        ("http://host", 404),
-        ("http://host?/ping", 404),
+        ("http://host", 200),
+        ("http://host?/ping", 200),
         ("ftp://host/ping", 404),
     ],
 )
@@ -279,7 +347,7 @@ def test_a_client_that_does_not_read_its_answer_in_time_is_disconnected(
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(20)
-        connection.connect(server.address)
+        connection.connect(server.running.address)
         connection.sendall(post({"inputs": BLACK * 500}))
         server.asked.acquire(timeout=20)
         for _ in range(20):
@@ -295,17 +363,17 @@ def test_a_client_that_does_not_read_its_answer_in_time_is_disconnected(
 def test_a_stopped_server_does_not_wait_for_a_prediction_that_takes_too_long(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.server.config.timeout_graceful_shutdown = 1
+    server.running.server.config.timeout_graceful_shutdown = 1
     server.allowed.clear()
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(server.post, {"inputs": BLACK}) for _ in range(2)]
         server.asked.acquire(timeout=20)
-        server.server.should_exit = True
+        server.running.server.should_exit = True
         for answer in waiting:
             assert answer.result().status_code == 503
             assert reason(answer.result()) == "the server was stopped"
-        server.thread.join(20)
-        assert not server.thread.is_alive()
+        server.running.thread.join(20)
+        assert not server.running.thread.is_alive()
         server.allowed.set()
     assert "Traceback" not in caplog.text
 
@@ -314,12 +382,12 @@ def test_a_stopped_server_answers_the_requests_it_has_and_drops_slow_ones(server
     server.allowed.clear()
     with (
         ThreadPoolExecutor(1) as pool,
-        socket.create_connection(server.address, timeout=20) as slow,
+        socket.create_connection(server.running.address, timeout=20) as slow,
     ):
         slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: ")
         waiting = pool.submit(server.post, {"inputs": BLACK})
         server.asked.acquire(timeout=20)
-        server.server.should_exit = True
+        server.running.server.should_exit = True
         time.sleep(0.2)
         server.allowed.set()
         assert waiting.result().status_code == 200

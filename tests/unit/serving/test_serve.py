@@ -34,7 +34,7 @@ def test_an_empty_host_is_refused() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_the_printed_address_is_a_url(host: str) -> None:
     found = urlsplit(address(host, 5001))
-    assert (found.hostname, found.port, found.path) == (host, 5001, "/invocations")
+    assert (found.hostname, found.port, found.path) == (host, 5001, "/")
 
 
 def test_a_port_out_of_range_is_refused_before_the_registry_is_asked(

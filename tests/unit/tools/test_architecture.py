@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def test_long_lists_of_modules_are_wrapped() -> None:
     lines = architecture._lines(["module" + "x" * 40] * 4)
     assert len(lines) == 2
     assert all(len(line) <= architecture.LINE for line in lines)
+
+
+def test_the_names_of_all_modules_have_room_in_their_boxes() -> None:
+    drawing = architecture.picture(PROJECT)
+    boxes = [int(top) for top in re.findall(rf'<rect x="{architecture.LEFT}" y="(\d+)"', drawing)]
+    lines = [int(y) for y in re.findall(r'<text x="\d+" y="(\d+)" font-size="11"', drawing)]
+    for y in lines:
+        assert any(top < y < top + architecture.HEIGHT - 3 for top in boxes)
