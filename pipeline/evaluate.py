@@ -124,6 +124,7 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
+    metrics = metrics_content(scored, sum(counts["val"]), parameters.evaluate.confidence)
     compared = comparisons_content(comparisons, dataset.class_names)
     inputs = evaluation_inputs(paths, parameters, dataset, names, split_digest(test))
     key = resume.work_key(paths.root, "evaluate", inputs)
@@ -134,7 +135,7 @@ def main() -> None:
         "data_sha256": {"test": inputs["test"]},
     }
     with write_atomically():
-        write_tables(folder, scored, compared, histories)
+        write_tables(folder, metrics, scored, compared, histories)
         write_json(folder / "evaluation.json", made)
         for one in scored:
             table = predictions_table(one.labels, one.probabilities)
@@ -261,6 +262,7 @@ def evaluation_inputs(
 
 def write_tables(
     folder: Path,
+    metrics: Mapping[str, Any],
     results: Sequence[ModelResult],
     comparisons: Sequence[Mapping[str, Any]],
     histories: Mapping[ModelName, Mapping[str, Sequence[float]]],
@@ -269,21 +271,15 @@ def write_tables(
 
     Args:
         folder: reports/evaluate.
+        metrics: content of metrics.json.
         results: the results of every model.
         comparisons: content of comparisons.json.
         histories: model → column → value per epoch.
     """
-    metrics = metrics_content(results)
     write_json(folder / "metrics.json", metrics)
     write_json(
-        folder / "summary.json",
-        {
-            name: {
-                "val_accuracy": scores["val"]["accuracy"],
-                "test_accuracy": scores["test"]["accuracy"],
-            }
-            for name, scores in metrics.items()
-        },
+        folder / "val_accuracy.json",
+        {name: scores["val"]["accuracy"] for name, scores in metrics.items()},
     )
     write_json(folder / "comparisons.json", comparisons)
     write_table(folder / "per_class.csv", per_class_table(results))

@@ -99,12 +99,12 @@ def test_only_stages_that_read_a_changed_part_of_the_description_are_outdated(
     assert outdated({}) == set()
 
 
-def test_dvc_shows_the_metrics_of_every_model(committed: Checkout) -> None:
+def test_dvc_shows_the_validation_accuracy_of_every_model(committed: Checkout) -> None:
     shown = json.loads(committed.run("dvc", "metrics", "show", "--json").stdout)
     (files,) = [content["data"] for content in shown.values()]
-    scores = files["reports/evaluate/summary.json"]["data"]
+    (scores,) = [content["data"] for content in files.values()]
     assert list(scores) == KEYS
-    assert all(set(each) == {"val_accuracy", "test_accuracy"} for each in scores.values())
+    assert all(isinstance(score, float) for score in scores.values())
 
 
 def test_dvc_shows_the_graph(committed: Checkout) -> None:

@@ -90,7 +90,7 @@ def test_every_output_exists(reproduced: Checkout) -> None:
         f"evaluate/{file}"
         for file in ("metrics.json", "comparisons.json", "per_class.csv", "confusion.csv",
                      "calibration.csv", "curves.csv", "report.html", "report.md",
-                     "evaluation.json", "summary.json")
+                     "evaluation.json", "val_accuracy.json")
     ]  # fmt: skip
     files = [f"reports/{report}" for report in reports]
     files += [f"data/trials/{model}.csv" for model in MODELS]
@@ -145,16 +145,15 @@ def test_the_metrics_are_keyed_by_model_and_data(reproduced: Checkout) -> None:
                 } == set(scores["test"])  # fmt: skip
 
 
-def test_the_summary_has_the_accuracies_of_metrics_json(reproduced: Checkout) -> None:
+def test_the_validation_accuracies_are_those_of_the_trainings(reproduced: Checkout) -> None:
     folder = reproduced.root / "reports/evaluate"
     metrics = json.loads((folder / "metrics.json").read_text())
     trained = reproduced.root / "reports/train"
     for name, key in zip(NAMES, KEYS, strict=True):
         scores = json.loads((trained / name / "metrics.json").read_text())
         assert metrics[key]["val"]["accuracy"] == scores["val_accuracy"]
-    assert json.loads((folder / "summary.json").read_text()) == {
-        key: {f"{split}_accuracy": scores[split]["accuracy"] for split in ("val", "test")}
-        for key, scores in metrics.items()
+    assert json.loads((folder / "val_accuracy.json").read_text()) == {
+        key: scores["val"]["accuracy"] for key, scores in metrics.items()
     }
 
 

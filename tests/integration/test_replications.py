@@ -188,6 +188,7 @@ def test_runs_are_in_the_projects_store_in_an_experiment_of_their_own(
     assert len(curve) == 2
 
 
+@pytest.mark.system
 @pytest.mark.timeout(900)
 def test_backfill_restores_the_runs_of_all_results(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
@@ -210,6 +211,7 @@ def test_backfill_restores_the_runs_of_all_results(
     assert again.count("already in MLflow") == first.count("logged")
 
 
+@pytest.mark.system
 @pytest.mark.timeout(900)
 def test_a_killed_training_resumes_on_the_same_images_only(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"
@@ -250,6 +252,7 @@ def test_a_killed_search_resumes(
     assert results(own) == expected
 
 
+@pytest.mark.system
 @pytest.mark.timeout(900)
 def test_the_winning_trial_of_a_search_is_not_trained_again(
     replicated: "Checkout", checkout_from: "Callable[..., Checkout]"

@@ -127,17 +127,29 @@ def short_names(names: Iterable[ModelName]) -> dict[ModelName, str]:
     return {name: str(name) if several else f"{name.model}-{name.data}" for name in names}
 
 
-def metrics_content(results: Sequence[ModelResult]) -> dict[str, dict[str, Any]]:
+def metrics_content(
+    results: Sequence[ModelResult], val_images: int, confidence: float
+) -> dict[str, dict[str, Any]]:
     """Return the content of metrics.json.
 
-    It is model → {"val": VAL_METRICS, "test": METRICS, "test_deduplicated": Subset}, the last null
-    if every test image has a near duplicate.
+    It is model → {"val": VAL_METRICS, "val_interval": Interval, "test": METRICS,
+    "test_interval": Interval, "test_deduplicated": Subset}, the last null if every test image has a
+    near duplicate. The intervals are those of the accuracies.
+
+    Args:
+        results: the results of every model.
+        val_images: number of images in the validation split.
+        confidence: level of the intervals.
     """
     named = short_names(result.name for result in results)
     return {
         named[result.name]: {
             "val": dict(result.val),
+            "val_interval": wilson_interval(
+                round(result.val["accuracy"] * val_images), val_images, confidence
+            ),
             "test": dict(result.scores),
+            "test_interval": result.accuracy_interval,
             "test_deduplicated": result.deduplicated and result.deduplicated._asdict(),
         }
         for result in results

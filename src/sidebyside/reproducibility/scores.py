@@ -1,6 +1,6 @@
 """Read the scores of evaluated models: reports/evaluate/metrics.json and files of its form."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ class ModelScores(StrictModel):
     model_config = ConfigDict(extra="ignore")
 
     val: SplitScores
+    val_interval: Sequence[Share] = ()  # ends of that of the accuracy
     test: SplitScores
 
 

@@ -1,18 +1,30 @@
 """Summarise a run: the scores, the best model, and whether all outputs equal the recorded ones.
 
-The recorded outputs are those of dvc.lock in the last commit. `make repro` ends with this summary.
+What is recorded is in the last commit. `make repro` ends with this summary. It has no test
+scores, as models are chosen by their validation scores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import CHECKOUT, Paths
+from sidebyside.core.errors import UserError
+from sidebyside.core.files import read_json
 from sidebyside.reproducibility.scores import Metrics, read_scores
-from sidebyside.workflow import command
-from sidebyside.workflow.graph import LOCK, committed_outputs, recorded_outputs
+from sidebyside.workflow import command, provenance
+from sidebyside.workflow.graph import (
+    LOCK,
+    committed,
+    committed_outputs,
+    recorded_outputs,
+    recorded_stages,
+)
+from sidebyside.workflow.progress import duration
 
 DATA = "data/raw"  # if it differs, so does everything that is computed from it
+METRICS = "metrics.json"
+NONE = "–"
 SHOWN = 10  # maximum number of different outputs that are listed
 
 
@@ -29,11 +41,11 @@ def summary(root: Path) -> str:
         UserError: the pipeline has not been run, or its scores are damaged.
     """
     paths = Paths(root)
-    metrics = read_scores(paths.report("evaluate") / "metrics.json")
+    metrics = read_scores(paths.report("evaluate") / METRICS)
     title = read_dataset(paths.dataset).title
     return "\n".join(
         [
-            score_table(metrics),
+            score_table(metrics, recorded_scores(root), *training_seconds(root, [*metrics])),
             "",
             f"Best validation accuracy on {title}: {best_model(metrics)}.",
             "Report: reports/evaluate/report.html. Runs: `make ui`.",
@@ -42,18 +54,75 @@ def summary(root: Path) -> str:
     )
 
 
-def score_table(metrics: Metrics) -> str:
-    """Return an aligned table with a row per model: its validation and test accuracy.
+def recorded_scores(root: Path) -> Metrics:
+    """Return the scores in the last commit; none if it has none, or damaged ones."""
+    with committed(root, f"reports/evaluate/{METRICS}") as path:
+        try:
+            return read_scores(path) if path else {}
+        except UserError:
+            return {}
+
+
+def training_seconds(
+    root: Path, models: Sequence[str]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Return model → seconds of its training: of the present files, and of the recorded ones.
+
+    Args:
+        root: the checkout.
+        models: as in metrics.json, where the seed is left out if there is only one.
+    """
+    now, recorded = dict.fromkeys(models), dict.fromkeys(models)
+    with committed(root, provenance.RECORDED[0]) as path:
+        entries = read_json(path) if path else {}
+    for stage, outputs in recorded_stages(root).items():
+        name = stage.removeprefix("train@")
+        model = name if name in now else name.rpartition("-")[0]
+        if stage.startswith("train@") and model in now:
+            found = provenance.find(root, stage, [root / output for output in outputs])
+            now[model] = found.seconds if found else None
+            recorded[model] = entries.get(stage, {}).get("seconds")
+    return now, recorded
+
+
+def score_table(
+    metrics: Metrics,
+    recorded: Metrics,
+    seconds: Mapping[str, float | None],
+    recorded_seconds: Mapping[str, float | None],
+) -> str:
+    """Return an aligned table with a row per model.
 
     Args:
         metrics: content of reports/evaluate/metrics.json.
+        recorded: that of the last commit.
+        seconds: model → duration of its training.
+        recorded_seconds: that of the recorded training.
     """
-    rows = [("model", "val accuracy", "test accuracy")]
+    rows = [["model", "val accuracy", "interval", "recorded", "difference", "time", "recorded"]]
     for model, scores in metrics.items():
-        val, test = (f"{scores[split]['accuracy']:.4f}" for split in ("val", "test"))
-        rows.append((model, val, test))
-    width = max(len(model) for model, *_ in rows)
-    return "\n".join(f"{model:{width}}  {val:>12}  {test:>13}" for model, val, test in rows)
+        accuracy, before = scores["val"]["accuracy"], recorded.get(model)
+        times = (times.get(model) for times in (seconds, recorded_seconds))
+        rows.append(
+            [
+                model,
+                f"{accuracy:.4f}",
+                " to ".join(f"{end:.4f}" for end in scores.get("val_interval", ())),
+                f"{before['val']['accuracy']:.4f}" if before else NONE,
+                f"{accuracy - before['val']['accuracy']:+.4f}" if before else NONE,
+                *(NONE if time is None else duration(time) for time in times),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in rows
+    )
 
 
 def best_model(metrics: Metrics) -> str:

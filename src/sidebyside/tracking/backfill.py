@@ -26,7 +26,6 @@ from sidebyside.evaluation.predictions import read_predictions
 from sidebyside.evaluation.results import (
     ModelResult,
     evaluate_model,
-    metrics_content,
     short_names,
 )
 from sidebyside.models.tensorflow_setup import configure
@@ -202,10 +201,11 @@ def checked_results(recorded: Path, results: Sequence[ModelResult]) -> Sequence[
     Raises:
         UserError: a model was trained again since, or its predictions differ.
     """
-    metrics = read_json(recorded)
-    for model, scores in metrics_content(results).items():
-        for split in ("val", "test"):
-            if metrics[model][split]["accuracy"] != scores[split]["accuracy"]:
+    metrics, named = read_json(recorded), short_names(result.name for result in results)
+    for result in results:
+        model = named[result.name]
+        for split, scores in (("val", result.val), ("test", result.scores)):
+            if metrics[model][split]["accuracy"] != scores["accuracy"]:
                 raise UserError(
                     f"{model}: {split} accuracy differs from {recorded}: run `dvc repro`"
                 )

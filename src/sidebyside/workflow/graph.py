@@ -143,13 +143,13 @@ def committed(root: Path, name: str) -> Iterator[Path | None]:
 
     Args:
         root: folder of the file.
-        name: the file's name.
+        name: the file's path below it.
     """
     if not is_committed(root, name):
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+        path = Path(folder) / Path(name).name
         content = git.run(root, "show", f"HEAD:./{name}").stdout
         path.write_text(content, encoding="utf-8", errors="surrogateescape")
         yield path

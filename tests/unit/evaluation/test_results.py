@@ -56,9 +56,11 @@ def test_short_names_have_the_seed_only_if_seeds_differ() -> None:
 
 
 def test_the_content_of_metrics_has_validation_and_test_scores() -> None:
-    content = metrics_content([some_result(MLP), some_result(CNN, seed=2)])
+    content = metrics_content([some_result(MLP), some_result(CNN, seed=2)], 50, 0.9)
     assert list(content) == ["mlp-original", "cnn-original"]
     assert content["mlp-original"]["val"] == {"accuracy": 0.9, "log_loss": 0.3}
+    assert content["mlp-original"]["val_interval"] == wilson_interval(45, 50, 0.9)
+    assert content["mlp-original"]["test_interval"] == some_result(MLP).accuracy_interval
     assert tuple(content["cnn-original"]["test"]) == METRICS
     json.dumps(content, allow_nan=False)
 
@@ -81,7 +83,7 @@ def test_the_deduplicated_accuracy_leaves_out_images_with_near_duplicates() -> N
     result = without_near_duplicates([2, 3])
     assert result.scores["accuracy"] == 0.75
     assert result.deduplicated == (2, 0.5, wilson_interval(1, 2, 0.95))
-    content = metrics_content([result])["mlp-original"]["test_deduplicated"]
+    content = metrics_content([result], 4, 0.95)["mlp-original"]["test_deduplicated"]
     low, high = wilson_interval(1, 2, 0.95)
     assert json.loads(json.dumps(content)) == {
         "images": 2, "accuracy": 0.5, "interval": [low, high]
@@ -96,7 +98,7 @@ def test_without_near_duplicates_the_deduplicated_accuracy_is_the_accuracy() -> 
 def test_a_test_split_of_near_duplicates_alone_has_no_deduplicated_accuracy() -> None:
     result = without_near_duplicates([0, 1, 2, 3])
     assert result.deduplicated is None
-    assert metrics_content([result])["mlp-original"]["test_deduplicated"] is None
+    assert metrics_content([result], 4, 0.95)["mlp-original"]["test_deduplicated"] is None
 
 
 def test_predictions_of_other_classes_than_those_named_are_refused() -> None:

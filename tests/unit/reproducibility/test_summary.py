@@ -1,3 +1,4 @@
+import hashlib
 import re
 import subprocess
 import sys
@@ -9,21 +10,33 @@ import yaml
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_json
 from sidebyside.reproducibility.summary import comparison, summary
+from sidebyside.workflow import provenance
 from tests.support.datasets import FASHION_MNIST
 
 PROJECT = Path(__file__).resolve().parents[3]
 SCORES = {
-    "mlp-original": {"val": {"accuracy": 0.91517}, "test": {"accuracy": 0.906}},
-    "cnn-augmented": {"val": {"accuracy": 0.94225}, "test": {"accuracy": 0.9351}},
-}
-HEAD = """\
-model          val accuracy  test accuracy
-mlp-original         0.9152         0.9060
-cnn-augmented        0.9423         0.9351
-
+    "mlp-original": {
+        "val": {"accuracy": 0.91517}, "val_interval": [0.9101, 0.92], "test": {"accuracy": 0.906}
+    },
+    "cnn-augmented": {
+        "val": {"accuracy": 0.94225}, "val_interval": [0.938, 0.9463], "test": {"accuracy": 0.9351}
+    },
+}  # fmt: skip
+TITLES = "model          val accuracy          interval  recorded  difference  time  recorded"
+TAIL = """
 Best validation accuracy on Fashion-MNIST: cnn-augmented.
 Report: reports/evaluate/report.html. Runs: `make ui`.
 """
+HEAD = f"""\
+{TITLES}
+mlp-original         0.9152  0.9101 to 0.9200    0.9152     +0.0000     –         –
+cnn-augmented        0.9423  0.9380 to 0.9463    0.9423     +0.0000     –         –
+{TAIL}"""
+UNRECORDED = f"""\
+{TITLES}
+mlp-original         0.9152  0.9101 to 0.9200         –           –     –         –
+cnn-augmented        0.9423  0.9380 to 0.9463         –           –     –         –
+{TAIL}"""
 NOT_COMPARED = "No recorded outputs to compare with: dvc.lock is not committed to git."
 
 
@@ -52,6 +65,35 @@ def root(tmp_path: Path) -> Path:
 
 def test_unchanged_outputs_equal_the_recorded_ones(root: Path) -> None:
     assert summary(root) == f"{HEAD}All 3 outputs equal the recorded ones."
+
+
+def test_scores_and_times_stand_beside_the_recorded_ones(root: Path) -> None:
+    digest = hashlib.md5(b"weights", usedforsecurity=False).hexdigest()
+    lock = {"stages": {"train@mlp-original-1": {"outs": [{"path": "model", "md5": digest}]}}}
+    (root / "model").write_text("weights")
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    facts = {"fingerprint": "a"}
+    entry = provenance.write(root, "train@mlp-original-1", "key", facts, [root / "model"], 65.0)
+    recorded = {**entry.content(), "outputs": {"model": "other"}, "seconds": 70.0}
+    write_json(root / "reports/provenance.json", {"train@mlp-original-1": recorded})
+    better = {"mlp-original": {**SCORES["mlp-original"], "val": {"accuracy": 0.91}}}
+    write_json(root / "reports/evaluate/metrics.json", better)
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "b")
+    write_json(root / "reports/evaluate/metrics.json", SCORES)
+    _, mlp, cnn, *_ = summary(root).splitlines()
+    assert mlp.endswith("    0.9100     +0.0052  1 min 05 s  1 min 10 s")
+    assert cnn.split()[5:] == ["–"] * 4
+
+
+@pytest.mark.parametrize("scores", ["{", "{}"])
+def test_damaged_scores_in_the_last_commit_are_not_compared_with(root: Path, scores: str) -> None:
+    path = root / "reports/evaluate/metrics.json"
+    good = path.read_text()
+    path.write_text(scores)
+    git(root, "commit", "--quiet", "--all", "--message", "b")
+    path.write_text(good)
+    assert summary(root).startswith(UNRECORDED)
 
 
 def test_changed_missing_and_new_outputs_are_listed(root: Path) -> None:
@@ -89,7 +131,7 @@ def test_without_a_committed_lock_outputs_are_not_compared(root: Path) -> None:
 
 def test_without_git_outputs_are_not_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert summary(root) == HEAD + NOT_COMPARED
+    assert summary(root) == UNRECORDED + NOT_COMPARED
 
 
 def test_outside_a_repository_outputs_are_not_compared(
@@ -97,7 +139,7 @@ def test_outside_a_repository_outputs_are_not_compared(
 ) -> None:
     (root / ".git").rename(root / "not a repository")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
-    assert summary(root) == HEAD + NOT_COMPARED
+    assert summary(root) == UNRECORDED + NOT_COMPARED
 
 
 def test_before_the_first_run_the_missing_file_is_named(tmp_path: Path) -> None:

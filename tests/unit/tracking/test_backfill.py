@@ -116,7 +116,7 @@ def test_scores_that_differ_from_the_recorded_ones_are_not_logged(
         bins=15,
         confidence=0.95,
     )
-    recorded = metrics_content([found])
+    recorded = metrics_content([found], 2, 0.95)
     path = tmp_path / "metrics.json"
     write_json(path, recorded)
     assert checked_results(path, [found]) == [found]
