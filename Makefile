@@ -61,6 +61,12 @@ smoke: committed $(INSTALLED) ## run the pipeline with small budgets in a copy (
 	$(COPY) .state/smoke
 	cd .state/smoke && dvc exp run $$(sed 's/^/-S /' src/sidebyside/reproducibility/smoke.txt) && dvc metrics show
 
+# DVC itself has a column for each parameter and input, which no terminal is wide enough for.
+.PHONY: experiments
+experiments: $(INSTALLED) ## compare experiments: validation accuracies and changed parameters
+	@dvc exp show --no-pager --only-changed --keep '^\w+-(original|augmented)' \
+	  --drop '^(data|models|pipeline|reports|src)(/|$$)|Created'
+
 .PHONY: ui
 ui: PORT = 5000
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000

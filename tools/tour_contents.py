@@ -202,7 +202,14 @@ def dvc_contents(root: Path, folder: Path) -> list[Page | Listing]:
     show, diff = ["plots", "show"], ["plots", "diff", "HEAD"]
     for name, words, checkout in (("plots", show, root), ("plots-diff", diff, clone)):
         dvc(checkout, *words, "--out", str(folder / name))
-    changed = ["exp", "show", "--md", "--only-changed", "--drop", "Created|^(src|pipeline|data)/"]
+    changed = [
+        "exp",
+        "show",
+        "--md",
+        "--only-changed",
+        "--drop",
+        "^(data|models|pipeline|reports|src)(/|$)|Created",
+    ]
     metrics = ["metrics", "diff", "--md"]
     return [
         Page(

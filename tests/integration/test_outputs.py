@@ -137,7 +137,8 @@ def test_the_metrics_are_keyed_by_model_and_data(reproduced: Checkout) -> None:
     metrics = json.loads((reproduced.root / "reports/evaluate/metrics.json").read_text())
     assert list(metrics) == KEYS
     for scores in metrics.values():
-        assert set(scores) == {"val", "test", "test_deduplicated"}
+        splits = {"val", "test", "test_deduplicated"}
+        assert set(scores) == {*splits, "val_interval", "test_interval"}
         assert set(scores["val"]) == {"accuracy", "log_loss"}
         assert {"accuracy", "balanced_accuracy", "largest_class_share", "precision_macro",
                 "recall_macro", "f1_macro", "precision_weighted", "recall_weighted", "f1_weighted",
