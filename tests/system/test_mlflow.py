@@ -42,11 +42,12 @@ class Server:
 
 @contextlib.contextmanager
 def serve(checkout: Checkout) -> Iterator[Server]:
-    """Run `mlflow ui` as a user does; yield it once it answers."""
+    """Run `make ui`; yield it once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = checkout.start("sh", "-c", f"exec mlflow ui --workers 1 --port {port} >ui.log 2>&1")
+    line = f"exec python -m sidebyside.tracking.ui --port {port} >ui.log 2>&1"
+    process = checkout.start("sh", "-c", line, environment={"PYTHONPATH": "src"}, forked=False)
     server = Server(f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + 300
@@ -55,8 +56,8 @@ def serve(checkout: Checkout) -> Iterator[Server]:
                 server.get("/health")
                 break
             except OSError:
-                assert process.poll() is None, "mlflow ui ended"
-                assert time.monotonic() < deadline, "mlflow ui does not answer"
+                assert process.poll() is None, "`make ui` ended"
+                assert time.monotonic() < deadline, "`make ui` does not answer"
                 time.sleep(0.2)
         yield server
     finally:
@@ -72,8 +73,6 @@ def test_the_ui_shows_everything_in_a_moved_checkout(own: Checkout) -> None:
     figure.write_bytes(b"from the new folder")
     moved = type(own)(own.root.with_name("moved to"))
     own.root.rename(moved.root)
-    command = ("python", "-m", "sidebyside.tracking.local_store")  # as `make ui` does
-    moved.run(*command, environment={"PYTHONPATH": "src"})
     before = sorted(path.name for path in moved.root.iterdir())
     with serve(moved) as server:
         answer = server.post(

@@ -9,6 +9,7 @@ from pathlib import Path
 from sidebyside.config.dataset import read_dataset
 from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.reproducibility.scores import Metrics, read_scores
+from sidebyside.tracking.ui import plain_address
 from sidebyside.workflow import command
 from sidebyside.workflow.graph import LOCK, committed_outputs, recorded_outputs
 
@@ -30,13 +31,15 @@ def summary(root: Path) -> str:
     """
     paths = Paths(root)
     metrics = read_scores(paths.report("evaluate") / "metrics.json")
-    title = read_dataset(paths.dataset).title
+    dataset = read_dataset(paths.dataset)
+    plain = plain_address(root, dataset.name)
     return "\n".join(
         [
             score_table(metrics),
             "",
-            f"Best validation accuracy on {title}: {best_model(metrics)}.",
+            f"Best validation accuracy on {dataset.title}: {best_model(metrics)}.",
             "Report: reports/evaluate/report.html. Runs: `make ui`.",
+            *([f"With a plain `mlflow ui`: {plain}"] if plain else []),
             comparison(committed_outputs(root), recorded_outputs(root)),
         ]
     )

@@ -28,7 +28,14 @@ from sidebyside.tracking import failures, local_store
 from sidebyside.tracking.conflicts import repeated
 from sidebyside.tracking.failures import NotMLflowError, shown
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
-from sidebyside.tracking.views import KIND_TAG, NOTE_TAG, Experiment, view_tags
+from sidebyside.tracking.views import (
+    KIND_TAG,
+    NOTE_TAG,
+    PROJECT,
+    PROJECT_TAG,
+    Experiment,
+    view_tags,
+)
 from sidebyside.workflow import copies
 
 # Defaults that the user's environment overrides: no telemetry, no messages, and detection of a dead
@@ -44,8 +51,6 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
-# Marks the experiments of this project in a store that others use too.
-PROJECT_TAG, PROJECT = "project", "sidebyside"
 DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}  # addresses that MLflow opens by itself
 # MLflow opens a database up to ten times, which takes 105 s; three times take a second.
 ATTEMPTS = 3

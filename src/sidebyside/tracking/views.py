@@ -13,8 +13,11 @@ from sidebyside.reporting.formatting import architecture
 
 CURVES = ("val_accuracy", "val_loss", "accuracy", "loss")  # learning curves that have a chart
 VIEW = "columns"  # the name of an experiment's view in its address
+TRAINING_PAGES = "workflowType=machine_learning"  # in an address, instead of those for LLMs
 NOTE_TAG = "mlflow.note.content"
 KIND_TAG = "mlflow.experimentKind"  # without it the UI opens its pages for language models
+# Marks the experiments of this project in a store that others use too.
+PROJECT_TAG, PROJECT = "project", "sidebyside"
 VIEW_TAG = "mlflow.sharedViewState."  # prefix of the tag in which the UI stores a shared view
 
 
@@ -114,7 +117,7 @@ def view_tags(experiment: Experiment, experiment_id: str) -> dict[str, str]:
         ],
         **charts(experiment),
     }
-    address = f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+    address = f"#/experiments/{experiment_id}/runs?{TRAINING_PAGES}&viewStateShareKey={VIEW}"
     return {
         NOTE_TAG: experiment.description.format(
             view=address, charts=f"{address}&compareRunsMode=CHART"

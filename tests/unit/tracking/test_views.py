@@ -19,8 +19,8 @@ from tests.support.stores import SEARCH, TRAINING, client_of
 def test_the_description_links_to_a_view_of_the_main_columns(root: Path) -> None:
     found = client_of(root).get_experiment_by_name(TRAINING.name)
     assert found
-    address = f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=columns"
-    assert f"({address})" in found.tags["mlflow.note.content"]
+    address = f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning"
+    assert f"({address}&viewStateShareKey=columns)" in found.tags["mlflow.note.content"]
     view = json.loads(found.tags["mlflow.sharedViewState.columns"])
     assert view["orderByKey"] == "metrics.`test_accuracy`"
     assert {"metrics.`test_accuracy`", "params.`model`", "params.`data`"} <= {
