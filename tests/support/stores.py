@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from mlflow import MlflowClient
 
 from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
-from sidebyside.tracking.store import PROJECT, PROJECT_TAG
 from sidebyside.tracking.views import (
+    PROJECT,
+    PROJECT_TAG,
     Experiment,
     registered_model,
     search_experiment,

@@ -34,6 +34,11 @@ class Value(NamedTuple):
     final: bool  # a final score, which replaces earlier values
 
 
+def rounded(value: float) -> float:
+    """Return a value with six significant digits: the UI would show seventeen."""
+    return float(value) if float(value).is_integer() else float(f"{value:.6g}")
+
+
 class File(NamedTuple):
     """An artifact of a run."""
 

@@ -55,7 +55,7 @@ def create_app() -> Any:
     return importlib.import_module("mlflow.server.fastapi_app").app
 
 
-def with_script(html: str, views: Mapping[str, tuple[str, str]], start: str | None) -> str:
+def with_script(html: str, views: Mapping[str, tuple[str, str]], start: str) -> str:
     """Return MLflow's page with the script that sets what is missing in the browser.
 
     Args:
@@ -84,8 +84,8 @@ def _views(store: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _dataset_name() -> str | None:
+def _dataset_name() -> str:
     try:
         return read_dataset(Paths(CHECKOUT).dataset).name
     except UserError:  # the pipeline has not been run
-        return None
+        return ""

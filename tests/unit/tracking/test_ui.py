@@ -55,7 +55,7 @@ def test_the_start_page_opens_the_experiment_of_the_data_set_with_its_view(root:
     view = known.tags["mlflow.sharedViewState.columns"]
     views = {TRAINING.name: (known.experiment_id, view)}
 
-    def content(start: str | None) -> dict[str, object]:
+    def content(start: str) -> dict[str, object]:
         page = with_script("<html><head></head></html>", views, start)
         assert "</script></head></html>" in page and "</" not in page.split("</script>")[0]
         found = re.search(r"= (\{.*\});", page)
@@ -67,4 +67,4 @@ def test_the_start_page_opens_the_experiment_of_the_data_set_with_its_view(root:
     assert content(TRAINING.name)["views"] == {
         f'MLflowLocalStorage-1.1-ExperimentPage-["{known.experiment_id}"]-ReactComponentState': view
     }
-    assert content("not run yet")["start"] == content(None)["start"] == "/experiments"
+    assert content("not run yet")["start"] == content("")["start"] == "/experiments"
