@@ -1,4 +1,4 @@
-"""MLflow's UI in a browser, in a moved checkout."""
+"""MLflow's UI and a notebook that loads models, in a moved checkout."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.checkout import Checkout
+from tests.support.checkout import PROJECT, Checkout
 from tests.support.pipeline import (
     TRAINING,
     by_name,
@@ -87,3 +87,17 @@ def test_the_ui_shows_everything_in_a_moved_checkout(own: Checkout) -> None:
         assert b"<html" in server.get("/")
     after = sorted(path.name for path in moved.root.iterdir())
     assert set(after) - set(before) <= {"ui.log", "mlflow.db-wal", "mlflow.db-shm"}
+
+
+def test_the_notebook_loads_the_models_in_a_folder_below_a_moved_project(own: Checkout) -> None:
+    moved = type(own)(own.root.with_name("moved to"))
+    own.root.rename(moved.root)
+    # The next command moves the locations, here that of `make backfill`.
+    moved.run("python", "-m", "sidebyside.tracking.backfill", environment={"PYTHONPATH": "src"})
+    notebook = json.loads((PROJECT / "docs/use_models.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
+    script = "import os; os.chdir('docs')\n" + "\n".join(cells)
+    printed = moved.run("python", "-c", script, forked=False).stdout
+    for model in ("mlp", "cnn"):
+        assert f"models:/{TRAINING}-{model}@champion is version 1" in printed
+    assert "**Classes**, in the order of the probabilities: T-shirt/top, Trouser" in printed

@@ -13,7 +13,7 @@ from typing import Any
 
 from sidebyside.config.dataset import Dataset
 from sidebyside.tracking import registry, run_tags
-from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value, rounded
+from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
 from sidebyside.tracking.guard import UNREACHABLE
 from sidebyside.tracking.logged_models import (
     Images,
@@ -110,17 +110,16 @@ class Run:
         if step is None:
             last = max((epoch for _, epoch in self._expected.metrics), default=0)
             at = self._model[1] if self._model else last
-            metrics = {(k, at): Value(rounded(v), final=True) for k, v in values.items()}
         else:
-            metrics = {(k, step): Value(rounded(v), final=False) for k, v in values.items()}
-        self._log(Entries(metrics=metrics))
+            at = step
+        self._log(Entries(metrics={(k, at): Value(v, step is None) for k, v in values.items()}))
 
     def log_epochs(self, history: Sequence[Epoch]) -> None:
         """Log the metrics of all epochs, in one call."""
         self._log(
             Entries(
                 metrics={
-                    (column, int(row["epoch"])): Value(rounded(value), final=False)
+                    (column, int(row["epoch"])): Value(value, final=False)
                     for row in history
                     for column, value in row.items()
                     if column != "epoch"

@@ -19,7 +19,7 @@ from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.run_tags import Tag
 from sidebyside.tracking.runs import open_child, open_run
-from sidebyside.tracking.views import Experiment, search_experiment
+from sidebyside.tracking.views import Experiment, architecture_score, search_experiment
 from sidebyside.training.trial import trial_identity
 
 
@@ -99,16 +99,24 @@ def open_trial(
         yield child
 
 
-def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -> None:
+def log_trial(
+    run: Run, search: TrackedSearch, history: Sequence[Epoch], scores: Mapping[str, float]
+) -> None:
     """Log the curves and scores of a complete trial.
 
     Args:
         run: the run, from `open_trial`.
+        search: the search.
         history: history of the first execution.
         scores: means over the executions.
     """
     run.log_epochs(history)
-    run.log_metrics({f"best_{name}": value for name, value in scores.items()})
+    run.log_metrics(
+        {
+            **{f"best_{name}": value for name, value in scores.items()},
+            architecture_score(search.model): scores["val_accuracy"],
+        }
+    )
 
 
 def log_search(
@@ -138,7 +146,7 @@ def log_search(
             continue
         number, values = trial["number"], {**record["fixed"], **trial["searched"]}
         with open_trial(run, search, number, values, trial["epochs"]) as child:
-            log_trial(child, histories[number], trial["scores"])
+            log_trial(child, search, histories[number], trial["scores"])
     run.log_table("trials", *trials)
     run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
     run.log_text("hyperparameters.json", json.dumps(chosen, indent=2))

@@ -63,6 +63,8 @@ def side_by_side(
         {
             "results": (first, second),
             "names": (one["first"], one["second"]),
+            "title": f"{architecture(first.name.model)} and {architecture(second.name.model)},"
+            f" {first.name.data} data, seed {first.name.seed}",
             "comparison": one,
             "matrices": _matrices(first.confusion, second.confusion),
             "changes": largest_changes(first, second),
@@ -93,10 +95,7 @@ def _matrices(first: NDArray[np.int64], second: NDArray[np.int64]) -> dict[str, 
         return {}
     difference = second - first
     most = max(int(np.abs(difference).max()), 1)
-    changes = [
-        [Cell(f"{count:+d}".replace("-", "−"), colour(count / most)) for count in row]
-        for row in difference
-    ]
+    changes = [[Cell(signed(count), colour(count / most)) for count in row] for row in difference]
     return {"first": _shares(first), "second": _shares(second), "difference": changes}
 
 
@@ -106,6 +105,11 @@ def _shares(counts: NDArray[np.int64]) -> list[list[Cell]]:
         [Cell(str(count), colour(math.sqrt(count / max(row.sum(), 1)))) for count in row]
         for row in counts
     ]
+
+
+def signed(count: int) -> str:
+    """Return a difference with its sign; zero has none."""
+    return f"{count:+d}".replace("-", "−") if count else "0"
 
 
 def colour(share: float) -> str:

@@ -31,8 +31,8 @@ class Experiment:
     scores: tuple[str, ...]  # metric columns; runs are sorted by the first
     parameters: tuple[str, ...] = ()  # parameter columns
     bars: tuple[str, ...] = ()  # final scores, which have a bar chart: as curves, they are points
-    # Title → axes of a chart of parallel coordinates, which shows the runs that have all of these
-    # parameters. Without any, the charts are learning curves.
+    # Architecture → axes of the parallel coordinates of its trials. Without any, the charts are
+    # learning curves.
     parallel_coordinates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     backfill: str = "make backfill"  # the command that logs missing runs
     repeat: str = "dvc repro {stage}"  # the command that makes a run again
@@ -42,7 +42,7 @@ EXPERIMENT_TAG = "dvc.experiment"  # name of the DVC experiment that a run belon
 DIFFERENCE = "difference"  # in accuracy between the models that a comparison is about
 MODEL_SCORES = ("best_val_accuracy", "test_accuracy", DIFFERENCE)
 # Columns that MLflow always shows, with their widths in pixels, which leave room for those above.
-FIXED_COLUMNS = {"0": 73, "attributes.`Run Name`": 200, "runDateAndNestInfo": 100, "duration": 66}
+FIXED_COLUMNS = {"0": 73, "attributes.`Run Name`": 200, "runDateAndNestInfo": 120, "duration": 66}
 CHARTS = 8  # of architectures in the view of a search; a tag has room for 5,000 characters
 COMPARISON = "comparison"  # the run of a training experiment that compares all models
 
@@ -64,7 +64,7 @@ def search_experiment(dataset: Dataset) -> Experiment:
         name=f"{dataset.name}-search",
         description=f"Hyperparameter searches on {_markdown(dataset.title)}, with a child run per"
         " trial: [trials with their scores]({view}), [as parallel coordinates]({charts}).",
-        scores=("best_val_accuracy", "best_val_loss", "best_epochs"),
+        scores=("best_val_accuracy", "best_val_loss"),
     )
 
 
@@ -79,11 +79,17 @@ def with_differing(experiment: Experiment, differing: Mapping[str, Sequence[str]
     if experiment.bars:
         return replace(experiment, parameters=names)
     axes = {
-        f"{architecture(model)} trials": tuple(names)
-        for model, names in itertools.islice(differing.items(), CHARTS)
-        if names
+        model: tuple(names) for model, names in itertools.islice(differing.items(), CHARTS) if names
     }
     return replace(experiment, parameters=names, parallel_coordinates=axes)
+
+
+def architecture_score(model: str) -> str:
+    """Return the metric that only trials of one architecture have.
+
+    A chart of parallel coordinates shows all runs that have its parameters and metrics.
+    """
+    return f"{model}_val_accuracy"
 
 
 def registered_model(dataset: str, architecture: str) -> str:
@@ -144,14 +150,14 @@ def charts(experiment: Experiment) -> dict[str, Any]:
     sections: dict[str, list[dict[str, Any]]]
     if experiment.parallel_coordinates:
         sections = {
-            title: [
+            f"{architecture(model)} trials": [
                 {
                     "type": "PARALLEL",
                     "selectedParams": axes,
-                    "selectedMetrics": [experiment.scores[0]],
+                    "selectedMetrics": [architecture_score(model)],
                 }
             ]
-            for title, axes in experiment.parallel_coordinates.items()
+            for model, axes in experiment.parallel_coordinates.items()
         }
     else:
         sections = {
