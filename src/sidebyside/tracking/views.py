@@ -136,8 +136,8 @@ def _columns(experiment: Experiment) -> dict[str, int]:
     """Return column → width in pixels, in their order, in the format of MLflow's UI."""
     names = {
         **{f"metrics.`{name}`": name for name in experiment.scores},
-        **{f"params.`{name}`": name for name in experiment.parameters},
         f"tags.`{EXPERIMENT_TAG}`": EXPERIMENT_TAG,
+        **{f"params.`{name}`": name for name in experiment.parameters},
     }
     return {**FIXED_COLUMNS, **{column: 30 + 6 * len(name) for column, name in names.items()}}
 
