@@ -26,15 +26,26 @@ SETTINGS = {
     "mlflow.assistant.panelOpen_v1": "false",
     "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
 }
-# Settings of the user stay, and so do changes to a table, until the project changes its view.
+# Settings of the user stay, and so do changes to a table, until the project changes its view. On a
+# phone, the menu and the list of runs beside charts would leave no room.
 SCRIPT = """<script>
 const {settings, views, start} = CONTENT;
+const phone = screen.width < 600;
 for (const [name, value] of Object.entries(settings))
   if (localStorage.getItem(name) === null) localStorage.setItem(name, value);
-for (const [name, value] of Object.entries(views))
-  if (localStorage.getItem(`sidebyside ${name}`) !== value)
-    for (const key of [name, `sidebyside ${name}`]) localStorage.setItem(key, value);
+for (const [name, view] of Object.entries(views)) {
+  const known = `sidebyside ${name}`;
+  if (localStorage.getItem(known) === view) continue;
+  localStorage.setItem(known, view);
+  localStorage.setItem(name, JSON.stringify({...JSON.parse(view), runListHidden: phone}));
+}
 if (!location.hash) location.hash = start;
+if (phone) new MutationObserver((_, observer) => {
+  const menu = document.querySelector('[aria-label="Toggle sidebar"]');
+  if (!menu) return;
+  observer.disconnect();
+  menu.click();
+}).observe(document, {childList: true, subtree: true});
 </script>"""
 
 
