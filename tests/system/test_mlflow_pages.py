@@ -168,3 +168,12 @@ def test_the_page_of_a_registered_model_says_how_to_load_it(
     browser.wait_for(fresh, "Intended use")
     for shown in ("mlflow.keras.load_model(", "Ankle boot", "macro F1", "Confusion matrix"):
         assert shown in text(fresh), shown
+
+
+def test_a_worse_model_of_an_experiment_is_no_version_of_the_registered_one(
+    fresh: Driver, project: Path, address: str, size: tuple[int, int]
+) -> None:
+    for name in REGISTERED.values():
+        fresh.get(f"{address}/#/models/{name}")
+        browser.wait_for(fresh, "Version 1")
+        assert "Version 2" not in text(fresh)

@@ -285,7 +285,7 @@ class Run:
 
     @property
     def page(self) -> str | None:
-        """Address of the run's page in the UI, which ends with the path below it; None: unknown."""
+        """Address of the run's page in the UI; None if the run could not be opened."""
         if self._entity is None:
             return None
         return f"#/experiments/{self._entity.info.experiment_id}/runs/{self.run_id}"
