@@ -70,8 +70,7 @@ experiments: $(INSTALLED) ## compare experiments: validation accuracies and chan
 .PHONY: ui
 ui: PORT = 5000
 ui: $(INSTALLED) ## browse the runs at http://127.0.0.1:5000
-	python -m sidebyside.tracking.local_store --port $(PORT)
-	mlflow ui --host 127.0.0.1 --port $(PORT)
+	@python -m sidebyside.tracking.ui --port $(PORT)
 
 # Neither make nor the shell interprets special characters of the file name.
 unexport IMAGE

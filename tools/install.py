@@ -22,8 +22,13 @@ MARK = "installed"  # make compares its time with those of the inputs
 INPUTS = (LOCK, PAGE, "tools/install.py")
 OLDEST, NEWEST = (3, 11), (3, 13)  # as in requires-python of pyproject.toml
 
-# MLflow's telemetry stays off in all programs of the environment unless the user turns it on.
-TELEMETRY_OFF = 'import os; os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")\n'
+# Defaults of all programs of the environment: MLflow without telemetry, and its server without the
+# processes for evaluating language models, which would take half a minute to start.
+MLFLOW_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_WORKERS": "1",
+}
 
 
 class InstallError(Exception):
@@ -123,7 +128,9 @@ def build(root: Path, target: Path) -> None:
     run("check the packages", uv, "pip", "check", "--quiet", "--python", python, **cache)
     run("write DVC's plot page", python, root / PAGE)
     (site_packages,) = target.glob("lib/python*/site-packages")
-    (site_packages / "mlflow_telemetry_off.pth").write_text(TELEMETRY_OFF)
+    (site_packages / "mlflow_defaults.pth").write_text(
+        f"import os; os.environ.update({MLFLOW_DEFAULTS} | dict(os.environ))\n"
+    )
     (target / MARK).touch()
 
 

@@ -22,13 +22,6 @@ from tools import browser, tour_contents
 from tools.browser import TIMEOUT, Driver
 from tools.tour_contents import Listing, Page
 
-# Settings that MLflow's UI keeps in the browser: the pages for training, without the assistant.
-SETTINGS = {
-    "mlflow.workflowType_v1": '"machine_learning"',
-    "mlflow.assistant.panelOpen_v1": "false",
-    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
-}
-
 
 def main() -> None:
     """Take all screenshots and write the page."""
@@ -47,7 +40,7 @@ def main() -> None:
         for part in parts:
             print(part.title, flush=True)
             if isinstance(part, Page):
-                picture = photograph(driver, part, address)
+                picture = photograph(driver, part)
                 write_bytes(root / "docs/tour" / f"{part.name}.png", picture)
     write_text(root / "docs/tour.md", document(parts))
 
@@ -74,7 +67,7 @@ def document(parts: Sequence[Page | Listing]) -> str:
 
 @contextlib.contextmanager
 def ui(root: Path) -> Iterator[str]:
-    """Run `mlflow ui` on the loopback interface during the block, and yield its address.
+    """Run `make ui` during the block, and yield its address.
 
     Raises:
         UserError: the server did not start.
@@ -82,13 +75,10 @@ def ui(root: Path) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    environment.pop("MLFLOW_BACKEND_STORE_URI", None)
     process = subprocess.Popen(
-        # Override MLFLOW_HOST and MLFLOW_BACKEND_STORE_URI of the user's environment.
-        [
-            *(sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
-            *("--backend-store-uri", "sqlite:///mlflow.db"),
-        ],
+        [sys.executable, "-m", "sidebyside.tracking.ui", "--port", str(port)],
         cwd=root,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -101,7 +91,7 @@ def ui(root: Path) -> Iterator[str]:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise UserError("`mlflow ui` did not start")
+                raise UserError("`make ui` did not start")
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -110,7 +100,7 @@ def ui(root: Path) -> Iterator[str]:
         process.wait()
 
 
-def photograph(driver: Driver, page: Page, address: str) -> bytes:
+def photograph(driver: Driver, page: Page) -> bytes:
     """Return the screenshot of a page as PNG.
 
     Raises:
@@ -118,10 +108,6 @@ def photograph(driver: Driver, page: Page, address: str) -> bytes:
     """
     browser.resize(driver, page.size)
     browser.prefer(driver, "dark" if page.dark else "light")
-    if page.address.startswith(address):
-        driver.get(f"{address}/favicon.ico")  # the settings belong to this origin
-        for name, value in SETTINGS.items():
-            driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
     driver.get(page.address)
     browser.wait_for(driver, page.shows)
     if page.click:

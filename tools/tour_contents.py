@@ -20,7 +20,12 @@ from sidebyside.data.npz import read_split
 from sidebyside.reproducibility import clones
 from sidebyside.serving.serve import champion
 from sidebyside.tracking.store import open_store
-from sidebyside.tracking.views import VIEW, registered_model, search_experiment, training_experiment
+from sidebyside.tracking.views import (
+    COMPARISON,
+    registered_model,
+    search_experiment,
+    training_experiment,
+)
 from tools.browser import DESKTOP, PHONE
 
 EXPERIMENT = ("train.budget.mlp.epochs=5",)  # run in a clone, so that DVC has two runs to compare
@@ -75,11 +80,9 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
     )
     numbers = [store.experiment(experiment) for experiment in experiments]
     runs, searches = (found[experiment.name] for experiment in experiments)
-    pair = [name for name in ("mlp-original-1", "cnn-original-1") if name in runs]
-    if len(pair) < 2:
-        raise UserError(
-            "MLflow lacks the runs mlp-original-1 and cnn-original-1: run `make backfill`"
-        )
+    pair = ["mlp-original-1", "cnn-original-1"]
+    if missing := [name for name in (*pair, COMPARISON) if name not in runs]:
+        raise UserError(f"MLflow lacks the run {missing[0]}: run `make backfill`")
     if not searches:
         raise UserError("MLflow lacks the searches: run `make backfill`")
     registered = registered_model(dataset.name, "cnn")
@@ -100,18 +103,25 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "runs",
             "The trained models",
-            "The first link in the description of the experiment: sorted by test accuracy, with the"
-            " most important columns.",
-            f"{training}/runs?viewStateShareKey={VIEW}",
+            "The first page of `make ui`: sorted by validation accuracy, with the hyperparameters"
+            " that were searched or differ between runs.",
+            address,
             "cnn-original-1",
         ),
         Page(
             "curves",
             "Learning curves",
-            "The second link in the description of the experiment. Charts of the other metrics are"
-            " below.",
-            f"{training}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
+            "Click the chart icon above the table. Charts of the other metrics are below.",
+            f"{training}/runs?compareRunsMode=CHART",
             "val_accuracy",
+        ),
+        Page(
+            "side-by-side",
+            "MLP and CNN side by side",
+            "The first link in the note of the run *comparison*: both confusion matrices at one"
+            " scale, and their difference.",
+            f"{training}/runs/{runs[COMPARISON]}/artifacts/side_by_side.html",
+            "side_by_side.html",
         ),
         Page(
             "compare",
@@ -155,23 +165,18 @@ def mlflow_pages(root: Path, address: str) -> list[Page]:
         Page(
             "searches",
             "Searches and trials",
-            "Click the expand icon before the name of a search to show its trials.",
+            "Sorted by validation accuracy, with the hyperparameters that were searched. Click the"
+            " expand icon before the name of a search to show its trials.",
             f"{search}/runs",
             "search-cnn",
             click="(//div[@role='gridcell']//button)[1]",
         ),
         Page(
-            "search",
-            "Trials by score",
-            "The first link in the description of the experiment: sorted by validation accuracy.",
-            f"{search}/runs?viewStateShareKey={VIEW}",
-            "trial-1",
-        ),
-        Page(
             "trials",
             "Trials as parallel coordinates",
-            "The second link in the description of the experiment: one chart per architecture.",
-            f"{search}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART",
+            "Click the chart icon above the table: one chart per architecture, with an axis for"
+            " each hyperparameter that was searched.",
+            f"{search}/runs?compareRunsMode=CHART",
             "Parallel Coordinates",
         ),
         Page(

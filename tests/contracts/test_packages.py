@@ -28,6 +28,7 @@ ONLY_USERS = {
     "mlflow": {
         "sidebyside.tracking.store",
         "sidebyside.tracking.registry",
+        "sidebyside.tracking.start_page",
         "sidebyside.tracking.logged_models",
         "sidebyside.serving.registered_model",
     },

@@ -133,9 +133,9 @@ def test_dvc_plots_every_model_without_a_network(committed: Checkout) -> None:
 def test_an_experiment_in_a_temporary_folder_logs_to_the_projects_store(
     experiment: Checkout,
 ) -> None:
-    comparisons = [run for run in runs(experiment, TRAINING) if run.info.run_name == "comparison"]
-    assert len(comparisons) == 2
-    newest = max(comparisons, key=lambda run: run.info.start_time)
+    found = by_name(experiment, TRAINING)
+    assert set(found) == {*NAMES, "comparison", "comparison (probe)"}  # no model is trained again
+    newest = found["comparison (probe)"]
     assert newest.data.tags["dvc.experiment"] == "probe"
     assert newest.data.params["bootstrap_samples"] == "300"
     assert not list((experiment.root / ".dvc/tmp/exps").rglob("mlflow.db"))

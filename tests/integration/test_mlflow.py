@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from sidebyside.core.files import read_json
+from sidebyside.tracking.contents import rounded
 from tests.support.checkout import Checkout
 from tests.support.pipeline import (
     CURVES,
@@ -74,7 +75,7 @@ def test_mlp_and_cnn_runs_share_parameter_and_metric_names(reproduced: Checkout)
     assert {*CURVES, "best_val_accuracy", "best_epoch", "test_accuracy"} <= set(mlp.metrics)
     scores = read_json(reproduced.root / "reports/evaluate/metrics.json")["mlp-original"]
     without = scores["test_deduplicated"]["accuracy"]
-    assert mlp.metrics["test_accuracy_deduplicated"] == without
+    assert mlp.metrics["test_accuracy_deduplicated"] == rounded(without)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +88,7 @@ def test_a_run_has_one_point_per_epoch_equal_to_the_history(
         for curve in CURVES:
             points = client.get_metric_history(run.info.run_id, curve)
             assert [(str(point.step), point.value) for point in points] == [
-                (row["epoch"], float(row[curve])) for row in history
+                (row["epoch"], rounded(float(row[curve]))) for row in history
             ]
 
 
@@ -97,8 +98,31 @@ def test_a_run_has_the_scores_of_metrics_json(reproduced: Checkout, name: str) -
     metrics = json.loads((reproduced.root / "reports/evaluate/metrics.json").read_text())
     scores = metrics[name.removesuffix("-1")]
     for metric, value in scores["test"].items():
-        assert run.data.metrics[f"test_{metric}"] == value
-    assert run.data.metrics["best_val_accuracy"] == scores["val"]["accuracy"]
+        assert run.data.metrics[f"test_{metric}"] == rounded(value)
+    assert run.data.metrics["best_val_accuracy"] == rounded(scores["val"]["accuracy"])
+
+
+def test_the_comparison_has_the_difference_as_metrics_and_a_page(reproduced: Checkout) -> None:
+    run = by_name(reproduced, TRAINING)["comparison"]
+    compared = json.loads((reproduced.root / "reports/evaluate/comparisons.json").read_text())
+    differences = {f"{one['second']} − {one['first']}": one for one in compared}
+    pair = differences[run.data.params["difference_of"]]
+    assert run.data.metrics == {
+        "difference": rounded(pair["accuracy_difference"]),
+        "difference_low": rounded(pair["interval"][0]),
+        "difference_high": rounded(pair["interval"][1]),
+        "difference_p": rounded(pair["mcnemar_p_value"]),
+    }
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts"
+    note = run.data.tags["mlflow.note.content"]
+    assert f"[side by side]({page}/side_by_side.html)" in note and "dvc repro evaluate" in note
+
+
+def test_the_trials_of_an_architecture_have_a_score_of_their_own(reproduced: Checkout) -> None:
+    for run in runs(reproduced, SEARCH):
+        if "mlflow.parentRunId" in run.data.tags:
+            own = run.data.metrics[f"{run.data.tags['model']}_val_accuracy"]
+            assert own == run.data.metrics["best_val_accuracy"]
 
 
 @pytest.mark.parametrize("name", NAMES)

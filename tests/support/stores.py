@@ -1,5 +1,6 @@
 """Read the content of MLflow stores, in a form in which two stores can be compared."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mlflow import MlflowClient
 
 from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
-from sidebyside.tracking.store import PROJECT, PROJECT_TAG
 from sidebyside.tracking.views import (
+    PROJECT,
+    PROJECT_TAG,
     Experiment,
     registered_model,
     search_experiment,
@@ -91,7 +93,7 @@ def champion(client: MlflowClient, name: str) -> Mapping[str, str]:
     assert version.run_id
     return {
         "run": str(client.get_run(version.run_id).info.run_name),
-        "card": str(version.description),
+        "card": re.sub(r"#/[^)]*/runs/\w+", "address", str(version.description)),
         **version.tags,
     }
 

@@ -1,4 +1,4 @@
-"""MLflow's UI in a browser, in a moved checkout."""
+"""MLflow's UI and a notebook that loads models, in a moved checkout."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.checkout import Checkout
+from tests.support.checkout import PROJECT, Checkout
 from tests.support.pipeline import (
     TRAINING,
     by_name,
@@ -42,11 +42,12 @@ class Server:
 
 @contextlib.contextmanager
 def serve(checkout: Checkout) -> Iterator[Server]:
-    """Run `mlflow ui` as a user does; yield it once it answers."""
+    """Run `make ui`; yield it once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = checkout.start("sh", "-c", f"exec mlflow ui --workers 1 --port {port} >ui.log 2>&1")
+    line = f"exec python -m sidebyside.tracking.ui --port {port} >ui.log 2>&1"
+    process = checkout.start("sh", "-c", line, environment={"PYTHONPATH": "src"}, forked=False)
     server = Server(f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + 300
@@ -55,8 +56,8 @@ def serve(checkout: Checkout) -> Iterator[Server]:
                 server.get("/health")
                 break
             except OSError:
-                assert process.poll() is None, "mlflow ui ended"
-                assert time.monotonic() < deadline, "mlflow ui does not answer"
+                assert process.poll() is None, "`make ui` ended"
+                assert time.monotonic() < deadline, "`make ui` does not answer"
                 time.sleep(0.2)
         yield server
     finally:
@@ -72,8 +73,6 @@ def test_the_ui_shows_everything_in_a_moved_checkout(own: Checkout) -> None:
     figure.write_bytes(b"from the new folder")
     moved = type(own)(own.root.with_name("moved to"))
     own.root.rename(moved.root)
-    command = ("python", "-m", "sidebyside.tracking.local_store")  # as `make ui` does
-    moved.run(*command, environment={"PYTHONPATH": "src"})
     before = sorted(path.name for path in moved.root.iterdir())
     with serve(moved) as server:
         answer = server.post(
@@ -88,3 +87,17 @@ def test_the_ui_shows_everything_in_a_moved_checkout(own: Checkout) -> None:
         assert b"<html" in server.get("/")
     after = sorted(path.name for path in moved.root.iterdir())
     assert set(after) - set(before) <= {"ui.log", "mlflow.db-wal", "mlflow.db-shm"}
+
+
+def test_the_notebook_loads_the_models_in_a_folder_below_a_moved_project(own: Checkout) -> None:
+    moved = type(own)(own.root.with_name("moved to"))
+    own.root.rename(moved.root)
+    # The next command moves the locations, here that of `make backfill`.
+    moved.run("python", "-m", "sidebyside.tracking.backfill", environment={"PYTHONPATH": "src"})
+    notebook = json.loads((PROJECT / "docs/use_models.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(one["source"]) for one in notebook["cells"] if one["cell_type"] == "code"]
+    script = "import os; os.chdir('docs')\n" + "\n".join(cells)
+    printed = moved.run("python", "-c", script, forked=False).stdout
+    for model in ("mlp", "cnn"):
+        assert f"models:/{TRAINING}-{model}@champion is version 1" in printed
+    assert "**Classes**, in the order of the probabilities: T-shirt/top, Trouser" in printed

@@ -9,7 +9,7 @@ from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.search import TrackedSearch
-from sidebyside.tracking.views import MODEL_SCORES, Experiment
+from sidebyside.tracking.views import Experiment
 from study.plan import STUDIED, SystemModel
 
 REPLICATIONS = Experiment(
@@ -17,9 +17,10 @@ REPLICATIONS = Experiment(
     description="Replications of published systems: one run per model and seed, and one per search,"
     " with a child run per trial. A name begins with the number of its system."
     " [Scores side by side]({view}), [curves]({charts}).",
-    scores=MODEL_SCORES,
+    scores=("best_val_accuracy", "test_accuracy", "test_log_loss", "best_epoch"),
     parameters=("model", "data", "seed", "optimizer", "learning_rate", "batch_size"),
     backfill="make backfill-replications",
+    repeat="make replications",
 )
 
 

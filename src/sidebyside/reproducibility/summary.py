@@ -12,6 +12,7 @@ from sidebyside.config.paths import CHECKOUT, Paths
 from sidebyside.core.errors import UserError
 from sidebyside.core.files import read_json
 from sidebyside.reproducibility.scores import Metrics, read_scores
+from sidebyside.tracking.ui import plain_address
 from sidebyside.workflow import command, provenance
 from sidebyside.workflow.graph import (
     LOCK,
@@ -42,13 +43,15 @@ def summary(root: Path) -> str:
     """
     paths = Paths(root)
     metrics = read_scores(paths.report("evaluate") / METRICS)
-    title = read_dataset(paths.dataset).title
+    dataset = read_dataset(paths.dataset)
+    plain = plain_address(root, dataset.name)
     return "\n".join(
         [
             score_table(metrics, recorded_scores(root), *training_seconds(root, [*metrics])),
             "",
-            f"Best validation accuracy on {title}: {best_model(metrics)}.",
+            f"Best validation accuracy on {dataset.title}: {best_model(metrics)}.",
             "Report: reports/evaluate/report.html. Runs: `make ui`.",
+            *([f"With a plain `mlflow ui`: {plain}"] if plain else []),
             comparison(committed_outputs(root), recorded_outputs(root)),
         ]
     )

@@ -16,7 +16,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.tracking import index
 from sidebyside.tracking.origin import DATASET_TAG
 from sidebyside.tracking.store import open_store, store_root
-from sidebyside.tracking.views import COMPARISON
+from sidebyside.tracking.views import COMPARISON, EXPERIMENT_TAG
 from sidebyside.workflow import command
 
 ORIGIN_TAGS = ("key", "git.commit", "machine.fingerprint", DATASET_TAG, "seed")
@@ -59,12 +59,13 @@ def find_faults(experiment: str, run: Any) -> list[str]:
         experiment: name of the run's experiment.
         run: MLflow's entity of the run.
     """
-    tags, name = run.data.tags, run.info.run_name
-    is_model = experiment == tags.get(DATASET_TAG) and name != COMPARISON
-    data = TEST_TAGS if name == COMPARISON else DATA_TAGS
+    tags = run.data.tags
+    is_comparison = run.info.run_name.partition(" ")[0] == COMPARISON
+    is_model = experiment == tags.get(DATASET_TAG) and not is_comparison
+    data = TEST_TAGS if is_comparison else DATA_TAGS
     faults = [f"no {tag}" for tag in (*ORIGIN_TAGS, *LOCK_TAGS, *data) if not tags.get(tag)]
     faults += [f"{tag} unknown" for tag in ORIGIN_TAGS if tags.get(tag) == "unknown"]
-    if tags.get("git.dirty") != "false" and not tags.get("dvc.experiment"):
+    if tags.get("git.dirty") != "false" and not tags.get(EXPERIMENT_TAG):
         faults.append("files differed from the commit")
     allowed = ("FINISHED", "FAILED") if tags.get("trial") else ("FINISHED",)
     if run.info.status not in allowed:

@@ -34,6 +34,11 @@ class Value(NamedTuple):
     final: bool  # a final score, which replaces earlier values
 
 
+def rounded(value: float) -> float:
+    """Return a value with six significant digits: the UI would show seventeen."""
+    return float(value) if float(value).is_integer() else float(f"{value:.6g}")
+
+
 class File(NamedTuple):
     """An artifact of a run."""
 
@@ -209,9 +214,10 @@ class Contents:
         for (name, step), value in entries.metrics.items():
             if name not in self._latest:
                 self._curves[name] = {}
+            stored = rounded(value.value)
             if name in self._curves:
-                self._curves[name][step] = value.value
-            self._latest[name] = (step, value.value)
+                self._curves[name][step] = stored
+            self._latest[name] = (step, stored)
 
     def metric(self, name: str, value: float, time: int, step: int, model: str | None) -> Any:
         """Return MLflow's entity of a metric.
@@ -228,7 +234,7 @@ class Contents:
         data = next(used, None) if model else None
         return self._store.entity("Metric")(
             name,
-            float(value),
+            rounded(value),
             time,
             step,
             model_id=model,
@@ -303,5 +309,6 @@ def _make_way(folder: Path, path: str) -> None:
         shutil.rmtree(place)
 
 
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
+def _same(stored: float, value: float) -> bool:
+    value = rounded(value)
+    return stored == value or (math.isnan(stored) and math.isnan(value))

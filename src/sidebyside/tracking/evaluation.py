@@ -1,6 +1,7 @@
 """Log the evaluation to MLflow: test scores, the comparison, registered models."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sidebyside.config.dataset import Dataset
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.config.result_files import TrainedModel
 from sidebyside.config.validation import read_record
+from sidebyside.core.fingerprint import short_digest
 from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,
@@ -18,17 +20,25 @@ from sidebyside.evaluation.results import (
     short_names,
 )
 from sidebyside.evaluation.selection import best_model
+from sidebyside.tracking.differences import show_trained
 from sidebyside.tracking.logged_models import classes_digest, dataset_digest
 from sidebyside.tracking.origin import Origin, Record, origin_tags
-from sidebyside.tracking.registry import CLASSES_TAG, DATASET_TAG, FILE_TAG
+from sidebyside.tracking.registry import CHAMPION, CLASSES_TAG, DATASET_TAG, FILE_TAG
 from sidebyside.tracking.run import Run
 from sidebyside.tracking.runs import open_run, reopen_run
+from sidebyside.tracking.side_by_side import side_by_side
+from sidebyside.tracking.store import open_store, store_root
 from sidebyside.tracking.views import (
     COMPARISON,
+    DIFFERENCE,
     markdown,
     registered_model,
     training_experiment,
 )
+from sidebyside.workflow.provenance import loaded_source
+
+COMPARED = "All models on the test split"  # begins the note of a comparison
+SIDE_BY_SIDE = "side_by_side.html"
 
 
 def log_evaluation(
@@ -59,6 +69,7 @@ def log_evaluation(
         The runs.
     """
     runs = []
+    within = (origin.source or loaded_source(root)).experiment
     experiment = training_experiment(dataset)
     short = short_names(result.name for result in scored)
     counts = {one.name: one.support for one in scored[0].classes}
@@ -92,19 +103,28 @@ def log_evaluation(
                         DATASET_TAG: dataset_digest(dataset),
                         CLASSES_TAG: classes_digest(dataset),
                     },
-                    card(result, dataset),
+                    card(result, dataset, run.page),
+                    only_better=within is not None,
                 )
+    # A DVC experiment that reuses all models of another has a comparison of its own.
+    key = f"{origin.key}-{short_digest(within)}" if within else origin.key
     with open_run(
         root,
         experiment,
         COMPARISON,
-        origin.key,
+        key,
         tags={"seed": record["seed"], **origin_tags(origin, dataset.name, record["data_sha256"])},
-        description="All models on the test split, side by side; the whole report is `report.html`",
+        description=COMPARED,
     ) as run:
+        if run.page:
+            links = {"side by side": SIDE_BY_SIDE, "report": "report.html"}
+            pages = (f"[{text}]({run.page}/artifacts/{file})" for text, file in links.items())
+            run.describe(f"{COMPARED}: {', '.join(pages)}")
         run.log_parameters({**record["settings"], "models": sorted(map(str, training_keys))})
         run.log_dataset("test", record["data_sha256"]["test"], "test", counts)
-        # Logged as a table, because metrics would appear among the charts of the models' metrics.
+        if pair := main_comparison(comparisons, short[best_model(scored).name]):
+            run.log_parameters({"difference_of": f"{pair['second']} − {pair['first']}"})
+            run.log_metrics(difference_metrics(pair))
         columns = (
             *("accuracy_difference", "only_first_right", "only_second_right"),
             "mcnemar_p_value",
@@ -121,7 +141,34 @@ def log_evaluation(
             run.log_figure(file.removeprefix("figures/").removesuffix(".png"), png)
         run.log_table("per_class", *_cells(per_class_table(scored)))
         run.log_text("report.html", html)
+        run.log_text(SIDE_BY_SIDE, side_by_side(dataset, scored, comparisons, figures))
+    store = open_store(store_root(root))
+    store.attempt(partial(show_trained, store, dataset))
     return [*runs, run]
+
+
+def main_comparison(
+    comparisons: Sequence[Mapping[str, Any]], best: str
+) -> Mapping[str, Any] | None:
+    """Return the comparison of the best model with another architecture, or else the first one.
+
+    Args:
+        comparisons: the content of comparisons.json, which begins with those of architectures.
+        best: name of the best model.
+    """
+    of_best = (one for one in comparisons if best in (one["first"], one["second"]))
+    return next(of_best, next(iter(comparisons), None))
+
+
+def difference_metrics(comparison: Mapping[str, Any]) -> dict[str, float]:
+    """Return a difference in accuracy with its interval and p-value, as metrics of a run."""
+    low, high = comparison["interval"]
+    return {
+        DIFFERENCE: comparison["accuracy_difference"],
+        f"{DIFFERENCE}_low": low,
+        f"{DIFFERENCE}_high": high,
+        f"{DIFFERENCE}_p": comparison["mcnemar_p_value"],
+    }
 
 
 def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
@@ -130,11 +177,19 @@ def _cells(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
     return list(table.columns), rows
 
 
-def card(result: ModelResult, dataset: Dataset) -> str:
+def card(result: ModelResult, dataset: Dataset, page: str | None = None) -> str:
     """Return the model card of an architecture's best model, in Markdown.
 
     After Mitchell et al. 2019, Model Cards for Model Reporting, as far as it applies.
+
+    Args:
+        result: the model's result.
+        dataset: the data set.
+        page: address of its run in the UI.
     """
+    name = registered_model(dataset.name, result.name.model)
+    names = ", ".join(map(markdown, dataset.class_names))
+    picture = f" [Confusion matrix]({page}/artifacts/confusion.png)." if page else ""
     low, high = result.accuracy_interval
     hardest = sorted(result.classes, key=lambda one: one.f1)[:2]
     title = markdown(dataset.title)
@@ -146,13 +201,18 @@ def card(result: ModelResult, dataset: Dataset) -> str:
             f"**Intended use**: classify images like those of {title}: {dataset.height}×"
             f"{dataset.width} pixels (height × width), {channels}, raw values from 0 to 255."
             " For teaching and for comparing methods.",
+            f'**Load**: `mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}").predict(images)` or'
+            f' `mlflow.keras.load_model("models:/{name}@{CHAMPION}")`; images are uint8'
+            f" {['N', *dataset.shape]}".replace("'", "")
+            + ".",
+            f"**Classes**, in the order of the probabilities: {names}.",
             f"**Data**: the {result.name.data} training data of {title}, seed"
             f" {result.name.seed}; the best of its architecture by validation accuracy"
             f" ({result.val['accuracy']:.4f}).{licence}",
             f"**Scores** on {len(result.labels):,} test images: accuracy"
             f" {result.scores['accuracy']:.4f} [{low:.4f}, {high:.4f}], macro F1"
             f" {result.scores['f1_macro']:.4f}, log loss {result.scores['log_loss']:.4f}; lowest"
-            f" F1 for {lowest}.",
+            f" F1 for {lowest}.{picture}",
             f"**Limitations**: every image gets one of the {dataset.classes} classes, whatever it"
             f" shows. The scores hold for images that are made like those of {title}. Not intended"
             " for decisions about people.",

@@ -10,18 +10,15 @@ import contextlib
 import os
 import re
 import shlex
-import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.execution.exclusive import exclusive
 from sidebyside.tracking.guard import PATIENCE
-from sidebyside.workflow import command
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlruns"
 # Seconds to wait for another process that is creating the store. It takes two on an idle machine,
@@ -36,36 +33,6 @@ LOCATIONS = (
 )
 # The location of an experiment: absolute, or relative as earlier versions of this project wrote it.
 LOCATION = re.compile(rf"(?:/(?:.*/)?)?{ARTIFACTS}/[^/]+")
-
-
-def main() -> None:
-    """Update the artifact locations in this checkout's store."""
-    parser = command.parser(main.__doc__)
-    parser.add_argument("--port", type=int, help="port of the UI, which has to be free")
-    port = parser.parse_args().port
-    if port is not None:
-        require_free(port)
-    require_folder(CHECKOUT)
-    try:
-        if relocate(CHECKOUT):
-            print(f"{DATABASE}: artifact locations updated to {CHECKOUT}")
-    except sqlite3.Error as error:
-        raise UserError(f"{CHECKOUT / DATABASE}: {error}") from None
-
-
-def require_free(port: int) -> None:
-    """Refuse a port that cannot be listened on: MLflow would report that as a success.
-
-    Raises:
-        UserError: another process uses the port, or it is not a port for users.
-    """
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free right after a stop
-        try:
-            listener.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or "not from 0 to 65535"
-            raise UserError(f"port {port}: {reason}: choose another, `make ui PORT=5002`") from None
 
 
 def require_folder(folder: Path) -> None:
@@ -157,6 +124,17 @@ def relocate(folder: Path) -> bool:
     return bool(moves)
 
 
+def experiment_id(folder: Path, name: str) -> str | None:
+    """Return the id of an experiment in the store of a project; None if there is none."""
+    if not (folder / DATABASE).exists():
+        return None
+    with contextlib.suppress(sqlite3.Error), _connection(folder / DATABASE) as connection:
+        query = "SELECT experiment_id FROM experiments WHERE name = ?"
+        for (number,) in connection.execute(query, (name,)):
+            return str(number)
+    return None
+
+
 def _misplaced(folder: Path) -> bool:
     with _connection(folder / DATABASE) as connection:
         return bool(_moves(connection, folder))
@@ -182,7 +160,3 @@ def _moves(connection: sqlite3.Connection, folder: Path) -> dict[str, str]:
         ):
             moves[former] = str(present)
     return moves
-
-
-if __name__ == "__main__":
-    command.run(main)

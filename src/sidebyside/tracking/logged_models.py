@@ -226,17 +226,20 @@ def _upload(
     with imports.fast_imports():
         flavor = importlib.import_module("mlflow.tensorflow")
         models = importlib.import_module("mlflow.models")
+    description = models.Model(
+        artifact_path=logged.artifact_location,
+        run_id=run.info.run_id,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+    )
+    # `mlflow.keras` reads the same files. It cannot write them with an input example.
+    description.add_flavor("keras", data=Path(KERAS_FILE).parent.name)
     with TemporaryDirectory() as temporary, _without_custom_objects():
         folder = Path(temporary) / "model"
         flavor.save_model(
             loading.load_model(model, dataset) if isinstance(model, Path) else model,
             str(folder),
-            mlflow_model=models.Model(
-                artifact_path=logged.artifact_location,
-                run_id=run.info.run_id,
-                model_uuid=logged.model_id,
-                model_id=logged.model_id,
-            ),
+            mlflow_model=description,
             signature=signature(dataset),
             input_example=input_example,
             # Without them MLflow would start a process of several seconds to infer them.
@@ -253,5 +256,5 @@ def _upload(
         if store.local:
             shutil.rmtree(logged.artifact_location, ignore_errors=True)
         store.client.log_model_artifacts(logged.model_id, str(folder))
-        description = json.dumps(_describe(folder, names))
-    store.client.set_logged_model_tags(logged.model_id, {FILES_TAG: description})
+        files = json.dumps(_describe(folder, names))
+    store.client.set_logged_model_tags(logged.model_id, {FILES_TAG: files})

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidebyside.tracking.run import Run
-from sidebyside.tracking.runs import Tag, commit_tags
+from sidebyside.tracking.run_tags import Tag, commit_tags
 from sidebyside.workflow import provenance
 
 DATASET_TAG = "dataset"  # name of the data set of a run, which is that of its experiment

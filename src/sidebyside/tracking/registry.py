@@ -9,8 +9,10 @@ import contextlib
 import importlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from sidebyside.tracking.contents import rounded
 
 CHAMPION = "champion"  # alias of the best version of a registered model
 SCORE_TAG = "val_accuracy"  # tag of a version; champions are selected by it
@@ -29,6 +31,7 @@ def register(
     val_accuracy: float,
     digests: Mapping[str, str],
     description: str,
+    only_better: bool = False,
 ) -> None:
     """Register a logged model; the best version of its name and classes becomes the champion.
 
@@ -44,6 +47,7 @@ def register(
         val_accuracy: validation accuracy, a fraction.
         digests: FILE_TAG, DATASET_TAG and CLASSES_TAG → SHA-256.
         description: model card, in Markdown.
+        only_better: do not register a model that is worse than the champion of its classes.
     """
     exceptions = importlib.import_module("mlflow.exceptions")
     try:
@@ -52,9 +56,13 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"models:/{model_id}"
-    tags = {SCORE_TAG: repr(val_accuracy), **digests}
-    registered = _versions(client, name).get(source)
+    tags = {SCORE_TAG: repr(rounded(val_accuracy)), **digests}
+    versions = _versions(client, name)
+    registered = versions.get(source)
     if registered is None:
+        same = _of_classes(versions.values(), digests[CLASSES_TAG])
+        if only_better and any(_score(one) > rounded(val_accuracy) for one in same):
+            return
         created = client.create_model_version(
             name, source, run_id=run_id, tags=tags, model_id=model_id
         )
@@ -77,8 +85,10 @@ def _select_champion(client: Any, name: str, classes: str) -> None:
     """
     for _ in range(ATTEMPTS):
         versions = _versions(client, name).values()
-        same = [version for version in versions if version.tags.get(CLASSES_TAG) == classes]
-        best = max(same, key=lambda version: (_score(version), int(version.version))).version
+        best = max(
+            _of_classes(versions, classes),
+            key=lambda version: (_score(version), int(version.version)),
+        ).version
         champion = client.get_registered_model(name).aliases.get(CHAMPION)
         if champion is not None and int(champion) == int(best):
             return
@@ -92,9 +102,14 @@ def _versions(client: Any, name: str) -> dict[str, Any]:
     return {version.source: version for version in newest_first}
 
 
+def _of_classes(versions: Iterable[Any], classes: str) -> list[Any]:
+    """Return the versions with the shape and class names of a digest."""
+    return [version for version in versions if version.tags.get(CLASSES_TAG) == classes]
+
+
 def _score(version: Any) -> float:
     """Return a version's score; -inf if it is not a number, because users can edit the tag."""
     with contextlib.suppress(ValueError):
         score = float(version.tags.get(SCORE_TAG, ""))
-        return -math.inf if math.isnan(score) else score
+        return -math.inf if math.isnan(score) else rounded(score)
     return -math.inf

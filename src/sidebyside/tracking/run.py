@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sidebyside.config.dataset import Dataset
-from sidebyside.tracking import registry
+from sidebyside.tracking import registry, run_tags
 from sidebyside.tracking.contents import Contents, DataSet, Entries, File, Value
 from sidebyside.tracking.guard import UNREACHABLE
 from sidebyside.tracking.logged_models import (
@@ -23,7 +23,7 @@ from sidebyside.tracking.logged_models import (
     update_dataset,
 )
 from sidebyside.tracking.store import Store
-from sidebyside.tracking.views import Experiment
+from sidebyside.tracking.views import NOTE_TAG, Experiment
 
 MAX_PARAMETER = 6000  # characters, MLflow's limit
 
@@ -94,7 +94,9 @@ class Run:
 
         A parameter logged before keeps its value: MLflow refuses to change one.
         """
-        self._log(Entries(parameters={k: text_of(v, MAX_PARAMETER) for k, v in values.items()}))
+        self._log(
+            Entries(parameters={k: run_tags.text_of(v, MAX_PARAMETER) for k, v in values.items()})
+        )
 
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log name → value, in one call.
@@ -103,11 +105,14 @@ class Run:
             values: `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate` of an epoch, or
                 final scores such as `test_accuracy`.
             step: the epoch, from 1. A value is logged once per epoch. Final scores have none: they
-                replace earlier values and are shown with the logged model too.
+                belong to the model's epoch or else to the last one, and replace earlier values.
         """
-        final = step is None
-        at = (self._model[1] if self._model else 0) if step is None else step
-        self._log(Entries(metrics={(k, at): Value(v, final) for k, v in values.items()}))
+        if step is None:
+            last = max((epoch for _, epoch in self._expected.metrics), default=0)
+            at = self._model[1] if self._model else last
+        else:
+            at = step
+        self._log(Entries(metrics={(k, at): Value(v, step is None) for k, v in values.items()}))
 
     def log_epochs(self, history: Sequence[Epoch]) -> None:
         """Log the metrics of all epochs, in one call."""
@@ -157,6 +162,17 @@ class Run:
             profile=json.dumps(dict(counts)),
         )
         self._log(Entries(data_sets={data: dataset}))
+
+    def describe(self, description: str) -> None:
+        """Replace the first sentence of a new run's note, for example by one that links to the run.
+
+        Args:
+            description: a sentence without a full stop, in Markdown.
+        """
+        if self.new:
+            tags, client = self._entity.data.tags, self._client
+            text = run_tags.note(description, tags, self.experiment.repeat)
+            self.store.attempt(lambda: client.set_tag(self.run_id, NOTE_TAG, text))
 
     def log_model(self, model: Any, dataset: Dataset, input_example: Images, step: int) -> None:
         """Log a Keras model, or those of its files that the store lacks.
@@ -238,7 +254,13 @@ class Run:
         self.missed.clear()
 
     def register(
-        self, name: str, val_accuracy: float, digests: Mapping[str, str], description: str = ""
+        self,
+        name: str,
+        val_accuracy: float,
+        digests: Mapping[str, str],
+        description: str = "",
+        *,
+        only_better: bool = False,
     ) -> None:
         """Register the logged model, as `registry.register` does, even if the run is complete.
 
@@ -255,10 +277,18 @@ class Run:
                 val_accuracy,
                 digests,
                 description,
+                only_better,
             )
             done = self.store.attempt(action, self.store.registry)
         if self.run_id is None or done is UNREACHABLE:
             self.missed["champion"] += 1
+
+    @property
+    def page(self) -> str | None:
+        """Address of the run's page in the UI; None if the run could not be opened."""
+        if self._entity is None:
+            return None
+        return f"#/experiments/{self._entity.info.experiment_id}/runs/{self.run_id}"
 
     @property
     def _client(self) -> Any:
@@ -294,9 +324,3 @@ class Run:
             if point.step == step
         ]
         self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
-
-
-def text_of(value: Any, limit: int) -> str:
-    """Return a value as text: lists and mappings as JSON, cut to MLflow's limit of characters."""
-    text = json.dumps(value) if isinstance(value, (list, tuple, dict)) else str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"

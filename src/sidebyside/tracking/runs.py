@@ -14,28 +14,23 @@ stage that was killed resumes its run.
 """
 
 import contextlib
-import getpass
 import math
-import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidebyside.core.fingerprint import machine_facts
 from sidebyside.tracking import concurrency
 from sidebyside.tracking.guard import UNREACHABLE, warn
 from sidebyside.tracking.index import PARENT_TAG
-from sidebyside.tracking.run import Run, text_of
+from sidebyside.tracking.run import Run
+from sidebyside.tracking.run_tags import Tag, run_tags
 from sidebyside.tracking.store import Store, open_store, store_root
-from sidebyside.tracking.views import NOTE_TAG, Experiment
-from sidebyside.workflow import provenance
+from sidebyside.tracking.views import EXPERIMENT_TAG, Experiment
 from sidebyside.workflow.command import Terminated
 
-MAX_TAG = 8000  # characters; MLflow's limit
 KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 KILLED_LIMIT = 2.0  # seconds: stopping a program must not wait for a server
 UPLOADING = ".artifact.uploading."  # MLflow's prefix of a file that it is copying
@@ -43,8 +38,6 @@ UPLOADING = ".artifact.uploading."  # MLflow's prefix of a file that it is copyi
 # Tags of a complete run: its own key, the key of its evaluation.
 LOGGED_TAG = "logged"
 EVALUATED_TAG = "evaluated"
-
-Tag = str | int | float
 
 
 @contextlib.contextmanager
@@ -69,7 +62,7 @@ def open_run(
         name: the run's name in the UI, such as "mlp-original-1".
         key: identity of the work: a hash of code, parameters and inputs.
         tags: further tags; a commit or machine among them replaces the current one.
-        description: Markdown, shown above the run.
+        description: a sentence without a full stop, in Markdown; its note begins with it.
 
     Raises:
         UserError: MLFLOW_TRACKING_URI is not a valid address.
@@ -105,10 +98,17 @@ def reopen_run(
 
 @contextlib.contextmanager
 def open_child(
-    parent: Run, name: str, key: str, *, tags: Mapping[str, Tag] | None = None
+    parent: Run,
+    name: str,
+    key: str,
+    *,
+    tags: Mapping[str, Tag] | None = None,
+    description: str = "",
 ) -> Iterator[Run]:
     """Open a run below another, such as a trial of a search; arguments as for `open_run`."""
-    work = _RunKey(parent.root, parent.experiment, name, key, tags or {}, parent=parent)
+    work = _RunKey(
+        parent.root, parent.experiment, name, key, tags or {}, description, parent=parent
+    )
     with _open(parent.store, work) as run:
         yield run
 
@@ -263,10 +263,11 @@ def _find_or_create(store: Store, work: _RunKey) -> tuple[Any, bool]:
         return (found if is_trained else None), False
     if found is not None:
         return found, False
+    tags = _tags(store, work)
+    experiment = tags.get(EXPERIMENT_TAG)
+    name = f"{work.name} ({experiment})" if experiment else work.name
     created = store.attempt(
-        lambda: store.client.create_run(
-            store.experiment(work.experiment), run_name=work.name, tags=_tags(store, work)
-        )
+        lambda: store.client.create_run(store.experiment(work.experiment), run_name=name, tags=tags)
     )
     return (None, False) if created is UNREACHABLE else (created, True)
 
@@ -305,40 +306,11 @@ def _best(store: Store, work: _RunKey, runs: Sequence[Any]) -> Any:
 
 
 def _tags(store: Store, work: _RunKey) -> dict[str, str]:
-    """Return all tags of a new run: the caller's, its origin, and those that the UI shows."""
-    code = {} if "git.commit" in work.tags else commit_tags(provenance.loaded_source(work.root))
-    script = Path(sys.argv[0])
-    given = any(name.startswith("machine.") for name in work.tags)
-    machine = {} if given else machine_facts()  # never a mixture of two machines
-    tags: dict[str, Tag | None] = {
+    """Return all tags of a new run."""
+    given = {
         "key": work.key,
-        "stage": os.environ.get("DVC_STAGE", script.stem),
-        **code,
-        **provenance.locks(work.root),
-        **{f"machine.{name}": value for name, value in machine.items()},
-        "mlflow.source.name": script.name,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.user": _user(),
-        NOTE_TAG: work.description or None,
         PARENT_TAG: work.parent.run_id if work.parent else None,
         concurrency.CLONE_TAG: None if store.local else concurrency.clone_id(store.folder),
         **work.tags,
     }
-    return {name: text_of(value, MAX_TAG) for name, value in tags.items() if value is not None}
-
-
-def commit_tags(source: provenance.Source) -> dict[str, str]:
-    """Return the tags of a run that record the commit of its code."""
-    tags = {"git.commit": source.commit, "git.dirty": str(source.dirty).lower()}
-    if source.commit != "unknown":
-        tags["mlflow.source.git.commit"] = source.commit
-    if source.experiment is not None:
-        tags["dvc.experiment"] = source.experiment
-    return tags
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in many containers
-        return None
+    return run_tags(work.root, given, work.description, work.experiment.repeat)

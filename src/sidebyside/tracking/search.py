@@ -9,14 +9,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sidebyside.config.dataset import Dataset
+from sidebyside.tracking.differences import show_searched
 from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
 from sidebyside.tracking.run import Epoch, Run
-from sidebyside.tracking.runs import Tag, open_child, open_run
-from sidebyside.tracking.views import Experiment, search_experiment
+from sidebyside.tracking.run_tags import Tag
+from sidebyside.tracking.runs import open_child, open_run
+from sidebyside.tracking.views import Experiment, architecture_score, search_experiment
 from sidebyside.training.trial import trial_identity
 
 
@@ -64,7 +67,7 @@ def open_search(root: Path, search: TrackedSearch) -> AbstractContextManager[Run
         search.run_name,
         search.origin.key,
         tags=search.tags,
-        description=f"{strategy} search over {names}, with a child run per trial",
+        description=f"{strategy.capitalize()} search over {names}, with a child run per trial",
     )
 
 
@@ -90,21 +93,30 @@ def open_trial(
     """
     key = f"{search.origin.key}-{trial_identity(values, epochs)}"
     tags = {**search.tags, "trial": number}
-    with open_child(run, search.trial_name(number), key, tags=tags) as child:
+    what = f"Trial {number} of {search.run_name}"
+    with open_child(run, search.trial_name(number), key, tags=tags, description=what) as child:
         child.log_parameters({**values, "epochs": epochs})
         yield child
 
 
-def log_trial(run: Run, history: Sequence[Epoch], scores: Mapping[str, float]) -> None:
+def log_trial(
+    run: Run, search: TrackedSearch, history: Sequence[Epoch], scores: Mapping[str, float]
+) -> None:
     """Log the curves and scores of a complete trial.
 
     Args:
         run: the run, from `open_trial`.
+        search: the search.
         history: history of the first execution.
         scores: means over the executions.
     """
     run.log_epochs(history)
-    run.log_metrics({f"best_{name}": value for name, value in scores.items()})
+    run.log_metrics(
+        {
+            **{f"best_{name}": value for name, value in scores.items()},
+            architecture_score(search.model): scores["val_accuracy"],
+        }
+    )
 
 
 def log_search(
@@ -134,7 +146,8 @@ def log_search(
             continue
         number, values = trial["number"], {**record["fixed"], **trial["searched"]}
         with open_trial(run, search, number, values, trial["epochs"]) as child:
-            log_trial(child, histories[number], trial["scores"])
+            log_trial(child, search, histories[number], trial["scores"])
     run.log_table("trials", *trials)
     run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
     run.log_text("hyperparameters.json", json.dumps(chosen, indent=2))
+    run.store.attempt(partial(show_searched, run.store, search.experiment))

@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,14 @@ from sidebyside.tracking import failures, local_store
 from sidebyside.tracking.conflicts import repeated
 from sidebyside.tracking.failures import NotMLflowError, shown
 from sidebyside.tracking.guard import Guard, InvalidAddressError, warn
-from sidebyside.tracking.views import KIND_TAG, NOTE_TAG, Experiment, view_tags
+from sidebyside.tracking.views import (
+    KIND_TAG,
+    NOTE_TAG,
+    PROJECT,
+    PROJECT_TAG,
+    Experiment,
+    view_tags,
+)
 from sidebyside.workflow import copies
 
 # Defaults that the user's environment overrides: no telemetry, no messages, and detection of a dead
@@ -44,8 +51,6 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 DEFAULT = "0"  # the experiment that MLflow puts into every new store
-# Marks the experiments of this project in a store that others use too.
-PROJECT_TAG, PROJECT = "project", "sidebyside"
 DATABASES = {"sqlite", "postgresql", "mysql", "mssql"}  # addresses that MLflow opens by itself
 # MLflow opens a database up to ten times, which takes 105 s; three times take a second.
 ATTEMPTS = 3
@@ -180,14 +185,26 @@ class Store:
         if found.lifecycle_stage == "deleted":  # its name stays reserved
             self.client.restore_experiment(found.experiment_id)
             warn(f"MLflow experiment {name} had been deleted: restored with its runs")
-        tags = view_tags(experiment, found.experiment_id)
-        if found.tags.get(PROJECT_TAG) == PROJECT:
-            del tags[NOTE_TAG]  # by now, it may be a user's
-        # The mark comes last: after a kill before it, all are set again.
-        for tag, value in {**tags, PROJECT_TAG: PROJECT}.items():
-            if found.tags.get(tag) != value:
-                self.client.set_experiment_tag(found.experiment_id, tag, value)
+        if found.tags.get(PROJECT_TAG) != PROJECT:
+            # The mark comes last: after a kill before it, all are set again.
+            tags = {**view_tags(experiment, found.experiment_id), PROJECT_TAG: PROJECT}
+            self._set_tags(found, tags)
         return str(found.experiment_id)
+
+    def show(self, experiment: Experiment) -> None:
+        """Update the view of an experiment, if it exists; the description may be a user's by now.
+
+        The store's errors are raised, not handled as an outage.
+        """
+        found = self.client.get_experiment_by_name(experiment.name)
+        if found is not None and found.tags.get(PROJECT_TAG) == PROJECT:
+            tags = view_tags(experiment, found.experiment_id)
+            self._set_tags(found, {tag: tags[tag] for tag in tags if tag != NOTE_TAG})
+
+    def _set_tags(self, experiment: Any, tags: Mapping[str, str]) -> None:
+        for tag, value in tags.items():
+            if experiment.tags.get(tag) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, tag, value)
 
     def project_experiments(self) -> dict[str, str]:
         """Return id → name of the experiments that this project has in the store."""

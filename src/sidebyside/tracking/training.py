@@ -16,6 +16,7 @@ from sidebyside.config.dataset import Dataset
 from sidebyside.config.hyperparameters import RECORDS
 from sidebyside.config.paths import ModelName, Paths
 from sidebyside.core.errors import UserError
+from sidebyside.reporting.formatting import architecture
 from sidebyside.tracking.guard import warn
 from sidebyside.tracking.origin import (
     Counts,
@@ -27,12 +28,10 @@ from sidebyside.tracking.origin import (
 )
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.runs import open_run
-from sidebyside.tracking.views import markdown, training_experiment
+from sidebyside.tracking.views import COLOUR_TAG, markdown, training_experiment
 
-# The UI draws a run in the colour of this tag, or else in one derived from its id. A hue for each
-# architecture, darker for the original data, from a palette for colour-blind readers (Okabe & Ito
-# 2008).
-COLOUR_TAG = "mlflow.runColor"
+# A hue for each architecture, darker for the original data, from a palette for colour-blind readers
+# (Okabe & Ito 2008).
 COLOURS = (("#0072b2", "#56b4e9"), ("#d55e00", "#e69f00"), ("#009e73", "#7fceb9"))
 
 
@@ -85,8 +84,8 @@ def open_training(
             COLOUR_TAG: colour(name),
             **origin_tags(origin, dataset.name, record["data_sha256"]),
         },
-        description=f"{name.model.upper()} trained on the {name.data} training data of"
-        f" {markdown(dataset.title)}",
+        description=f"{architecture(name.model)} trained on the {name.data} training data of"
+        f" {markdown(dataset.title)} from seed {name.seed}",
     )
 
 

@@ -28,7 +28,7 @@ def follow_trials(run: Run, search: TrackedSearch) -> Follow:
             yield Follower(
                 on_steps,
                 lambda row: child.log_epochs([row]),
-                partial(log_trial, child),
+                partial(log_trial, child, search),
             )
 
     return follow

@@ -148,13 +148,16 @@ def test_cells_are_parsed_as_numbers_and_truth_values() -> None:
     assert values[3] is False
 
 
-@pytest.mark.parametrize(("scores", "missing"), [(None, False), ({"val_loss": 0.3}, True)])
+SCORES = {"val_loss": 0.3, "val_accuracy": 0.9}
+
+
+@pytest.mark.parametrize(("scores", "missing"), [(None, False), (SCORES, True)])
 def test_a_search_is_logged_if_every_complete_trial_has_its_curves(
     root: Path, tmp_path: Path, scores: dict[str, float] | None, *, missing: bool
 ) -> None:
     first, second = (
         {"number": number, "searched": {"dropout": number / 10}, "epochs": 1, "scores": one}
-        for number, one in ((1, {"val_loss": 0.4}), (2, scores))
+        for number, one in ((1, {**SCORES, "val_loss": 0.4}), (2, scores))
     )
     record = {
         "seed": 1,

@@ -6,7 +6,7 @@ from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import Interval
 from sidebyside.evaluation.metrics import METRICS, ClassScores
 from sidebyside.evaluation.results import evaluate_model
-from sidebyside.tracking.evaluation import card
+from sidebyside.tracking.evaluation import card, difference_metrics, main_comparison
 from tests.support.datasets import CLASS_NAMES, FASHION_MNIST, dataset
 
 
@@ -66,3 +66,44 @@ def test_a_model_card_describes_the_images_of_the_data_set() -> None:
     assert "Licence" not in text
     licensed = icons.model_copy(update={"licence": "MIT"})
     assert "Licence of the data: MIT." in card(result, licensed)
+
+
+def test_a_model_card_says_how_to_load_the_model_and_names_the_classes_in_order() -> None:
+    labels = np.arange(10, dtype=np.uint8)
+    result = evaluate_model(
+        ModelName("cnn", "original", 1),
+        labels,
+        np.eye(10)[labels],
+        CLASS_NAMES,
+        val={"accuracy": 0.95, "log_loss": 0.3},
+        near_duplicates=[],
+        bins=5,
+        confidence=0.95,
+    )
+    text = card(result, FASHION_MNIST, "#/experiments/1/runs/abc")
+    assert '`mlflow.keras.load_model("models:/fashion-mnist-cnn@champion")`' in text
+    assert f"probabilities: {', '.join(CLASS_NAMES)}." in text
+    assert "[Confusion matrix](#/experiments/1/runs/abc/artifacts/confusion.png)" in text
+
+
+def test_the_metrics_of_a_comparison_are_those_of_the_best_model_and_another_architecture() -> None:
+    def compared(first: str, second: str, difference: float) -> dict[str, object]:
+        return {
+            "first": first,
+            "second": second,
+            "accuracy_difference": difference,
+            "interval": [difference - 1, difference + 1],
+            "mcnemar_p_value": 0.5,
+        }
+
+    pairs = [compared("mlp-original", "cnn-original", 2), compared("mlp-aug", "cnn-aug", 3)]
+    found = main_comparison(pairs, "cnn-aug")
+    assert found is pairs[1]
+    assert difference_metrics(found) == {
+        "difference": 3,
+        "difference_low": 2,
+        "difference_high": 4,
+        "difference_p": 0.5,
+    }
+    assert main_comparison(pairs, "other") is pairs[0]
+    assert main_comparison([], "other") is None

@@ -1,9 +1,7 @@
 import contextlib
 import shutil
-import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import pytest
 
 from sidebyside.core.errors import UserError
-from sidebyside.tracking import local_store
+from sidebyside.tracking import local_store, ui
 from sidebyside.tracking.logged_models import Images
 from sidebyside.tracking.runs import open_run
 from sidebyside.tracking.store import open_store
@@ -38,7 +36,6 @@ def test_processes_that_start_at_once_create_one_store(tmp_path: Path) -> None:
 def test_what_takes_the_place_of_mlruns_is_moved_away_by_the_advice(
     root: Path,
     link: bool,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     artifacts = root / "mlruns"
@@ -51,9 +48,7 @@ def test_what_takes_the_place_of_mlruns_is_moved_away_by_the_advice(
     warning, lost = capsys.readouterr().err.splitlines()
     assert warning == f"warning: MLflow at {root}/mlflow.db fails ({reason}): continuing without it"
     assert lost.startswith("not logged to MLflow: run: 1 text")
-    monkeypatch.setattr(local_store, "CHECKOUT", root)
-    monkeypatch.setattr(sys, "argv", ["local_store"])
-    for command in (lambda: open_store(root).require(lambda: None), local_store.main):
+    for command in (lambda: open_store(root).require(lambda: None), lambda: ui.prepare(root)):
         with pytest.raises(UserError) as caught:
             command()
         assert str(caught.value) == reason
@@ -217,32 +212,3 @@ def test_similar_names_of_experiments_are_not_confused(root: Path, tmp_path: Pat
 def test_a_project_without_a_store_gets_none(tmp_path: Path) -> None:
     assert not local_store.relocate(tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_command_moves_the_locations(
-    root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    open_store(root).require(lambda: None)
-    target = root.rename(tmp_path / "target")
-    monkeypatch.setattr(local_store, "CHECKOUT", target)
-    monkeypatch.setattr(sys, "argv", ["local_store"])
-    local_store.main()
-    assert capsys.readouterr().out == f"mlflow.db: artifact locations updated to {target}\n"
-    local_store.main()
-    assert capsys.readouterr().out == ""
-    (target / "mlflow.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(UserError, match=r"mlflow\.db: file is not a database"):
-        local_store.main()
-
-
-def test_a_used_port_is_refused_before_mlflow_reports_a_success() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UserError, match="Address already in use: choose another, `make ui"):
-            local_store.require_free(port)
-    local_store.require_free(port)
-    with pytest.raises(UserError, match="port 65536: not from 0 to 65535"):
-        local_store.require_free(65536)

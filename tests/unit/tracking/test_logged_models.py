@@ -24,15 +24,22 @@ from tests.support.stores import DIGESTS, REGISTERED, TRAINING, client_of, point
 
 @pytest.mark.slow
 def test_a_model_has_its_signature_example_and_predictions(
-    with_model: Path, model: Any, pixels: Images, monkeypatch: pytest.MonkeyPatch
+    with_model: Path,
+    model: Any,
+    pixels: Images,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{with_model / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)  # as a notebook in another folder
     loaded = mlflow.pyfunc.load_model(f"models:/{REGISTERED['mlp']}@champion")
     predicted = loaded.predict(pixels)
     assert (predicted == model.predict(pixels, batch_size=32, verbose=0)).all()
     assert predicted.dtype == np.float32
+    plain = mlflow.keras.load_model(f"models:/{REGISTERED['mlp']}@champion")
+    assert (plain.predict(pixels, batch_size=32, verbose=0) == predicted).all()
     inputs, outputs = loaded.metadata.signature.inputs, loaded.metadata.signature.outputs
     assert (inputs.inputs[0].type, inputs.inputs[0].shape) == (np.uint8, (-1, 28, 28))
     assert (outputs.inputs[0].type, outputs.inputs[0].shape) == (np.float32, (-1, 10))
@@ -55,7 +62,7 @@ def test_a_model_has_the_scores_of_its_epoch_and_of_the_test(with_model: Path) -
     logged = client_of(with_model).get_logged_model(output.model_id)
     assert logged.status
     assert (logged.name, logged.status.value) == ("mlp-original-1", "READY")
-    assert logged.tags["mlflow.note.content"] == "Small"
+    assert logged.tags["mlflow.note.content"].startswith("Small. ")
     assert {m.key: (m.value, m.dataset_name, m.dataset_digest) for m in logged.metrics or ()} == {
         "val_accuracy": (0.1, "val", "ab" * 8),
         "test_accuracy": (0.9, "test", "cd" * 8),

@@ -130,3 +130,23 @@ def test_models_of_other_classes_do_not_compete(
         register(client, NAME, model, run_id, score, digests, "")
         champion = client.get_model_version_by_alias(NAME, "champion")
         assert champion.source == f"models:/{model}"
+
+
+def test_a_worse_model_of_an_experiment_is_not_registered(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    client, other = client_of(root), {**DIGESTS, CLASSES_TAG: "other classes"}
+    with open_run(root, TRAINING, "run", "k") as run:
+        pass
+    assert run.run_id
+    for score, digests, only_better, versions in (
+        (0.9, DIGESTS, False, 1),
+        (0.8, DIGESTS, True, 1),
+        (0.9, DIGESTS, True, 2),
+        (0.8, DIGESTS, False, 3),
+        (0.1, other, True, 4),
+    ):
+        model = logged_model(client, run.run_id)
+        register(client, "models", model, run.run_id, score, digests, "", only_better)
+        assert len(client.search_model_versions("name = 'models'")) == versions

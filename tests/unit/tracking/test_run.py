@@ -28,7 +28,7 @@ def test_parameters_metrics_artifacts_and_data_are_logged(root: Path) -> None:
     assert found.data.metrics == {"loss": 1.5, "val_accuracy": 0.5, "test_accuracy": 0.75}
     assert found.data.tags["key"] == "k"
     assert found.data.tags["model"] == "mlp"
-    assert found.data.tags["mlflow.note.content"] == "*Why*"
+    assert found.data.tags["mlflow.note.content"] == "*Why*. Its commit is unknown."
     (dataset,) = found.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("train", "ab" * 8)
     assert {tag.key: tag.value for tag in dataset.tags} == {"mlflow.data.context": "training"}
@@ -54,6 +54,26 @@ def test_a_history_is_logged_in_one_call(root: Path, monkeypatch: pytest.MonkeyP
         run.log_epochs(history)
     assert batches == [2 * (len(HISTORY_COLUMNS) - 1)]
     assert points_of(root, run.run_id, "val_loss") == [(1, 0.5), (2, 0.5)]
+
+
+def test_values_have_six_digits_and_a_second_call_adds_nothing(root: Path) -> None:
+    for _ in range(2):
+        with open_run(root, TRAINING, "run", "k") as run:
+            run.log_parameters({"learning_rate": 1 / 3000, "units": 1234567})
+            run.log_metrics({"val_accuracy": 2 / 3, "images": 1234567}, step=1)
+            run.log_metrics({"best": 1 / 3})
+    (found,) = runs_of(root)
+    assert found.data.params == {"learning_rate": "0.000333333", "units": "1234567"}
+    assert found.data.metrics == {"val_accuracy": 0.666667, "images": 1234567, "best": 0.333333}
+
+
+def test_final_scores_belong_to_the_last_epoch(root: Path) -> None:
+    with open_run(root, TRAINING, "run", "k") as run:
+        run.log_metrics({"before": 0.5})
+        run.log_metrics({"loss": 1.5}, step=3)
+        run.log_metrics({"after": 0.5})
+    assert points_of(root, run.run_id, "before") == [(0, 0.5)]
+    assert points_of(root, run.run_id, "after") == [(3, 0.5)]
 
 
 def test_a_table_is_listed_as_a_table_and_not_repeated_by_a_resumed_run(root: Path) -> None:
