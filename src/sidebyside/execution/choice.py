@@ -25,7 +25,7 @@ def executor(arrays: Arrays, machine: Mapping[str, str], at_once: int) -> Iterat
         UserError: the cluster cannot be used.
     """
     if ray_cluster.is_chosen():
-        with ray_cluster.cluster(arrays, machine, at_once=at_once) as run:
+        with ray_cluster.cluster(arrays, machine, at_once) as run:
             yield run
         return
     if at_once == 1:

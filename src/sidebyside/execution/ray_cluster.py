@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from sidebyside.core.cores import limit
 from sidebyside.core.errors import UserError, first_line
 from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Arrays, Event, Executor, Failed, Job, perform
-from sidebyside.execution.supervision import SILENCE, Lost, Supervisor
+from sidebyside.execution.detached import detached
+from sidebyside.execution.supervision import Lost, Supervisor
 
 ADDRESS = "RAY_ADDRESS"
 CONNECTING = 10  # seconds
@@ -27,28 +29,44 @@ def is_chosen() -> bool:
     return bool(os.environ.get(ADDRESS))
 
 
-@contextlib.contextmanager
 def cluster(
-    arrays: Arrays, machine: Mapping[str, str], *, at_once: int, silence: float = SILENCE
-) -> Iterator[Executor]:
-    """Yield an executor whose jobs run on the cluster; they end with the block.
+    arrays: Arrays, machine: Mapping[str, str], at_once: int
+) -> AbstractContextManager[Executor]:
+    """Return an executor whose jobs run on the cluster; they end with its block.
+
+    Ray ends the process that it is used in if it loses the cluster, so it has one of its own.
 
     Args:
         arrays: name → array, for all jobs; read-only in the jobs.
         machine: as `machine_facts` returns it; a job on a node with another fingerprint fails.
         at_once: maximum number of jobs that are submitted at the same time.
-        silence: seconds without an event after which a job is moved to another worker.
 
     Raises:
-        UserError: Ray is not installed, or there is no cluster at the address, or it is none.
+        UserError: Ray is not installed, or there is no cluster at the address, or it is none, or
+            it is lost.
     """
+    address = os.environ[ADDRESS]
+    return detached(
+        f"{__name__}:{connected.__name__}",
+        {"arrays": arrays, "machine": machine, "at_once": at_once, "address": address},
+        refusal=f"{ADDRESS}={address}: this machine is not a node of the cluster:"
+        f" `ray start --address={address} --num-cpus=0` makes it one that runs no jobs",
+        loss=f"the connection to the Ray cluster at {address} is lost: start the cluster again if"
+        " it has ended, and run the same command again to resume",
+    )
+
+
+@contextlib.contextmanager
+def connected(
+    arrays: Arrays, machine: Mapping[str, str], at_once: int, address: str
+) -> Iterator[Executor]:
+    """Yield the executor of `cluster` in the process that uses Ray."""
     try:
         import ray
     except ImportError:
         raise UserError(
             f"{ADDRESS} is set, but Ray is not installed: run `make ray`, or `unset {ADDRESS}`"
         ) from None
-    address = os.environ[ADDRESS]
     try:
         _reach(address)
         ray.init(
@@ -66,7 +84,7 @@ def cluster(
             f" `unset {ADDRESS}`"
         ) from None
     try:
-        yield Supervisor(_Tasks(ray, arrays, machine), at_once, silence).run
+        yield Supervisor(_Tasks(ray, arrays, machine), at_once).run
     finally:
         ray.shutdown()
 
