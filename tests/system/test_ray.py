@@ -3,7 +3,7 @@
 import itertools
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,24 @@ def test_a_node_that_would_give_other_bytes_is_refused() -> None:
     assert isinstance(end, Failed)
     assert isinstance(end.error, UserError)
     assert f"(tensorflow {MACHINE['tensorflow']} instead of 1.0)" in str(end.error)
+
+
+def test_another_machine_is_used_if_the_user_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Mapping[str, str]] = []
+    monkeypatch.setenv("ANY_MACHINE", "1")
+    other = {**MACHINE, "fingerprint": "other", "tensorflow": "1.0"}
+    with nodes(1), executor({}, other, 1, seen.append) as execute:
+        (end,) = execute([Job("a", "sidebyside.core.jobs:missing", None)])
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, AttributeError)  # of the job, which has run
+    assert seen == [MACHINE]
+
+
+def test_a_wrong_value_of_any_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANY_MACHINE", "yes")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match=r"^ANY_MACHINE='yes' is not 1"), executor({}, MACHINE, 1):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from sidebyside.reproducibility.gather_provenance import training_machine
+from sidebyside.reproducibility.verification import same_fingerprint
+from sidebyside.workflow import provenance
 from tests.support.pipeline import TRAINING, by_name, runs
 from tests.support.ray_nodes import jobs_on, lose, nodes
 from tests.support.stages import wait_for
@@ -66,10 +70,10 @@ def test_a_cluster_gives_the_same_files_also_if_it_loses_a_node(
 ) -> None:
     own = checkout_from(prepared)
     with nodes(number) as running:
-        process = own.start(*REPRO, "JOBS=4", forked=False)
+        process = own.start(*REPRO, f"JOBS={number}", forked=False)
         for node in running.list_all_nodes()[number - lost :]:
             read_to(process, "trial 1/4")
-            wait_for(lambda node=node: jobs_on(node))
+            wait_for(partial(jobs_on, node))
             lose(running, node)
         done = own.finish(process)
         wait_for(lambda: not any(map(jobs_on, running.list_all_nodes())))
@@ -113,6 +117,34 @@ def test_an_interrupted_training_leaves_no_process_and_resumes(
     assert "epoch 1/" not in out
     assert own.results() == plain.results()
     assert status_of_run(own) == "FINISHED"
+
+
+def test_a_node_with_another_fingerprint_is_used_if_allowed_and_the_results_say_so(
+    expected: "Checkout",
+    checkout_from: "Callable[..., Checkout]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = checkout_from(expected)
+    own.forget_runs()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT")  # another fingerprint, not other bytes
+    with nodes(1):
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+        line = (*TRAIN[:2], "--force", *TRAIN[2:])
+        refused = own.run(*line, fails=True, forked=False).stderr
+        own.run(*line, environment={"ANY_MACHINE": "1"}, forked=False)
+    assert re.search(r"may give other bytes \(instructions DEFAULT instead of ALL\)", refused)
+    assert own.results() == expected.results()
+    here, there = (
+        provenance.find(one.root, TRAIN[-1], [one.root / "models/mlp-original-1.keras"])
+        for one in (expected, own)
+    )
+    assert here
+    assert there
+    assert here.machine["fingerprint"] != there.machine["fingerprint"]
+    assert there.machine["instructions"] == "DEFAULT"
+    (run,) = runs(own, TRAINING)
+    assert run.data.tags["machine.fingerprint"] == there.machine["fingerprint"]
+    assert not same_fingerprint(training_machine(expected.root), training_machine(own.root))
 
 
 def status_of_run(checkout: "Checkout") -> str:
