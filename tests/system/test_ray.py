@@ -9,7 +9,9 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Done, Event, Executor, Failed, Job, News, inline
@@ -105,6 +107,16 @@ def test_another_machine_is_used_if_the_user_allows_it(monkeypatch: pytest.Monke
     assert isinstance(end, Failed)
     assert isinstance(end.error, AttributeError)  # of the job, which has run
     assert seen == [MACHINE]
+
+
+def test_the_recipe_for_the_launcher_is_valid() -> None:
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    recipe = yaml.safe_load((CHECKOUT / "docs/cluster/ray-up.yaml").read_text())
+    validate_config(prepare_config(recipe))
+    with pytest.raises(ValidationError):
+        validate_config(prepare_config({**recipe, "unknown": 1}))
 
 
 def test_a_wrong_value_of_any_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,8 @@ def detached(
         UserError: raised by the function, or with one of the messages.
     """
     running = _Detached(name, arguments, refusal, loss)
-    running.start()
     try:
+        running.start()
         yield running.run
     finally:
         running.end()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sidebyside.core.errors import UserError
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Arrays, Done, Event, Executor, Failed, Job, News, inline
 from sidebyside.execution import child_process, supervision
 from sidebyside.execution.detached import detached
@@ -221,6 +222,16 @@ def test_an_executor_whose_process_ends_at_once_is_refused_in_one_line() -> None
     refused = detached("os:_exit", {"status": 1}, refusal="none", loss="start it again")
     with pytest.raises(UserError, match=r"^none$"), refused:
         pass
+
+
+def test_an_executor_that_cannot_be_used_says_why_and_leaves_no_process() -> None:
+    before = children()
+    arguments = {"arrays": {}, "machine": machine_facts(1), "at_once": 1, "address": "x"}
+    name = "sidebyside.execution.ray_cluster:connected"
+    refused = detached(name, {**arguments, "anywhere": False}, refusal="none", loss="none")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS"), refused:
+        pass
+    assert children() <= before
 
 
 DRIVER = """
