@@ -1,5 +1,6 @@
 # The same commands for people and CI. `make help` lists the targets by group, from "##" comments.
 # DVC runs the stages with it, whatever shell the user has.
+OUTER_SHELL := $(shell echo $${SHELL:-/bin/sh})
 export SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -88,12 +89,21 @@ serve: $(INSTALLED) ## serve the best model (MODEL=cnn) at http://127.0.0.1:5001
 
 # Optional, in the same environment, at the versions of requirements.lock.
 RAY := $(VENV)/ray
-$(RAY): requirements-ray.lock $(INSTALLED)
-	uv pip install --quiet --require-hashes --requirement requirements-ray.lock
+GPU := $(VENV)/gpu
+$(RAY) $(GPU): $(VENV)/%: requirements-%.lock $(INSTALLED)
+	uv pip install --quiet --require-hashes --requirement $<
 	touch $@
 
 .PHONY: ray
 ray: $(RAY) ## install Ray, to train on the cluster at RAY_ADDRESS
+
+.PHONY: gpu
+gpu: $(GPU) ## install CUDA (several GB), to train on a GPU
+
+.PHONY: cluster
+cluster: COMMAND = $(OUTER_SHELL)
+cluster: $(RAY) ## open a shell with a Ray cluster on this machine (COMMAND='make repro JOBS=4')
+	@python -m sidebyside.workflow.local_cluster $(COMMAND)
 
 .PHONY: backfill
 backfill: $(INSTALLED) ## log results of this checkout that are missing in MLflow
@@ -193,6 +203,10 @@ test-fast: $(INSTALLED) ## run the tests that take at most a few seconds each
 test-system: $(RAY) ## run the tests that need servers or a browser (postgresql, chromium, chromium-driver)
 	pytest -m system
 
+.PHONY: test-gpu
+test-gpu: $(INSTALLED) ## run the tests that need a GPU, and `make gpu`
+	pytest tests/system/test_gpu.py
+
 .PHONY: test-crash
 test-crash: $(INSTALLED) ## kill every stage at every file-system change, resume and compare
 	pytest tests/integration/test_crash.py --all-crash-points
@@ -218,6 +232,7 @@ format: $(INSTALLED) ## format the code
 lock: $(INSTALLED) ## update requirements.lock from pyproject.toml
 	uv pip compile --quiet --universal --generate-hashes --no-header --group development --group install pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --generate-hashes --no-header --group ray --constraint requirements.lock --output-file requirements-ray.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --group gpu --constraint requirements.lock --output-file requirements-gpu.lock
 
 .PHONY: readme
 readme: $(INSTALLED) ## generate the tables of README.md and docs/, params.yaml's header, the checklist

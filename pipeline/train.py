@@ -7,6 +7,7 @@ Writes: models/<model>-<data>-<seed>.keras, reports/train/<model>-<data>-<seed>/
 
 import sys
 from argparse import ArgumentTypeError
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sidebyside.data.statistics import class_counts
 from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, resume, stage
+from sidebyside.workflow.machines import Machines
 
 
 def main() -> None:
@@ -88,7 +90,8 @@ def main() -> None:
         resume.resumable(paths.root, f"train-{name}", key, [paths.model(name)]) as folder,
         training.open_training(paths.root, dataset, name, made, origin) as run,
         progress.step_bar(str(name)) as on_steps,
-        executor(training_arrays(train, val), machine, 1) as execute,
+        nullcontext(Machines(folder / "machines.json", machine)) as machines,
+        executor(training_arrays(train, val), machine, 1, machines.add) as execute,
     ):
         training.log_training_inputs(run, name, made, counts)
         stopwatch = Stopwatch(folder / "seconds.json")
@@ -134,11 +137,20 @@ def main() -> None:
             write_json(metrics, scores)
             write_json(record, made)
         outputs = [paths.model(name), *files]
-        provenance.write(paths.root, origin.stage, key, machine, outputs, stopwatch.seconds)
+        provenance.write(paths.root, origin.stage, key, machines.facts, outputs, stopwatch.seconds)
 
         # Epochs that an earlier, killed process trained but could not log are logged here.
         training.log_training(
-            run, dataset, name, made, counts, trained.history, scores, model, val.images[:1]
+            run,
+            dataset,
+            name,
+            made,
+            counts,
+            trained.history,
+            scores,
+            model,
+            val.images[:1],
+            machines.facts,
         )
 
 

@@ -6,6 +6,8 @@ Writes: reports/tune/<model>/, data/trials/<model>.csv
 
 import json
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from sidebyside.config.dataset import read_dataset
@@ -22,6 +24,7 @@ from sidebyside.data.splitting import subsample
 from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, resume, stage
+from sidebyside.workflow.machines import Machines
 
 
 def main() -> None:
@@ -66,7 +69,8 @@ def main() -> None:
     with (
         resume.resumable(paths.root, f"tune-{model}", key, outputs) as folder,
         tracking.open_search(paths.root, search) as run,
-        executor(training_arrays(train, val), machine, at_once) as execute,
+        nullcontext(Machines(folder / "machines.json", machine)) as machines,
+        executor(training_arrays(train, val), machine, at_once, machines.add) as execute,
     ):
         tracking.log_search_inputs(run, search)
 
@@ -81,8 +85,9 @@ def main() -> None:
             write_csv(paths.trial_histories(model), *result.epochs_table())
             write_json(paths.hyperparameters(model), values)
         provenance.write(
-            paths.root, search.origin.stage, key, machine, outputs, sum(result.seconds)
+            paths.root, search.origin.stage, key, machines.facts, outputs, sum(result.seconds)
         )
+        search = replace(search, origin=search.origin._replace(machine=machines.facts))
         first = {number: histories[0] for number, histories in result.histories.items()}
         tracking.log_search(run, search, result.record(task), first, table, values)
     print(f"chosen for {model}: {json.dumps({name: values[name] for name in task.names})}")

@@ -5,6 +5,8 @@ Writes: results/searches/<name>/, and .state/winner-<name>/ for the training of 
 """
 
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from sidebyside.config.paths import Paths
@@ -15,6 +17,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, provenance, resume, stage
+from sidebyside.workflow.machines import Machines
 from study import checkpoint_reuse
 from study.plan import Training, read_plan, read_studied_dataset
 
@@ -61,7 +64,8 @@ def main() -> None:
     with (
         resume.resumable(folder, f"search-{name}", key, outputs) as work,
         open_search(paths.root, search) as run,
-        executor(training_arrays(train, val), machine, at_once) as execute,
+        nullcontext(Machines(work / "machines.json", machine)) as machines,
+        executor(training_arrays(train, val), machine, at_once, machines.add) as execute,
     ):
         log_search_inputs(run, search)
 
@@ -76,7 +80,8 @@ def main() -> None:
             write_csv(histories, *result.epochs_table())
             write_json(best, chosen)
         seconds = sum(result.seconds)
-        provenance.write(folder, origin.stage, key, machine, outputs, seconds)
+        provenance.write(folder, origin.stage, key, machines.facts, outputs, seconds)
+        search = replace(search, origin=origin._replace(machine=machines.facts))
         first = {number: executions[0] for number, executions in result.histories.items()}
         log_search(run, search, result.record(task), first, table, chosen)
         training = Training(

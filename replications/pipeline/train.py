@@ -7,6 +7,7 @@ Writes: results/models/<name>/
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from sidebyside.data.statistics import class_counts
 from sidebyside.execution.choice import executor
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.workflow import command, progress, provenance, resume, stage
+from sidebyside.workflow.machines import Machines
 from study import checkpoint_reuse
 from study.plan import Plan, Winner, read_plan, read_studied_dataset
 
@@ -71,7 +73,8 @@ def main() -> None:
     arrays = training_arrays(splits["train"], splits["val"])
     with (
         resume.resumable(folder, f"train-{name}", key, outputs) as work,
-        executor(arrays, machine, 1) as execute,
+        nullcontext(Machines(work / "machines.json", machine)) as machines,
+        executor(arrays, machine, 1, machines.add) as execute,
     ):
         for seed in part.seeds:
             journal, checkpoint = work / f"{seed}.json", work / f"{seed}.npz"
@@ -92,6 +95,7 @@ def main() -> None:
                     seed,
                     record,
                     Origin(record["stage"], key, machine),
+                    machines,
                     execute,
                     checkpoint,
                     stopwatch,
@@ -101,7 +105,7 @@ def main() -> None:
             found.append(remembered["model_run"])
             seconds.append(remembered["seconds"])
         model_runs.write(results, part.seeds, found, record)
-        provenance.write(folder, record["stage"], key, machine, outputs, sum(seconds))
+        provenance.write(folder, record["stage"], key, machines.facts, outputs, sum(seconds))
 
 
 def train_seed(
@@ -113,6 +117,7 @@ def train_seed(
     seed: int,
     record: Mapping[str, Any],
     origin: "Origin",
+    machines: Machines,
     execute: Executor,
     checkpoint: Path,
     stopwatch: Stopwatch,
@@ -128,10 +133,12 @@ def train_seed(
         seed: one of the model's seeds.
         record: the model's record.
         origin: origin of the results of all seeds.
+        machines: those that do the work.
         execute: runs the training.
         checkpoint: file to resume from and to save to.
         stopwatch: saved with each checkpoint.
     """
+    from sidebyside.tracking.origin import machine_tags
     from sidebyside.training.history import Epoch
     from study import model_runs, tracking
 
@@ -160,6 +167,7 @@ def train_seed(
             on_epoch=on_epoch,
             on_steps=on_steps,
         )
+        run.log_tags(machine_tags(machines.facts))
         tracking.log_model_run(run, part, seed, record, model_run)
     return model_run
 

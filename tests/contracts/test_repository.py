@@ -65,7 +65,10 @@ def test_every_module_named_in_a_file_exists() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize(("name", "least"), [("requirements", 100), ("requirements-ray", 5)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("requirements", 100), ("requirements-ray", 5), ("requirements-gpu", 12)],
+)
 def test_every_locked_package_has_hashes_and_no_address(name: str, least: int) -> None:
     lock = (PROJECT / f"{name}.lock").read_text()
     requirements = [line for line in lock.replace("\\\n", "").splitlines() if line[:1].isalnum()]
@@ -77,23 +80,24 @@ def test_every_locked_package_has_hashes_and_no_address(name: str, least: int) -
     assert not re.search(r"://|index-url|find-links", lock)
 
 
-def test_ray_needs_no_other_version_of_a_package() -> None:
-    main, ray = (
-        dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", (PROJECT / name).read_text(), re.M))
-        for name in ("requirements.lock", "requirements-ray.lock")
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("gpu", "nvidia-cudnn-cu12")])
+def test_an_optional_group_needs_no_other_version_of_a_package(name: str, package: str) -> None:
+    main, optional = (
+        set(re.findall(r"^([a-z0-9.-]+)==(\S+)", (PROJECT / file).read_text(), re.M))
+        for file in ("requirements.lock", f"requirements-{name}.lock")
     )
-    assert "ray" in ray
-    assert {
-        name: version for name, version in ray.items() if main.get(name, version) != version
-    } == {}
+    names = {name for name, _ in main}
+    assert package in {name for name, _ in optional}
+    assert {(name, version) for name, version in optional - main if name in names} == set()
 
 
 def test_direct_dependencies_are_locked() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"]]
     groups = project["dependency-groups"]
-    # The frameworks that only the benchmarks compare with, and Ray, are not part of it by default.
-    wanted += itertools.chain(*(groups[name] for name in groups if name not in ("peers", "ray")))
+    # Not part of it: the frameworks that only the benchmarks compare with, Ray and CUDA.
+    optional = ("peers", "ray", "gpu")
+    wanted += itertools.chain(*(groups[name] for name in groups if name not in optional))
     lock = (PROJECT / "requirements.lock").read_text().lower()
     for requirement in wanted:
         name = re.split(r"[\[=<>]", requirement)[0].lower()

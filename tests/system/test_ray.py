@@ -1,41 +1,26 @@
 """Jobs and a search on a real Ray cluster of two nodes on this machine."""
 
-import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import yaml
 
+from sidebyside.config.paths import CHECKOUT
 from sidebyside.core.errors import UserError
 from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Done, Event, Executor, Failed, Job, News, inline
 from sidebyside.execution.choice import executor
-from sidebyside.execution.ray_cluster import cluster
+from sidebyside.workflow.local_cluster import add_node
+from tests.support.ray_nodes import jobs_on, lose, nodes
 from tests.support.searches import ARRAYS, outcome
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: run `make ray`")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
-
 MACHINE = machine_facts(1)
-
-
-@contextlib.contextmanager
-def nodes(number: int) -> Iterator[Any]:
-    """Start a cluster of nodes with one core each; RAY_ADDRESS is its address."""
-    running = cluster_utils.Cluster()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        for _ in range(number):
-            running.add_node(num_cpus=1, include_dashboard=False)
-        patch.setenv("RAY_ADDRESS", running.address)
-        try:
-            yield running
-        finally:
-            running.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +47,8 @@ def test_a_node_and_a_worker_that_are_killed_change_no_byte(
                 if isinstance(event, News) and event.checkpoint:
                     number = next(epochs)
                     if number == 2:
-                        running.remove_node(running.list_all_nodes()[1], allow_graceful=False)
-                        running.add_node(num_cpus=1)
+                        lose(running, running.list_all_nodes()[1])
+                        add_node(running, 1)
                     if number == 8:
                         kill_a_worker(running.head_node)
                 yield event
@@ -74,13 +59,22 @@ def test_a_node_and_a_worker_that_are_killed_change_no_byte(
 
 def kill_a_worker(node: Any) -> None:
     """Kill a process of a node that runs a job."""
-    raylet = node.all_processes["raylet"][0].process.pid
-    children = Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split()
-    for pid in map(int, children):
-        if b"ray::trial" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
-            return
-    raise AssertionError("no worker of this node runs a job")
+    pid = next(pid for pid, name in jobs_on(node).items() if name.startswith("trial"))
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_all_processes_listen_on_the_loopback_interface_alone() -> None:
+    with nodes(2), executor({}, MACHINE, 1) as execute:
+        ends(execute, Job("a", "sidebyside.core.jobs:missing", None))  # its worker stays
+        here = psutil.Process()
+        ports = [
+            connection.laddr.ip
+            for process in (here, *here.children(recursive=True))
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert len(ports) > 6
+    assert {*ports} <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
 def ends(execute: Executor, job: Job) -> list[Event]:
@@ -97,11 +91,39 @@ def test_a_failing_job_is_not_repeated() -> None:
 
 def test_a_node_that_would_give_other_bytes_is_refused() -> None:
     other = {**MACHINE, "fingerprint": "other", "tensorflow": "1.0"}
-    with nodes(1), cluster({}, other, at_once=1) as execute:
+    with nodes(1), executor({}, other, 1) as execute:
         (end,) = ends(execute, Job("a", "sidebyside.core.jobs:missing", None))
     assert isinstance(end, Failed)
     assert isinstance(end.error, UserError)
     assert f"(tensorflow {MACHINE['tensorflow']} instead of 1.0)" in str(end.error)
+
+
+def test_another_machine_is_used_if_the_user_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Mapping[str, str]] = []
+    monkeypatch.setenv("ANY_MACHINE", "1")
+    other = {**MACHINE, "fingerprint": "other", "tensorflow": "1.0"}
+    with nodes(1), executor({}, other, 1, seen.append) as execute:
+        (end,) = execute([Job("a", "sidebyside.core.jobs:missing", None)])
+    assert isinstance(end, Failed)
+    assert isinstance(end.error, AttributeError)  # of the job, which has run
+    assert seen == [MACHINE]
+
+
+def test_the_recipe_for_the_launcher_is_valid() -> None:
+    from jsonschema import ValidationError
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    recipe = yaml.safe_load((CHECKOUT / "docs/cluster/ray-up.yaml").read_text())
+    validate_config(prepare_config(recipe))
+    with pytest.raises(ValidationError):
+        validate_config(prepare_config({**recipe, "unknown": 1}))
+
+
+def test_a_wrong_value_of_any_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANY_MACHINE", "yes")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match=r"^ANY_MACHINE='yes' is not 1"), executor({}, MACHINE, 1):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ TABLE = (
         CLEARED,
         "lets oneDNN compute in bfloat16, or with other instructions",
     ),
-    Entry("CUDA_VISIBLE_DEVICES", FINGERPRINT, "hides a GPU"),
+    Entry("CUDA_VISIBLE_DEVICES", KEPT, "hides a GPU, whose kind is part of the fingerprint"),
     Entry(
         "CUBLAS_* CUBLASLT_* CUDNN_* NVIDIA_TF32_OVERRIDE",
         CLEARED,

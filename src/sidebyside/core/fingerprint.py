@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sidebyside.core import environment
 
+GPUS = Path("/proc/driver/nvidia/gpus")  # of the driver: a folder per device
+CUDNN = "nvidia-cudnn-cu12"  # without it, TensorFlow uses no GPU
 LIBRARIES = ("tensorflow", "keras", "numpy")  # their versions affect a trained model's bits
 
 
@@ -29,6 +31,8 @@ def machine_facts(threads: int | None = None) -> dict[str, str]:
     variables = environment.fingerprint(os.environ)
     facts["instructions"] = variables.pop("ONEDNN_MAX_CPU_ISA", "ALL")
     facts |= variables
+    if kinds := _gpus():
+        facts["gpu"] = f"{kinds} cuDNN {metadata.version(CUDNN)}"
     if threads is not None:
         facts["threads"] = str(threads)
     return {"fingerprint": short_digest(json.dumps(facts, sort_keys=True)), **facts}
@@ -49,10 +53,25 @@ def _processor_features() -> str:
     return " ".join(sorted(features.split())) if features else platform.processor()
 
 
+def _gpus() -> str:
+    """Return the models of the NVIDIA devices that TensorFlow can use; empty without one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+        return ""
+    if not [*metadata.distributions(name=CUDNN)]:
+        return ""
+    devices = (_entries(file) for file in GPUS.glob("*/information"))
+    return " + ".join(sorted({facts.get("Model", "unknown") for facts in devices}))
+
+
 def _processor_facts() -> dict[str, str]:
     """Return the entries of the first processor in /proc/cpuinfo; empty without that file."""
+    return _entries(Path("/proc/cpuinfo"))
+
+
+def _entries(file: Path) -> dict[str, str]:
+    """Return name → value of the lines up to the first empty one; empty without the file."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError:
         return {}
     lines = text.partition("\n\n")[0].splitlines()

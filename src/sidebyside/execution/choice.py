@@ -1,10 +1,10 @@
 """Choose where jobs run, and how many at once."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sidebyside.core.cores import cores
-from sidebyside.core.jobs import Arrays, Executor, inline
+from sidebyside.core.jobs import Arrays, Event, Executor, Job, inline
 from sidebyside.data.memory import available_memory
 from sidebyside.execution import ray_cluster
 from sidebyside.execution.processes import processes
@@ -13,26 +13,42 @@ MEBIBYTE = 1 << 20
 
 
 @contextlib.contextmanager
-def executor(arrays: Arrays, machine: Mapping[str, str], at_once: int) -> Iterator[Executor]:
+def executor(
+    arrays: Arrays,
+    machine: Mapping[str, str],
+    at_once: int,
+    on_machine: Callable[[Mapping[str, str]], None] = lambda _: None,
+) -> Iterator[Executor]:
     """Yield an executor: the Ray cluster at RAY_ADDRESS, or processes, or for one job this process.
 
     Args:
         arrays: name → array, for all jobs.
-        machine: as `machine_facts` returns it; jobs run nowhere else, and with its threads.
+        machine: as `machine_facts` returns it. Jobs run with its threads and, unless the user
+            allows other machines of a cluster, nowhere else.
         at_once: maximum number of jobs at once.
+        on_machine: called with the facts of each machine that runs jobs, once or more often.
 
     Raises:
         UserError: the cluster cannot be used.
     """
     if ray_cluster.is_chosen():
-        with ray_cluster.cluster(arrays, machine, at_once=at_once) as run:
-            yield run
+        with ray_cluster.cluster(arrays, machine, at_once) as run:
+            yield ray_cluster.without_places(run, on_machine)
         return
+
+    def here(run: Executor) -> Executor:
+        def run_here(jobs: Iterable[Job]) -> Iterator[Event]:
+            for event in run(jobs):
+                on_machine(machine)
+                yield event
+
+        return run_here
+
     if at_once == 1:
-        yield inline(arrays)
+        yield here(inline(arrays))
         return
     with processes(arrays, at_once=at_once) as run:
-        yield run
+        yield here(run)
 
 
 def jobs_at_once(threads: int) -> int:

@@ -5,26 +5,21 @@ once: the processes map the same files, which have no names and end with the las
 """
 
 import contextlib
-import os
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
-from typing import IO, Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from multiprocessing.connection import wait
+from typing import IO, Any
 
 from numpy.typing import NDArray
 
 from sidebyside.core.cores import share
 from sidebyside.core.jobs import Arrays, Event, Executor, Job, News
+from sidebyside.execution import child_process
+from sidebyside.execution.child_process import Child
 from sidebyside.execution.supervision import SILENCE, Lost, Supervisor
 from sidebyside.execution.worker import SharedArray
 
 WORKER = "sidebyside.execution.worker"
-STALLED = 60  # seconds in the middle of a message after which a worker counts as lost
 
 
 @contextlib.contextmanager
@@ -44,56 +39,52 @@ def processes(arrays: Arrays, *, at_once: int, silence: float = SILENCE) -> Iter
         yield Supervisor(workers, at_once, silence).run
 
 
-class _Worker(NamedTuple):
-    process: "subprocess.Popen[bytes]"
-    connection: Connection
-
-
 class _Processes:
     """The workers of an executor."""
 
     def __init__(self, shared: Mapping[str, SharedArray], variables: Mapping[str, str]) -> None:
         self._shared, self._variables = shared, variables
-        self._busy: set[_Worker] = set()
-        self._idle: list[_Worker] = []
+        self._busy: set[Child] = set()
+        self._idle: list[Child] = []
 
-    def start(self, job: Job) -> _Worker:
-        worker = self._idle.pop() if self._idle else _start(self._shared, self._variables)
+    def start(self, job: Job) -> Child:
+        worker = self._idle.pop() if self._idle else self._new()
         self._busy.add(worker)
-        _send(worker, job)
+        child_process.send(worker, job)
         return worker
 
-    def began(self, handle: _Worker) -> bool:
+    def began(self, handle: Child) -> bool:
         return handle in self._busy
 
-    def wait(
-        self, handles: Collection[_Worker], seconds: float
-    ) -> list[tuple[_Worker, Event | Lost]]:
+    def wait(self, handles: Collection[Child], seconds: float) -> list[tuple[Child, Event | Lost]]:
         ready = wait([worker.connection for worker in handles], seconds)
         return [(one, self._receive(one)) for one in [*handles] if one.connection in ready]
 
-    def stop(self, handle: _Worker) -> None:
+    def stop(self, handle: Child) -> None:
         if handle in self._busy:
             self._busy.remove(handle)
-            _end([handle])
+            child_process.end([handle])
 
     def close(self) -> None:
         """End all processes."""
-        _end([*self._busy, *self._idle])
+        child_process.end([*self._busy, *self._idle])
         self._busy.clear()
         self._idle.clear()
 
-    def _receive(self, worker: _Worker) -> Event | Lost:
+    def _new(self) -> Child:
+        descriptors = [array.descriptor for array in self._shared.values()]
+        return child_process.start(WORKER, self._shared, self._variables, descriptors)
+
+    def _receive(self, worker: Child) -> Event | Lost:
         try:
             event: Event = worker.connection.recv()
         except BlockingIOError:
             self.stop(worker)
             return Lost("stopped in the middle of a message")
         except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(STALLED)
+            reason = child_process.ending(worker)
             self.stop(worker)
-            return Lost(_ending(worker.process.returncode))
+            return Lost(reason)
         if not isinstance(event, News):
             self._busy.remove(worker)
             self._idle.append(worker)
@@ -105,39 +96,3 @@ def _share(array: NDArray[Any], file: IO[bytes]) -> SharedArray:
     array.tofile(file)
     file.flush()
     return SharedArray(file.fileno(), array.dtype.str, array.shape)
-
-
-def _start(shared: Mapping[str, SharedArray], variables: Mapping[str, str]) -> _Worker:
-    ours, theirs = socket.socketpair()
-    limit = struct.pack("ll", STALLED, 0)
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        ours.setsockopt(socket.SOL_SOCKET, option, limit)
-    path = os.pathsep.join(sys.path)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno())],
-            env={**os.environ, **variables, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # signals of the terminal are for this process, which ends its workers
-            pass_fds=[theirs.fileno(), *(array.descriptor for array in shared.values())],
-        )
-    started = _Worker(process, Connection(ours.detach()))
-    _send(started, shared)
-    return started
-
-
-def _send(worker: _Worker, message: Any) -> None:
-    with contextlib.suppress(OSError):  # the process has ended: receiving will tell
-        worker.connection.send(message)
-
-
-def _end(workers: Sequence[_Worker]) -> None:
-    for worker in workers:
-        worker.process.kill()
-        worker.process.wait()
-        worker.connection.close()
-
-
-def _ending(status: int) -> str:
-    """Describe the exit status of a process that has ended, as `subprocess` gives it."""
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"

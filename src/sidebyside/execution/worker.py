@@ -5,9 +5,7 @@ then jobs, over a connection, into which it writes their events.
 """
 
 import os
-import queue
 import sys
-import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidebyside.core.jobs import Job, perform
+from sidebyside.execution.child_process import inbox
 
 
 class SharedArray(NamedTuple):
@@ -35,23 +34,13 @@ class SharedArray(NamedTuple):
 
 def serve(connection: Connection) -> None:
     """Run jobs one after the other; never returns."""
-    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
+    received = inbox(connection)
     shared: Mapping[str, SharedArray] = received.get()
     arrays = {name: array.map() for name, array in shared.items()}
     while True:
         job: Job = received.get()
         for event in perform(job, arrays):
             connection.send(event)
-
-
-def _receive(connection: Connection, received: "queue.SimpleQueue[Any]") -> None:
-    """Receive messages; when the other end is gone, end this process in the middle of its job."""
-    try:
-        while True:
-            received.put(connection.recv())
-    except (EOFError, OSError):
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def configure(threads: int) -> None:
     """
     environment.clean()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several processes share a GPU
     with _suppress_stderr(), imports.fast_imports(without=UNUSED_PACKAGES):
         import keras
         import tensorflow as tf

@@ -103,6 +103,11 @@ class Machine(NamedTuple):
         """Whether every model has provenance."""
         return UNKNOWN not in self.fingerprint
 
+    @property
+    def one(self) -> bool:
+        """Whether it is a single machine: which of several did what part is not known."""
+        return self.known and ", " not in self.fingerprint
+
 
 def training_machine(root: Path) -> Machine:
     """Return the machine that trained the models in dvc.lock.
@@ -114,7 +119,8 @@ def training_machine(root: Path) -> Machine:
     machines = [entries[stage].machine if stage in entries else {} for stage in stages]
     return Machine(
         *(
-            ", ".join(sorted({machine.get(fact, UNKNOWN) for machine in machines})) or UNKNOWN
+            ", ".join(sorted({one for m in machines for one in m.get(fact, UNKNOWN).split(", ")}))
+            or UNKNOWN
             for fact in Machine._fields
         )
     )

@@ -145,7 +145,18 @@ def backfill_training(paths: Paths, dataset: Dataset, name: ModelName) -> str:
         example = read_split(paths.split("val"), dataset).images[:1]
         scores = read_json(folder / "metrics.json")
         counts = class_counts(paths, dataset, name)
-        log_training(run, dataset, name, record, counts, rows, scores, paths.model(name), example)
+        log_training(
+            run,
+            dataset,
+            name,
+            record,
+            counts,
+            rows,
+            scores,
+            paths.model(name),
+            example,
+            origin.machine,
+        )
     return status_of([run])
 
 

@@ -59,11 +59,20 @@ def origin_tags(origin: Origin, dataset: str, data: Mapping[str, str]) -> dict[s
         DATASET_TAG: dataset,
         "mlflow.source.name": f"{origin.stage.partition('@')[0]}.py",
         **{f"data.{split}": digest for split, digest in data.items()},
-        **{f"machine.{fact}": value for fact, value in origin.machine.items()},
+        **machine_tags(origin.machine),
     }
     if origin.source is not None:
         tags |= commit_tags(origin.source)
     return tags
+
+
+def machine_tags(machine: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a run that record the machine, or machines, that did its work.
+
+    Args:
+        machine: as `machine_facts` returns it.
+    """
+    return {f"machine.{fact}": value for fact, value in machine.items()}
 
 
 def log_inputs(

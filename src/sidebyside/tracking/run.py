@@ -98,6 +98,16 @@ class Run:
             Entries(parameters={k: run_tags.text_of(v, MAX_PARAMETER) for k, v in values.items()})
         )
 
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace those tags that have other values; the run has to be complete without them."""
+        if self._entity is None or self.complete:
+            return
+        tag, known = self.store.entity("RunTag"), self._entity.data.tags
+        changed = [tag(name, text) for name, text in tags.items() if known.get(name) != text]
+        log = functools.partial(self._client.log_batch, self.run_id, tags=changed, synchronous=True)
+        if changed and self.store.attempt(log) is UNREACHABLE:
+            self.missed["tag"] += len(changed)
+
     def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log name → value, in one call.
 

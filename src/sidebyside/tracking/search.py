@@ -15,7 +15,7 @@ from typing import Any
 
 from sidebyside.config.dataset import Dataset
 from sidebyside.tracking.differences import show_searched
-from sidebyside.tracking.origin import Origin, Record, log_inputs, origin_tags
+from sidebyside.tracking.origin import Origin, Record, log_inputs, machine_tags, origin_tags
 from sidebyside.tracking.run import Epoch, Run
 from sidebyside.tracking.run_tags import Tag
 from sidebyside.tracking.runs import open_child, open_run
@@ -140,6 +140,7 @@ def log_search(
         chosen: the content of hyperparameters.json.
     """
     run.retry()
+    run.log_tags(machine_tags(search.origin.machine))
     log_search_inputs(run, search)
     for trial in record["trials"]:
         if trial["scores"] is None:
@@ -147,6 +148,7 @@ def log_search(
         number, values = trial["number"], {**record["fixed"], **trial["searched"]}
         with open_trial(run, search, number, values, trial["epochs"]) as child:
             log_trial(child, search, histories[number], trial["scores"])
+            child.log_tags(machine_tags(search.origin.machine))
     run.log_table("trials", *trials)
     run.log_metrics({f"best_{name}": value for name, value in record["best"].items()})
     run.log_text("hyperparameters.json", json.dumps(chosen, indent=2))

@@ -24,6 +24,7 @@ from sidebyside.tracking.origin import (
     Record,
     find_origin,
     log_inputs,
+    machine_tags,
     origin_tags,
 )
 from sidebyside.tracking.run import Epoch, Run
@@ -104,6 +105,7 @@ def log_training(
     scores: Mapping[str, float],
     model: Any,
     example: NDArray[np.uint8],
+    machine: Mapping[str, str],
 ) -> None:
     """Log everything about a complete training, including entries missed during the training.
 
@@ -117,8 +119,10 @@ def log_training(
         scores: the content of reports/train/<name>/metrics.json.
         model: the Keras model, or the path of its file.
         example: an input image, uint8 [1, *shape].
+        machine: of the provenance; on a cluster it is known only at the end.
     """
     run.retry()
+    run.log_tags(machine_tags(machine))
     log_training_inputs(run, name, record, counts)
     run.log_epochs(history)
     run.log_model(model, dataset, example, int(scores["best_epoch"]))

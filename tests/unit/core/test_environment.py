@@ -112,8 +112,8 @@ def test_every_variable_of_mlflow_is_in_the_table() -> None:
 
 def test_only_set_variables_are_part_of_the_fingerprint() -> None:
     assert environment.fingerprint({"PATH": "/bin", "TF_XLA_FLAGS": "x"}) == {}
-    limited = {"ONEDNN_MAX_CPU_ISA": "AVX2", "CUDA_VISIBLE_DEVICES": ""}
-    assert environment.fingerprint({"PATH": "/bin", **limited}) == limited
+    limited = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert environment.fingerprint({"CUDA_VISIBLE_DEVICES": "", **limited}) == limited
 
 
 def test_the_script_names_the_variables_to_unset_with_the_standard_library_alone() -> None:

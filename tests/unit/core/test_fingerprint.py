@@ -1,4 +1,5 @@
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,27 @@ def test_the_fingerprint_follows_processor_and_library_versions(
         of({"flags": "fma avx2"}, "1.1"),
     ]
     assert len({first, *others}) == 4
+
+
+def test_the_fingerprint_names_the_kind_of_gpu_that_can_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(fingerprint, "GPUS", tmp_path / "gpus")
+    without = machine_facts()
+    for number, model in enumerate(["NVIDIA A", "NVIDIA A", "NVIDIA B"]):
+        (tmp_path / f"gpus/{number}").mkdir(parents=True)
+        information = f"Model: \t\t {model}\nIRQ:   \t\t 1\n\nother: 1\n"
+        (tmp_path / f"gpus/{number}/information").write_text(information)
+    assert machine_facts() == without  # no CUDA is installed
+    package = tmp_path / "nvidia_cudnn_cu12-9.1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: nvidia-cudnn-cu12\nVersion: 9.1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    facts = machine_facts()
+    assert facts["gpu"] == "NVIDIA A + NVIDIA B cuDNN 9.1"
+    assert facts["fingerprint"] != without["fingerprint"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # Ray chooses one for each job
+    assert machine_facts() == facts
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine_facts() == without

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 
 from sidebyside.core.fingerprint import machine_facts
@@ -39,7 +41,10 @@ def test_as_many_jobs_run_at_once_as_the_memory_suffices_for(
 @pytest.mark.parametrize(("at_once", "workers"), [(1, 0), (2, 2)])
 def test_several_jobs_at_once_run_in_processes(at_once: int, workers: int) -> None:
     before = children()
-    with executor({}, machine_facts(1), at_once) as run:
+    seen: list[Mapping[str, str]] = []
+    with executor({}, machine_facts(1), at_once, seen.append) as run:
+        assert not seen
         ends = [event for event in run([job("a", 1), job("b", 1)]) if isinstance(event, Done)]
         assert len(children() - before) == workers
     assert [end.result[0] for end in ends] == [1, 1]
+    assert seen[0] == seen[-1] == machine_facts(1)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 
 from sidebyside.core.errors import UserError
+from sidebyside.core.fingerprint import machine_facts
 from sidebyside.core.jobs import Arrays, Done, Event, Executor, Failed, Job, News, inline
-from sidebyside.execution import processes as process_workers
-from sidebyside.execution import supervision
+from sidebyside.execution import child_process, supervision
+from sidebyside.execution.detached import detached
 from sidebyside.execution.processes import processes
 from tests.support.child_processes import children, wait_until_gone
 from tests.support.jobs import Count, job
@@ -26,13 +28,23 @@ ARRAYS: Arrays = {
 }
 
 
-@pytest.fixture(scope="module", params=["inline", "one process", "two processes"])
+@pytest.fixture(scope="module", params=["inline", "one process", "two processes", "detached"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param == "inline":
         yield inline(ARRAYS)
         return
+    if request.param == "detached":
+        with in_a_process_of_its_own(ARRAYS) as run:
+            yield run
+        return
     with processes(ARRAYS, at_once=1 + (request.param == "two processes")) as run:
         yield run
+
+
+def in_a_process_of_its_own(arrays: Arrays) -> AbstractContextManager[Executor]:
+    arguments = {"arrays": arrays, "at_once": 1}
+    name = "sidebyside.execution.processes:processes"
+    return detached(name, arguments, refusal="none", loss="start it again")
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +190,7 @@ def test_a_hanging_job_continues_in_another_process(
 def test_a_process_stopped_in_the_middle_of_a_message_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(process_workers, "STALLED", 1)
+    monkeypatch.setattr(child_process, "STALLED", 1)
     with processes({}, at_once=1) as run:
         given = job("a", 1, at=1, how="stop_in_a_message", once=tmp_path / "stopped")
         assert results(list(run([given]))) == {"a": 1}
@@ -192,6 +204,33 @@ def test_the_end_of_the_block_ends_busy_and_idle_processes() -> None:
             if isinstance(event, Done):
                 assert len(children() - before) == 2
                 raise ZeroDivisionError
+    assert children() <= before
+
+
+def test_an_executor_whose_process_ends_fails_in_one_line_and_can_be_used_again() -> None:
+    before = children()
+    with in_a_process_of_its_own({}) as run:
+        with pytest.raises(UserError, match=r"^start it again$"):
+            for _ in run([job("a", 9)]):
+                (process,) = children() - before
+                os.kill(process, signal.SIGKILL)
+        assert results(list(run([job("b", 2)]))) == {"b": 3}
+    assert children() <= before
+
+
+def test_an_executor_whose_process_ends_at_once_is_refused_in_one_line() -> None:
+    refused = detached("os:_exit", {"status": 1}, refusal="none", loss="start it again")
+    with pytest.raises(UserError, match=r"^none$"), refused:
+        pass
+
+
+def test_an_executor_that_cannot_be_used_says_why_and_leaves_no_process() -> None:
+    before = children()
+    arguments = {"arrays": {}, "machine": machine_facts(1), "at_once": 1, "address": "x"}
+    name = "sidebyside.execution.ray_cluster:connected"
+    refused = detached(name, {**arguments, "anywhere": False}, refusal="none", loss="none")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS"), refused:
+        pass
     assert children() <= before
 
 
