@@ -150,7 +150,6 @@ def main() -> None:
     html, markdown = report.render(content)
 
     folder = paths.report("evaluate")
-    metrics = metrics_content(scored, sum(counts["val"]), parameters.evaluate.confidence)
     compared = comparisons_content(comparisons, dataset.class_names)
     inputs = evaluation_inputs(paths, parameters, dataset, names, split_digest(test))
     key = resume.work_key(paths.root, "evaluate", inputs)
@@ -161,7 +160,13 @@ def main() -> None:
         "data_sha256": {"test": inputs["test"]},
     }
     with write_atomically():
-        write_tables(folder, metrics, scored, compared, histories)
+        write_tables(
+            folder,
+            metrics_content(scored, len(val), parameters.evaluate.confidence),
+            scored,
+            compared,
+            histories,
+        )
         write_json(folder / "evaluation.json", made)
         for one in scored:
             table = predictions_table(one.labels, one.probabilities)
@@ -269,11 +274,7 @@ def evaluate(
     except ValueError as error:  # outputs that are not probabilities
         raise UserError(f"{paths.model(name)}: {error}") from None
     val_predicted = predicted_labels(predict_probabilities(model, val.images))
-    print(
-        f"{name}: val accuracy {result.val['accuracy']:.4f},"
-        f" test accuracy {result.scores['accuracy']:.4f}",
-        flush=True,
-    )
+    print(f"{name}: val accuracy {result.val['accuracy']:.4f}", flush=True)
     operations = count_operations(model)
     return Evaluated(result, val_predicted == val.labels, model.count_params(), operations)
 
