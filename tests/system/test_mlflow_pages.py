@@ -84,7 +84,7 @@ def test_the_first_page_is_the_table_of_runs_and_stays_so_after_a_reload(
         assert "Assistant" not in text(fresh) and "Overview" not in text(fresh)
         if size == DESKTOP:
             WebDriverWait(fresh, browser.TIMEOUT).until(
-                lambda page: columns(page, size[0]) >= COLUMNS, str(columns(fresh, size[0]))
+                lambda page: columns(page, size[0]) >= COLUMNS, str(COLUMNS)
             )
             assert not {"optimizer", "batch_norm", "seed"} & columns(fresh, size[0])
             assert "mlp-original-1 (shorter)" in text(fresh)

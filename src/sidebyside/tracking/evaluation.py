@@ -187,7 +187,7 @@ def card(result: ModelResult, dataset: Dataset, page: str | None = None) -> str:
         dataset: the data set.
         page: address of its run in the UI.
     """
-    name = registered_model(dataset.name, result.name.model)
+    address = f"models:/{registered_model(dataset.name, result.name.model)}@{CHAMPION}"
     names = ", ".join(map(markdown, dataset.class_names))
     picture = f" [Confusion matrix]({page}/artifacts/confusion.png)." if page else ""
     low, high = result.accuracy_interval
@@ -201,10 +201,9 @@ def card(result: ModelResult, dataset: Dataset, page: str | None = None) -> str:
             f"**Intended use**: classify images like those of {title}: {dataset.height}×"
             f"{dataset.width} pixels (height × width), {channels}, raw values from 0 to 255."
             " For teaching and for comparing methods.",
-            f'**Load**: `mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}").predict(images)` or'
-            f' `mlflow.keras.load_model("models:/{name}@{CHAMPION}")`; images are uint8'
-            f" {['N', *dataset.shape]}".replace("'", "")
-            + ".",
+            f'**Load**: `mlflow.pyfunc.load_model("{address}").predict(images)`, or the Keras model'
+            f' with `mlflow.keras.load_model("{address}")`. The images are a uint8 array of shape'
+            f" N×{'×'.join(map(str, dataset.shape))}.",
             f"**Classes**, in the order of the probabilities: {names}.",
             f"**Data**: the {result.name.data} training data of {title}, seed"
             f" {result.name.seed}; the best of its architecture by validation accuracy"
