@@ -173,7 +173,8 @@ def test_every_target_that_runs_dvc_first_checks_its_files() -> None:
     makefile = (PROJECT / "Makefile").read_text()
     recipes = dict(re.findall(r"^(\.?[a-z-]+):(?!=).*\n((?:\t.*\n)+)", makefile, re.M))
     runs_dvc = re.compile(
-        r"\bdvc (repro|exp run)\b|\(REPRO\)(?! --dry-run)|\(call experiment|reproducibility\.rerun$",
+        r"\bdvc (repro|exp run)\b|\(REPRO\)(?! --dry-run)"
+        r"|\(call experiment|reproducibility\.rerun$",
         re.M,
     )
     targets = {name.removeprefix(".") for name in recipes if runs_dvc.search(recipes[name])}
