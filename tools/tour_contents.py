@@ -298,14 +298,13 @@ def command_listings(root: Path, folder: Path) -> list[Listing]:
     picture = folder / "image.png"
     paths = Paths(root)
     pixels = read_split(paths.split("test"), read_dataset(paths.dataset)).images[0]
-    on_white = Image.fromarray(255 - pixels)
-    on_white.resize((280, 280)).save(picture)
+    Image.fromarray(pixels).save(picture)
     predict = ["-m", "sidebyside.serving.predict"]
     stage = ["pipeline/train.py", "--help"]
     return [
         Listing(
             "`make predict`",
-            "The first test image, enlarged, on a white background.",
+            "The first test image, as a file.",
             "make predict IMAGE=image.png",
             output([sys.executable, *predict, str(picture)], root).replace(f"{folder}/", ""),
         ),
