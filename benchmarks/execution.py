@@ -42,6 +42,7 @@ EPOCHS = 100  # without work
 ROUNDS = 3  # of the trainings
 TRAINED = 4  # epochs of a training
 IMAGES = 24_000  # of a training
+WORK = "benchmarks.execution:work"
 
 Ways = dict[str, Callable[[Arrays], AbstractContextManager[Executor]]]
 
@@ -123,9 +124,9 @@ def _overheads(
 
 def _run(execute: Executor, jobs: int, epochs: int, size: int) -> float:
     """Run jobs without work, write their checkpoints, and return the seconds."""
-    function, started = f"{work.__module__}:{work.__name__}", time.perf_counter()
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for event in execute(Job(f"{n}", function, (epochs, size)) for n in range(jobs)):
+        for event in execute(Job(f"{n}", WORK, (epochs, size)) for n in range(jobs)):
             if isinstance(event, Failed):
                 raise event.error
             if isinstance(event, News) and size:
