@@ -1,10 +1,14 @@
 """Show progress on a terminal, and format durations."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+# The scores of an epoch or a trial: a line that may be drawn over the one before it.
+STEP = re.compile(r"\b(epoch|trial) \d+(/\d+)?: (val_)?(accuracy|loss) ")
 
 
 @contextmanager

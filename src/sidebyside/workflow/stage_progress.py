@@ -5,14 +5,14 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, TextIO
+from typing import NoReturn, Self, TextIO
 
 from tqdm import tqdm
 
 from sidebyside.execution.dvc_stages import Change, without_dependents
 from sidebyside.execution.schedule import Predecessors, simulate
 from sidebyside.workflow.ledger import Ledger
-from sidebyside.workflow.progress import duration
+from sidebyside.workflow.progress import STEP, duration
 
 # Lines that DVC prints for every stage.
 ADVICE = (
@@ -22,7 +22,11 @@ ADVICE = (
 
 
 class StageProgress(AbstractContextManager["StageProgress"]):
-    """The state of a run, as lines in a log and as a last line on a terminal."""
+    """The state of a run, as lines in a log.
+
+    The last lines of a terminal are drawn again and again: a summary and, for each running stage,
+    its last epoch or trial.
+    """
 
     def __init__(
         self,
@@ -48,8 +52,9 @@ class StageProgress(AbstractContextManager["StageProgress"]):
         self._width = max(map(len, due), default=0)
         self.failed: list[str] = []
         # A stage that has the terminal to itself draws its own bar.
-        quiet = at_once == 1 or not sys.stderr.isatty()
-        self._line = tqdm(bar_format="{desc}", leave=False, disable=quiet)
+        self._drawn = at_once > 1 and sys.stderr.isatty()
+        self._summary = self._line()
+        self._lines: dict[str, tqdm[NoReturn]] = {}  # running stage → its line
 
     def __enter__(self) -> Self:
         """Show the first summary."""
@@ -64,7 +69,8 @@ class StageProgress(AbstractContextManager["StageProgress"]):
     ) -> None:
         """Save the time and remove the last line."""
         self._ledger.save()
-        self._line.close()
+        for line in (*self._lines.values(), self._summary):
+            line.close()
 
     def report(self, changes: Mapping[str, Change]) -> None:
         """Save and print what has changed, and save the time.
@@ -82,9 +88,12 @@ class StageProgress(AbstractContextManager["StageProgress"]):
             if change == "started":
                 self._started[stage] = now
                 self._ledger.start(stage)
+                self._lines[stage] = self._line()
+                self._lines[stage].set_description_str(stage)
             elif change != "unchanged":
                 seconds = now - self._started.pop(stage)
                 self._left.remove(stage)
+                self._lines.pop(stage).close()
                 if change == "completed":
                     self._ledger.complete(stage)
                 else:
@@ -103,7 +112,9 @@ class StageProgress(AbstractContextManager["StageProgress"]):
 
     def show(self, stage: str, line: str, stream: TextIO) -> None:
         """Print a line of a stage after the stage's name, but not DVC's advice."""
-        if not line.strip().startswith(ADVICE) and line.strip():
+        if self._drawn and STEP.search(line):
+            self._lines[stage].set_description_str(line)
+        elif not line.strip().startswith(ADVICE) and line.strip():
             self._print(f"{stage:{self._width}} | {line}", stream)
 
     def summary(self) -> str:
@@ -127,8 +138,11 @@ class StageProgress(AbstractContextManager["StageProgress"]):
         return max((span.end for span in spans.values()), default=0.0)
 
     def _refresh(self) -> None:
-        running = ", ".join(self._started)
-        self._line.set_description_str(f"{self.summary()}{running and f': {running}'}")
+        self._summary.set_description_str(self.summary())
+
+    def _line(self) -> "tqdm[NoReturn]":
+        """Return a line below those that were drawn before it."""
+        return tqdm(bar_format="{desc}", leave=False, dynamic_ncols=True, disable=not self._drawn)
 
     def _print(self, line: str, stream: TextIO) -> None:
         tqdm.write(line, file=stream)

@@ -7,6 +7,7 @@ from sidebyside.core.files import write_json
 from sidebyside.execution import choice
 from sidebyside.training.search import SearchTask
 from sidebyside.training.trial import Trial
+from sidebyside.workflow.progress import STEP
 from sidebyside.workflow.search_progress import trial_lines, trials_at_once
 from tests.support.datasets import dataset
 from tests.support.images import noisy_split
@@ -39,7 +40,9 @@ def test_a_line_has_the_best_score_and_the_time_left_whatever_trial_ends_first(
     show(trial(1, None, "diverged"), [60.0])
     show(trial(2, 0.25), [60.0, 40.0])
     show(trial(4, 0.75), [60.0, 40.0, 50.0])
-    assert capsys.readouterr().out.splitlines() == [
+    lines = capsys.readouterr().out.splitlines()
+    assert [bool(STEP.search(line)) for line in lines] == [True, False, True, True]
+    assert lines == [
         "mlp trial 3/4: val_loss 0.5000, best so far 0.5000, about 1 min 30 s left;"
         ' {"learning_rate": 0.002}',
         "mlp trial 1/4: failed: diverged",

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import sys
 import time
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sidebyside.workflow.ledger import Ledger
+from sidebyside.workflow.progress import print_epoch
 from sidebyside.workflow.stage_progress import StageProgress
 
 PREDECESSORS = {"data": [], "train@a": ["data"], "train@b": ["data"], "evaluate": ["train@b"]}
@@ -77,21 +79,49 @@ def test_a_failure_names_the_stages_that_are_skipped(
 def test_the_lines_of_a_stage_have_its_name_and_dvcs_advice_is_left_out(tmp_path: Path) -> None:
     stream = io.StringIO()
     with progress(tmp_path) as shown:
-        for line in ("epoch 1", "", "\tgit add dvc.lock", "Updating lock file 'dvc.lock'"):
+        for line in (
+            "epoch 1/2: loss 1",
+            "",
+            "\tgit add dvc.lock",
+            "Updating lock file 'dvc.lock'",
+        ):
             shown.show("data", line, stream)
-    assert stream.getvalue() == "data     | epoch 1\n"
+    assert stream.getvalue() == "data     | epoch 1/2: loss 1\n"
 
 
-def test_a_terminal_has_a_last_line_with_the_running_stages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def draw_on_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Let errors go to a terminal, which is returned."""
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+def test_a_terminal_has_a_line_for_all_stages_and_one_for_each_running_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = draw_on_terminal(monkeypatch)
+    row = {"epoch": 2, "loss": 0.5, "val_loss": 0.4, "val_accuracy": 0.9}
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        print_epoch("mlp-original-1", row, 9, 3.0)
+    epoch, printed = written.getvalue().strip(), io.StringIO()
     with progress(tmp_path) as shown:
         shown.report({"data": "started"})
-        assert "0 of 4 stages, 0 s, about 2 min 40 s left: data" in terminal.getvalue()
-    terminal.truncate(0)
+        shown.report({"data": "completed"})
+        shown.report({"train@a": "started", "train@b": "started"})
+        shown.show("train@a", epoch, printed)
+        shown.show("train@b", "3 at once instead of 4", printed)
+        screen = terminal.getvalue()
+    assert printed.getvalue() == "train@b  | 3 at once instead of 4\n"
+    assert "1 of 4 stages, 0 s, about 2 min 30 s left" in screen
+    assert "train@b" in screen
+    assert epoch in screen
+
+
+def test_a_single_stage_has_the_terminal_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = draw_on_terminal(monkeypatch)
     with progress(tmp_path, at_once=1) as shown:
         shown.report({"data": "started"})
     assert terminal.getvalue() == ""
