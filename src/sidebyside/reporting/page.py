@@ -72,9 +72,19 @@ class Figure:
     height: int
     alt: str
     caption: str
+    shows_images: bool = False  # of the data set, whose colours stay as they are in dark mode
 
 
-Block = Text | Bullets | Terms | Table | Figure
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a reader unfolds; on paper they are unfolded."""
+
+    kind: ClassVar[str] = "fold"
+    summary: str
+    blocks: "Sequence[Block]"
+
+
+Block = Text | Bullets | Terms | Table | Figure | Fold
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class Section:
     blocks: Sequence[Block]
 
 
-def figure(png: bytes, file: str, alt: str, caption: str) -> Figure:
+def figure(png: bytes, file: str, alt: str, caption: str, *, shows_images: bool = False) -> Figure:
     """Return a figure with the size at which the PNG was drawn.
 
     Args:
@@ -94,11 +104,12 @@ def figure(png: bytes, file: str, alt: str, caption: str) -> Figure:
         file: path of the image beside the page.
         alt: alternative text.
         caption: text below the figure.
+        shows_images: whether it shows images of the data set, as opposed to a chart.
     """
     # A PNG's first chunk holds its size; a page that states it does not jump while it loads.
     width, height = struct.unpack(">II", png[16:24])
     scale = 96 / DPI
-    return Figure(file, round(width * scale), round(height * scale), alt, caption)
+    return Figure(file, round(width * scale), round(height * scale), alt, caption, shows_images)
 
 
 def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -> str:
@@ -117,6 +128,7 @@ def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -
         lstrip_blocks=True,
     )
     environment.filters["inline"] = _inline
+    environment.filters["side_by_side"] = _side_by_side
     environment.filters["breakable"] = _breakable
     addresses = {
         file: "data:image/png;base64," + base64.b64encode(content).decode()
@@ -130,6 +142,17 @@ def html(title: str, sections: Sequence[Section], images: Mapping[str, bytes]) -
 def _inline(text: str) -> Markup:
     marked = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", str(escape(text)))
     return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", marked))  # noqa: S704 (escaped above)
+
+
+def _side_by_side(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Return the blocks in groups: consecutive figures, which share a grid, or a single block."""
+    groups: list[list[Block]] = []
+    for block in blocks:
+        if groups and isinstance(block, Figure) and isinstance(groups[-1][-1], Figure):
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+    return groups
 
 
 def _breakable(text: str) -> Markup:
@@ -155,6 +178,9 @@ def _markdown_block(block: Block) -> str:
             return "\n".join(f"- `{term}`: {meaning}" for term, meaning in block.terms)
         case Figure():
             return f"![{block.alt}]({block.file})\n\n*{block.caption}*"
+        case Fold():
+            inner = "\n\n".join(map(_markdown_block, block.blocks))
+            return _markdown_fold(block.summary, inner)
         case Table():
             rule = [
                 "---" if column < block.text_columns else "---:"
@@ -167,9 +193,12 @@ def _markdown_block(block: Block) -> str:
             lines = [list(map(cell, block.header)), rule, *rows]
             table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
             if (shown := len(block.rows)) > FOLDED:
-                summary = f"<summary>Show {shown} rows</summary>"
-                table = f"<details>{summary}\n\n{table}\n\n</details>"
+                table = _markdown_fold(f"Show {shown} rows", table)
             return f"{block.caption}\n\n{table}"
+
+
+def _markdown_fold(summary: str, content: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{content}\n\n</details>"
 
 
 def cell(text: str) -> str:

@@ -10,9 +10,11 @@ A template holds the prose, in a small part of Markdown; blank lines separate bl
     : its definition
     {% call table(cells) %}The caption.{% endcall %}
     {% call figure("figures/curves.png", "Alternative text.") %}The caption.{% endcall %}
+    {% call fold("What is folded") %}blocks{% endcall %}
 
-Line breaks within a block count as spaces. Tables, figures and the values in the prose are
-computed in Python. A section without a block is left out.
+Line breaks within a block count as spaces. Figures that follow each other stand side by side.
+Tables, figures and the values in the prose are computed in Python. A section or fold without a
+block is left out.
 """
 
 import re
@@ -23,10 +25,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sidebyside.reporting import formatting, page
-from sidebyside.reporting.page import Block, Bullets, Cells, Section, Table, Terms, Text
+from sidebyside.reporting.page import Block, Bullets, Cells, Fold, Section, Table, Terms, Text
 
 HEADING = re.compile(r"(#{1,2}) (.+?)(?: \{: #([\w-]+)\})?")
 REFERENCE = re.compile(r"\{block (\d+)\}")  # to a table or figure, in the rendered prose
+FOLD, END = re.compile(r"\{fold (.+)\}"), "{end of fold}"
 
 
 def render(
@@ -61,9 +64,16 @@ def read_page(
             blocks, Table(caption, cells.header, cells.rows, cells.text_columns, cells.marked)
         )
 
-    def figure(file: str, alt: str, caller: Callable[[], str]) -> str:
+    def figure(
+        file: str, alt: str, caller: Callable[[], str], *, shows_images: bool = False
+    ) -> str:
         caption = " ".join(caller().split())
-        return _refer(blocks, page.figure(images[file], file, " ".join(alt.split()), caption))
+        alt = " ".join(alt.split())
+        block = page.figure(images[file], file, alt, caption, shows_images=shows_images)
+        return _refer(blocks, block)
+
+    def fold(summary: str, caller: Callable[[], str]) -> str:
+        return f"\n\n{{fold {summary}}}\n\n{caller()}\n\n{END}\n\n"
 
     environment = Environment(
         loader=FileSystemLoader(template.parent),
@@ -74,7 +84,8 @@ def read_page(
         lstrip_blocks=True,
     )
     environment.filters.update(formatting.FILTERS)
-    prose = environment.get_template(template.name).render(values, table=table, figure=figure)
+    macros = {"table": table, "figure": figure, "fold": fold}
+    prose = environment.get_template(template.name).render(values, **macros)
     return _parse(prose, blocks)
 
 
@@ -89,11 +100,20 @@ def _parse(prose: str, blocks: list[Block]) -> tuple[str, list[Section]]:
     if not title or title[1] != "#":
         raise ValueError(f"a page begins with # and its title, not with {first[:40]!r}")
     sections: list[Section] = []
-    content: list[Block] = []
+    content: list[Block] = []  # the blocks of the section or fold that is being read
+    around: list[tuple[str, list[Block]]] = []  # summaries of the open folds, blocks before them
     for chunk in chunks:
         if heading := HEADING.fullmatch(chunk):
             content = []
             sections.append(Section(heading[3], heading[2], content))
+        elif opening := FOLD.fullmatch(chunk):
+            around.append((opening[1], content))
+            content = []
+        elif chunk == END:
+            summary, before = around.pop()
+            if content:
+                before.append(Fold(summary, content))
+            content = before
         elif reference := REFERENCE.fullmatch(chunk):
             content.append(blocks[int(reference[1])])
         else:

@@ -5,7 +5,7 @@ import jinja2
 import pytest
 
 from sidebyside.reporting import template
-from sidebyside.reporting.page import Bullets, Cells, Section, Table, Terms, Text
+from sidebyside.reporting.page import Bullets, Cells, Fold, Section, Table, Terms, Text
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (288).to_bytes(4, "big") + (144).to_bytes(4, "big")
 
@@ -68,6 +68,30 @@ def test_tables_and_figures_stand_where_they_are_called(tmp_path: Path) -> None:
         "Below.",
     )
     assert (figure.width, figure.height) == (192, 96)  # type: ignore[attr-defined]
+
+
+def test_a_fold_holds_its_blocks_and_is_left_out_without_any(tmp_path: Path) -> None:
+    text = (
+        "Before.\n{% call fold('More') %}\nInside.\n\n- one\n\n"
+        "{% call fold('Much more') %}Within.{% endcall %}\n{% endcall %}\n"
+        "{% call fold('Nothing') %}\n{% endcall %}\nAfter.\n"
+    )
+    inner = Fold("Much more", [Text("Within.")])
+    fold = Fold("More", [Text("Inside."), Bullets(["one"]), inner])
+    assert blocks(tmp_path, text) == [Text("Before."), fold, Text("After.")]
+
+
+def test_figures_that_follow_each_other_stand_side_by_side(tmp_path: Path) -> None:
+    one = '{% call figure("figures/a.png", "Text.") %}Below.{% endcall %}\n\n'
+    (tmp_path / "page.md.jinja").write_text(
+        f"# A\n\n## One {{: #one}}\n\n{one * 2}Between.\n\n{one}"
+        "{% call fold('More') %}Inside.{% endcall %}\n"
+    )
+    html, markdown = template.render(tmp_path / "page.md.jinja", {}, {"figures/a.png": PNG})
+    grid, rest = html.partition('<div class="figures">')[2].split("</div>", 1)
+    assert (grid.count("<figure"), rest.count("<figure")) == (2, 1)
+    assert "<summary>More</summary>\n<p>Inside.</p>\n</details>" in html
+    assert markdown.endswith("<details><summary>More</summary>\n\nInside.\n\n</details>\n")
 
 
 def test_a_variable_that_is_not_given_is_an_error(tmp_path: Path) -> None:
