@@ -2,7 +2,7 @@
 
 No other stage uses the test split, and no choice depends on its scores.
 
-Reads:  models/, data/processed/test.npz, reports/{preprocess,augment,tune,train}/
+Reads:  models/, data/processed/{val,test}.npz, reports/{preprocess,augment,tune,train}/
 Writes: reports/evaluate/, data/predictions/
 """
 
@@ -10,9 +10,11 @@ import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sidebyside.config import hyperparameters, result_files
 from sidebyside.config.dataset import Dataset, read_dataset
@@ -33,7 +35,7 @@ from sidebyside.data.npz import read_split
 from sidebyside.data.splits import Split, split_digest
 from sidebyside.evaluation.dropped_models import remove_dropped_models
 from sidebyside.evaluation.paired_tests import compare_all, comparisons_content
-from sidebyside.evaluation.predictions import predictions_table
+from sidebyside.evaluation.predictions import predicted_labels, predictions_table
 from sidebyside.evaluation.results import (
     ModelResult,
     calibration_table,
@@ -43,10 +45,23 @@ from sidebyside.evaluation.results import (
     metrics_content,
     per_class_table,
 )
+from sidebyside.evaluation.selection import best_model
 from sidebyside.models.tensorflow_setup import configure
 from sidebyside.reporting import report, report_figures
+from sidebyside.reporting.choice import Cost, compare_with_best
 from sidebyside.reporting.report_content import Content, SearchTable
 from sidebyside.workflow import command, graph, provenance, resume, stage
+
+AUGMENTED = "train, augmented"  # the split of the augmented training data in the report
+
+
+class Evaluated(NamedTuple):
+    """A model's results on the test split, and what the choice of a model is based on."""
+
+    result: ModelResult
+    val_correct: NDArray[np.bool_]  # whether it classifies each validation image correctly, [N]
+    parameters: int
+    operations: int  # floating-point operations per image
 
 
 def main() -> None:
@@ -60,6 +75,7 @@ def main() -> None:
         ModelName(*parts) for parts in itertools.product(named.models, named.data, named.seeds)
     ]
     dataset = read_dataset(paths.dataset)
+    val = read_split(paths.split("val"), dataset)
     test = read_split(paths.split("test"), dataset)
     histories = {
         name: result_files.read_history(paths.training(name) / "history.csv") for name in names
@@ -71,17 +87,7 @@ def main() -> None:
     for name in names:
         check_model(paths, name)
         result_files.require_data(paths.training(name) / "model.json", dataset, "val")
-    search = parameters.tune.search
-    searches = [
-        SearchTable(
-            model,
-            search.objective,
-            result_files.read_trials(
-                paths.hyperparameters(model).parent / "trials.csv", search.objective
-            ),
-        )
-        for model in named.models
-    ]
+    searches = read_searches(paths, parameters)
     chosen = {
         model: hyperparameters.read_hyperparameters(model, paths.hyperparameters(model)).model_dump(
             mode="json"
@@ -94,18 +100,28 @@ def main() -> None:
     )
 
     configure(parameters.threads)
-    scored = [
-        score(paths, parameters.evaluate, name, trained[name], test, dataset, near_duplicates)
+    evaluated = {
+        name: evaluate(
+            paths, parameters.evaluate, name, trained[name], val, test, dataset, near_duplicates
+        )
         for name in names
-    ]
-    comparisons = compare_all(
-        scored,
-        samples=parameters.evaluate.bootstrap_samples,
-        confidence=parameters.evaluate.confidence,
-        seed=parameters.seed,
-    )
+    }
+    scored = [one.result for one in evaluated.values()]
+    training_images = {"original": sum(counts["train"]), "augmented": sum(counts[AUGMENTED])}
+    bootstrap = {
+        "samples": parameters.evaluate.bootstrap_samples,
+        "confidence": parameters.evaluate.confidence,
+        "seed": parameters.seed,
+    }
+    comparisons = compare_all(scored, **bootstrap)
     figures = report_figures.draw(
-        dataset.class_names, scored, comparisons, histories, searches, test
+        dataset.class_names,
+        scored,
+        histories,
+        {name: one.best_epoch for name, one in trained.items()},
+        searches,
+        test,
+        **bootstrap,
     )
     content = Content(
         dataset=dataset,
@@ -113,13 +129,23 @@ def main() -> None:
         comparisons=comparisons,
         hyperparameters=chosen,
         searches=searches,
-        trial_images=search.images,
-        trial_epochs=search.epochs,
+        trial_images=parameters.tune.search.images,
+        trial_epochs=parameters.tune.search.epochs,
         counts=counts,
         confidence=parameters.evaluate.confidence,
         samples=parameters.evaluate.bootstrap_samples,
         bins=parameters.evaluate.calibration_bins,
         figures=figures,
+        costs={
+            name: Cost(one.operations, one.parameters, training_images[name.data])
+            for name, one in evaluated.items()
+        },
+        val_images=len(val),
+        val_comparisons=compare_with_best(
+            best_model(scored).name,
+            {name: one.val_correct for name, one in evaluated.items()},
+            **bootstrap,
+        ),
     )
     html, markdown = report.render(content)
 
@@ -139,10 +165,7 @@ def main() -> None:
         for one in scored:
             table = predictions_table(one.labels, one.probabilities)
             write_table(paths.predictions(one.name), table)
-        for file, png in figures.items():
-            write_bytes(folder / file, png)
-        write_text(folder / "report.html", html)
-        write_text(folder / "report.md", markdown)
+        write_report(folder, figures, html, markdown)
     keep_only(folder / "figures", {folder / file for file in figures})
     keep_only(paths.predictions(names[0]).parent, {paths.predictions(name) for name in names})
     if removed := remove_dropped_models(paths, names):
@@ -182,6 +205,20 @@ def check_model(paths: Paths, name: ModelName) -> None:
         )
 
 
+def read_searches(paths: Paths, parameters: Parameters) -> list[SearchTable]:
+    """Return the trials of every architecture's search.
+
+    Raises:
+        UserError: a file is missing or malformed.
+    """
+    objective = parameters.tune.search.objective
+    folders = {model: paths.hyperparameters(model).parent for model in parameters.train.models}
+    return [
+        SearchTable(model, objective, result_files.read_trials(folder / "trials.csv", objective))
+        for model, folder in folders.items()
+    ]
+
+
 def read_counts(paths: Paths, dataset: Dataset) -> dict[str, list[int]]:
     """Return split → images per class, including the augmented training data.
 
@@ -195,19 +232,20 @@ def read_counts(paths: Paths, dataset: Dataset) -> dict[str, list[int]]:
     augmented = read_record(path, result_files.AugmentationSummary).classes
     if list(augmented) != list(dataset.class_names):
         raise UserError(f"{path}: classes: expected {', '.join(dataset.class_names)}")
-    return {**counts, "train, augmented": list(augmented.values())}
+    return {**counts, AUGMENTED: list(augmented.values())}
 
 
-def score(
+def evaluate(
     paths: Paths,
     settings: Evaluate,
     name: ModelName,
     trained: result_files.TrainingScores,
+    val: Split,
     test: Split,
     dataset: Dataset,
     near_duplicates: Sequence[int],
-) -> ModelResult:
-    """Predict the test split with a model and evaluate the predictions.
+) -> Evaluated:
+    """Predict the validation and test splits with a model, evaluate it and measure its cost.
 
     Raises:
         UserError: the model's file is missing or damaged, or its outputs are not probabilities.
@@ -215,12 +253,12 @@ def score(
     from sidebyside.models.inference import predict_probabilities
     from sidebyside.models.loading import load_model
 
-    probabilities = predict_probabilities(load_model(paths.model(name), dataset), test.images)
+    model = load_model(paths.model(name), dataset)
     try:
         result = evaluate_model(
             name,
             test.labels,
-            probabilities,
+            predict_probabilities(model, test.images),
             dataset.class_names,
             val={"accuracy": trained.val_accuracy, "log_loss": trained.val_loss},
             near_duplicates=near_duplicates,
@@ -229,12 +267,35 @@ def score(
         )
     except ValueError as error:  # outputs that are not probabilities
         raise UserError(f"{paths.model(name)}: {error}") from None
+    val_predicted = predicted_labels(predict_probabilities(model, val.images))
     print(
         f"{name}: val accuracy {result.val['accuracy']:.4f},"
         f" test accuracy {result.scores['accuracy']:.4f}",
         flush=True,
     )
-    return result
+    operations = count_operations(model)
+    return Evaluated(result, val_predicted == val.labels, model.count_params(), operations)
+
+
+def count_operations(model: Any) -> int:
+    """Return the floating-point operations of a prediction for one image.
+
+    TensorFlow's profiler counts them from the operations in the graph. A multiplication and an
+    addition are two; operations that only move or reshape values are none.
+
+    Args:
+        model: a Keras model.
+    """
+    import tensorflow as tf
+
+    graph = (
+        tf.function(lambda image: model(image, training=False), autograph=False)
+        .get_concrete_function(tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.uint8))
+        .graph
+    )
+    profiler = tf.compat.v1.profiler
+    options = {**profiler.ProfileOptionBuilder.float_operation(), "output": "none"}
+    return int(profiler.profile(graph, cmd="op", options=options).total_float_ops)
 
 
 def evaluation_inputs(
@@ -290,6 +351,21 @@ def write_tables(
     write_table(folder / "confusion.csv", confusion_table(results))
     write_table(folder / "calibration.csv", calibration_table(results))
     write_table(folder / "curves.csv", curves_table(histories))
+
+
+def write_report(folder: Path, figures: Mapping[str, bytes], html: str, markdown: str) -> None:
+    """Write the report in both formats, and its figures.
+
+    Args:
+        folder: reports/evaluate.
+        figures: path below the folder → PNG.
+        html: the report, which holds its figures.
+        markdown: the report, which links to its figures.
+    """
+    for file, png in figures.items():
+        write_bytes(folder / file, png)
+    write_text(folder / "report.html", html)
+    write_text(folder / "report.md", markdown)
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -449,7 +449,7 @@ def test_a_model_that_does_not_return_probabilities_is_named(
 ) -> None:
     import keras
 
-    from pipeline.evaluate import score
+    from pipeline.evaluate import evaluate
     from sidebyside.models.saving import save_model
 
     paths, name = Paths(tmp_path), ModelName("mlp", "original", 1)
@@ -460,7 +460,7 @@ def test_a_model_that_does_not_return_probabilities_is_named(
     settings = Evaluate(bootstrap_samples=100, confidence=0.95, calibration_bins=5)
     trained = TrainingScores(val_accuracy=0.9, val_loss=0.3, best_epoch=1, epochs=1)
     with pytest.raises(UserError, match=rf"/{NAME}\.keras: ") as caught:
-        score(paths, settings, name, trained, splits["test"], dataset(), [])
+        evaluate(paths, settings, name, trained, splits["val"], splits["test"], dataset(), [])
     assert "\n" not in str(caught.value)
 
 

@@ -8,17 +8,21 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from sidebyside.config.paths import ModelName
 from sidebyside.data.splits import Split
 from sidebyside.evaluation.paired_tests import compare_all
 from sidebyside.evaluation.results import ModelResult, evaluate_model
+from sidebyside.evaluation.selection import best_model
 from sidebyside.reporting import evaluation_plots, report_figures, training_plots
+from sidebyside.reporting.choice import Cost, compare_with_best
 from sidebyside.reporting.report_content import Content, SearchTable
 from tests.support.datasets import CLASS_NAMES, dataset
 
 IMAGES = 400
+VAL_IMAGES = 200
 PLOTS = {
     evaluation_plots: (
         *("accuracy_intervals", "reliability", "predictions", "f1_change", "confusion_matrix"),
@@ -55,6 +59,11 @@ def made_up_result(
     )
 
 
+def made_up_val(accuracy: float) -> NDArray[np.bool_]:
+    """Return which validation images are classified correctly: the first ones."""
+    return np.arange(VAL_IMAGES) < round(accuracy * VAL_IMAGES)
+
+
 @functools.cache
 def small_png() -> bytes:
     """Return a picture in place of a figure."""
@@ -67,7 +76,7 @@ def replace_plots(patch: pytest.MonkeyPatch) -> None:
     """Replace the figures of reports by small pictures."""
     for module, names in PLOTS.items():
         for name in names:
-            patch.setattr(module, name, lambda *_: small_png())
+            patch.setattr(module, name, lambda *_, **__: small_png())
 
 
 def made_up_content(
@@ -88,7 +97,6 @@ def made_up_content(
     results = [
         made_up_result(name, 0.8 + 0.01 * place, class_names) for place, name in enumerate(names)
     ]
-    comparisons = compare_all(results, samples=500, confidence=0.95, seed=1)
     scores = ["0.81", "", "0.83"]
     searches = [
         SearchTable(
@@ -106,10 +114,11 @@ def made_up_content(
         "loss": column, "accuracy": column, "val_loss": column, "val_accuracy": column
     }  # fmt: skip
     test = Split(np.zeros((IMAGES, 28, 28), np.uint8), results[0].labels)
+    bootstrap = {"samples": 500, "confidence": 0.95, "seed": 1}
     return Content(
         dataset=dataset(class_names=class_names),
         results=results,
-        comparisons=comparisons,
+        comparisons=compare_all(results, **bootstrap),
         hyperparameters={model: HYPERPARAMETERS.get(model, CHANGES) for model in models},
         searches=searches,
         trial_images=10_000,
@@ -119,7 +128,25 @@ def made_up_content(
         samples=500,
         bins=5,
         figures=report_figures.draw(
-            class_names, results, comparisons, dict.fromkeys(names, history), searches, test
+            class_names,
+            results,
+            dict.fromkeys(names, history),
+            dict.fromkeys(names, 2),
+            searches,
+            test,
+            **bootstrap,
+        ),
+        costs={
+            name: Cost(
+                1000 * len(name.model), 500, {"original": 4000, "augmented": 5000}[name.data]
+            )
+            for name in names
+        },
+        val_images=VAL_IMAGES,
+        val_comparisons=compare_with_best(
+            best_model(results).name,
+            {result.name: made_up_val(result.val["accuracy"]) for result in results},
+            **bootstrap,
         ),
     )
 

@@ -15,6 +15,7 @@ from sidebyside.reporting.plot_style import (
     RED,
     ROUND_STEPS,
     Figure,
+    FuncFormatter,
     Images,
     Labels,
     MaxNLocator,
@@ -155,49 +156,46 @@ def reliability(tables: Mapping[str, Sequence[Bin]]) -> Figure:
 
 
 @styled
-def f1_change(changes: Mapping[str, Sequence[float]], class_names: Sequence[str]) -> Figure:
-    """Draw the difference in the F1 of each class for every comparison.
-
-    Of more than MOST_CLASSES classes, those with the largest differences are shown.
+def f1_change(
+    changes: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    class_names: Sequence[str],
+    first: str,
+    second: str,
+) -> Figure:
+    """Draw the difference in the F1 of some classes, with its interval.
 
     Args:
-        changes: comparison → F1 of the second model minus F1 of the first, per class.
+        changes: F1 of the second model minus F1 of the first, per class.
+        intervals: (low, high) of each difference.
         class_names: names of the classes.
+        first: name of the first model.
+        second: name of the second model.
     """
-    shown = _most_changed(list(changes.values()))
-    figure = Figure(figsize=(6.6, 0.4 * len(shown) + 1.6))
+    figure = Figure(figsize=(6.6, 0.34 * len(changes) + 1.5))
     axes = figure.subplots()
-    rows = np.arange(len(shown))
-    offsets = np.linspace(-0.27, 0.27, len(changes)) if len(changes) > 1 else [0.0]
     axes.axvline(0, color="#555555", linewidth=1)
-    for (name, values), offset, colour, marker in zip(
-        changes.items(), offsets, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
-    ):
-        drawn = [values[index] for index in shown]
-        axes.hlines(rows + offset, 0, drawn, color=colour, linewidth=1, alpha=0.6)
-        axes.plot(drawn, rows + offset, marker, color=colour, label=name)
-    labels = class_labels(class_names, 24)
-    axes.set_yticks(rows, [labels[index] for index in shown])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    for row, (change, (low, high)) in enumerate(zip(changes, intervals, strict=True)):
+        better = low > 0 or high < 0
+        colour = BLUE if change > 0 else "#d55e00"
+        axes.hlines(row, low, high, color=colour, linewidth=2)
+        axes.plot(
+            change, row, "o", color=colour, fillstyle="full" if better else "none", markersize=7
+        )
+    axes.set_yticks(range(len(changes)), class_labels(class_names, 24))
+    axes.set_ylim(len(changes) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    axes.hlines(rows[:-1] + 0.5, 0, 1, transform=axes.get_yaxis_transform(), color="#eeeeee")
-    axes.set_xlabel("Difference in F1 (right of zero: the second model is better)")
-    every = len(shown) == len(class_names)
-    axes.set_title(
-        "Difference in the F1 of each class"
-        if every
-        else f"The {len(shown)} classes with the largest differences in F1"
-    )
-    legend_below(figure, axes, columns=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}"))
+    axes.set_xlabel(f"Percentage points (right of zero: {second} is better)")
+    axes.set_title(f"F1 per class: {second} minus {first}")
     return figure
 
 
-def _most_changed(changes: Sequence[Sequence[float]]) -> list[int]:
-    """Return the classes to show: all, or those with the largest differences, largest first."""
-    largest = np.abs(changes).max(axis=0)
-    if len(largest) <= MOST_CLASSES:
-        return list(range(len(largest)))
-    order: list[int] = np.argsort(-largest, kind="stable").tolist()
+def most_changed(changes: Sequence[float]) -> list[int]:
+    """Return the classes to draw: all, or those with the largest differences, largest first."""
+    if len(changes) <= MOST_CLASSES:
+        return list(range(len(changes)))
+    order: list[int] = np.argsort(-np.abs(changes), kind="stable").tolist()
     return order[:MOST_CLASSES]
 
 
@@ -209,6 +207,7 @@ def predictions(
     probabilities: Probabilities,
     class_names: Sequence[str],
     title: str,
+    columns: int = 5,
 ) -> Figure:
     """Draw images with the model's predictions: blue if correct, red if wrong.
 
@@ -219,8 +218,9 @@ def predictions(
         probabilities: predicted probability of each class, [N, classes].
         class_names: names of the classes.
         title: title of the figure.
+        columns: maximum number of images side by side.
     """
-    columns = min(5, len(labels))
+    columns = min(columns, len(labels))
     rows = math.ceil(len(labels) / columns)
     figure = Figure(figsize=(max(4.0, 1.4 * columns), 1.55 * rows + 0.6))
     grid = figure.subplots(rows, columns, squeeze=False)

@@ -24,14 +24,14 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from sidebyside.reporting.formatting import shorten
 from sidebyside.reporting.page import DPI
 
-__all__ = ["Axes", "Figure", "MaxNLocator", "PercentFormatter"]
+__all__ = ["Axes", "Figure", "FuncFormatter", "MaxNLocator", "PercentFormatter"]
 
 BLUE, RED = "#0072b2", "#c8102e"
 COLOURS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a6d3b")

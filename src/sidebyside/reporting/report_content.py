@@ -16,7 +16,8 @@ from sidebyside.evaluation.metrics import ClassScores, Confused, most_confused
 from sidebyside.evaluation.paired_tests import Comparison
 from sidebyside.evaluation.results import ModelResult, short_names
 from sidebyside.evaluation.selection import best_model
-from sidebyside.reporting.formatting import architecture
+from sidebyside.reporting.choice import Cost, ValComparison, cheapest, level_with_best
+from sidebyside.reporting.formatting import architecture, count
 
 # Limits of figures and tables that have a line or a column for each.
 SHOWN_MODELS = 8  # as many as there are colours
@@ -59,6 +60,9 @@ class Content:
     samples: int  # number of bootstrap samples
     bins: int  # number of calibration bins
     figures: Mapping[str, bytes]  # path beside the report → PNG
+    costs: Mapping[ModelName, Cost]
+    val_images: int  # number of validation images
+    val_comparisons: Sequence[ValComparison]  # of the best model with each other one
 
     @functools.cached_property
     def names(self) -> dict[ModelName, str]:
@@ -80,6 +84,22 @@ class Content:
         """The models with the best model's data and seed, by descending validation accuracy."""
         same = [one for one in self.results if one.name[1:] == self.best.name[1:]]
         return sorted(same, key=_val_accuracy, reverse=True)
+
+    @functools.cached_property
+    def runner_up(self) -> ModelResult | None:
+        """The model that the best one is compared with: see `runner_up`."""
+        return runner_up(self.results)
+
+    @functools.cached_property
+    def level(self) -> list[ValComparison]:
+        """The models that are level with the best one on the validation split, best first."""
+        found = level_with_best(self.val_comparisons, self.confidence)
+        return sorted(found, key=lambda one: one.difference)
+
+    @functools.cached_property
+    def to_use(self) -> ModelName:
+        """The cheapest of the best model and those that are level with it."""
+        return cheapest([self.best.name, *(one.other for one in self.level)], self.costs)
 
     @functools.cached_property
     def architectures(self) -> list[str]:
@@ -126,6 +146,20 @@ class Content:
 
 def _val_accuracy(result: ModelResult) -> float:
     return result.val["accuracy"]
+
+
+def runner_up(results: Sequence[ModelResult]) -> ModelResult | None:
+    """Return the model to compare the best one with, by the validation accuracy; None if alone.
+
+    It is of another architecture with the same data and seed, or failing that, of the same
+    architecture with other data.
+    """
+    best = best_model(results)
+    same_seed = [one for one in results if one is not best and one.name.seed == best.name.seed]
+    others = [one for one in same_seed if one.name.data == best.name.data] or [
+        one for one in same_seed if one.name.model == best.name.model
+    ]
+    return best_model(others) if others else None
 
 
 def shown_models(results: Sequence[ModelResult]) -> list[ModelResult]:
@@ -224,6 +258,19 @@ def weaknesses(content: Content, errors: int) -> list[Weakness]:
 def shared_errors(results: Sequence[ModelResult]) -> int:
     """Return the number of images that all of some models misclassify."""
     return int(np.all([result.predicted != result.labels for result in results], axis=0).sum())
+
+
+def cheaper_by(content: Content) -> str:
+    """Return why the model to use is cheaper than the best one; empty if it is the best one."""
+    low, high = content.costs[content.to_use], content.costs[content.best.name]
+    if low.operations < high.operations:
+        return f"{count(low.operations)} instead of {count(high.operations)} FLOPs per image"
+    if low.parameters < high.parameters:
+        return f"{count(low.parameters)} instead of {count(high.parameters)} parameters"
+    if low.training_images < high.training_images:
+        images = f"{count(low.training_images)} instead of {count(high.training_images)} images"
+        return f"it was trained on {images}"
+    return ""
 
 
 class ImageChanges(NamedTuple):

@@ -2,12 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from sidebyside.config.paths import ModelName
 from sidebyside.evaluation.intervals import mean_with_interval
 from sidebyside.reporting import class_tables
 from sidebyside.reporting.formatting import (
@@ -43,7 +45,8 @@ def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
         confused_pairs: maximum number of rows in the table of errors.
     """
     return {
-        "accuracies": accuracies(content),
+        "models": models(content),
+        "scores": scores(content),
         "deduplicated": deduplicated(content),
         "averages": averages(content),
         "differences": differences(content),
@@ -58,20 +61,41 @@ def tables(content: Content, confused_pairs: int) -> dict[str, Cells]:
     }
 
 
-def accuracies(content: Content) -> Cells:
-    """Return validation and test accuracy, log loss and calibration of every model.
+def models(content: Content) -> Cells:
+    """Return the accuracy and the cost of every model; those level with the best are marked.
 
     The last row has the test accuracy of always predicting the largest class.
     """
     header = (
-        *("model", "val accuracy", "test accuracy", "interval", "balanced_accuracy"),
-        *("val log_loss", "test log_loss", "brier_score", "expected_calibration_error"),
+        *("model", "val accuracy", "test accuracy", "interval"),
+        *("FLOPs", "parameters", "training images"),
     )
     rows = [
         (
             score(result.val["accuracy"]),
             score(result.scores["accuracy"]),
             score_range(result.accuracy_interval),
+            *map(count, content.costs[result.name]),
+        )
+        for result in content.results
+    ]
+    marks = {one.other: " (level)" for one in content.level}
+    if content.to_use != content.best.name:
+        marks[content.to_use] = " (level, to use)"
+    by_model = _by_model(content, header, rows, marks)
+    share = score(content.best.scores["largest_class_share"])
+    baseline = (f"always {content.largest_class.name}", MISSING, share, *(MISSING,) * 4)
+    return replace(by_model, rows=[*by_model.rows, baseline])
+
+
+def scores(content: Content) -> Cells:
+    """Return balanced accuracy, log loss and calibration of every model."""
+    header = (
+        *("model", "balanced_accuracy", "val log_loss", "test log_loss"),
+        *("brier_score", "expected_calibration_error"),
+    )
+    rows = [
+        (
             score(result.scores["balanced_accuracy"]),
             score(result.val["log_loss"]),
             score(result.scores["log_loss"]),
@@ -80,10 +104,7 @@ def accuracies(content: Content) -> Cells:
         )
         for result in content.results
     ]
-    by_model = _by_model(content, header, rows)
-    share = score(content.best.scores["largest_class_share"])
-    baseline = (f"always {content.largest_class.name}", MISSING, share, *(MISSING,) * 6)
-    return replace(by_model, rows=[*by_model.rows, baseline])
+    return _by_model(content, header, rows)
 
 
 def deduplicated(content: Content) -> Cells:
@@ -108,11 +129,16 @@ def averages(content: Content) -> Cells:
     return _by_model(content, ("model", *AVERAGES), rows)
 
 
-def _by_model(content: Content, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Cells:
-    """Return a row per model, the best one highlighted."""
+def _by_model(
+    content: Content,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    marks: Mapping[ModelName, str] = MappingProxyType({}),
+) -> Cells:
+    """Return a row per model, with marks after their names; the best one is highlighted."""
     best = content.results.index(content.best)
-    names = [content.names[result.name] for result in content.results]
-    names[best] += " (best)"
+    marks = {content.best.name: " (best)", **marks}
+    names = [content.names[result.name] + marks.get(result.name, "") for result in content.results]
     named = [(name, *row) for name, row in zip(names, rows, strict=True)]
     return Cells(header, named, marked=(best,))
 

@@ -15,19 +15,27 @@ from sidebyside.reporting.plot_style import (
     styled,
 )
 
+KEPT = "*"  # marker of the epoch or trial that was chosen
+GREY = "#555555"
 History = Mapping[str, Sequence[float]]  # column, such as val_loss → value per epoch
 
 
 @styled
-def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = None) -> Figure:
+def curves(
+    histories: Mapping[str, History],
+    groups: Mapping[str, str] | None = None,
+    kept_epochs: Mapping[str, int] | None = None,
+) -> Figure:
     """Draw loss and accuracy by epoch, all models in one figure.
 
     Args:
         histories: model → column (loss, val_loss, accuracy, val_accuracy) → value per epoch.
         groups: model → group of models that share a colour and a line in the legend, such as
             models that differ only in their seed. By default each model is a group.
+        kept_epochs: model → epoch, from 1, whose weights were kept, which is marked.
     """
     groups = groups or {name: name for name in histories}
+    kept_epochs = kept_epochs or {}
     colours = dict(zip(dict.fromkeys(groups.values()), itertools.cycle(COLOURS), strict=False))
     many = len(colours) < len(groups)  # thin translucent lines, so none hides another
     figure = Figure(figsize=(6.6, 7.6))
@@ -48,6 +56,10 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
                     marker="o" if len(values) == 1 else "",
                     label=group if line == "-" and group not in named else None,
                 )
+            if name in kept_epochs:
+                epoch = kept_epochs[name]
+                kept = history[f"val_{column}"][epoch - 1]
+                axes.plot(epoch, kept, KEPT, color=colours[group], markersize=9, clip_on=False)
         named.add(group)
     for axes, column in zip(panels, ("Loss", "Accuracy"), strict=True):
         axes.set_title(column)
@@ -57,14 +69,16 @@ def curves(histories: Mapping[str, History], groups: Mapping[str, str] | None = 
     panels[1].set_ylabel("Accuracy")
     panels[1].yaxis.set_major_formatter(PercentFormatter(1))
     for line, label in (("-", "validation"), ("--", "training")):
-        panels[0].plot([], [], line, color="#555555", label=label)
+        panels[0].plot([], [], line, color=GREY, label=label)
+    if kept_epochs:
+        panels[0].plot([], [], KEPT, color=GREY, markersize=9, label="epoch that was kept")
     legend_below(figure, panels[0], columns=3)
     return figure
 
 
 @styled
 def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
-    """Draw the objective of every trial and the best so far, a panel per architecture, two a row.
+    """Draw the objective of every trial and mark the best, a panel per architecture, two a row.
 
     Args:
         objectives: architecture → objective of each trial in order, NaN for a failed trial.
@@ -81,9 +95,12 @@ def trials(objectives: Mapping[str, Sequence[float]], objective: str) -> Figure:
         score = np.asarray(values, np.float64)
         number = np.arange(1, len(score) + 1)
         axes.plot(number, score, "o", color=colour, label="trial")
-        axes.step(
-            number, best_of.accumulate(score), where="post", color="#555555", label="best so far"
-        )
+        axes.step(number, best_of.accumulate(score), where="post", color=GREY, label="best so far")
+        if not np.isnan(score).all():
+            chosen = (np.nanargmin if objective.endswith("loss") else np.nanargmax)(score)
+            axes.plot(
+                number[chosen], score[chosen], KEPT, color="#d55e00", markersize=14, label="chosen"
+            )
         axes.set_title(model)
         axes.set_xlabel("Trial")
         axes.set_ylabel(objective)

@@ -75,11 +75,21 @@ def test_accuracies_are_drawn_with_their_names_and_intervals() -> None:
 
 
 def test_differences_of_f1_are_drawn_with_their_classes() -> None:
-    changes = {"a": [0.01 * n for n in range(10)], "b": [0.0] * 10}
-    axes = undecorated(evaluation_plots.f1_change, changes, CLASS_NAMES).axes[0]
-    places = axes.lines[1].get_ydata()
-    assert np.allclose(places, np.arange(10), atol=0.5)
-    assert (places < np.arange(10)).all()  # the first above the second, as in the legend
+    changes = [0.01 * (n - 4) for n in range(10)]
+    intervals = [(change - 0.015, change + 0.015) for change in changes]
+    axes = undecorated(
+        evaluation_plots.f1_change, changes, intervals, CLASS_NAMES, "first", "second"
+    ).axes[0]
+    dots = axes.lines[1:]
+    assert [(*dot.get_xdata(), *dot.get_ydata()) for dot in dots] == [
+        (change, row) for row, change in enumerate(changes)
+    ]
+    assert [bar.get_segments()[0][:, 0].tolist() for bar in axes.collections] == [
+        pytest.approx(interval) for interval in intervals
+    ]
+    filled = [dot.get_fillstyle() == "full" for dot in dots]  # where the interval leaves out zero
+    assert filled == [abs(n - 4) > 1 for n in range(10)]
+    assert axes.get_title() == "F1 per class: second minus first"
     assert axes.yaxis_inverted()
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CLASS_NAMES)
 

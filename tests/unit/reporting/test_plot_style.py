@@ -33,7 +33,7 @@ DRAWINGS: dict[str, Callable[[], bytes]] = {
         {"mlp": [0.8, math.nan, 0.9], "cnn": [0.9]}, "val_accuracy"
     ),
     "f1_change": lambda: evaluation_plots.f1_change(
-        {"a → b": [0.01] * 10, "c → d": [-0.01] * 10}, CLASS_NAMES
+        [0.01] * 10, [(0, 0.02)] * 10, CLASS_NAMES, "a", "b"
     ),
     "accuracy_intervals": lambda: evaluation_plots.accuracy_intervals(
         ["a", "b"], [0.9, 0.91], [0.89, 0.9], [0.91, 0.92], [0.9, 0.9]

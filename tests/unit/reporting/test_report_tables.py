@@ -22,37 +22,40 @@ def test_scores_are_in_the_columns_of_their_names(content: Content) -> None:
     told_apart = {metric: place / 100 for place, metric in enumerate(METRICS)}
     results = [replace(one, scores=told_apart) for one in content.results]
     markdown = report.render(replace(content, results=results))[1]
-    alone = ("brier_score", "expected_calibration_error")
+    alone = ("balanced_accuracy", "brier_score", "expected_calibration_error")
     averages = [metric for metric in METRICS if metric.endswith(("_macro", "_weighted"))]
-    first, second = (
+    (*models, baseline), scores, means = (
         table_rows(markdown, caption)
         for caption in (
-            "Accuracy, log loss and calibration.",
+            "All models",
+            "Scores of the predicted classes and probabilities.",
             "Precision, recall and F1 on the test split",
         )
     )
-    *first, baseline = first
     assert baseline["model"] == "always T-shirt/top"
     assert baseline["test accuracy"] == f"{told_apart['largest_class_share']:.4f}"
-    for one, row, others in zip(results, first, second, strict=True):
+    for one, model, score, mean in zip(results, models, scores, means, strict=True):
+        low, high = one.accuracy_interval
+        cost = content.costs[one.name]
+        assert model == {
+            "model": model["model"],
+            "val accuracy": f"{one.val['accuracy']:.4f}",
+            "test accuracy": f"{one.scores['accuracy']:.4f}",
+            "interval": f"{low:.4f} to {high:.4f}",
+            "FLOPs": f"{cost.operations:,}",
+            "parameters": f"{cost.parameters:,}",
+            "training images": f"{cost.training_images:,}",
+        }
+        assert model["model"].startswith(f"{one.name.model}-{one.name.data}")
         expected = {
-            "val accuracy": one.val["accuracy"],
-            "test accuracy": one.scores["accuracy"],
-            "balanced_accuracy": one.scores["balanced_accuracy"],
+            **{metric: one.scores[metric] for metric in alone},
             "val log_loss": one.val["log_loss"],
             "test log_loss": one.scores["log_loss"],
-            **{metric: one.scores[metric] for metric in alone},
         }
-        low, high = one.accuracy_interval
-        name = row["model"]
+        name = score["model"]
+        assert score == {**{key: f"{value:.4f}" for key, value in expected.items()}, "model": name}
         assert name.removesuffix(" (best)") == f"{one.name.model}-{one.name.data}"
-        assert row == {
-            **{column: f"{value:.4f}" for column, value in expected.items()},
-            "model": name,
-            "interval": f"{low:.4f} to {high:.4f}",
-        }
-        means = {metric: f"{one.scores[metric]:.4f}" for metric in averages}
-        assert others == {**means, "model": name}
+        assert mean == {**{key: f"{one.scores[key]:.4f}" for key in averages}, "model": name}
 
 
 def test_a_comparison_has_both_models_and_their_counts(content: Content, markdown: str) -> None:
@@ -79,7 +82,7 @@ def test_a_difference_is_significant_if_its_adjusted_p_value_is_below_the_level(
 def test_the_best_model_and_the_best_trials_are_highlighted(html: str, markdown: str) -> None:
     assert "| **cnn-augmented (best)** |" in markdown
     assert "| **3** | **0.1** | **0.83** |" in markdown
-    assert html.count('<tr class="marked">') == 3 + 1 + 2
+    assert html.count('<tr class="marked">') == 4 + 1 + 2
 
 
 def test_a_failed_trial_has_no_score(markdown: str) -> None:
