@@ -28,3 +28,32 @@ while (walker.nextNode()) {
 return lowest;
 """
 WIDTH = "return document.documentElement.scrollWidth"
+
+# The largest share of its box that the first column of a table takes, which stays in place when
+# the other columns scroll.
+FIRST_COLUMN = """
+return Math.max(0, ...Array.from(document.querySelectorAll(".scroll"), box => {
+  const first = box.querySelector("tbody th");
+  return first ? first.getBoundingClientRect().width / box.clientWidth : 0;
+}));
+"""
+# The numbers that cannot be brought into view completely beside the first column of their table.
+UNREACHABLE = """
+return Array.from(document.querySelectorAll(".scroll"), box => {
+  const first = box.querySelector("tbody th").getBoundingClientRect().width;
+  return Array.from(box.querySelectorAll("td.number")).filter(cell => {
+    cell.scrollIntoView({behavior: "instant", block: "nearest", inline: "end"});
+    const [place, frame] = [cell.getBoundingClientRect(), box.getBoundingClientRect()];
+    return place.left < frame.left + first - 1 || place.right > frame.right + 1
+      || cell.scrollWidth > cell.clientWidth + 1;
+  }).map(cell => cell.textContent);
+}).flat();
+"""
+# The texts that another element hides a part of, tables aside.
+CUT_OFF = """
+return Array.from(document.querySelectorAll("main *"))
+  .filter(one => one.checkVisibility() && getComputedStyle(one).overflowX !== "visible")
+  .filter(one => !one.matches(".scroll, img, button") && one.scrollWidth > one.clientWidth + 1)
+  .map(one => one.textContent.slice(0, 60));
+"""
+UNFOLD = "document.querySelectorAll('details').forEach(one => { one.open = true; })"

@@ -1,4 +1,4 @@
-"""The recorded report in a real browser, opened from disk: Debian's chromium."""
+"""Pages in a real browser with a fresh profile, opened from disk: Debian's chromium."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,49 +7,156 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.support.page_checks import LOWEST_CONTRAST, WIDTH
+from sidebyside.reporting import report
+from tests.support.page_checks import (
+    CUT_OFF,
+    FIRST_COLUMN,
+    LOWEST_CONTRAST,
+    UNFOLD,
+    UNREACHABLE,
+    WIDTH,
+)
+from tests.support.reports import made_up_content
 from tools import browser
-from tools.browser import DESKTOP, PHONE, Driver
+from tools.browser import PHONE, Driver
 
 PROJECT = Path(__file__).resolve().parents[2]
 REPORT = PROJECT / "reports/evaluate/report.html"
+PAGES = {  # name → recorded page; `report` is made of made-up results by the present code
+    "recorded": REPORT,
+    "data": PROJECT / "reports/preprocess/report.html",
+    "replications": PROJECT / "replications/report.html",
+    "report": None,
+}
+DESKTOP = (1440, 900)
+SIZES = {"desktop": DESKTOP, "phone": PHONE}
 A4_TEXT = (688, 1016)  # CSS pixels inside the page's margins of 14 mm
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Driver]:
     with browser.opened() as driver:
+        driver.set_script_timeout(120)
         yield driver
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of made-up results with drawn figures."""
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    page.write_text(report.render(made_up_content())[0], encoding="utf-8")
+    return page
+
+
+@pytest.fixture(params=PAGES)
+def any_page(request: pytest.FixtureRequest, made_up: Path) -> Path:
+    return PAGES[request.param] or made_up
+
+
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> tuple[int, int]:
+    return SIZES[request.param]
+
+
+def show(
+    driver: Driver, page: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light"
+) -> Driver:
+    browser.resize(driver, size)
+    browser.prefer(driver, scheme)
+    driver.get(page.as_uri())
+    return driver
 
 
 @pytest.fixture
 def page(chromium: Driver) -> Driver:
-    browser.resize(chromium, DESKTOP)
-    browser.prefer(chromium, "light")
-    chromium.get(REPORT.as_uri())
-    return chromium
+    return show(chromium, REPORT)
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_fits_the_window(page: Driver, size: tuple[int, int]) -> None:
-    browser.resize(page, size)
+def test_the_page_fits_the_window_and_nothing_is_cut_off(
+    chromium: Driver, any_page: Path, size: tuple[int, int]
+) -> None:
+    page = show(chromium, any_page, size)
+    page.execute_script(UNFOLD)
     assert page.execute_script(WIDTH) <= size[0]
+    assert page.execute_script(CUT_OFF) == []
 
 
-def test_nothing_is_cut_off_in_print(page: Driver) -> None:
-    browser.resize(page, A4_TEXT)
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    needed = page.execute_script(WIDTH)
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    assert needed <= A4_TEXT[0]
+def test_every_number_can_be_reached(
+    chromium: Driver, any_page: Path, size: tuple[int, int]
+) -> None:
+    page = show(chromium, any_page, size)
+    page.execute_script(UNFOLD)
+    assert page.execute_script(FIRST_COLUMN) <= 0.6
+    assert page.execute_script(UNREACHABLE) == []
+
+
+def test_the_first_screen_has_the_better_model_and_the_one_to_use(
+    chromium: Driver, made_up: Path, size: tuple[int, int]
+) -> None:
+    page = show(chromium, made_up, size)
+    better, to_use = page.find_elements(By.CSS_SELECTOR, "#summary li")[:2]
+    assert "The CNN is better than the MLP" in better.text
+    assert "percentage points (95 % interval" in better.text
+    assert to_use.text.startswith("Model to use")
+    assert to_use.rect["y"] + to_use.rect["height"] <= size[1]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_enough_contrast(page: Driver, scheme: str) -> None:
-    browser.prefer(page, scheme)
+def test_axe_finds_no_fault(
+    chromium: Driver, any_page: Path, size: tuple[int, int], scheme: str
+) -> None:
+    from axe_core_python.selenium import Axe
+
+    page = show(chromium, any_page, size, scheme)
+    page.execute_script(UNFOLD)
+    violations = Axe().run(page)["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_enough_contrast(chromium: Driver, made_up: Path, scheme: str) -> None:
+    page = show(chromium, made_up, scheme=scheme)
+    page.execute_script(UNFOLD)
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
     assert page.execute_script(LOWEST_CONTRAST) >= 4.5  # WCAG 2.2, level AA
+
+
+def test_charts_are_dark_in_the_dark_and_images_of_the_data_set_keep_their_colours(
+    chromium: Driver, made_up: Path
+) -> None:
+    filters = (
+        "return Array.from(document.querySelectorAll('{} img'), e => getComputedStyle(e).filter)"
+    )
+    for scheme, expected in (("light", "none"), ("dark", "invert(1) hue-rotate(180deg)")):
+        page = show(chromium, made_up, scheme=scheme)
+        assert {*page.execute_script(filters.format(".chart"))} == {expected}
+        assert {*page.execute_script(filters.format(".images"))} == {"none"}
+
+
+def test_on_paper_everything_is_unfolded_light_and_within_the_page(
+    chromium: Driver, made_up: Path
+) -> None:
+    page = show(chromium, made_up, A4_TEXT)
+    media = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        needed = page.execute_script(WIDTH)
+        hidden = page.execute_script(
+            "return Array.from(document.querySelectorAll('table, figure, dl'))"
+            ".filter(one => !one.checkVisibility() || !one.clientHeight).length"
+        )
+        ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        inside = page.execute_script(
+            "return Array.from(document.querySelectorAll('figure, tr'),"
+            " one => getComputedStyle(one).breakInside)"
+        )
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert needed <= A4_TEXT[0]
+    assert hidden == 0
+    assert ground == "rgb(255, 255, 255)"
+    assert {*inside} == {"avoid"}
 
 
 def test_nothing_is_loaded_from_other_addresses(page: Driver) -> None:
@@ -83,7 +190,8 @@ def test_a_table_can_be_sorted_with_the_keyboard(page: Driver) -> None:
 
 
 def test_the_tab_key_reaches_every_link_table_and_heading(page: Driver) -> None:
-    wanted = len(page.find_elements(By.CSS_SELECTOR, "a[href], button, .scroll"))
+    page.execute_script(UNFOLD)
+    wanted = len(page.find_elements(By.CSS_SELECTOR, "a[href], button, summary, .scroll"))
     reached = set()
     for _ in range(wanted):
         page.switch_to.active_element.send_keys(Keys.TAB)

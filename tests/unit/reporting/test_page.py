@@ -40,9 +40,9 @@ def test_ids_are_unique_and_every_link_has_its_target(html: str) -> None:
     assert len(ids) == len(set(ids))
     wanted = [(link["href"] or "")[1:] for link in page.all("a")]
     wanted += [
-        str(attributes["aria-labelledby"])
+        label
         for _, attributes in page.tags
-        if "aria-labelledby" in attributes
+        for label in (attributes.get("aria-labelledby") or "").split()
     ]
     assert wanted
     assert set(wanted) <= set(ids)
@@ -92,6 +92,13 @@ def test_tables_are_focusable_and_scroll(html: str) -> None:
     assert len(boxes) == len(page.all("table")) == 13
     assert all(box["tabindex"] == "0" and box["role"] == "region" for box in boxes)
     assert "aria-sort" in html
+
+
+def test_equal_captions_in_two_sections_name_different_regions(html: str) -> None:
+    boxes = [box for box in Page(html).all("div") if box.get("class") == "scroll"]
+    labels = [(box["aria-labelledby"] or "").split() for box in boxes]
+    assert all(section.endswith("-title") for section, _ in labels)
+    assert all(section.startswith(caption.split("-")[0]) for section, caption in labels)
 
 
 def luminance(colour: str) -> float:
