@@ -108,7 +108,7 @@ def main() -> None:
     }
     scored = [one.result for one in evaluated.values()]
     training_images = {"original": sum(counts["train"]), "augmented": sum(counts[AUGMENTED])}
-    bootstrap = {
+    bootstrap: dict[str, Any] = {
         "samples": parameters.evaluate.bootstrap_samples,
         "confidence": parameters.evaluate.confidence,
         "seed": parameters.seed,

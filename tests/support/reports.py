@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def made_up_content(
         "loss": column, "accuracy": column, "val_loss": column, "val_accuracy": column
     }  # fmt: skip
     test = Split(np.zeros((IMAGES, 28, 28), np.uint8), results[0].labels)
-    bootstrap = {"samples": 500, "confidence": 0.95, "seed": 1}
+    bootstrap: dict[str, Any] = {"samples": 500, "confidence": 0.95, "seed": 1}
     return Content(
         dataset=dataset(class_names=class_names),
         results=results,

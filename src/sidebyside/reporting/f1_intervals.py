@@ -57,4 +57,5 @@ def _f1(counts: NDArray[np.int64], bit: int) -> NDArray[np.float64]:
     of_class, predicted = kinds & 1 > 0, kinds >> bit & 1 > 0
     correct = counts[:, of_class & predicted].sum(axis=1)
     total = counts[:, of_class].sum(axis=1) + counts[:, predicted].sum(axis=1)
-    return 2 * correct / np.maximum(total, 1)
+    f1: NDArray[np.float64] = 2 * correct / np.maximum(total, 1)
+    return f1

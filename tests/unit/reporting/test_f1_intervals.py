@@ -7,16 +7,13 @@ from tests.support.results import CNN, MLP, one_hot, random_case, some_result
 
 def test_the_intervals_are_those_of_resampled_images() -> None:
     labels, probabilities = random_case(300)
-    first = some_result(MLP, labels, probabilities)
-    second = some_result(CNN, labels, random_case(300, seed=2)[1])
+    both = (probabilities, random_case(300, seed=2)[1])
+    first, second = (some_result(MLP, labels, one) for one in both)
     random = np.random.default_rng(1)
     differences = []
     for _ in range(400):
         drawn = random.integers(300, size=300)
-        again = [
-            some_result(name, labels[drawn], one.probabilities[drawn]).classes[3].f1
-            for name, one in ((MLP, first), (CNN, second))
-        ]
+        again = [some_result(MLP, labels[drawn], one[drawn]).classes[3].f1 for one in both]
         differences.append(again[1] - again[0])
     (found,) = f1_difference_intervals(first, second, [3], samples=4000, confidence=0.95, seed=1)
     assert found == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.03)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -95,10 +96,17 @@ def test_the_summary_of_seven_architectures_is_no_longer_than_that_of_three(
     text = "\n".join(bullets(7))
     assert "Of 7 architectures, the x has the highest validation accuracy" in text
     assert "percentage points: logistic " in text
-    assert re.search(r"is level with \d+ other models: none of the differences is", text)
+    assert "the augmented x (93.00 %) is level with the original x (92.00 %)" in text
     assert text.count("is weakest on") == 2
     errors = report.render(content_of(7))[1].partition("## Errors")[2]
     assert "misclassified by all 7 architectures trained on augmented data." in errors
+
+
+def test_many_level_models_are_counted(content_of: Callable[[int], Content]) -> None:
+    seven = content_of(7)
+    level = [one._replace(p_value=1.0) for one in seven.val_comparisons]
+    markdown = plain(report.render(replace(seven, val_comparisons=level))[1])
+    assert "is level with 13 other models: none of the differences is significant." in markdown
 
 
 def test_the_report_states_for_how_many_comparisons_it_corrects(

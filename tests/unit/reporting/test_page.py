@@ -66,7 +66,7 @@ def test_the_page_stays_below_five_megabytes_with_several_seeds(drawn: str) -> N
 
 def test_every_figure_has_a_size_and_an_alternative_text(drawn: str) -> None:
     pictures = Page(drawn).all("img")
-    assert len(pictures) == 9 + 4
+    assert len(pictures) == 8 + 4
     for picture in pictures:
         assert len(picture["alt"] or "") > 40
         assert 300 < int(picture["width"] or 0) < 1000
