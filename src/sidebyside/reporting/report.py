@@ -62,6 +62,7 @@ def values(content: Content) -> dict[str, Any]:
         "highest_p": max((one.p_value for one in content.val_comparisons), default=0),
         "cheaper_by": report_content.cheaper_by(content),
         "accuracy_of": {result.name: result.scores["accuracy"] for result in content.results},
+        "val_accuracy_of": {result.name: result.val["accuracy"] for result in content.results},
         "accuracies": [
             f"{content.names[result.name]} {percent(result.scores['accuracy'])}"
             for result in content.results
