@@ -175,10 +175,11 @@ def test_a_table_can_be_sorted_with_the_keyboard(page: Driver) -> None:
     column = len(heading.find_elements(By.XPATH, "./preceding-sibling::th"))
 
     def values() -> list[float]:
-        return [
-            float(row.find_elements(By.XPATH, "./*")[column].text.split()[0])
+        cells = [
+            row.find_elements(By.XPATH, "./*")[column].text
             for row in table.find_elements(By.CSS_SELECTOR, "tbody tr")
         ]
+        return [float(text.split()[0]) for text in cells if text != "–"]
 
     button = heading.find_element(By.TAG_NAME, "button")
     button.send_keys(Keys.ENTER)
