@@ -255,10 +255,10 @@ $(PEERS)/installed: pyproject.toml $(INSTALLED)
 peers: $(PEERS)/installed ## create .venv-peers with PyTorch, JAX and a profiler
 
 .PHONY: benchmark
-benchmark: $(PEERS)/installed ## measure speed, overheads and growth (an hour, on an idle machine)
+benchmark: $(PEERS)/installed $(RAY) ## measure speed, overheads and growth (an hour, on an idle machine)
 	$(IN_TURN) repro $(CHECK)
 	$(IN_TURN) repro dvc repro preprocess augment
-	for name in training profile determinism pooling parts side_by_side growth precision overheads backfill pictures; do python -m benchmarks.$$name || exit; done
+	for name in training profile determinism pooling parts execution scaling side_by_side growth precision overheads backfill pictures; do python -m benchmarks.$$name || exit; done
 	python -m tools.readme
 
 .PHONY: tour

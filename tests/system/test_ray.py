@@ -3,6 +3,9 @@
 import itertools
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +78,26 @@ def test_all_processes_listen_on_the_loopback_interface_alone() -> None:
         ]
     assert len(ports) > 6
     assert {*ports} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_a_local_cluster_ends_with_its_command_and_gives_its_exit_status() -> None:
+    program = (
+        "import ray\nray.init(log_to_driver=False, logging_level=40)\n"
+        "raise SystemExit(len(ray.nodes()) + 1)"
+    )
+    line = [
+        sys.executable,
+        "-m",
+        "sidebyside.workflow.local_cluster",
+        sys.executable,
+        "-c",
+        program,
+    ]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    address = done.stdout.splitlines()[0].removeprefix("RAY_ADDRESS=127.0.0.1:")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(address)), 10)
 
 
 def ends(execute: Executor, job: Job) -> list[Event]:

@@ -100,13 +100,11 @@ class Machine(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether every model has provenance."""
-        return UNKNOWN not in self.fingerprint
+        """Whether every model has provenance, and all the same machine.
 
-    @property
-    def one(self) -> bool:
-        """Whether it is a single machine: which of several did what part is not known."""
-        return self.known and ", " not in self.fingerprint
+        Which of several machines did which part of a training is not recorded.
+        """
+        return UNKNOWN not in self.fingerprint and ", " not in self.fingerprint
 
 
 def training_machine(root: Path) -> Machine:

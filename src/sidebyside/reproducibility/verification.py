@@ -187,5 +187,5 @@ def basis(before: Machine, now: Machine) -> str:
 
 
 def same_fingerprint(before: Machine, now: Machine) -> bool:
-    """Return whether two machines have the same known fingerprint, and each only one."""
-    return before.one and before.fingerprint == now.fingerprint
+    """Return whether two machines have the same known fingerprint."""
+    return before.known and before.fingerprint == now.fingerprint

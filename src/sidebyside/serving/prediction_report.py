@@ -140,7 +140,9 @@ def prediction_page(classified: Sequence[Classified], class_names: Sequence[str]
         images[file] = _side_by_side(one.picture)
         alt = f"{names[number]}, and the image made of it"
         steps = "; ".join(one.picture.steps) or "unchanged"
-        blocks: list[Block] = [page.figure(images[file], file, alt, f"Preparation: {steps}.")]
+        blocks: list[Block] = [
+            page.figure(images[file], file, alt, f"Preparation: {steps}.", shows_images=True)
+        ]
         if one.distance:
             blocks.append(Text(likeness(one.distance)))
         blocks.append(_classes(one.probabilities, class_names))

@@ -75,6 +75,11 @@ def test_pairs_across_splits_are_listed_once_the_closest_first() -> None:
     assert [one.item() for one in images(pairs[0], SPLITS)] == [1, 12]
 
 
+def test_images_keep_their_colours_in_dark_mode() -> None:
+    html = data_report.render(content())[0]
+    assert html.count('<figure class="images">') == html.count("<figure") == 2
+
+
 def test_pairs_of_pictures_have_their_files() -> None:
     files = {name: [f"{name}\n{index}.png" for index in range(4)] for name in SPLITS}
     pairs = closest_pairs(FOUND, SPLITS, ["a", "b"], files)

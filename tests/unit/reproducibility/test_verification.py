@@ -216,6 +216,13 @@ def test_all_models_have_to_come_from_the_recorded_machine(recorded: Path, tmp_p
     assert result.file == "verification_other_machine.md"
 
 
+def test_bytes_are_not_compared_if_several_machines_trained_a_model(tmp_path: Path) -> None:
+    before, again = (checkout(tmp_path / name, {"a": "1", "b": "1, 2"}) for name in ("x", "y"))
+    result = verify(before, again)
+    assert "Machine fingerprint 1, 2 (x) differs from the recorded 1, 2 (x)" in result.text
+    assert result.file == "verification_other_machine.md"
+
+
 def test_models_without_provenance_come_from_an_unknown_machine(
     recorded: Path, tmp_path: Path
 ) -> None:

@@ -38,6 +38,28 @@ def test_parameters_metrics_artifacts_and_data_are_logged(root: Path) -> None:
     assert (artifacts / "summary/layers.txt").read_text() == "Dense\n"
 
 
+def test_tags_are_replaced_in_one_call_if_they_have_changed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    calls: list[list[str]] = []
+    original = mlflow.MlflowClient.log_batch
+
+    def recorded(self: Any, run_id: str, tags: Sequence[Any] = (), **others: Any) -> Any:
+        calls.append([tag.key for tag in tags])
+        return original(self, run_id, tags=tags, **others)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", recorded)
+    tags = {"machine.fingerprint": "a", "machine.python": "3"}
+    with open_run(root, TRAINING, "run", "k", tags=tags) as run:
+        run.log_tags(tags)
+        run.log_tags({**tags, "machine.fingerprint": "a, b"})
+    (found,) = runs_of(root)
+    assert found.data.tags["machine.fingerprint"] == "a, b"
+    assert calls == [["machine.fingerprint"]]
+
+
 def test_a_history_is_logged_in_one_call(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
