@@ -40,7 +40,7 @@ WORKERS = 2
 JOBS = 100  # without work, on warm workers
 EPOCHS = 100  # without work
 ROUNDS = 3  # of the trainings
-TRAINED = 4  # epochs of a training
+TRAINED = 2  # epochs of a training
 IMAGES = 12_000  # of a training
 WORK = "benchmarks.execution:work"
 

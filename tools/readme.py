@@ -15,7 +15,7 @@ from sidebyside.core.errors import UserError
 from sidebyside.core.files import write_text
 from sidebyside.workflow import command
 from tools import architecture, checklist
-from tools.tables import development, execution, pictures, replications, results, speed
+from tools.tables import development, pictures, replications, results, speed
 
 PAGES = (
     "README.md",
@@ -41,9 +41,6 @@ TABLES: dict[str, Callable[[Paths], str]] = {
     "profile": speed.profile,
     "precision": speed.precision,
     "overheads": speed.overheads,
-    "parts": execution.parts,
-    "executors": execution.overheads,
-    "scaling": execution.scaling,
     "growth": speed.growth,
     "pictures": pictures.pictures,
     "foreign-pictures": pictures.foreign_pictures,
