@@ -149,7 +149,9 @@ def test_an_experiment_leaves_the_workspace_unchanged(experiment: Checkout) -> N
 
 
 def test_the_table_of_experiments_fits_a_terminal(experiment: Checkout) -> None:
-    *_, command = experiment.run("make", "--dry-run", "experiments").stdout.split("\ndvc ")
+    *_, command = experiment.run(
+        "make", "--no-print-directory", "--dry-run", "experiments"
+    ).stdout.split("\ndvc ")
     table = experiment.run("sh", "-c", f"dvc {command}", environment={"COLUMNS": "120"}).stdout
     (titles,) = [line for line in table.splitlines() if "Experiment" in line]
     assert [titles.split()[0], *sorted(titles.split()[1:])] == [
